@@ -1,0 +1,1 @@
+"""The tests of umd, in the rooms of umd; run by trial."""

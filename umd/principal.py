@@ -1,0 +1,19 @@
+"""Who is asking."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Somebody a listener has identified."""
+
+    name: str
+    address: str
+    """Where the request came from, for the log; empty when it has no address."""
+
+
+ANONYMOUS: Final = "anonymous"
+"""The name of whoever asks where nobody is asked who they are."""

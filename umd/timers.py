@@ -1,0 +1,85 @@
+"""Deadlines without I/O: many timers of few distinct intervals, the time handed in as a number."""
+
+from __future__ import annotations
+
+from collections import deque
+from heapq import heappop, heappush, heapreplace
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Timer(Generic[T]):
+    """One running timer; made by `Timers.start`."""
+
+    __slots__ = ("due", "_item")
+
+    def __init__(self, due: float, item: T) -> None:
+        self.due = due
+        """When it fires, in seconds on the clock that `now` is read from."""
+        self._item: T | None = item
+
+    def cancel(self) -> None:
+        """Make it never fire; harmless when it has fired or was cancelled before."""
+        self._item = None
+
+
+class Timers(Generic[T]):
+    """
+    Timers in one FIFO queue per interval.
+
+    The intervals of a protocol are few constants, so each queue is sorted by itself and a timer
+    costs an append (sofia-sip keeps its transactions the same way). A heap holds the head of each
+    queue only; with ever new intervals it is an ordinary timer heap. A cancelled timer stays in its
+    queue until it comes to the head.
+
+    `now` must never go back. Items must not be None.
+    """
+
+    def __init__(self) -> None:
+        self._queues: dict[float, deque[Timer[T]]] = {}
+        self._heads: list[tuple[float, float]] = []
+        """`(due, interval)` of the first timer in each queue, as a heap."""
+
+    def start(self, interval: float, item: T, now: float) -> Timer[T]:
+        """Let `item` become due `interval` seconds after `now`."""
+        timer = Timer(now + interval, item)
+        queue = self._queues.get(interval)
+        if queue is None:
+            self._queues[interval] = deque((timer,))
+            heappush(self._heads, (timer.due, interval))
+        else:
+            queue.append(timer)
+        return timer
+
+    def next_due(self) -> float | None:
+        """When to call `pop_due` next, or None while nothing runs."""
+        while self._heads:
+            due, interval = self._heads[0]
+            if self._queues[interval][0]._item is not None:
+                return due
+            self._drop_head()
+        return None
+
+    def pop_due(self, now: float) -> T | None:
+        """
+        The item that has been due longest, or None when nothing (more) is due at `now`.
+
+        One at a time, so that what one item does can still cancel the next.
+        """
+        while self._heads and self._heads[0][0] <= now:
+            item = self._drop_head()._item
+            if item is not None:
+                return item
+        return None
+
+    def _drop_head(self) -> Timer[T]:
+        interval = self._heads[0][1]
+        queue = self._queues[interval]
+        timer = queue.popleft()
+        if queue:
+            heapreplace(self._heads, (queue[0].due, interval))
+        else:
+            heappop(self._heads)
+            del self._queues[interval]
+        return timer
