@@ -1,0 +1,78 @@
+"""Why a leg or a call ended, in every vocabulary a reader may know: Q.850, SIP, UM and EWS."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+NORMAL_CLEARING: Final = 16  # Q.850
+INTERWORKING: Final = 127  # Q.850: unspecified
+RECOVERY_ON_TIMER_EXPIRY: Final = 102  # Q.850
+
+
+class EndedBy(StrEnum):
+    """Who ended it first."""
+
+    CLIENT = "client"
+    FAR_END = "far-end"
+    OPERATOR = "operator"
+    DAEMON = "daemon"
+
+
+class EventCause(StrEnum):
+    """
+    `EventCause` of the UM web service and `ConnectionFailureCause` of EWS: the same five words.
+
+    Reference um-web-service, 5.2.
+    """
+
+    NONE = "None"
+    USER_BUSY = "UserBusy"
+    NO_ANSWER = "NoAnswer"
+    UNAVAILABLE = "Unavailable"
+    OTHER = "Other"
+
+
+# SIP status to Q.850, RFC 3398 section 8.2.6.1.
+Q850_OF_STATUS: Final[Mapping[int, int]] = {
+    400: 41, 401: 21, 402: 21, 403: 21, 404: 1, 405: 63, 406: 79, 407: 21, 408: 102, 410: 22,
+    413: 127, 414: 127, 415: 79, 416: 127, 420: 127, 421: 127, 423: 127, 480: 18, 481: 41, 482: 25,
+    483: 25, 484: 28, 485: 1, 486: 17, 487: 16, 488: 65, 500: 41, 501: 79, 502: 38, 503: 41,
+    504: 102, 505: 127, 513: 127, 600: 17, 603: 21, 604: 1, 606: 65,
+}  # fmt: skip
+
+# Q.850 to the word of the UM family; what is not here is Other.
+EVENT_CAUSE_OF_Q850: Final[Mapping[int, EventCause]] = {
+    1: EventCause.UNAVAILABLE,  # unallocated number
+    16: EventCause.NONE,  # normal clearing
+    17: EventCause.USER_BUSY,
+    18: EventCause.NO_ANSWER,  # no user responding
+    19: EventCause.NO_ANSWER,  # no answer, user alerted
+    20: EventCause.UNAVAILABLE,  # subscriber absent
+    22: EventCause.UNAVAILABLE,  # number changed
+    28: EventCause.UNAVAILABLE,  # invalid number format
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cause:
+    """Who ended a leg, and what was said about why."""
+
+    by: EndedBy
+    q850: int = NORMAL_CLEARING
+    """Cause value of ITU-T Q.850."""
+    sip_status: int | None = None
+    """Status of the final response that showed the end; None when a request did (a far-end BYE)."""
+    reasons: tuple[str, ...] = ()
+    """Reason header fields as received (RFC 3326)."""
+
+    @property
+    def event_cause(self) -> EventCause:
+        return EVENT_CAUSE_OF_Q850.get(self.q850, EventCause.OTHER)
+
+
+def rejection(sip_status: int, *, by: EndedBy = EndedBy.FAR_END) -> Cause:
+    """The cause of a call that a final response of 300 to 699 ended."""
+    return Cause(by=by, sip_status=sip_status, q850=Q850_OF_STATUS.get(sip_status, INTERWORKING))

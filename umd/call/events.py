@@ -1,0 +1,73 @@
+"""Lifecycle events: what has happened to a call, as it is logged and journalled."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from umd.call.call_id import CallId
+from umd.call.cause import Cause
+from umd.call.leg import LegId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _CallEvent:
+    call: CallId
+    seq: int
+    """Counts the events of this call from 1."""
+    at: float
+    """Wall time, seconds since the epoch, UTC."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placed(_CallEvent):
+    """umd was asked to dial; nothing has left yet."""
+
+    leg: LegId
+    backend: str
+    number: str
+    owner: str
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resumed(_CallEvent):
+    """A leg that was there before umd started was taken up."""
+
+    leg: LegId
+    backend: str
+    number: str
+    owner: str
+    state: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alerting(_CallEvent):
+    """The far end rings."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connected(_CallEvent):
+    """The far end answered."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DisconnectRequested(_CallEvent):
+    """The first request to end the call; later ones join it and make no event."""
+
+    cause: Cause
+    principal: str
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Disconnected(_CallEvent):
+    """The call is over: the one end event of a call."""
+
+    cause: Cause
+    superseded: Cause | None
+    """What the far end said when somebody else had ended the call first."""
+    confirmed: bool
+    """False when the far end never confirmed it."""
+
+
+LifecycleEvent = Placed | Resumed | Alerting | Connected | DisconnectRequested | Disconnected
