@@ -1,0 +1,162 @@
+"""The door to whatever carries the legs: the Protocol every backend obeys, found by entry point."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from typing import Any, ClassVar, Final, Protocol
+
+from pydantic import BaseModel
+from twisted.internet.interfaces import IReactorTime
+
+from umd.call.call import CallState
+from umd.call.call_id import CallId
+from umd.call.cause import Cause
+from umd.call.leg import Answered, Ended, LegEvent, LegId, Progressed
+from umd.errors import UmdError
+
+__all__ = [
+    "Answered",
+    "BackendUnavailable",
+    "Ended",
+    "FoundLeg",
+    "LegBackend",
+    "LegEvent",
+    "LegId",
+    "LegSink",
+    "NoSuchLeg",
+    "Progressed",
+    "UnknownBackendType",
+    "backend_types",
+    "load_backend_type",
+]
+
+ENTRY_POINT_GROUP: Final = "umd.backends"
+
+
+class NoSuchLeg(UmdError):
+    """The backend carries no such leg, or no longer does."""
+
+
+class BackendUnavailable(UmdError):
+    """What carries the leg cannot be reached at the moment."""
+
+
+class UnknownBackendType(UmdError):
+    """No installed distribution offers a backend of this type."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundLeg:
+    """A leg that a backend carries already when umd starts."""
+
+    leg: LegId
+    state: CallState
+    """Connecting, alerting or connected."""
+    number: str
+    """Whom it leads to, for people to read."""
+    call_id: CallId | None = None
+    """Where the backend remembers the CallId that umd once gave it; None: umd makes one."""
+
+
+class LegSink(Protocol):
+    """Where a backend reports; umd hands one to each backend it starts."""
+
+    def leg_event(self, event: LegEvent) -> None:
+        """Something happened to a leg. Never called before `start` returns or after `stop`."""
+
+    def backend_down(self, reason: str) -> None:
+        """What carries the legs cannot be reached; nothing is known of them until it is back."""
+
+    def backend_up(self) -> None:
+        """
+        It can be reached again.
+
+        The backend has reported before, by `leg_event`, each leg that ended meanwhile. umd asks
+        again for the end of each leg whose end it had asked for.
+        """
+
+
+class LegBackend(Protocol):
+    """
+    What carries call legs.
+
+    Every rule here is checked by `umd.testing.LegBackendContract`:
+
+    - An accepted command is never believed: an end is reported when the far end showed it, or
+      after a deadline of the backend's own with `confirmed=False`.
+    - Each leg that begins ends by exactly one `Ended`, whoever ended it; nothing follows it.
+    - What the far end or the PBX said of the cause is passed on.
+    - Only what runs on the reactor's thread calls the sink, and no method here blocks.
+    """
+
+    Settings: ClassVar[type[BaseModel]]
+    """The model of its section in the configuration; derive it from `umd.config.Section`."""
+
+    def __init__(self, name: str, settings: Any, clock: IReactorTime) -> None:
+        """
+        Args:
+            name: the name of its section: `lab` for `[backend.lab]`.
+            settings: an instance of `Settings`.
+            clock: for every timer; it never jumps.
+        """
+
+    async def start(self, sink: LegSink) -> None:
+        """
+        Begin to serve. Where the peer cannot be reached yet: report `backend_down`, keep trying.
+
+        Raises:
+            UmdError: when it can never work, a port in use for example; the daemon does not start.
+        """
+
+    async def stop(self) -> None:
+        """Report nothing more and free everything; `start` may follow."""
+
+    async def legs(self) -> Sequence[FoundLeg]:
+        """
+        The live legs it carries, asked for once after `start`.
+
+        Events are reported of the legs given back here and of those placed, of no other.
+        """
+
+    def place(self, leg: LegId, number: str) -> None:
+        """
+        Dial `number`; what becomes of it is told to the sink, failure too.
+
+        The name of the leg is umd's choice, so that it is on record before anything leaves.
+
+        Raises:
+            BackendUnavailable: nothing was dialled, and no event follows.
+        """
+
+    def hang_up(self, leg: LegId, cause: Cause) -> None:
+        """
+        End a leg in whatever state it is: cancel what rings, hang up what talks.
+
+        Asked again while the leg is ending, it joins. The `Ended` that follows says `cause` again,
+        with the status that the far end answered, unless the far end ended the leg by itself.
+
+        Raises:
+            NoSuchLeg: it carries no such leg. Never taken for success.
+            BackendUnavailable: it cannot even be asked. Once it can, `backend_up` is reported.
+        """
+
+
+def backend_types() -> list[str]:
+    """The types that installed distributions offer, sorted."""
+    return sorted({point.name for point in entry_points(group=ENTRY_POINT_GROUP)})
+
+
+def load_backend_type(type_name: str) -> type[LegBackend]:
+    """
+    Load the backend class that an installed distribution offers under this name.
+
+    Raises:
+        UnknownBackendType: no distribution does.
+    """
+    for point in entry_points(group=ENTRY_POINT_GROUP, name=type_name):
+        loaded: type[LegBackend] = point.load()
+        return loaded
+    offered = ", ".join(backend_types()) or "none; is umd installed?"
+    raise UnknownBackendType(f"no backend of type {type_name!r} is installed (there is: {offered})")

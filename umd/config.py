@@ -1,0 +1,454 @@
+"""The configuration: TOML into typed settings, and every mistake told with its place at once."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import socket
+import sys
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, TypeAlias, get_args
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from twisted.internet.endpoints import serverFromString
+
+from umd.backend import LegBackend, UnknownBackendType, load_backend_type
+from umd.errors import UmdError
+
+# -- values people can read
+
+_DURATION: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
+_SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_SIZE: Final = re.compile(r"([0-9]+)(B|KiB|MiB|GiB)")
+_OCTETS: Final = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
+
+
+def parse_duration(value: object) -> float:
+    """`"5s"`, `"250ms"`, `"1.5h"` to seconds; more than none, at most ten years."""
+    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError('a duration such as "5s" or "250ms"')
+    seconds = float(match[1]) * _SECONDS[match[2]]
+    if not 0 < seconds <= 10 * 366 * 86400:
+        raise ValueError("a duration of more than none and at most ten years")
+    return seconds
+
+
+def parse_size(value: object) -> int:
+    """`"64KiB"`, `"10MiB"` to octets."""
+    match = _SIZE.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError('a size such as "64KiB" or "10MiB"')
+    return int(match[1]) * _OCTETS[match[2]]
+
+
+Duration: TypeAlias = Annotated[float, BeforeValidator(parse_duration)]
+Size: TypeAlias = Annotated[int, BeforeValidator(parse_size)]
+
+
+def _parse_listen(value: object) -> tuple[str, ...]:
+    several = [value] if isinstance(value, str) else value
+    if not isinstance(several, list) or not several:
+        raise ValueError("a Twisted endpoint string such as " + _ENDPOINT + ", or a list of them")
+    for one in several:
+        _check_endpoint(one)
+    return tuple(several)
+
+
+def _check_endpoint(value: object) -> None:
+    kind = value.partition(":")[0] if isinstance(value, str) else None
+    if not isinstance(value, str) or kind not in _ENDPOINT_TYPES:
+        raise ValueError(
+            f"a Twisted endpoint string such as {_ENDPOINT} (of {', '.join(_ENDPOINT_TYPES)})"
+        )
+    if kind == "systemd":
+        return  # can only be read where systemd has handed over the socket
+    try:
+        # Only to see whether it can be read: nothing listens yet, and no reactor is touched.
+        serverFromString(None, value)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"a Twisted endpoint string such as {_ENDPOINT} ({error})") from None
+
+
+_ENDPOINT: Final = '"tcp:8080:interface=127.0.0.1"'
+_ENDPOINT_TYPES: Final = ("tcp", "tcp6", "unix", "systemd")
+
+
+def _parse_node(value: object) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9._-]{1,253}", value):
+        raise ValueError("a name of letters, digits, dots, hyphens and underscores")
+    return value
+
+
+# -- the settings
+
+
+class Section(BaseModel):
+    """Base of every section: unknown keys and other types than the one asked for are refused."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class HttpSection(Section):
+    """Where and how HTTP is served."""
+
+    listen: Annotated[tuple[str, ...], BeforeValidator(_parse_listen)] = (
+        "tcp:8080:interface=127.0.0.1",
+    )
+    max_body: Annotated[Size, Field(ge=1024, le=64 * 1024)] = 64 * 1024
+    allow_anonymous: bool = False
+
+
+class CallSection(Section):
+    """How calls are ended and remembered."""
+
+    deadline: Duration = 5.0
+    retention: Duration = 86400.0
+    retained: Annotated[int, Field(ge=0, le=100_000_000)] = 200_000
+    ended_is: Literal["success", "fault"] = "success"
+
+
+class DrainSection(Section):
+    """How umd stops."""
+
+    deadline: Duration = 10.0
+
+
+class LogSection(Section):
+    """What is written to standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "json", "console"] = "auto"
+
+
+class _File(Section):
+    """The whole file, but that each backend reads its own section."""
+
+    node: Annotated[str, BeforeValidator(_parse_node)] = Field(
+        default_factory=lambda: re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname()) or "umd"
+    )
+    http: HttpSection = HttpSection()
+    call: CallSection = CallSection()
+    drain: DrainSection = DrainSection()
+    log: LogSection = LogSection()
+    backend: dict[str, dict[str, Any]] = {"sim": {}}
+
+
+@dataclass(frozen=True, slots=True)
+class BackendSettings:
+    """One `[backend.NAME]`."""
+
+    name: str
+    type: type[LegBackend]
+    settings: BaseModel
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All that umd can be told."""
+
+    node: str
+    http: HttpSection
+    call: CallSection
+    drain: DrainSection
+    log: LogSection
+    backends: tuple[BackendSettings, ...]
+    """In the order of the file; the first one places calls by default."""
+
+
+class ConfigError(UmdError):
+    """The configuration has mistakes; nothing was started."""
+
+    def __init__(self, mistakes: Sequence[str]) -> None:
+        super().__init__("\n".join(mistakes))
+        self.mistakes = tuple(mistakes)
+
+
+# -- reading
+
+
+def load(file: str | None, overrides: Sequence[str] = ()) -> Settings:
+    """
+    Read a configuration.
+
+    Args:
+        file: its path, or None for the defaults alone.
+        overrides: `key=value` pairs that go before the file; a key is dotted (`http.listen`), a
+            value is TOML, or a plain string where it is no TOML.
+
+    Raises:
+        ConfigError: with a line for each mistake.
+    """
+    tree: Tree = {}
+    places: dict[KeyPath, Place] = {}
+    if file is not None:
+        tree, places = _read_file(file)
+    for override in overrides:
+        _override(tree, places, override)
+    mistakes = _Mistakes(places, file)
+    settings = _read_tree(tree, mistakes)
+    if settings is None or mistakes.lines:
+        raise ConfigError(mistakes.lines)
+    return settings
+
+
+KeyPath: TypeAlias = tuple[str, ...]
+Tree: TypeAlias = dict[str, Any]
+
+
+Place: TypeAlias = tuple[int, str]
+"""Where a key was set: its rank among all places, and the name a person finds it by."""
+
+
+def _read_file(file: str) -> tuple[Tree, dict[KeyPath, Place]]:
+    try:
+        text = Path(file).read_bytes().decode()
+    except OSError as error:
+        raise ConfigError([f"{file}: {error.strerror}"]) from None
+    except UnicodeDecodeError as error:
+        raise ConfigError([f"{file}: not UTF-8 at octet {error.start}"]) from None
+    try:
+        tree = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError([_syntax_error(file, text, str(error))]) from None
+    return tree, {path: (line, f"{file}:{line}") for path, line in find_lines(text).items()}
+
+
+def _syntax_error(file: str, text: str, said: str) -> str:
+    match = re.search(r" \(at line (\d+), column \d+\)$", said)
+    if match:
+        return f"{file}:{match[1]}: {said[: match.start()]}"
+    return f"{file}:{text.count(chr(10)) + 1}: {said}"
+
+
+def find_lines(text: str) -> dict[KeyPath, int]:
+    """
+    The line, from 1, on which each key of a well-formed TOML text stands.
+
+    tomllib keeps no places. A header is a line; a key's value may go on over many, so lines are
+    added until tomllib can read it. Items of an array of tables are numbered: `("a", "0", "b")`.
+    """
+    places: dict[KeyPath, int] = {}
+    counts: dict[KeyPath, int] = {}
+    table: KeyPath = ()
+    lines = text.split("\n")
+    at = 0
+    while at < len(lines):
+        first, chunk = at + 1, lines[at]
+        at += 1
+        if not chunk.strip() or chunk.lstrip().startswith("#"):
+            continue
+        if chunk.lstrip().startswith("["):
+            table = _header(chunk, counts)
+            for end in range(1, len(table) + 1):
+                places.setdefault(table[:end], first)
+            continue
+        while (read := _try_toml(chunk)) is None and at < len(lines):
+            chunk += "\n" + lines[at]
+            at += 1
+        for path in _paths(read or {}):
+            places.setdefault(table + path, first)
+    return places
+
+
+def _header(line: str, counts: dict[KeyPath, int]) -> KeyPath:
+    """The path of `[a.b]` or `[[a.b]]`, with the number of the item in each array on its way."""
+    path: KeyPath = ()
+    node: Any = _try_toml(line) or {}
+    is_array = line.lstrip().startswith("[[")
+    while isinstance(node, dict) and node:
+        key, node = next(iter(node.items()))
+        path += (key,)
+        if isinstance(node, list):
+            node = node[0]
+        last = not node
+        if last and is_array:
+            counts[path] = counts.get(path, -1) + 1
+        if path in counts:
+            path += (str(counts[path]),)
+    return path
+
+
+def _try_toml(text: str) -> Tree | None:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        return None
+
+
+def _paths(value: Any) -> Iterator[KeyPath]:
+    items: Iterator[tuple[str, Any]] = iter(())
+    if isinstance(value, dict):
+        items = iter(value.items())
+    elif isinstance(value, list):
+        items = ((str(index), item) for index, item in enumerate(value))
+    for key, item in items:
+        yield (key,)
+        for rest in _paths(item):
+            yield (key, *rest)
+
+
+def _override(tree: Tree, places: dict[KeyPath, Place], override: str) -> None:
+    key, equals, text = override.partition("=")
+    path = tuple(key.strip().split("."))
+    if not equals or not all(path):
+        raise ConfigError([f"-o {override}: expected key=value, such as http.listen=tcp:8080"])
+    read = _try_toml(f"value = {text}")
+    value = text if read is None or set(read) != {"value"} else read["value"]
+    node = tree
+    for part in path[:-1]:
+        below = node.setdefault(part, {})
+        if not isinstance(below, dict):
+            raise ConfigError([f"-o {override}: {key} lies below a value, not a section"])
+        node = below
+    node[path[-1]] = value
+    place = (sys.maxsize, f"-o {override}")
+    for end in range(1, len(path)):
+        places.setdefault(path[:end], place)
+    places[path] = place
+
+
+# -- mistakes
+
+_EXPECTED: Final[Mapping[str, str]] = {
+    "bool_type": "true or false",
+    "string_type": "a string",
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "dict_type": "a section",
+    "model_type": "a section",
+    "model_attributes_type": "a section",
+    "list_type": "a list",
+    "tuple_type": "a list",
+}
+
+
+class _Mistakes:
+    """Collects what is wrong, in words, each with its place."""
+
+    def __init__(self, places: Mapping[KeyPath, Place], file: str | None) -> None:
+        self._found: list[tuple[Place, str]] = []
+        self._places = places
+        self._nowhere: Place = (0, file or "defaults")
+
+    @property
+    def lines(self) -> list[str]:
+        """One for each mistake, in the order of the file."""
+        self._found.sort(key=lambda found: found[0][0])
+        return [f"{name}: {text}" for (_, name), text in self._found]
+
+    def add(self, path: KeyPath, text: str) -> None:
+        self._found.append((self._place(path), text))
+
+    def add_all(self, error: ValidationError, model: type[BaseModel], prefix: KeyPath = ()) -> None:
+        for one in error.errors(include_url=False):
+            inner = tuple(str(part) for part in one["loc"])
+            self.add(prefix + inner, _say(one, prefix, inner, model))
+
+    def _place(self, path: KeyPath) -> Place:
+        for end in range(len(path), 0, -1):
+            if path[:end] in self._places:
+                return self._places[path[:end]]
+        return self._nowhere
+
+
+def _say(error: Any, prefix: KeyPath, inner: KeyPath, model: type[BaseModel]) -> str:
+    key = ".".join(prefix + inner)
+    if error["type"] == "extra_forbidden":
+        return unknown_key(key, known_keys(model, prefix))
+    if error["type"] == "missing":
+        return f"{key} is missing"
+    return f"{key} = {_found(error['input'])}: expected {_expected(error)}"
+
+
+def unknown_key(key: str, known: Sequence[str]) -> str:
+    """Say that a key is none, and which one was meant."""
+    nearest = get_close_matches(key, known, n=1, cutoff=0.5)
+    if not nearest:
+        # The right name in the wrong section is the other common slip.
+        last = key.rpartition(".")[2]
+        nearest = [name for name in known if name.rpartition(".")[2] == last][:1]
+    hint = f"; did you mean {nearest[0]}?" if nearest else ""
+    return f"{key} is not a setting{hint}"
+
+
+def known_keys(model: type[BaseModel], prefix: KeyPath = ()) -> list[str]:
+    """The dotted name of every key below a model, sections too."""
+    keys: list[str] = []
+    for name, field in model.model_fields.items():
+        path = (*prefix, field.alias or name)
+        keys.append(".".join(path))
+        for kind in (field.annotation, *get_args(field.annotation)):
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                keys += known_keys(kind, path)
+    return keys
+
+
+def _expected(error: Any) -> str:
+    kind, context = error["type"], error.get("ctx", {})
+    if kind == "value_error":
+        return str(context["error"])
+    if kind == "literal_error":
+        return f"one of {context['expected'].replace(chr(39), chr(34))}"
+    for name, words in (("greater_than_equal", "at least"), ("less_than_equal", "at most")):
+        if kind == name:
+            return f"{words} {context['ge' if name.startswith('g') else 'le']}"
+    return _EXPECTED.get(kind, str(error["msg"]))
+
+
+def _found(value: Any) -> str:
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    try:
+        text = json.dumps(value, ensure_ascii=True)
+    except (TypeError, ValueError):
+        text = json.dumps(str(value))
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+# -- the tree to settings
+
+
+def _read_tree(tree: Tree, mistakes: _Mistakes) -> Settings | None:
+    try:
+        file = _File.model_validate(tree)
+    except ValidationError as error:
+        mistakes.add_all(error, _File)
+        file = None
+    sections = tree.get("backend", {"sim": {}})
+    backends = tuple(_read_backends(sections, mistakes))
+    if file is None:
+        return None
+    if not backends and not mistakes.lines:
+        mistakes.add(("backend",), "backend has no section; expected one such as [backend.sim]")
+    return Settings(file.node, file.http, file.call, file.drain, file.log, backends)
+
+
+def _read_backends(sections: Any, mistakes: _Mistakes) -> Iterator[BackendSettings]:
+    if not isinstance(sections, dict):
+        return
+    for name, section in sections.items():
+        path = ("backend", name)
+        if not isinstance(section, dict):
+            continue
+        if not re.fullmatch(r"[A-Za-z0-9._-]+", name):
+            mistakes.add(path, f"backend {_found(name)}: expected letters, digits, dots, hyphens")
+            continue
+        own = dict(section)
+        type_name = own.pop("type", name)
+        try:
+            backend_type = load_backend_type(str(type_name))
+        except UnknownBackendType as error:
+            mistakes.add((*path, "type"), f"backend.{name}: {error}")
+            continue
+        try:
+            settings = backend_type.Settings.model_validate(own)
+        except ValidationError as error:
+            mistakes.add_all(error, backend_type.Settings, path)
+            continue
+        yield BackendSettings(name, backend_type, settings)
