@@ -1,0 +1,66 @@
+"""What several tests need: a log that keeps its lines, and control on a fake backend."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from io import BytesIO
+from typing import Any
+
+import structlog
+from structlog.testing import LogCapture
+from structlog.typing import FilteringBoundLogger
+from twisted.internet.task import Clock
+
+from umd.backend import LegBackend
+from umd.call.call import Call
+from umd.call.events import LifecycleEvent
+from umd.control import Control, ControlSettings
+from umd.principal import Principal
+from umd.testing import FakeBackend
+
+ALICE = Principal("alice", "127.0.0.1")
+BOB = Principal("bob", "127.0.0.2")
+
+
+def capturing_log() -> tuple[FilteringBoundLogger, list[Any]]:
+    """A logger, and the list of the event dicts it was given."""
+    capture = LogCapture()
+    log = structlog.wrap_logger(
+        BytesIO(), processors=[capture], wrapper_class=structlog.make_filtering_bound_logger(0)
+    )
+    return log, capture.entries
+
+
+class ControlRoom:
+    """A `Control` on its own clock, everything it records and logs kept."""
+
+    def __init__(
+        self,
+        backends: Mapping[str, LegBackend] | None = None,
+        settings: ControlSettings | None = None,
+    ) -> None:
+        self.clock = Clock()
+        self.fake = FakeBackend(clock=self.clock)
+        self.log, self.lines = capturing_log()
+        self.events: list[LifecycleEvent] = []
+        self._names = iter(f"leg-{number}" for number in range(1, 1_000_000))
+        self.control = Control(
+            backends=backends or {"fake": self.fake},
+            node="lab-1",
+            clock=self.clock,
+            wall=lambda: 1_000_000.0 + self.clock.seconds(),
+            record=self._record,
+            log=self.log,
+            settings=settings,
+            make_leg_name=lambda: next(self._names),
+        )
+
+    def _record(self, call: Call, event: LifecycleEvent) -> None:
+        self.events.append(event)
+
+    def told(self, call: Call | None = None) -> list[str]:
+        """The names of the lifecycle events, of one call or of all."""
+        return [type(e).__name__ for e in self.events if call is None or e.call == call.id]
+
+    def logged(self) -> list[str]:
+        return [line["event"] for line in self.lines]

@@ -1,0 +1,250 @@
+"""The configuration: what it may say, and how every mistake is told with its place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from umd.backends.sim import SimBackend, SimSection
+from umd.config import (
+    ConfigError,
+    Settings,
+    _File,
+    find_lines,
+    known_keys,
+    load,
+    parse_duration,
+    parse_size,
+)
+
+EXAMPLE = Path(__file__).parent.parent / "conf" / "umd.toml"
+DEMO = Path(__file__).parent.parent / "umd" / "demo.toml"
+
+
+class ConfigCase(SynchronousTestCase):
+    def read(self, text: str, *overrides: str) -> Settings:
+        self.file = self.mktemp()
+        Path(self.file).write_text(text)
+        return load(self.file, overrides)
+
+    def mistakes(self, text: str, *overrides: str) -> list[str]:
+        with self.assertRaises(ConfigError) as caught:
+            self.read(text, *overrides)
+        return [line.replace(self.file, "umd.toml") for line in caught.exception.mistakes]
+
+
+class ReadTests(ConfigCase):
+    def test_the_defaults_serve_the_simulator_on_loopback(self) -> None:
+        settings = load(None)
+        self.assertEqual(settings.http.listen, ("tcp:8080:interface=127.0.0.1",))
+        self.assertFalse(settings.http.allow_anonymous)
+        (backend,) = settings.backends
+        self.assertEqual((backend.name, backend.type), ("sim", SimBackend))
+
+    def test_the_example_says_every_key_and_every_default(self) -> None:
+        text = EXAMPLE.read_text()
+        example, default = load(str(EXAMPLE)), load(None, ["node=lab-1"])
+        for section in ("node", "http", "call", "drain", "log"):
+            self.assertEqual(getattr(example, section), getattr(default, section))
+        lines = {".".join(part for part in path if not part.isdigit()) for path in find_lines(text)}
+        known = known_keys(_File) + known_keys(SimSection, ("backend", "sim"))
+        self.assertEqual(sorted(set(known) - lines), [])
+
+    def test_the_demo_is_an_ordinary_configuration(self) -> None:
+        load(str(DEMO))
+
+    def test_an_override_goes_before_the_file(self) -> None:
+        settings = self.read(
+            '[call]\ndeadline = "3s"\nretention = "1h"\n',
+            "call.deadline=250ms",
+            "http.listen=unix:/run/umd.sock",
+            "call.retained=5",
+            'log.level="debug"',
+        )
+        self.assertEqual((settings.call.deadline, settings.call.retention), (0.25, 3600.0))
+        self.assertEqual(settings.call.retained, 5)
+        self.assertEqual(settings.http.listen, ("unix:/run/umd.sock",))
+        self.assertEqual(settings.log.level, "debug")
+
+    def test_several_listeners(self) -> None:
+        settings = self.read('http.listen = ["tcp:0", "systemd:domain=INET:index=0"]')
+        self.assertEqual(len(settings.http.listen), 2)
+
+    def test_several_backends_in_the_order_of_the_file(self) -> None:
+        settings = self.read('[backend.two]\ntype = "sim"\ndelay = "1s"\n[backend.sim]\n')
+        self.assertEqual([backend.name for backend in settings.backends], ["two", "sim"])
+
+    def test_durations(self) -> None:
+        for text, seconds in (
+            ("250ms", 0.25),
+            ("5s", 5),
+            ("1.5h", 5400),
+            ("2m", 120),
+            ("7d", 604800),
+        ):
+            self.assertEqual(parse_duration(text), seconds)
+        for bad in (
+            "5",
+            5,
+            "5 s",
+            "",
+            "s",
+            "-5s",
+            "5S",
+            "0s",
+            "1e3s",
+            "9999999d",
+            None,
+            True,
+            "٥s",
+        ):
+            with self.assertRaises(ValueError, msg=repr(bad)):
+                parse_duration(bad)
+
+    def test_sizes(self) -> None:
+        for text, octets in (("512B", 512), ("64KiB", 65536), ("1MiB", 1048576)):
+            self.assertEqual(parse_size(text), octets)
+        for bad in ("64", 64, "64KB", "1.5KiB", "-1B", ""):
+            with self.assertRaises(ValueError, msg=repr(bad)):
+                parse_size(bad)
+
+
+class MistakeTests(ConfigCase):
+    def test_every_mistake_is_told_at_once_with_its_line(self) -> None:
+        text = (
+            "# a comment\n"
+            'nod = "x"\n'
+            "[http]\n"
+            'lisen = "tcp:8080"\n'
+            "max_body = 64\n"
+            'allow_anonymous = "yes"\n'
+            "[call]\n"
+            'deadline = "5 apples"\n'
+            'ended_is = "sucess"\n'
+            "retained = -1\n"
+            "[backend.sim]\n"
+            "dely = 1\n"
+            "[backend.pbx]\n"
+            'type = "astrisk"\n'
+        )
+        self.assertEqual(
+            self.mistakes(text),
+            [
+                "umd.toml:2: nod is not a setting; did you mean node?",
+                "umd.toml:4: http.lisen is not a setting; did you mean http.listen?",
+                'umd.toml:5: http.max_body = 64: expected a size such as "64KiB" or "10MiB"',
+                'umd.toml:6: http.allow_anonymous = "yes": expected true or false',
+                'umd.toml:8: call.deadline = "5 apples": expected a duration such as "5s"'
+                ' or "250ms"',
+                'umd.toml:9: call.ended_is = "sucess": expected one of "success" or "fault"',
+                "umd.toml:10: call.retained = -1: expected at least 0",
+                "umd.toml:12: backend.sim.dely is not a setting; did you mean backend.sim.delay?",
+                self.no_such_type("umd.toml:14", "backend.pbx", "astrisk"),
+            ],
+        )
+
+    def no_such_type(self, place: str, section: str, name: str) -> str:
+        from umd.backend import backend_types
+
+        offered = ", ".join(backend_types())
+        return f"{place}: {section}: no backend of type {name!r} is installed (there is: {offered})"
+
+    def test_a_key_in_the_wrong_section(self) -> None:
+        (mistake,) = self.mistakes('listen = "tcp:1"\n')
+        self.assertEqual(mistake, "umd.toml:1: listen is not a setting; did you mean http.listen?")
+
+    def test_a_key_like_no_other(self) -> None:
+        (mistake,) = self.mistakes("zzz.qqq = 1\n")
+        self.assertEqual(mistake, "umd.toml:1: zzz is not a setting")
+
+    def test_wrong_kinds(self) -> None:
+        cases = {
+            "http = 5": "umd.toml:1: http = 5: expected a section",
+            "node = 5": "umd.toml:1: node = 5: expected a name of letters, digits, dots, hyphens"
+            " and underscores",
+            "call.retained = 1.5": "umd.toml:1: call.retained = 1.5: expected a whole number",
+            "backend = 1": "umd.toml:1: backend = 1: expected a section",
+            "backend.sim = 1": "umd.toml:1: backend.sim = 1: expected a section",
+            "[backend]": "umd.toml:1: backend has no section; expected one such as [backend.sim]",
+            'http.max_body = "1MiB"': 'umd.toml:1: http.max_body = "1MiB": expected at most 65536',
+        }
+        for text, mistake in cases.items():
+            self.assertEqual(self.mistakes(text), [mistake])
+
+    def test_listeners_that_cannot_be(self) -> None:
+        for listen in ('"8080"', '"http:8080"', "8080", "[]", '""', '["tcp:1", 2]', '"tcp:abc"'):
+            (mistake,) = self.mistakes(f"http.listen = {listen}")
+            self.assertIn('expected a Twisted endpoint string such as "tcp:8080:interface', mistake)
+
+    def test_a_mistake_in_an_array_of_tables(self) -> None:
+        text = (
+            "[[backend.sim.seed]]\n"
+            'number = "1"\n'
+            "\n"
+            "[[backend.sim.seed]]\n"
+            'state = "up"\n'
+            "[[backend.sim.seed]]\n"
+            'call_id = "garbage"\n'
+        )
+        first, second = self.mistakes(text)
+        self.assertEqual(
+            first,
+            'umd.toml:5: backend.sim.seed.1.state = "up": expected one of "connecting", "alerting"'
+            ' or "connected"',
+        )
+        self.assertTrue(second.startswith("umd.toml:7: backend.sim.seed.2.call_id"), second)
+
+    def test_what_is_no_toml(self) -> None:
+        (mistake,) = self.mistakes('[http]\nlisten = "tcp\n')
+        self.assertTrue(mistake.startswith("umd.toml:2: "), mistake)
+        (mistake,) = self.mistakes("a = 1\na = 2\n")
+        self.assertTrue(mistake.startswith("umd.toml:2: "), mistake)
+        (mistake,) = self.mistakes("a = [\n")
+        self.assertTrue(mistake.startswith("umd.toml:2: "), mistake)
+
+    def test_a_file_that_is_not_there_or_no_text(self) -> None:
+        with self.assertRaisesRegex(ConfigError, "nowhere.toml: No such file"):
+            load("nowhere.toml")
+        file = Path(self.mktemp())
+        file.write_bytes(b"node = '\xff'")
+        with self.assertRaisesRegex(ConfigError, "not UTF-8 at octet 8"):
+            load(str(file))
+        with self.assertRaisesRegex(ConfigError, "directory"):
+            load(".")
+
+    def test_overrides_are_told_by_themselves(self) -> None:
+        self.assertEqual(
+            self.mistakes("", "http.lisen=tcp:1"),
+            ["-o http.lisen=tcp:1: http.lisen is not a setting; did you mean http.listen?"],
+        )
+        self.assertEqual(
+            self.mistakes('[call]\ndeadline = "1s"\n', "call.deadline=soon"),
+            [
+                '-o call.deadline=soon: call.deadline = "soon": expected a duration such as "5s"'
+                ' or "250ms"'
+            ],
+        )
+        for bad in ("http.listen", "=1", "a..b=1", "node.x=1"):
+            self.assertIn(f"-o {bad}: ", self.mistakes('node = "n"', bad)[0])
+
+
+class LinesTests(SynchronousTestCase):
+    def test_every_way_to_write_a_key(self) -> None:
+        text = (
+            'a.b = 1\n"c d" = 2\n\n[t]\nx = [\n  1,\n  # z = 1\n  2,\n]\n'
+            'y = """\n[no]\nz = 1\n"""\n'
+            "in = { k = 1, l.m = 2 }\n[[r]]\nq = 1\n[r.s]\nu = 1\n"
+            "[[r]]\nq = 2\n['quoted'.t]\nv = 1\n"
+        )
+        self.assertEqual(
+            find_lines(text),
+            {
+                ("a",): 1, ("a", "b"): 1, ("c d",): 2, ("t",): 4, ("t", "x"): 5,
+                ("t", "x", "0"): 5, ("t", "x", "1"): 5, ("t", "y"): 10, ("t", "in"): 14,
+                ("t", "in", "k"): 14, ("t", "in", "l"): 14, ("t", "in", "l", "m"): 14,
+                ("r",): 15, ("quoted",): 21, ("r", "0"): 15,
+                ("r", "0", "q"): 16, ("r", "0", "s"): 17, ("r", "0", "s", "u"): 18,
+                ("r", "1"): 19, ("r", "1", "q"): 20, ("quoted", "t"): 21, ("quoted", "t", "v"): 22,
+            },
+        )  # fmt: skip

@@ -1,0 +1,1 @@
+"""The built-in backends; each is found by its entry point, as those of others are."""

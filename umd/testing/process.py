@@ -1,0 +1,156 @@
+"""A whole umd as a process on a free port, for tests in any framework."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from email.message import Message
+from types import TracebackType
+from typing import Any, Final
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+from umd.soap.um import MESSAGES
+
+REQUEST: Final = (
+    '<?xml version="1.0" encoding="utf-8"?>'
+    '<soap:Envelope xmlns:soap="http://schemas.xmlsoap.org/soap/envelope/"><soap:Body>'
+    '<Disconnect xmlns="{namespace}"><CallId>{call_id}</CallId></Disconnect>'
+    "</soap:Body></soap:Envelope>"
+)
+
+
+class UmdProcess:
+    """
+    A context manager that runs `umd` until it is left.
+
+    Args:
+        arguments: of the command; `http.listen` is set to a free port on loopback.
+        environ: for the process, beside this one's.
+        launcher: a command that is to run umd's, put before it.
+        pass_fds: descriptors the process is given.
+
+    ::
+
+        with UmdProcess("serve", "-c", "umd.toml") as umd:
+            status, body, headers = umd.disconnect(call_id)
+    """
+
+    def __init__(
+        self,
+        *arguments: str,
+        environ: Mapping[str, str] | None = None,
+        launcher: Sequence[str] = (),
+        pass_fds: Sequence[int] = (),
+    ) -> None:
+        self._command = [*launcher, sys.executable, "-m", "umd", *(arguments or ("serve",))]
+        if "http.listen" not in " ".join(arguments):
+            self._command += ["-o", "http.listen=tcp:0:interface=127.0.0.1"]
+        self._environ = {**os.environ, **(environ or {})}
+        self._pass_fds = pass_fds
+        self.log: list[dict[str, Any]] = []
+        """Every line it has logged."""
+        self.url = ""
+        """Of the UM web service."""
+
+    def __enter__(self) -> UmdProcess:
+        self.process = subprocess.Popen(
+            self._command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env=self._environ,
+            pass_fds=self._pass_fds,
+        )
+        self._changed = threading.Condition()
+        self._reader = threading.Thread(target=self._read_log, daemon=True)
+        self._reader.start()
+        try:
+            ready = self.wait_for("daemon.ready")
+        except BaseException:
+            self.process.kill()
+            self._collect()
+            raise
+        self.url = f"http://{ready['listen'][0]}/EWS/UM2007Legacy.asmx"
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """End it by a signal and wait for it; gives back its exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        try:
+            self.process.wait(30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+        return self._collect()
+
+    def wait_for(self, event: str, timeout: float = 30.0, **keys: Any) -> dict[str, Any]:
+        """
+        The first log line of this event with these keys, waited for.
+
+        Raises:
+            TimeoutError: it did not come, or the process ended before.
+        """
+        until = time.monotonic() + timeout
+        with self._changed:
+            while True:
+                for line in self.events(event):
+                    if keys.items() <= line.items():
+                        return line
+                left = until - time.monotonic()
+                if left <= 0 or not self._reader.is_alive():
+                    raise TimeoutError(f"no {event} {keys}; the log: {self.log}")
+                self._changed.wait(min(left, 0.2))
+
+    def events(self, event: str) -> list[dict[str, Any]]:
+        """The log lines of this event so far."""
+        return [line for line in self.log if line["event"] == event]
+
+    def disconnect(
+        self, call_id: str, namespace: str = MESSAGES
+    ) -> tuple[int, bytes, Message[str, str]]:
+        """Ask for the end of a call; gives back HTTP status, body and headers."""
+        return self.post(REQUEST.format(namespace=namespace, call_id=call_id).encode())
+
+    def post(
+        self, body: bytes, content_type: str = "text/xml; charset=utf-8"
+    ) -> tuple[int, bytes, Message[str, str]]:
+        """Send any body to the service."""
+        request = Request(self.url, body, {"Content-Type": content_type})
+        try:
+            with urlopen(request, timeout=30) as answer:
+                return answer.status, answer.read(), answer.headers
+        except HTTPError as error:
+            with error:
+                return error.code, error.read(), error.headers
+
+    def _read_log(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            with self._changed:
+                try:
+                    self.log.append(json.loads(line))
+                except ValueError:
+                    self.log.append({"event": "not-json", "line": line.decode(errors="replace")})
+                self._changed.notify_all()
+
+    def _collect(self) -> int:
+        status = self.process.wait()
+        self._reader.join(5)
+        assert self.process.stderr is not None
+        self.process.stderr.close()
+        return status
