@@ -1,0 +1,433 @@
+"""The use cases: place a call, end a call; the only writer of lifecycle events."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from uuid import uuid4
+
+from structlog.typing import FilteringBoundLogger
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+
+from umd.backend import BackendUnavailable, FoundLeg, LegBackend, LegEvent, LegId, NoSuchLeg
+from umd.call.call import Call, CallInput, HangUp, IllegalEvent
+from umd.call.call_id import CallId, make_call_id
+from umd.call.cause import RECOVERY_ON_TIMER_EXPIRY, Cause, EndedBy
+from umd.call.events import Disconnected, LifecycleEvent
+from umd.call.leg import Ended
+from umd.clock import Alarms
+from umd.errors import UmdError
+from umd.principal import Principal
+from umd.timers import Timer
+
+
+class NoSuchCall(UmdError):
+    """umd never issued this id, or forgot the call after its retention."""
+
+
+class Stopping(UmdError):
+    """The daemon finishes what it has and takes no new calls."""
+
+
+class NoSuchBackend(UmdError):
+    """No backend of this name is configured."""
+
+
+class Outcome(StrEnum):
+    """What became of a request to end a call that exists."""
+
+    ENDED = "ended"
+    ENDED_UNCONFIRMED = "ended-unconfirmed"
+    ALREADY_ENDED = "already-ended"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlSettings:
+    """What the use cases can be told; durations in seconds."""
+
+    deadline: float = 5.0
+    """How long a request to end a call waits for the far end before it is answered unconfirmed."""
+    retention: float = 86400.0
+    """How long an ended call is remembered."""
+    retained_calls: int = 200_000
+    """How many ended calls are remembered at most; the oldest are forgotten first."""
+    ended_is_success: bool = True
+    """Whether a Disconnect of an ended call succeeds; else it is like one of an unknown call."""
+
+
+class Teardown:
+    """The end of one call under way, and who waits for it."""
+
+    __slots__ = ("call", "waiting", "deadline", "reached_backend", "expired")
+
+    def __init__(self, call: Call) -> None:
+        self.call = call
+        self.waiting: deque[Deferred[Outcome]] = deque()
+        self.deadline: Timer[Teardown] | None = None
+        self.reached_backend = False
+        """The backend took the command; until then the intent is kept for it."""
+        self.expired = False
+        """The deadline has passed: whoever asks now is told at once that it is unconfirmed."""
+
+
+class BackendLink:
+    """What control knows of one backend, and the sink the backend reports to."""
+
+    def __init__(self, name: str, backend: LegBackend, control: Control) -> None:
+        self.name = name
+        self.backend = backend
+        self.down: str | None = None
+        """Why it cannot be reached; None while it can."""
+        self.calls: dict[LegId, Call] = {}
+        """Its live calls."""
+        self._control = control
+
+    def leg_event(self, event: LegEvent) -> None:
+        self._control.leg_event(self, event)
+
+    def backend_down(self, reason: str) -> None:
+        self._control.backend_down(self, reason)
+
+    def backend_up(self) -> None:
+        self._control.backend_up(self)
+
+
+class Control:
+    """
+    One `Call` per id, one teardown per call, one end event per call.
+
+    Args:
+        backends: by the name of their section, the one that places calls by default first.
+        node: the name of this daemon in the ids it issues.
+        clock: for deadlines; monotonic.
+        wall: the time written into events, seconds since the epoch.
+        record: takes each lifecycle event, with its call, in order.
+        log: for what backends do wrong.
+        make_leg_name: names the legs of calls that umd places.
+    """
+
+    def __init__(
+        self,
+        *,
+        backends: Mapping[str, LegBackend],
+        node: str,
+        clock: IReactorTime,
+        wall: Callable[[], float],
+        record: Callable[[Call, LifecycleEvent], None],
+        log: FilteringBoundLogger,
+        settings: ControlSettings | None = None,
+        make_leg_name: Callable[[], str] = lambda: str(uuid4()),
+    ) -> None:
+        self.settings = settings or ControlSettings()
+        """May be replaced while running."""
+        self.node = node
+        self.links = {name: BackendLink(name, backend, self) for name, backend in backends.items()}
+        self.illegal_events = 0
+        """How often a backend reported what cannot be."""
+        self._clock = clock
+        self._wall = wall
+        self._record = record
+        self._log = log
+        self._make_leg_name = make_leg_name
+        self._calls: dict[CallId, Call] = {}
+        self._teardowns: dict[CallId, Teardown] = {}
+        self._ended: deque[tuple[float, CallId]] = deque()
+        """`(when by the clock, call)` in the order they ended."""
+        self._deadlines: Alarms[Teardown] = Alarms(clock, self._deadline_passed)
+        self._accepting = True
+        self._drained: Deferred[None] | None = None
+
+    # -- the use cases
+
+    async def start(self) -> None:
+        """Start every backend and take up the legs that are there."""
+        for link in self.links.values():
+            await link.backend.start(link)
+            for found in await link.backend.legs():
+                self._resume(link, found)
+
+    async def stop(self) -> None:
+        """Stop every backend, the last one started first."""
+        for link in reversed(self.links.values()):
+            await link.backend.stop()
+        self._deadlines.stop()
+
+    def place(
+        self,
+        principal: Principal,
+        number: str,
+        *,
+        backend: str | None = None,
+        request_id: str = "",
+    ) -> Call:
+        """
+        Dial `number` on a backend, the first one by default.
+
+        Returns:
+            The call, connecting; what becomes of it comes by its backend's events.
+
+        Raises:
+            Stopping, NoSuchBackend, BackendUnavailable: nothing was dialled.
+        """
+        if not self._accepting:
+            raise Stopping("umd is stopping and places no more calls")
+        link = self._link(backend)
+        leg = LegId(self._make_leg_name())
+        call = Call(
+            id=make_call_id(leg, self.node),
+            leg=leg,
+            backend=link.name,
+            number=number,
+            owner=principal.name,
+            at=self._wall(),
+        )
+        self._take(link, call)
+        self._record(call, call.place(request_id))
+        try:
+            link.backend.place(leg, number)
+        except BackendUnavailable:
+            # It is on record that it was tried: so is that it came to nothing.
+            self.leg_event(link, Ended(leg, Cause(by=EndedBy.DAEMON, q850=38), confirmed=True))
+            raise
+        return call
+
+    async def disconnect(
+        self, principal: Principal, call_id: CallId, request_id: str = ""
+    ) -> Outcome:
+        """
+        End a call in whatever state it is, and say so when it is true.
+
+        However many ask, there is one teardown, and each gets the same answer.
+
+        Returns:
+            Once the far end confirmed, or the deadline has passed.
+
+        Raises:
+            NoSuchCall: umd does not know the id; nothing was done.
+            BackendUnavailable: what carries it cannot be reached. The intent is kept, and carried
+                out when it is back.
+        """
+        call = self.find(call_id)
+        if call.ended:
+            if self.settings.ended_is_success:
+                return Outcome.ALREADY_ENDED
+            raise NoSuchCall(f"call {call_id} has ended")
+        teardown = self._teardown(call, principal, request_id)
+        if call.ended:
+            return _outcome(call)
+        if not teardown.reached_backend:
+            raise _unavailable(self.links[call.backend])
+        if teardown.expired:
+            return Outcome.ENDED_UNCONFIRMED
+        return await self._settled(teardown)
+
+    def find(self, call_id: CallId) -> Call:
+        """
+        The call of this id, live or ended and still remembered.
+
+        Raises:
+            NoSuchCall: there is none.
+        """
+        call = self._calls.get(call_id)
+        if call is not None and call.ended:
+            self._forget_old()
+            call = self._calls.get(call_id)
+        if call is None:
+            raise NoSuchCall(f"no call {call_id!r}")
+        return call
+
+    def live_calls(self) -> Iterator[Call]:
+        """The calls that have not ended, in the order they were taken."""
+        for link in self.links.values():
+            yield from link.calls.values()
+
+    async def drain(self) -> None:
+        """Take no new calls, and return when no teardown is under way."""
+        self._accepting = False
+        if self._teardowns:
+            self._drained = Deferred()
+            await self._drained
+
+    # -- what backends report
+
+    def leg_event(self, link: BackendLink, event: LegEvent) -> None:
+        """A backend reported something; what cannot be is logged and changes nothing."""
+        call = link.calls.get(event.leg)
+        if call is None:
+            self._illegal(link, event, "no live call has this leg")
+            return
+        self._apply(link, call, event)
+
+    def backend_down(self, link: BackendLink, reason: str) -> None:
+        """Whoever waits for this backend is told so; what they asked for is kept."""
+        if link.down is not None:
+            return
+        link.down = reason
+        self._log.warning("backend.down", backend=link.name, reason=reason)
+        for teardown in self._teardowns_of(link):
+            self._not_reached(teardown)
+
+    def backend_up(self, link: BackendLink) -> None:
+        """What was asked for while it was away is carried out."""
+        if link.down is None:
+            return
+        link.down = None
+        pending = [t for t in self._teardowns_of(link) if not t.reached_backend]
+        self._log.info("backend.up", backend=link.name, teardowns=len(pending))
+        for teardown in pending:
+            if link.down is None:
+                self._hang_up(link, teardown)
+
+    # -- one call
+
+    def _resume(self, link: BackendLink, found: FoundLeg) -> None:
+        call = Call(
+            id=found.call_id or make_call_id(found.leg, link.name),
+            leg=found.leg,
+            backend=link.name,
+            number=found.number,
+            owner="",
+            at=self._wall(),
+            state=found.state,
+        )
+        if call.id in self._calls:
+            self._log.error("backend.leg-refused", backend=link.name, leg=call.leg, call=call.id)
+            return
+        self._take(link, call)
+        self._record(call, call.resume())
+
+    def _take(self, link: BackendLink, call: Call) -> None:
+        self._calls[call.id] = call
+        link.calls[call.leg] = call
+
+    def _teardown(self, call: Call, principal: Principal, request_id: str) -> Teardown:
+        """Join the teardown of a live call, or begin it."""
+        link = self.links[call.backend]
+        teardown = self._teardowns.get(call.id)
+        if teardown is None:
+            teardown = self._teardowns[call.id] = Teardown(call)
+            asked = HangUp(Cause(by=EndedBy.CLIENT), principal.name, request_id)
+            self._apply(link, call, asked)
+        if not teardown.reached_backend:
+            self._hang_up(link, teardown)
+        return teardown
+
+    def _hang_up(self, link: BackendLink, teardown: Teardown) -> None:
+        """Hand the command to the backend, or keep the intent while it cannot be reached."""
+        call = teardown.call
+        assert call.cause is not None
+        teardown.reached_backend = True
+        if not teardown.expired:
+            teardown.deadline = self._deadlines.start(self.settings.deadline, teardown)
+        try:
+            link.backend.hang_up(call.leg, call.cause)
+            self.backend_up(link)
+        except NoSuchLeg:
+            # Nobody saw it end: it is over, and nothing confirms it.
+            self._log.error("backend.leg-lost", backend=link.name, call=call.id, leg=call.leg)
+            lost = Cause(by=EndedBy.DAEMON, q850=RECOVERY_ON_TIMER_EXPIRY)
+            self.leg_event(link, Ended(call.leg, lost, confirmed=False))
+        except BackendUnavailable as error:
+            self._not_reached(teardown)
+            self.backend_down(link, str(error))
+
+    def _not_reached(self, teardown: Teardown) -> None:
+        teardown.reached_backend = False
+        self._answer(teardown, None)
+
+    def _apply(self, link: BackendLink, call: Call, event: CallInput) -> None:
+        try:
+            happened = call.apply(event, self._wall())
+        except IllegalEvent as error:
+            self._illegal(link, event, str(error))
+            return
+        if happened is None:
+            return
+        if isinstance(happened, Disconnected):
+            self._retain(link, call)
+        self._record(call, happened)
+        if isinstance(happened, Disconnected):
+            self._finish_teardown(call)
+
+    def _illegal(self, link: BackendLink, event: CallInput, why: str) -> None:
+        self.illegal_events += 1
+        self._log.error(
+            "backend.illegal-event", backend=link.name, leg_event=type(event).__name__, why=why
+        )
+
+    def _retain(self, link: BackendLink, call: Call) -> None:
+        del link.calls[call.leg]
+        self._ended.append((self._clock.seconds(), call.id))
+        self._forget_old()
+
+    def _forget_old(self) -> None:
+        ended = self._ended
+        horizon = self._clock.seconds() - self.settings.retention
+        while ended and (ended[0][0] <= horizon or len(ended) > self.settings.retained_calls):
+            del self._calls[ended.popleft()[1]]
+
+    # -- who waits for a teardown
+
+    async def _settled(self, teardown: Teardown) -> Outcome:
+        def leave(slot: Deferred[Outcome]) -> None:
+            if slot in teardown.waiting:
+                teardown.waiting.remove(slot)
+
+        slot: Deferred[Outcome] = Deferred(leave)
+        teardown.waiting.append(slot)
+        return await slot
+
+    def _finish_teardown(self, call: Call) -> None:
+        teardown = self._teardowns.pop(call.id, None)
+        if teardown is not None:
+            self._answer(teardown, _outcome(call))
+        if self._drained is not None and not self._teardowns:
+            drained, self._drained = self._drained, None
+            drained.callback(None)
+
+    def _deadline_passed(self, teardown: Teardown) -> None:
+        teardown.expired = True
+        self._log.warning(
+            "call.disconnect-unconfirmed",
+            call=teardown.call.id,
+            backend=teardown.call.backend,
+            deadline_s=self.settings.deadline,
+        )
+        self._answer(teardown, Outcome.ENDED_UNCONFIRMED)
+
+    def _answer(self, teardown: Teardown, outcome: Outcome | None) -> None:
+        """Answer everybody who waits; None: what carries the call cannot be reached."""
+        if teardown.deadline is not None:
+            teardown.deadline.cancel()
+            teardown.deadline = None
+        while teardown.waiting:
+            # One at a time: an answer can make another client leave.
+            slot = teardown.waiting.popleft()
+            if outcome is not None:
+                slot.callback(outcome)
+            else:
+                slot.errback(_unavailable(self.links[teardown.call.backend]))
+
+    # -- backends
+
+    def _link(self, name: str | None) -> BackendLink:
+        if name is None:
+            return next(iter(self.links.values()))
+        link = self.links.get(name)
+        if link is None:
+            raise NoSuchBackend(f"no backend {name!r}; there is: {', '.join(self.links)}")
+        return link
+
+    def _teardowns_of(self, link: BackendLink) -> list[Teardown]:
+        return [t for t in self._teardowns.values() if t.call.backend == link.name]
+
+
+def _outcome(call: Call) -> Outcome:
+    return Outcome.ENDED if call.confirmed else Outcome.ENDED_UNCONFIRMED
+
+
+def _unavailable(link: BackendLink) -> BackendUnavailable:
+    return BackendUnavailable(f"backend {link.name} cannot be reached: {link.down}")
