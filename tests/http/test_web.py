@@ -1,0 +1,214 @@
+"""The HTTP front over a string transport: framing, limits, order, clients that leave."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.error import ConnectionDone
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.http import HTTPChannel
+
+from tests.helpers import capturing_log
+from umd.http.exchange import TEXT_XML, Reply
+from umd.http.web import Front
+from umd.principal import Principal
+
+
+class FrontCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.asked: list[tuple[Principal, str, Mapping[str, str], bytes]] = []
+        self.replies: list[Deferred[Reply]] = []
+        self.clock = Clock()
+        self.log, self.lines = capturing_log()
+        self.front = Front(self.serve, self.clock, self.log, max_body=1024)
+        self.connect()
+
+    async def serve(
+        self, principal: Principal, path: str, headers: Mapping[str, str], body: bytes
+    ) -> Reply:
+        self.asked.append((principal, path, headers, body))
+        waiting: Deferred[Reply] = Deferred()
+        self.replies.append(waiting)
+        return await waiting
+
+    def connect(self) -> None:
+        channel = self.front.buildProtocol(None)
+        assert isinstance(channel, HTTPChannel)
+        self.channel = channel
+        self.transport = StringTransport()
+        self.channel.makeConnection(self.transport)
+
+    def send(self, octets: bytes) -> None:
+        self.channel.dataReceived(octets)
+
+    def post(self, body: bytes = b"<a/>", *headers: bytes, path: bytes = b"/x") -> None:
+        lines = (
+            b"POST %s HTTP/1.1" % path,
+            b"Host: h",
+            b"Content-Length: %d" % len(body),
+            *headers,
+        )
+        self.send(b"\r\n".join(lines) + b"\r\n\r\n" + body)
+
+    def reply(self, index: int = 0, body: bytes = b"<ok/>") -> None:
+        self.replies[index].callback(Reply(200, body, TEXT_XML, {"X-UMD-Outcome": "ended"}))
+
+    def sent(self) -> bytes:
+        octets: bytes = self.transport.value()
+        self.transport.clear()
+        return octets
+
+
+class RequestTests(FrontCase):
+    def test_a_post_is_served(self) -> None:
+        self.post(b"<a/>", b"Content-Type: text/xml", path=b"/EWS/x.asmx?q=1")
+        ((principal, path, headers, body),) = self.asked
+        self.assertEqual((principal.name, principal.address), ("anonymous", "192.168.1.1"))
+        self.assertEqual(
+            (path, headers["content-type"], body), ("/EWS/x.asmx", "text/xml", b"<a/>")
+        )
+        self.assertEqual(self.sent(), b"")
+        self.reply()
+        head, _, sent_body = self.sent().partition(b"\r\n\r\n")
+        lines = head.split(b"\r\n")
+        self.assertEqual(lines[0], b"HTTP/1.1 200 OK")
+        self.assertIn(b"Content-Length: 5", lines)
+        self.assertIn(b"Content-Type: text/xml; charset=utf-8", lines)
+        self.assertIn(b"x-umd-outcome: ended", [line.lower() for line in lines])
+        self.assertEqual(sent_body, b"<ok/>")
+        self.assertFalse(self.transport.disconnecting)
+
+    def test_octet_by_octet(self) -> None:
+        request = (
+            b"POST /x HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
+            b"3\r\nabc\r\n1\r\nd\r\n0\r\n\r\n"
+        )
+        for octet in request:
+            self.send(bytes([octet]))
+        self.assertEqual(self.asked[0][3], b"abcd")
+
+    def test_pipelined_requests_are_answered_in_order(self) -> None:
+        self.post(b"one")
+        self.post(b"two")
+        self.assertEqual([asked[3] for asked in self.asked], [b"one"])
+        self.reply(0, b"<1/>")
+        self.assertEqual([asked[3] for asked in self.asked], [b"one", b"two"])
+        self.reply(1, b"<2/>")
+        sent = self.sent()
+        self.assertLess(sent.index(b"<1/>"), sent.index(b"<2/>"))
+
+    def test_expect_100_continue(self) -> None:
+        self.send(
+            b"POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n"
+        )
+        self.assertEqual(self.sent(), b"HTTP/1.1 100 Continue\r\n\r\n")
+        self.send(b"abc")
+        self.assertEqual(self.asked[0][3], b"abc")
+
+    def test_http_1_0_is_answered_and_closed(self) -> None:
+        self.send(b"POST /x HTTP/1.0\r\nContent-Length: 3\r\n\r\nabc")
+        self.reply()
+        self.assertIn(b"Connection: close", self.sent())
+        self.assertTrue(self.transport.disconnecting)
+
+    def test_other_methods_are_told_what_to_do(self) -> None:
+        for method in (b"GET", b"PUT", b"DELETE", b"BREW"):
+            self.send(method + b" /x HTTP/1.1\r\nHost: h\r\n\r\n")
+            sent = self.sent()
+            self.assertTrue(sent.startswith(b"HTTP/1.1 405 "), sent)
+            self.assertIn(b"Allow: POST", sent)
+        self.send(b"HEAD /x HTTP/1.1\r\nHost: h\r\n\r\n")
+        self.assertTrue(self.sent().endswith(b"\r\n\r\n"))
+        self.assertEqual(self.asked, [])
+
+    def test_a_form_is_not_parsed(self) -> None:
+        self.post(b"a=1&b=2", b"Content-Type: application/x-www-form-urlencoded")
+        self.assertEqual(self.asked[0][3], b"a=1&b=2")
+
+    def test_an_unforeseen_error_is_logged_and_not_shown(self) -> None:
+        self.post()
+        self.replies[0].errback(RuntimeError("secret"))
+        sent = self.sent()
+        self.assertTrue(sent.startswith(b"HTTP/1.1 500 "))
+        self.assertNotIn(b"secret", sent)
+        self.assertEqual([line["event"] for line in self.lines], ["http.failed"])
+
+
+class LimitTests(FrontCase):
+    def test_a_body_at_the_limit(self) -> None:
+        self.post(b"a" * 1024)
+        self.assertEqual(len(self.asked), 1)
+
+    def test_a_body_over_the_limit_is_not_kept(self) -> None:
+        self.post(b"a" * 1025)
+        self.refused()
+
+    def test_a_chunked_body_over_the_limit(self) -> None:
+        chunk = b"200\r\n" + b"a" * 0x200 + b"\r\n"
+        self.send(
+            b"POST /x HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
+            + chunk * 3
+            + b"0\r\n\r\n"
+        )
+        self.refused()
+
+    def test_a_body_nobody_would_wait_for_is_refused_unread(self) -> None:
+        self.send(
+            b"POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 2000000\r\n"
+            b"Expect: 100-continue\r\n\r\n"
+        )
+        self.refused()
+        self.send(b"a" * 5000)
+        self.assertEqual(self.sent(), b"")
+
+    def test_a_chunked_body_without_end_is_cut_off(self) -> None:
+        self.send(b"POST /x HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n")
+        chunk = b"10000\r\n" + b"a" * 0x10000 + b"\r\n"
+        for _ in range(17):
+            self.send(chunk)
+        self.refused()
+
+    def refused(self) -> None:
+        sent = self.sent()
+        self.assertTrue(sent.startswith(b"HTTP/1.1 413 "), sent)
+        self.assertIn(b"Connection: close", sent)
+        self.assertNotIn(b"100 Continue", sent)
+        self.assertTrue(self.transport.disconnecting)
+        self.assertEqual(self.asked, [])
+
+    def test_a_silent_connection_is_closed(self) -> None:
+        self.send(b"POST /x HTTP/1.1\r\n")
+        self.clock.advance(76.0)
+        self.assertTrue(self.transport.disconnecting)
+
+
+class LeavingTests(FrontCase):
+    def lose(self) -> None:
+        self.channel.connectionLost(Failure(ConnectionDone()))
+
+    def test_a_client_that_leaves_cancels_its_wait_only(self) -> None:
+        self.post()
+        self.lose()
+        self.assertTrue(self.replies[0].called)
+        self.assertEqual(self.front.channels, set())
+        self.assertEqual(self.flushLoggedErrors(), [])
+        self.assertEqual(self.lines, [])
+        self.successResultOf(ensureDeferred(self.front.drain()))
+
+    def test_drain_answers_what_was_asked_and_closes_what_is_idle(self) -> None:
+        self.post()
+        busy = self.transport
+        self.connect()
+        idle = self.transport
+        drained = ensureDeferred(self.front.drain())
+        self.assertTrue(idle.disconnecting)
+        self.assertNoResult(drained)
+        self.assertFalse(busy.disconnecting)
+        self.reply()
+        self.successResultOf(drained)
+        self.assertIn(b"Connection: close", busy.value())
+        self.assertTrue(busy.disconnecting)
