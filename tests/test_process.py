@@ -1,0 +1,308 @@
+"""The installed umd as a process, over real sockets: what a user and an operator meet."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any, Iterator
+from urllib.parse import urlsplit
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.call.test_call_id import DOCUMENTED
+from tests.soap.test_um import canonical, disconnect
+from umd.call.call_id import make_call_id
+from umd.soap.um import MESSAGES_PASTED
+from umd.testing import UmdProcess
+
+ROOT = Path(__file__).parent.parent
+RESPONSE = (
+    '<?xml version="1.0" encoding="utf-8"?><soap:Envelope'
+    ' xmlns:soap="http://schemas.xmlsoap.org/soap/envelope/"'
+    ' xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"'
+    ' xmlns:xsd="http://www.w3.org/2001/XMLSchema"><soap:Body>'
+    '<DisconnectResponse xmlns="{}"/></soap:Body></soap:Envelope>'
+)
+MESSAGES = "http://schemas.microsoft.com/exchange/services/2006/messages"
+
+
+def umd(*arguments: str, **keywords: Any) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "umd", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=30, **keywords)
+
+
+def seeds(*numbers: str) -> str:
+    """A configuration with a connected call to each number, named `seed-0`, `seed-1`, ..."""
+    return "".join(
+        f'[[backend.sim.seed]]\nnumber = "{number}"\ncall_id = "{seed_id(index)}"\n'
+        for index, number in enumerate(numbers)
+    )
+
+
+def seed_id(index: int) -> str:
+    return make_call_id(f"seed-{index}", "lab")
+
+
+class ProcessCase(SynchronousTestCase):
+    def configuration(self, text: str) -> str:
+        path = Path(self.mktemp()).absolute()
+        path.write_text(text)
+        return str(path)
+
+    @contextmanager
+    def serving(self, text: str = "", *arguments: str, **keywords: Any) -> Iterator[UmdProcess]:
+        file = self.configuration(text)
+        with UmdProcess("serve", "-c", file, *arguments, **keywords) as process:
+            yield process
+
+
+class MainJobTests(ProcessCase):
+    def test_the_documented_request_gets_the_documented_response(self) -> None:
+        with UmdProcess("demo") as process:
+            status, body, headers = process.disconnect(DOCUMENTED)
+            self.assertEqual((status, headers["X-UMD-Outcome"]), (200, "ended"))
+            self.assertEqual(canonical(body), canonical(RESPONSE.format(MESSAGES).encode()))
+            self.assertEqual(headers["Content-Type"], "text/xml; charset=utf-8")
+            process.wait_for("soap.answered", outcome="ended", call=DOCUMENTED)
+            self.assertEqual(len(process.events("call.disconnect-requested")), 1)
+            ends = [e for e in process.events("call.disconnected") if e["call"] == DOCUMENTED]
+            self.assertEqual([(e["confirmed"], e["sip_status"]) for e in ends], [(True, 200)])
+            again = process.disconnect(DOCUMENTED)
+            self.assertEqual(again[2]["X-UMD-Outcome"], "already-ended")
+            self.assertEqual(again[1], body)
+
+    def test_the_example_configuration_serves(self) -> None:
+        with UmdProcess("serve", "-c", str(ROOT / "conf" / "umd.toml")) as process:
+            status, body, _ = process.disconnect(DOCUMENTED, MESSAGES_PASTED)
+            self.assertEqual(status, 200)
+            self.assertEqual(canonical(body), canonical(RESPONSE.format(MESSAGES_PASTED).encode()))
+            self.assertEqual(process.disconnect("nothing")[0], 500)
+
+    def test_a_thousand_calls_by_fifty_clients_each_asked_three_times(self) -> None:
+        """1,000 end events, 3,000 good replies; the three may come at once."""
+        total = 1000
+        with self.serving(seeds(*["5550100"] * total)) as process:
+            asked = [seed_id(index) for index in range(total) for _ in range(3)]
+            with ThreadPoolExecutor(50) as clients:
+                outcomes = Counter(clients.map(self.client(process.url), asked))
+            self.assertEqual(outcomes.total(), 3 * total)
+            self.assertEqual(set(outcomes) - {(200, "ended"), (200, "already-ended")}, set())
+            self.assertGreaterEqual(outcomes[200, "ended"], total)
+            process.stop()
+            ends = Counter(event["call"] for event in process.events("call.disconnected"))
+            self.assertEqual(ends, Counter({seed_id(index): 1 for index in range(total)}))
+            self.assertEqual(process.events("daemon.stopped")[0]["live_calls"], 0)
+
+    def client(self, url: str) -> Any:
+        """A keep-alive client for each thread, without the library's own pool of them."""
+        import threading
+
+        kept = threading.local()
+        address = urlsplit(url)
+
+        def ask(call_id: str) -> tuple[int, str | None]:
+            if not hasattr(kept, "connection"):
+                kept.connection = HTTPConnection(str(address.hostname), address.port, timeout=30)
+            body = disconnect(call_id).encode()
+            kept.connection.request("POST", address.path, body, {"Content-Type": "text/xml"})
+            with kept.connection.getresponse() as reply:
+                reply.read()
+                return reply.status, reply.headers["X-UMD-Outcome"]
+
+        return ask
+
+    def test_a_far_end_that_never_answers(self) -> None:
+        with self.serving(seeds("5550199"), "-o", "call.deadline=200ms") as process:
+            status, body, headers = process.disconnect(seed_id(0))
+            self.assertEqual((status, headers["X-UMD-Outcome"]), (200, "ended-unconfirmed"))
+            process.wait_for("call.disconnect-unconfirmed", call=seed_id(0))
+            self.assertEqual(process.events("call.disconnected"), [])
+
+
+class CommandTests(ProcessCase):
+    def test_help_and_version(self) -> None:
+        self.assertIn("umd demo", umd("--help").stdout)
+        for command in ("serve", "demo", "check-config", "version"):
+            self.assertIn("Example: umd " + command, umd(command, "--help").stdout)
+        self.assertRegex(umd("version").stdout, r"^umd \d+\.\d+\.\d+\n$")
+
+    def test_a_wrong_key_is_told_by_file_line_key_and_the_nearest_key(self) -> None:
+        file = self.configuration('[http]\nlisen = "tcp:1"\n')
+        for command in (("serve", "-c", file), ("check-config", file)):
+            result = umd(*command)
+            self.assertEqual(result.returncode, 2)
+            first, last = result.stderr.splitlines()
+            self.assertEqual(
+                first, f"{file}:2: http.lisen is not a setting; did you mean http.listen?"
+            )
+            self.assertTrue(last.startswith("1 mistake; "), last)
+
+    def test_a_good_file(self) -> None:
+        result = umd("check-config", str(ROOT / "conf" / "umd.toml"))
+        self.assertEqual((result.returncode, result.stderr), (0, ""))
+
+    def test_a_socket_that_cannot_be_had(self) -> None:
+        result = umd("serve", "-o", "http.listen=systemd:domain=INET:index=0")
+        self.assertIn("systemd has handed over no such socket", result.stderr)
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            listen = f"tcp:{taken.getsockname()[1]}:interface=127.0.0.1"
+            result = umd("serve", "-o", f"http.listen={listen}")
+        self.assertEqual(result.returncode, 1)
+        line = json.loads(result.stderr.splitlines()[-1])
+        self.assertEqual(line["event"], "daemon.cannot-start")
+        self.assertIn(listen, line["why"])
+        self.assertIn("in use", line["why"])
+        self.assertNotIn("Traceback", result.stderr)
+
+    def test_an_open_address_needs_to_be_asked_for(self) -> None:
+        result = umd("serve", "-o", "http.listen=tcp:0")
+        self.assertEqual(result.returncode, 1)
+        self.assertIn("http.allow_anonymous", result.stderr)
+        self.assertNotIn("daemon.ready", result.stderr)
+
+    def test_a_unix_socket(self) -> None:
+        path = os.path.join("/tmp", f"umd-test-{os.getpid()}.sock")
+        self.addCleanup(Path(path).unlink, missing_ok=True)
+        with UmdProcess("serve", "-o", f"http.listen=unix:{path}"):
+            with socket.socket(socket.AF_UNIX) as client:
+                client.connect(path)
+                client.sendall(b"GET / HTTP/1.0\r\n\r\n")
+                self.assertTrue(client.recv(100).startswith(b"HTTP/1.0 405 "))
+
+
+class DemoTests(ProcessCase):
+    def test_the_screen_shows_calls_and_a_command_that_works(self) -> None:
+        """The printed curl line is run as it is printed."""
+        command = [sys.executable, "-m", "umd", "demo", "-o",
+                   "http.listen=tcp:0:interface=127.0.0.1"]  # fmt: skip
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
+        self.addCleanup(process.kill)
+        assert process.stdout is not None
+        screen: list[str] = []
+        while not screen or screen[-1] != "X\n":
+            screen.append(process.stdout.readline())
+        text = "".join(screen)
+        self.assertIn("09df9edc", text)
+        self.assertIn("never answers BYE", text)
+        at = next(index for index, line in enumerate(screen) if line.startswith("  curl "))
+        ran = subprocess.run(["sh"], input="".join(screen[at:]), capture_output=True, text=True)
+        self.assertIn("HTTP/1.1 200 OK", ran.stdout, ran)
+        self.assertIn("DisconnectResponse", ran.stdout)
+        process.send_signal(signal.SIGINT)
+        story = process.communicate(timeout=30)[0]
+        self.assertIn("09df9edc  Disconnect asked by anonymous", story)
+        self.assertRegex(story, r"09df9edc  200 after \d+ ms: ended, normal clearing \(16\)")
+        self.assertEqual(process.returncode, 0)
+
+
+class OperatorTests(ProcessCase):
+    def test_sigterm_answers_what_was_asked_and_refuses_nothing_half_done(self) -> None:
+        """A Disconnect in flight is answered while umd stops; exit status 0."""
+        with self.serving(seeds("5550100"), "-o", "backend.sim.delay=1s") as process:
+            with ThreadPoolExecutor(1) as client:
+                asked = client.submit(process.disconnect, seed_id(0))
+                process.wait_for("call.disconnect-requested")
+                self.assertEqual(process.stop(), 0)
+                status, _, headers = asked.result()
+            self.assertEqual((status, headers["X-UMD-Outcome"]), (200, "ended"))
+            self.assertEqual(headers["Connection"], "close")
+            self.assertEqual(process.log[-1]["event"], "daemon.stopped")
+
+    def test_the_drain_has_a_deadline_and_a_second_signal_ends_it(self) -> None:
+        arguments = ("-o", "drain.deadline=300ms", "-o", "call.deadline=100ms")
+        with self.serving(seeds("5550199"), *arguments) as process:
+            process.disconnect(seed_id(0))
+            self.assertEqual(process.stop(), 0)
+            process.wait_for("daemon.drain-expired")
+        with self.serving(seeds("5550199"), "-o", "call.deadline=100ms") as process:
+            process.disconnect(seed_id(0))
+            process.process.send_signal(signal.SIGTERM)
+            process.wait_for("daemon.stopping")
+            self.assertEqual(process.stop(), 0)
+            self.assertEqual(process.events("daemon.drain-expired"), [])
+
+    def test_reload_takes_over_what_it_can_and_refuses_what_is_wrong(self) -> None:
+        with self.serving('[call]\nended_is = "success"\n' + seeds("5550100")) as process:
+            file = Path(process._command[process._command.index("-c") + 1])
+            process.disconnect(seed_id(0))
+            self.assertEqual(process.disconnect(seed_id(0))[0], 200)
+            file.write_text("[call]\nended_iz = 1\n")
+            process.process.send_signal(signal.SIGHUP)
+            refused = process.wait_for("config.refused")
+            self.assertEqual(
+                refused["mistakes"],
+                [f"{file}:2: call.ended_iz is not a setting; did you mean call.ended_is?"],
+            )
+            self.assertEqual(process.disconnect(seed_id(0))[0], 200)
+            file.write_text('node = "other"\n[call]\nended_is = "fault"\n')
+            process.process.send_signal(signal.SIGHUP)
+            process.wait_for("config.reloaded")
+            restart = process.wait_for("config.needs-restart")["keys"]
+            self.assertEqual(restart, ["node", "backend"])
+            self.assertEqual(process.disconnect(seed_id(0))[0], 500)
+
+    def test_systemd_is_told_everything(self) -> None:
+        """Readiness after the listener is open, the watchdog fed, reload, stopping."""
+        name = f"umd-notify-{os.getpid()}"
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+            listener.bind("\0" + name)
+            listener.settimeout(10)
+            environ = {"NOTIFY_SOCKET": "@" + name, "WATCHDOG_USEC": "100000"}
+            with self.serving(environ=environ) as process:
+                heard = self.hear(listener, "READY=1")
+                self.assertIn("STATUS=serving 127.0.0.1:", heard)
+                self.assertEqual(process.disconnect("x")[0], 500)
+                self.hear(listener, "WATCHDOG=1")
+                process.process.send_signal(signal.SIGHUP)
+                self.assertIn("MONOTONIC_USEC=", self.hear(listener, "RELOADING=1"))
+                self.hear(listener, "READY=1")
+                process.process.send_signal(signal.SIGTERM)
+                self.hear(listener, "STOPPING=1")
+
+    def hear(self, listener: socket.socket, state: str) -> str:
+        while True:
+            heard = listener.recv(1000).decode()
+            if state in heard.split("\n"):
+                return heard
+
+    def test_socket_activation(self) -> None:
+        """The socket is systemd's; umd serves on it and leaves it to systemd."""
+        with ExitStack() as stack:
+            taken = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+            launcher = [
+                sys.executable,
+                "-c",
+                "import os, sys\n"
+                "os.dup2(int(sys.argv[1]), 3)\n"
+                "os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS='1',\n"
+                "    LISTEN_FDNAMES='x')\n"
+                "os.execv(sys.argv[2], sys.argv[2:])",
+                str(taken.fileno()),
+            ]
+            process = stack.enter_context(
+                UmdProcess(
+                    "serve",
+                    "-o",
+                    "http.listen=systemd:domain=INET:index=0",
+                    launcher=launcher,
+                    pass_fds=[taken.fileno()],
+                )
+            )
+            self.assertIn(f":{taken.getsockname()[1]}/", process.url)
+            self.assertEqual(process.disconnect("x")[0], 500)
+
+    def test_twisted_logs_through_the_same_pipe(self) -> None:
+        with self.serving("", "-o", "log.level=debug") as process:
+            process.wait_for("twisted.said")
+        self.assertEqual(process.events("not-json"), [])

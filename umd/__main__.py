@@ -1,0 +1,5 @@
+"""`python -m umd` is `umd`."""
+
+from umd.cli import main
+
+main()

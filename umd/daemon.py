@@ -1,0 +1,312 @@
+"""The wiring: builds everything from the settings, and starts, reloads, drains and stops it."""
+
+from __future__ import annotations
+
+import gc
+import signal
+import time
+from collections.abc import Callable
+from ipaddress import ip_address
+from typing import Any
+
+from structlog.typing import FilteringBoundLogger
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import Deferred, TimeoutError, ensureDeferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IListeningPort
+from twisted.internet.task import LoopingCall
+
+from umd import systemd
+from umd.clock import make_monotonic
+from umd.config import CallSection, ConfigError, Settings
+from umd.control import Control, ControlSettings
+from umd.errors import UmdError
+from umd.http.web import Front
+from umd.log import Tap, adopt_twisted, configure, lifecycle_log
+from umd.service import SoapService
+
+
+class CannotStart(UmdError):
+    """Nothing is served; the text says what is in the way."""
+
+
+class Daemon:
+    """
+    One umd.
+
+    Args:
+        settings: what to build.
+        reactor: the global one, its clock monotonic already.
+        log: for everybody.
+    """
+
+    def __init__(self, settings: Settings, reactor: Any, log: FilteringBoundLogger) -> None:
+        self.settings = settings
+        self.ports: list[IListeningPort] = []
+        self._reactor = reactor
+        self._log = log
+        self.control = Control(
+            backends={
+                one.name: one.type(one.name, one.settings, reactor) for one in settings.backends
+            },
+            node=settings.node,
+            clock=reactor,
+            wall=time.time,
+            record=lifecycle_log(log),
+            log=log,
+            settings=_control_settings(settings.call),
+        )
+        service = SoapService(self.control, log, reactor.seconds)
+        self.front = Front(service.serve, reactor, log, settings.http.max_body)
+
+    async def start(self) -> None:
+        """
+        Start the backends, then listen, then say so.
+
+        Raises:
+            CannotStart
+        """
+        try:
+            await self.control.start()
+            for listen in self.settings.http.listen:
+                self.ports.append(await self._listen(listen))
+        except UmdError as error:
+            await self._close()
+            raise CannotStart(str(error)) from error
+        addresses = [_name_of(port.getHost()) for port in self.ports]
+        self._log.info("daemon.ready", listen=addresses, node=self.settings.node)
+        systemd.notify("READY=1", "STATUS=serving " + ", ".join(addresses))
+
+    async def stop(self) -> None:
+        """
+        Finish what was asked for, within the drain deadline, then close everything.
+
+        New calls are refused at once; a Disconnect is still served while others are being ended.
+        """
+        deadline = self.settings.drain.deadline
+        systemd.notify("STOPPING=1", "STATUS=finishing teardowns")
+        self._log.info("daemon.stopping", deadline_s=deadline)
+        work = ensureDeferred(self._drain())
+        try:
+            await work.addTimeout(deadline, self._reactor)
+        except TimeoutError:
+            self._log.warning("daemon.drain-expired", deadline_s=deadline)
+        await self._close()
+        live = sum(1 for _ in self.control.live_calls())
+        self._log.info("daemon.stopped", live_calls=live)
+
+    def reload(self, read: Callable[[], Settings]) -> None:
+        """
+        Take over a changed configuration; a wrong one is told and changes nothing.
+
+        `call`, `drain` and `http.max_body` change at once; what else has changed is named in the
+        log, and needs a restart.
+        """
+        systemd.notify(*systemd.reloading())
+        try:
+            settings = read()
+        except ConfigError as error:
+            self._log.error("config.refused", mistakes=error.mistakes)
+        else:
+            self._take_over(settings)
+        systemd.notify("READY=1")
+
+    # -- parts
+
+    async def _listen(self, listen: str) -> IListeningPort:
+        try:
+            port: IListeningPort = await serverFromString(self._reactor, listen).listen(self.front)
+        except CannotListenError as error:
+            raise CannotStart(f"http.listen = {listen!r}: {error.socketError}") from error
+        except (IndexError, KeyError):
+            why = "systemd has handed over no such socket; is umd started by it, with umd.socket?"
+            raise CannotStart(f"http.listen = {listen!r}: {why}") from None
+        except Exception as error:
+            raise CannotStart(f"http.listen = {listen!r}: {error}") from error
+        if not (self.settings.http.allow_anonymous or _is_private(port.getHost())):
+            self.ports.append(port)
+            raise CannotStart(
+                f"http.listen = {listen!r}: whoever reaches this address could end any call, as "
+                "nobody is asked who they are; listen on loopback or a unix: socket, or set "
+                "http.allow_anonymous = true"
+            )
+        return port
+
+    async def _drain(self) -> None:
+        await self.control.drain()
+        await self._stop_listening()
+        await self.front.drain()
+
+    async def _close(self) -> None:
+        await self._stop_listening()
+        self.front.abort()
+        await self.control.stop()
+
+    async def _stop_listening(self) -> None:
+        ports, self.ports = self.ports, []
+        for port in ports:
+            closed = port.stopListening()
+            if closed is not None:
+                await closed
+
+    def _take_over(self, settings: Settings) -> None:
+        restart = _need_restart(self.settings, settings)
+        self.settings = settings
+        self.control.settings = _control_settings(settings.call)
+        self.front.max_body = settings.http.max_body
+        if restart:
+            self._log.warning("config.needs-restart", keys=restart)
+        self._log.info("config.reloaded")
+
+
+def run(
+    read: Callable[[], Settings],
+    settings: Settings,
+    *,
+    started: Callable[[Daemon], None] | None = None,
+    tap: Tap | None = None,
+) -> int:
+    """
+    Run a daemon until a signal ends it.
+
+    SIGTERM and SIGINT drain, a second one ends at once; SIGHUP reloads by `read`.
+
+    Args:
+        read: reads the configuration again.
+        settings: as it was read.
+        started: called once it serves.
+        tap: sees every log event before it is written; see `umd.log.configure`.
+
+    Returns:
+        The exit status: 0, or 1 when it could not start.
+    """
+    from twisted.internet import reactor
+
+    make_monotonic(reactor)
+    log = configure(settings.log.level, settings.log.format, tap=tap)
+    adopt_twisted(log)
+    daemon = Daemon(settings, reactor, log)
+    process = _Process(daemon, reactor, log, read, started)
+    reactor.callWhenRunning(process.begin)
+    # What has been imported until here stays: the collector need not look at it again.
+    gc.freeze()
+    reactor.run()
+    return process.status
+
+
+class _Process:
+    """The daemon as a process: its signals, its watchdog and its exit status."""
+
+    def __init__(
+        self,
+        daemon: Daemon,
+        reactor: Any,
+        log: FilteringBoundLogger,
+        read: Callable[[], Settings],
+        started: Callable[[Daemon], None] | None,
+    ) -> None:
+        self.status = 0
+        self._daemon = daemon
+        self._reactor = reactor
+        self._log = log
+        self._read = read
+        self._started = started
+        self._stopping: Deferred[None] | None = None
+
+    def begin(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_stop_signal)
+        signal.signal(signal.SIGHUP, self._on_reload_signal)
+        interval = systemd.watchdog_interval()
+        if interval is not None:
+            feeding = LoopingCall(systemd.notify, "WATCHDOG=1")
+            feeding.clock = self._reactor
+            self._watch(feeding.start(interval))
+        self._watch(ensureDeferred(self._start()))
+
+    async def _start(self) -> None:
+        try:
+            await self._daemon.start()
+        except CannotStart as error:
+            self._log.error("daemon.cannot-start", why=str(error))
+            self._end(1)
+            return
+        if self._started is not None:
+            self._started(self._daemon)
+
+    def _on_stop_signal(self, number: int, frame: object) -> None:
+        self._reactor.callFromThread(self._stop, signal.Signals(number).name)
+
+    def _on_reload_signal(self, number: int, frame: object) -> None:
+        self._reactor.callFromThread(self._reload)
+
+    def _stop(self, by: str) -> None:
+        self._log.info("daemon.signalled", signal=by)
+        if self._stopping is None:
+            self._stopping = ensureDeferred(self._daemon.stop())
+            self._watch(self._stopping.addBoth(self._stopped))
+        else:
+            self._end(self.status)
+
+    def _stopped(self, result: Any) -> Any:
+        self._end(self.status)
+        return result
+
+    def _reload(self) -> None:
+        self._daemon.reload(self._read)
+
+    def _end(self, status: int) -> None:
+        self.status = status
+        if self._reactor.running:
+            self._reactor.stop()
+
+    def _watch(self, work: Deferred[Any]) -> None:
+        """Nothing waits for this: what goes wrong is a mistake of ours, and ends the process."""
+
+        def failed(failure: Any) -> None:
+            self._log.error(
+                "daemon.failed",
+                exc_info=(failure.type, failure.value, failure.getTracebackObject()),
+            )
+            self._end(1)
+
+        _ = work.addErrback(failed)
+
+
+def _control_settings(call: CallSection) -> ControlSettings:
+    return ControlSettings(
+        deadline=call.deadline,
+        retention=call.retention,
+        retained_calls=call.retained,
+        ended_is_success=call.ended_is == "success",
+    )
+
+
+def _need_restart(old: Settings, new: Settings) -> list[str]:
+    keys = []
+    if old.node != new.node:
+        keys.append("node")
+    for name in ("listen", "allow_anonymous"):
+        if getattr(old.http, name) != getattr(new.http, name):
+            keys.append(f"http.{name}")
+    if old.backends != new.backends:
+        keys.append("backend")
+    if old.log != new.log:
+        keys.append("log")
+    return keys
+
+
+def _is_private(address: object) -> bool:
+    """Whether only this machine's own users reach an address."""
+    if isinstance(address, (IPv4Address, IPv6Address)):
+        return ip_address(address.host).is_loopback
+    return True  # a socket in the file system has its owner and mode
+
+
+def _name_of(address: Any) -> str:
+    if isinstance(address, IPv6Address):
+        return f"[{address.host}]:{address.port}"
+    if isinstance(address, IPv4Address):
+        return f"{address.host}:{address.port}"
+    return str(getattr(address, "name", address))

@@ -1,0 +1,191 @@
+"""`umd demo`: a daemon with a few calls on the screen, and in plain words what happens to them."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib.resources import files
+from typing import Any, Final
+
+import click
+
+from umd import __version__
+from umd.backends.sim import far_end_of
+from umd.call.call import Call
+from umd.call.call_id import split_call_id
+from umd.config import Settings, load
+from umd.daemon import Daemon, run
+from umd.soap.envelope import SOAP11, XSD, XSI
+from umd.soap.um import MESSAGES
+
+DEMO_FILE: Final = str(files("umd") / "demo.toml")
+
+REQUEST: Final = f"""\
+<?xml version="1.0" encoding="utf-8"?>
+<soap:Envelope xmlns:xsi="{XSI}"
+               xmlns:xsd="{XSD}"
+               xmlns:soap="{SOAP11}">
+  <soap:Body>
+    <Disconnect xmlns="{MESSAGES}">
+      <CallId>{{call_id}}</CallId>
+    </Disconnect>
+  </soap:Body>
+</soap:Envelope>"""
+
+CAUSES: Final[Mapping[int, str]] = {
+    1: "unallocated number",
+    16: "normal clearing",
+    17: "user busy",
+    21: "call rejected",
+    102: "recovery on timer expiry",
+}
+"""The words of Q.850 for the causes that the demo's far ends can give."""
+
+
+def run_demo(overrides: Sequence[str]) -> int:
+    """
+    Run the demo until it is interrupted.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        ConfigError: an override is wrong.
+    """
+
+    def read() -> Settings:
+        return load(DEMO_FILE, overrides)
+
+    def started(daemon: Daemon) -> None:
+        click.echo(_screen(daemon))
+
+    # On a terminal the story replaces the log; to a pipe the log goes as it always does.
+    return run(read, read(), started=started, tap=_narrator(replaces_log=sys.stderr.isatty()))
+
+
+def _screen(daemon: Daemon) -> str:
+    calls = list(daemon.control.live_calls())
+    title = click.style(f"umd {__version__}", bold=True)
+    parts = [f"{title}  simulator on, nothing leaves this machine          Ctrl-C ends it", ""]
+    parts += _table(calls)
+    url = _url(daemon)
+    if calls and url:
+        parts += ["", "End the first call, that of the documentation, from another terminal:", ""]
+        parts += [
+            f"  curl -si {url} -H 'Content-Type: text/xml' -d @- <<'X'",
+            REQUEST.format(call_id=calls[0].id),
+            "X",
+        ]
+    return "\n".join(parts) + "\n"
+
+
+def _table(calls: Iterable[Call]) -> list[str]:
+    now = time.time()
+    rows = [("CALL", "TO", "STATE", "FOR", "FAR END")]
+    for call in calls:
+        age = _age(now - call.began_at)
+        words = far_end_of(call.number).words
+        rows.append((short_name(call.leg), call.number, call.state.value, age, words))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  "
+        + "   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+
+
+def _url(daemon: Daemon) -> str | None:
+    for port in daemon.ports:
+        host: Any = port.getHost()
+        if hasattr(host, "port"):
+            name = f"[{host.host}]" if ":" in host.host else host.host
+            return f"http://{name}:{host.port}/EWS/UM2007Legacy.asmx"
+    return None
+
+
+def _age(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes}:{rest:02d}"
+
+
+def short_name(leg: str) -> str:
+    """As much of a leg's name as a person needs to tell it from the others."""
+    return leg[:8]
+
+
+# -- the story
+
+
+def _narrator(replaces_log: bool) -> Callable[[Mapping[str, Any]], bool]:
+    def tell(event: Mapping[str, Any]) -> bool:
+        write = _STORY.get(event["event"])
+        if write is not None:
+            line = f"{time.strftime('%H:%M:%S')}  {_name_of(event)}  {write(event)}"
+            try:
+                click.echo(line)
+            except OSError:
+                return False  # the screen is gone; no reason to stop serving
+        return replaces_log and event["level"] in ("debug", "info")
+
+    return tell
+
+
+def _name_of(event: Mapping[str, Any]) -> str:
+    """The short name of the call an event is about, eight characters."""
+    leg: str = event.get("leg", "")
+    if not leg and event["event"] == "soap.answered" and event["status"] == 200:
+        leg = split_call_id(event["call"])[0]
+    return click.style(f"{short_name(leg):8}", bold=True)
+
+
+def _alerting(event: Mapping[str, Any]) -> str:
+    return click.style("rings", fg="yellow")
+
+
+def _connected(event: Mapping[str, Any]) -> str:
+    return click.style("answered", fg="green")
+
+
+def _asked(event: Mapping[str, Any]) -> str:
+    return f"Disconnect asked by {event['principal']}"
+
+
+def _unconfirmed(event: Mapping[str, Any]) -> str:
+    words = f"no answer from the far end in {event['deadline_s']:g} s; still trying"
+    return click.style(words, fg="yellow")
+
+
+def _disconnected(event: Mapping[str, Any]) -> str:
+    cause = f"{CAUSES.get(event['cause'], 'cause')} ({event['cause']})"
+    status = f"{event['sip_status']} " if event["sip_status"] else ""
+    took = f"after {event['took_ms']:.0f} ms" if "took_ms" in event else f"by {event['by']}"
+    confirmed = event["confirmed"]
+    return click.style(
+        f"{status}{took}: {event['outcome']}, {cause}", fg="green" if confirmed else "yellow"
+    )
+
+
+def _answered(event: Mapping[str, Any]) -> str:
+    colour = "green" if event["status"] == 200 else "red"
+    words = click.style(f"HTTP {event['status']}, {event['outcome']}", fg=colour)
+    # What a client sent is shown as its repr, so that it cannot drive the terminal.
+    if "why" in event:
+        return f"request of {event['address']} answered {words}: {event['why']!r}"
+    call = f": {event['call'][:40]!r}" if event["status"] != 200 else ""
+    return f"Disconnect of {event['address']} answered {words}{call}"
+
+
+def _stopping(event: Mapping[str, Any]) -> str:
+    return "stopping"
+
+
+_STORY: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
+    "call.alerting": _alerting,
+    "call.connected": _connected,
+    "call.disconnect-requested": _asked,
+    "call.disconnect-unconfirmed": _unconfirmed,
+    "call.disconnected": _disconnected,
+    "soap.answered": _answered,
+    "daemon.stopping": _stopping,
+}

@@ -1,0 +1,37 @@
+"""What systemd is told: readiness, reload, stopping and the watchdog (sd_notify(3))."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Mapping
+
+
+def notify(*states: str, environ: Mapping[str, str] = os.environ) -> None:
+    """Send states such as "READY=1"; does nothing where nobody listens."""
+    address = environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    # A name that begins with "@" is in the abstract name space.
+    name = "\0" + address[1:] if address.startswith("@") else address
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
+        try:
+            sender.connect(name)
+            sender.sendall("\n".join(states).encode())
+        except OSError:
+            # Nobody to tell is no reason to stop serving; systemd sees it by the missing READY.
+            return
+
+
+def reloading() -> tuple[str, str]:
+    """The states that begin a reload; READY=1 ends it."""
+    return "RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}"
+
+
+def watchdog_interval(environ: Mapping[str, str] = os.environ) -> float | None:
+    """Seconds between two WATCHDOG=1, half of what the unit asks for; None: it asks for none."""
+    if environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
+        return None
+    microseconds = environ.get("WATCHDOG_USEC", "")
+    return int(microseconds) / 2e6 if microseconds.isdigit() and int(microseconds) else None
