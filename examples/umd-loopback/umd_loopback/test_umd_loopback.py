@@ -1,0 +1,18 @@
+"""What an author of a backend writes to know that it keeps the rules of the door."""
+
+from twisted.trial.unittest import TestCase
+from umd_loopback import LoopbackBackend, LoopbackSection
+
+from umd.backend import LegBackend
+from umd.testing import LegBackendContract
+
+
+class LoopbackContractTests(LegBackendContract, TestCase):
+    number_that_answers = "100"
+    number_that_rings = "ringing"
+    number_that_rejects = "busy"
+    number_that_hangs_up = "short"
+    number_silent_to_bye = "mute"
+
+    def make_backend(self) -> LegBackend:
+        return LoopbackBackend("loopback", LoopbackSection(), self.clock)
