@@ -246,6 +246,34 @@ class UnreachableTests(ControlCase):
         self.assertIn("backend.leg-lost", self.room.logged())
 
 
+class FailingBackendTests(ControlCase):
+    """What a backend does not do is not taken for done."""
+
+    def break_it(self, name: str) -> None:
+        def broken(*_: object) -> None:
+            raise ValueError("a mistake")
+
+        setattr(self.fake, name, broken)
+
+    def test_a_hang_up_that_fails_is_tried_again(self) -> None:
+        call = self.control.place(ALICE, "answers")
+        self.break_it("hang_up")
+        for _ in range(2):
+            self.failureResultOf(self.ask(call), BackendUnavailable)
+        self.assertEqual(self.room.logged().count("backend.failed"), 2)
+        self.clock.advance(60.0)
+        self.assertEqual(self.ended(call), [])
+        del self.fake.hang_up
+        self.assertEqual(self.successResultOf(self.ask(call)), Outcome.ENDED)
+
+    def test_a_place_that_fails_leaves_no_live_call(self) -> None:
+        self.break_it("place")
+        with self.assertRaises(ValueError):
+            self.control.place(ALICE, "answers")
+        self.assertEqual(self.room.told(), ["Placed", "Disconnected"])
+        self.assertEqual(list(self.control.live_calls()), [])
+
+
 class RetentionTests(ControlCase):
     settings = ControlSettings(retention=60.0, retained_calls=2)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
@@ -44,7 +45,7 @@ class BackendUnavailable(UmdError):
 
 
 class UnknownBackendType(UmdError):
-    """No installed distribution offers a backend of this type."""
+    """No installed distribution offers a backend of this type, or what it offers is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +103,7 @@ class LegBackend(Protocol):
             clock: for every timer; it never jumps.
         """
 
+    @abstractmethod
     async def start(self, sink: LegSink) -> None:
         """
         Begin to serve. Where the peer cannot be reached yet: report `backend_down`, keep trying.
@@ -110,9 +112,11 @@ class LegBackend(Protocol):
             UmdError: when it can never work, a port in use for example; the daemon does not start.
         """
 
+    @abstractmethod
     async def stop(self) -> None:
         """Report nothing more and free everything; `start` may follow."""
 
+    @abstractmethod
     async def legs(self) -> Sequence[FoundLeg]:
         """
         The live legs it carries, asked for once after `start`.
@@ -120,6 +124,7 @@ class LegBackend(Protocol):
         Events are reported of the legs given back here and of those placed, of no other.
         """
 
+    @abstractmethod
     def place(self, leg: LegId, number: str) -> None:
         """
         Dial `number`; what becomes of it is told to the sink, failure too.
@@ -130,6 +135,7 @@ class LegBackend(Protocol):
             BackendUnavailable: nothing was dialled, and no event follows.
         """
 
+    @abstractmethod
     def hang_up(self, leg: LegId, cause: Cause) -> None:
         """
         End a leg in whatever state it is: cancel what rings, hang up what talks.
@@ -156,7 +162,27 @@ def load_backend_type(type_name: str) -> type[LegBackend]:
         UnknownBackendType: no distribution does.
     """
     for point in entry_points(group=ENTRY_POINT_GROUP, name=type_name):
-        loaded: type[LegBackend] = point.load()
-        return loaded
+        try:
+            loaded = point.load()
+        except Exception as error:
+            raise UnknownBackendType(f"{point.value} cannot be loaded: {error}") from error
+        return _checked(loaded, point.value)
     offered = ", ".join(backend_types()) or "none; is umd installed?"
     raise UnknownBackendType(f"no backend of type {type_name!r} is installed (there is: {offered})")
+
+
+def _checked(loaded: object, name: str) -> type[LegBackend]:
+    """Refuse what cannot be a backend before anything is started with it."""
+    if not isinstance(loaded, type):
+        raise UnknownBackendType(f"{name} is no class")
+    missing = sorted(getattr(loaded, "__abstractmethods__", ()))
+    missing += [name for name in _METHODS if not callable(getattr(loaded, name, None))]
+    if missing:
+        raise UnknownBackendType(f"{name} has no {', '.join(missing)}")
+    settings = getattr(loaded, "Settings", None)
+    if not (isinstance(settings, type) and issubclass(settings, BaseModel)):
+        raise UnknownBackendType(f"{name} has no Settings derived from umd.config.Section")
+    return loaded
+
+
+_METHODS: Final = ("start", "stop", "legs", "place", "hang_up")

@@ -188,7 +188,7 @@ class Control:
         self._record(call, call.place(request_id))
         try:
             link.backend.place(leg, number)
-        except BackendUnavailable:
+        except Exception:
             # It is on record that it was tried: so is that it came to nothing.
             self.leg_event(link, Ended(leg, Cause(by=EndedBy.DAEMON, q850=38), confirmed=True))
             raise
@@ -333,6 +333,10 @@ class Control:
         except BackendUnavailable as error:
             self._not_reached(teardown)
             self.backend_down(link, str(error))
+        except Exception:
+            # A mistake of the backend's: nobody knows what it has done, so nothing is believed.
+            self._log.exception("backend.failed", backend=link.name, call=call.id, leg=call.leg)
+            self._not_reached(teardown)
 
     def _not_reached(self, teardown: Teardown) -> None:
         teardown.reached_backend = False
@@ -430,4 +434,5 @@ def _outcome(call: Call) -> Outcome:
 
 
 def _unavailable(link: BackendLink) -> BackendUnavailable:
-    return BackendUnavailable(f"backend {link.name} cannot be reached: {link.down}")
+    why = link.down or "it has failed, as the log tells"
+    return BackendUnavailable(f"backend {link.name} cannot be reached: {why}")

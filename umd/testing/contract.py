@@ -36,6 +36,9 @@ class LegBackendContract(_Base):
     """
     Mix into a trial TestCase, and say which numbers of your backend behave how.
 
+    It cannot see two rules: that no method blocks, and what happens while the peer of a backend
+    cannot be reached.
+
     Time is a Clock that the mixin advances. A backend that needs real time sets `clock` to the
     reactor and overrides `wait` by one that lets it pass.
     """
@@ -68,6 +71,7 @@ class LegBackendContract(_Base):
         self.clock.advance(seconds)
 
     async def setUp(self) -> None:  # type: ignore[override]  # trial awaits it
+        self._check_numbers()
         if not hasattr(self, "clock"):
             self.clock = Clock()
         self.backend = self.make_backend()
@@ -77,9 +81,14 @@ class LegBackendContract(_Base):
         self.addCleanup(self._stop)
 
     async def _stop(self) -> None:
-        if self._started:
-            self._started = False
-            await self.backend.stop()
+        if not self._started:
+            return
+        self._started = False
+        await self.backend.stop()
+        self.assertEqual(self.sink.wrong, [])
+        if isinstance(self.clock, Clock):
+            left = self.clock.getDelayedCalls()
+            self.assertEqual(left, [], "timers are left on the clock after stop")
 
     # -- placing
 
@@ -101,13 +110,14 @@ class LegBackendContract(_Base):
         """It ends once, by the far end, with a cause that is not normal clearing."""
         leg = self._place(self.number_that_rejects)
         ended = await self._end_of(leg)
-        self.assertEqual((ended.cause.by, ended.confirmed), (EndedBy.FAR_END, True))
-        self.assertNotEqual(ended.cause.q850, NORMAL_CLEARING)
+        self.assertEqual((ended.cause.by, ended.confirmed), (EndedBy.FAR_END, True), WHO_ENDED)
+        why = "a rejection is no normal clearing: pass on what the far end said"
+        self.assertNotEqual(ended.cause.q850, NORMAL_CLEARING, why)
 
     async def test_a_far_end_hangs_up_by_itself(self) -> None:
         leg = self._place(self._number("number_that_hangs_up"))
         ended = await self._end_of(leg)
-        self.assertEqual((ended.cause.by, ended.confirmed), (EndedBy.FAR_END, True))
+        self.assertEqual((ended.cause.by, ended.confirmed), (EndedBy.FAR_END, True), WHO_ENDED)
 
     # -- hanging up
 
@@ -140,7 +150,7 @@ class LegBackendContract(_Base):
         with self.assertRaises(NoSuchLeg):
             self.backend.hang_up(LegId(str(uuid4())), CLIENT)
         await self.wait(self.quiet)
-        self.assertEqual(self.sink.events, [])
+        self.assertEqual(self.sink.events, [], "nothing is known of this leg to report")
 
     async def test_hang_up_an_ended_leg(self) -> None:
         leg = self._place(self.number_that_rejects)
@@ -155,15 +165,16 @@ class LegBackendContract(_Base):
         leg = await self._connected(self._number("number_silent_to_bye"))
         self.backend.hang_up(leg, CLIENT)
         await self.wait(self.quiet)
-        self.assertEqual(self.sink.ends(leg), [])
+        why = "an accepted command is no end: wait until the far end shows it"
+        self.assertEqual(self.sink.ends(leg), [], why)
         ended = await self._end_of(leg)
-        self.assertFalse(ended.confirmed)
+        self.assertFalse(ended.confirmed, "the far end has confirmed nothing")
 
     async def test_one_end_does_not_touch_another(self) -> None:
         stays = await self._connected(self.number_that_answers)
         goes = await self._connected(self.number_that_answers)
         await self._hang_up_and_check(goes)
-        self.assertEqual(self.sink.ends(stays), [])
+        self.assertEqual(self.sink.ends(stays), [], "nobody asked for the end of this leg")
 
     # -- the backend itself
 
@@ -173,21 +184,26 @@ class LegBackendContract(_Base):
         gone = await self._connected(self.number_that_answers)
         await self._hang_up_and_check(gone)
         states = {found.leg: found.state for found in await self.backend.legs()}
-        self.assertEqual(states.get(talks), CallState.CONNECTED)
-        self.assertNotIn(gone, states)
+        self.assertEqual(states.get(talks), CallState.CONNECTED, "legs() must list live legs")
+        self.assertNotIn(gone, states, "legs() must not list ended legs")
 
     async def test_stopped_it_is_silent_and_started_again_it_serves(self) -> None:
         self._place(self.number_that_answers)
         await self._stop()
         before = list(self.sink.events)
         await self.wait(self.quiet)
-        self.assertEqual(self.sink.events, before)
+        self.assertEqual(self.sink.events, before, "nothing is reported after stop")
         await self.backend.start(self.sink)
         self._started = True
         await self.backend.legs()
         await self._hang_up_and_check(await self._connected(self.number_that_answers))
 
     # -- helpers
+
+    def _check_numbers(self) -> None:
+        for name in ("number_that_answers", "number_that_rings", "number_that_rejects"):
+            if not hasattr(self, name):
+                self.fail(f"{type(self).__name__} must name a {name}")
 
     def _number(self, name: str) -> str:
         number: str | None = getattr(self, name)
@@ -208,13 +224,14 @@ class LegBackendContract(_Base):
     async def _hang_up_and_check(self, leg: LegId) -> None:
         self.backend.hang_up(leg, CLIENT)
         ended = await self._end_of(leg)
-        self.assertEqual((ended.cause.by, ended.confirmed), (EndedBy.CLIENT, True))
+        self.assertEqual((ended.cause.by, ended.confirmed), (EndedBy.CLIENT, True), WHO_ENDED)
 
     async def _end_of(self, leg: LegId) -> Ended:
         """Wait for the end of a leg, and see that nothing follows it."""
         await self._until(lambda: bool(self.sink.ends(leg)))
         await self.wait(self.quiet)
-        self.assertEqual(len(self.sink.ends(leg)), 1, self.sink.of(leg))
+        told = f"a leg ends exactly once; of this one was reported {self.sink.of(leg)}"
+        self.assertEqual(len(self.sink.ends(leg)), 1, told)
         last = self.sink.of(leg)[-1]
         assert isinstance(last, Ended), self.sink.of(leg)
         return last
@@ -223,9 +240,13 @@ class LegBackendContract(_Base):
         waited = 0.0
         while not happened():
             if waited > self.patience:
-                self.fail(f"not within {self.patience} s; reported: {self.sink.events}")
+                self.fail(
+                    f"nothing more within {self.patience} s of the clock that the backend was "
+                    f"given; reported: {self.sink.events}"
+                )
             await self.wait(self.step)
             waited += self.step
 
 
+WHO_ENDED = "the cause must say who ended the leg, and `confirmed` whether the far end showed it"
 CLIENT = Cause(by=EndedBy.CLIENT)

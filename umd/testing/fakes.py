@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from threading import get_ident
 from typing import Any, Final
 
 from twisted.internet.interfaces import IReactorTime
@@ -26,13 +27,23 @@ from umd.config import Section
 
 
 class RecordingSink(LegSink):
-    """Keeps what a backend reports, in `events`, and in `health` whether it can be reached."""
+    """
+    Keeps what a backend reports, in `events`, and in `health` whether it can be reached.
+
+    What no sink should ever be told is kept in `wrong`, in words.
+    """
 
     def __init__(self) -> None:
         self.events: list[LegEvent] = []
         self.health: list[str] = []
+        self.wrong: list[str] = []
+        self._thread = get_ident()
 
     def leg_event(self, event: LegEvent) -> None:
+        if get_ident() != self._thread:
+            self.wrong.append(f"{event} was reported from another thread")
+        if self.ends(event.leg):
+            self.wrong.append(f"{event} was reported after the end of its leg")
         self.events.append(event)
 
     def backend_down(self, reason: str) -> None:
