@@ -84,6 +84,15 @@ class ServiceTests(SynchronousTestCase):
             self.assertEqual(reply.headers["X-UMD-Outcome"], "invalid-request")
         self.assertEqual(len({line["why"] for line in self.room.lines}), 4)
 
+    def test_what_is_wrong_is_told_apart_from_the_fault(self) -> None:
+        reply = self.answer(envelope(f'<Rebo\u00f6t xmlns="{MESSAGES}"/>'))
+        self.assertEqual(
+            reply.headers["X-UMD-Reason"], "no operation Rebo\\xf6t; there is: Disconnect"
+        )
+        reply = self.answer(envelope(f'<{"a" * 1000} xmlns="{MESSAGES}"/>'))
+        self.assertEqual(len(reply.headers["X-UMD-Reason"]), 200)
+        self.assertNotIn("X-UMD-Reason", self.answer(disconnect("garbage")).headers)
+
     def test_faults_of_the_envelope(self) -> None:
         reply = self.answer(envelope("<a/>", soap="http://www.w3.org/2003/05/soap-envelope"))
         self.assertEqual(self.fault_of(reply), ("", "VersionMismatch"))

@@ -22,6 +22,8 @@ from umd.soap.envelope import InvalidRequest, MustUnderstand, VersionMismatch
 
 OUTCOME: Final = "X-UMD-Outcome"
 REQUEST_ID: Final = "X-UMD-Request"
+REASON: Final = "X-UMD-Reason"
+"""What is wrong with a request: the fault may only say that something is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,7 @@ class SoapService:
             request_id=request_id, principal=principal.name, address=principal.address
         )
         namespace = None
+        headers = {REQUEST_ID: request_id}
         try:
             request = um.read_request(body)
             namespace = request.namespace
@@ -99,10 +102,12 @@ class SoapService:
             if isinstance(error, InvalidRequest):
                 namespace = error.namespace
                 log = log.bind(why=str(error))
+                headers[REASON] = _printable(str(error))
             status, octets = 500, refused.fault.write(namespace)
             word = refused.outcome
         log.info("soap.answered", outcome=word, status=status, took_ms=self._ms_since(began))
-        return Reply(status, octets, TEXT_XML, {OUTCOME: word, REQUEST_ID: request_id})
+        headers[OUTCOME] = word
+        return Reply(status, octets, TEXT_XML, headers)
 
     def _ms_since(self, began: float) -> float:
         return round((self._seconds() - began) * 1000, 3)
@@ -113,6 +118,11 @@ def _refusal_of(error: Exception) -> _Refusal:
         if isinstance(error, kind):
             return refused
     return INTERNAL
+
+
+def _printable(text: str) -> str:
+    """A text that may hold a client's own words as a header's value: ASCII, escaped, not long."""
+    return "".join(c if " " <= c <= "~" else ascii(c)[1:-1] for c in text[:200])
 
 
 def _is_xml(content_type: str) -> bool:

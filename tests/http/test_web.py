@@ -121,9 +121,16 @@ class RequestTests(FrontCase):
             sent = self.sent()
             self.assertTrue(sent.startswith(b"HTTP/1.1 405 "), sent)
             self.assertIn(b"Allow: POST", sent)
+            self.assertEqual(self.lines.pop()["event"], "http.refused")
         self.send(b"HEAD /x HTTP/1.1\r\nHost: h\r\n\r\n")
         self.assertTrue(self.sent().endswith(b"\r\n\r\n"))
         self.assertEqual(self.asked, [])
+
+    def test_who_speaks_tls_is_not_kept_waiting(self) -> None:
+        self.send(b"\x16\x03\x01\x02\x00\x01")
+        self.assertTrue(self.transport.disconnecting)
+        self.assertEqual(self.sent(), b"")
+        self.assertEqual([line["event"] for line in self.lines], ["http.tls-on-plain-port"])
 
     def test_a_form_is_not_parsed(self) -> None:
         self.post(b"a=1&b=2", b"Content-Type: application/x-www-form-urlencoded")

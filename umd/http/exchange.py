@@ -20,7 +20,7 @@ class Reply:
     body: bytes
     content_type: str
     headers: Mapping[str, str] = field(default_factory=dict)
-    """Further headers; values are printable ASCII, and never a client's own words."""
+    """Further headers; values are printable ASCII."""
 
 
 Serve: TypeAlias = Callable[[Principal, str, Mapping[str, str], bytes], Awaitable[Reply]]

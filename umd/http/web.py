@@ -18,6 +18,7 @@ from umd.principal import ANONYMOUS, Principal
 
 IDLE_TIMEOUT: Final = 75
 """Seconds a connection may be silent, between requests and within one."""
+TLS_HANDSHAKE: Final = 0x16  # the first octet of a TLS connection, RFC 8446 section 5.1
 DISCARDED_BODY: Final = 1024 * 1024
 """A body over the limit is read and thrown away up to this many octets, so that the client, still
 sending, reads its 413 instead of a reset."""
@@ -93,6 +94,8 @@ class _Request(Request):
         headers.setRawHeaders(b"Content-Length", [b"%d" % len(reply.body)])
         for name, value in reply.headers.items():
             headers.setRawHeaders(name, [value])
+        if 400 <= reply.status < 500:
+            front.refused(reply.status, self)
         if front.closing:
             self.channel.persistent = 0
         if not self.channel.persistent:
@@ -104,6 +107,7 @@ class _Request(Request):
     def _refuse_unread(self) -> None:
         # The channel hands on what still comes in until the connection is closed.
         self.requestHeaders.removeHeader(b"Expect")
+        self.channel.front.refused(413, self)
         self.channel.refuse(
             b"HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
         )
@@ -115,6 +119,8 @@ class _Channel(HTTPChannel):
     requestFactory = _Request
     factory: Front
     _refused = False
+    _fresh = True
+    """Nothing has been received yet."""
 
     @property
     def front(self) -> Front:
@@ -129,6 +135,11 @@ class _Channel(HTTPChannel):
         super().connectionLost(reason)
 
     def dataReceived(self, data: bytes) -> None:
+        if self._fresh and data[0] == TLS_HANDSHAKE:
+            self._refused = True
+            self.front.spoke_tls(self)
+            self.loseConnection()
+        self._fresh = False
         if not self._refused:
             super().dataReceived(data)
 
@@ -207,6 +218,21 @@ class Front(ServerFactory):
         if self._idle is not None and not self._open:
             idle, self._idle = self._idle, None
             idle.callback(None)
+
+    def refused(self, status: int, request: _Request) -> None:
+        """A request that never reached the service, or that it would not look into."""
+        self._log.info(
+            "http.refused",
+            status=status,
+            method=request.method.decode("latin-1")[:20],
+            path=(request.path or b"").decode("latin-1")[:200],
+            address=_principal(request.client).address,
+        )
+
+    def spoke_tls(self, channel: _Channel) -> None:
+        """A client began a TLS handshake where there is none."""
+        address = _principal(channel.getPeer()).address
+        self._log.info("http.tls-on-plain-port", address=address, hint="use http://")
 
     def log(self, request: Request) -> None:
         """The channel calls it for an access log; what is worth a line is logged by who served."""

@@ -130,6 +130,8 @@ def _check_octets(body: bytes) -> bytes:
     document = _without_declaration(*_to_utf8(body))
     if b"<!DOCTYPE" in document or b"<!ENTITY" in document:
         raise InvalidRequest("a SOAP message has no document type (SOAP 1.1 section 3)")
+    if document.lstrip().startswith(b"<?xml"):
+        raise InvalidRequest("something comes before the XML declaration; nothing may")
     if b"<?" in document:
         raise InvalidRequest("a SOAP message has no processing instructions (SOAP 1.1 section 3)")
     if document.count(b"<") > MAX_TAGS or document.count(b"=") > MAX_TAGS:
