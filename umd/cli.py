@@ -18,7 +18,7 @@ override_option: Callable[[Any], Any] = click.option(
     "overrides",
     metavar="KEY=VALUE",
     multiple=True,
-    help="Override a key of the configuration, http.listen=tcp:8081 for example. Repeatable.",
+    help="Override a key of the configuration, call.deadline=2s for example. Repeatable.",
 )
 
 
@@ -26,6 +26,7 @@ override_option: Callable[[Any], Any] = click.option(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="The first thing to try: umd demo",
 )
+@click.version_option(__version__, message="umd %(version)s")
 def main() -> None:
     """Telephony call control: a SOAP Disconnect ends a call, and OK means that it is down."""
 

@@ -11,10 +11,19 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeAlias, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from twisted.internet.endpoints import serverFromString
 
 from umd.backend import LegBackend, UnknownBackendType, load_backend_type
@@ -43,7 +52,7 @@ def parse_size(value: object) -> int:
     """`"64KiB"`, `"10MiB"` to octets."""
     match = _SIZE.fullmatch(value) if isinstance(value, str) else None
     if match is None:
-        raise ValueError('a size such as "64KiB" or "10MiB"')
+        raise ValueError('a size such as "512B" or "64KiB"')
     return int(match[1]) * _OCTETS[match[2]]
 
 
@@ -72,7 +81,20 @@ def _check_endpoint(value: object) -> None:
         # Only to see whether it can be read: nothing listens yet, and no reactor is touched.
         serverFromString(None, value)
     except (ValueError, TypeError) as error:
-        raise ValueError(f"a Twisted endpoint string such as {_ENDPOINT} ({error})") from None
+        raise ValueError(
+            f"a Twisted endpoint string such as {_ENDPOINT}; of {value!r}: {error}"
+        ) from None
+    port = re.match(r"tcp6?:(?:port=)?([0-9]+)", value)
+    if port is not None and int(port[1]) > 65535:
+        raise ValueError(f"a port from 0 to 65535 in {value!r}")
+
+
+def _is_loopback(endpoint: str) -> bool:
+    interface = re.search(r":interface=((?:[^:\\]|\\.)*)", endpoint)
+    try:
+        return interface is not None and ip_address(interface[1].replace("\\", "")).is_loopback
+    except ValueError:
+        return interface is not None and interface[1] == "localhost"
 
 
 _ENDPOINT: Final = '"tcp:8080:interface=127.0.0.1"'
@@ -97,11 +119,24 @@ class Section(BaseModel):
 class HttpSection(Section):
     """Where and how HTTP is served."""
 
+    allow_anonymous: bool = False
     listen: Annotated[tuple[str, ...], BeforeValidator(_parse_listen)] = (
         "tcp:8080:interface=127.0.0.1",
     )
     max_body: Annotated[Size, Field(ge=1024, le=64 * 1024)] = 64 * 1024
-    allow_anonymous: bool = False
+
+    @field_validator("listen")
+    @classmethod
+    def _check_reach(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        # The socket of systemd is looked at when it is there.
+        open_ones = [one for one in value if one.startswith("tcp") and not _is_loopback(one)]
+        if open_ones and not info.data.get("allow_anonymous"):
+            raise ValueError(
+                f"loopback, as in {_ENDPOINT}, or a unix: socket: whoever reaches {open_ones[0]} "
+                "could end any call, as nobody is asked who they are; or set "
+                "http.allow_anonymous = true"
+            )
+        return value
 
 
 class CallSection(Section):
@@ -207,7 +242,7 @@ Place: TypeAlias = tuple[int, str]
 
 def _read_file(file: str) -> tuple[Tree, dict[KeyPath, Place]]:
     try:
-        text = Path(file).read_bytes().decode()
+        text = Path(file).read_bytes().decode("utf-8-sig")
     except OSError as error:
         raise ConfigError([f"{file}: {error.strerror}"]) from None
     except UnicodeDecodeError as error:
@@ -297,7 +332,7 @@ def _override(tree: Tree, places: dict[KeyPath, Place], override: str) -> None:
     key, equals, text = override.partition("=")
     path = tuple(key.strip().split("."))
     if not equals or not all(path):
-        raise ConfigError([f"-o {override}: expected key=value, such as http.listen=tcp:8080"])
+        raise ConfigError([f"-o {override}: expected key=value, such as call.deadline=2s"])
     read = _try_toml(f"value = {text}")
     value = text if read is None or set(read) != {"value"} else read["value"]
     node = tree

@@ -118,7 +118,8 @@ class Daemon:
         try:
             port: IListeningPort = await serverFromString(self._reactor, listen).listen(self.front)
         except CannotListenError as error:
-            raise CannotStart(f"http.listen = {listen!r}: {error.socketError}") from error
+            why = str(getattr(error.socketError, "strerror", None) or error.socketError)
+            raise CannotStart(f"http.listen = {listen!r}: {why}") from error
         except (IndexError, KeyError):
             why = "systemd has handed over no such socket; is umd started by it, with umd.socket?"
             raise CannotStart(f"http.listen = {listen!r}: {why}") from None
