@@ -1,0 +1,199 @@
+"""What umd sends, octet by octet."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.sip.test_message import octets, read
+from umd.sip import build, message
+from umd.sip.framing import read_datagram
+from umd.sip.message import HeaderError, Request, Response, parse
+from umd.sip.validate import check_request, check_response
+
+INVITE = (
+    "INVITE sip:bob@192.0.2.2 SIP/2.0\r\n"
+    "Via: SIP/2.0/TCP 192.0.2.1:5060;branch=z9hG4bKa;rport\r\n"
+    "Route: <sip:p1;lr>\r\n"
+    "Route: <sip:p2;lr>\r\n"
+    "Max-Forwards: 70\r\n"
+    'From: "Alice" <sip:alice@example.com>;tag=1\r\n'
+    "To: <sip:bob@192.0.2.2>\r\n"
+    "Call-ID: c1\r\n"
+    "CSeq: 7 INVITE\r\n"
+    "Contact: <sip:192.0.2.1>\r\n"
+    "Supported: timer\r\n"
+    "Content-Type: application/sdp\r\n"
+    "Content-Length: 5\r\n"
+    "\r\n"
+    "v=0\r\n"
+)
+
+
+def invite() -> Request:
+    """The request above, from its parts."""
+    return build.request(
+        "INVITE",
+        "sip:bob@192.0.2.2",
+        sent_by="192.0.2.1:5060",
+        branch="z9hG4bKa",
+        transport="TCP",
+        from_='"Alice" <sip:alice@example.com>;tag=1',
+        to="<sip:bob@192.0.2.2>",
+        call_id="c1",
+        cseq=7,
+        routes=("<sip:p1;lr>", "<sip:p2;lr>"),
+        contact="<sip:192.0.2.1>",
+        headers=[("Supported", "timer")],
+        body=b"v=0\r\n",
+    )
+
+
+class RequestTests(SynchronousTestCase):
+    def test_octets(self) -> None:
+        """An INVITE as it goes out."""
+        self.assertEqual(invite().octets().decode(), INVITE)
+
+    def test_without_octets(self) -> None:
+        """A message that was never written says the same as one that was."""
+        made, read_back = invite(), read_datagram(invite().octets())
+        assert isinstance(read_back, Request)
+        for name in ("via", "from_", "to", "call_id", "cseq", "from_tag", "to_tag", "contacts"):
+            self.assertEqual(getattr(made, name), getattr(read_back, name))
+        self.assertEqual((made.headers, made.body), (read_back.headers, read_back.body))
+        self.assertIsNone(check_request(made))
+
+    def test_bye(self) -> None:
+        """BYE has three makers, and they agree."""
+        for routes in ((), ("<sip:p1;lr>", "<sip:p2;lr>")):
+            for headers in ((), (("Reason", "Q.850;cause=16"), ("User-Agent", "umd"))):
+                parts: Any = {
+                    "sent_by": "192.0.2.1",
+                    "branch": "z9hG4bKb",
+                    "from_": "<sip:a>;tag=1",
+                    "to": "<sip:b>;tag=2",
+                    "call_id": "c1",
+                    "cseq": 8,
+                    "routes": routes,
+                    "headers": headers,
+                }
+                expected = build.request("BYE", "sip:t", **parts).octets()
+                self.assertEqual(build.bye("sip:t", **parts).octets(), expected)
+                self.assertEqual(build.bye_octets("sip:t", **parts), expected)
+
+    def test_bye_octets_have_no_foreign_line_end(self) -> None:
+        """Nothing that came from outside can add a line to the template."""
+        good: Any = {
+            "uri": "sip:t",
+            "sent_by": "h",
+            "branch": "b",
+            "from_": "<sip:a>",
+            "to": "<sip:b>",
+            "call_id": "c",
+            "transport": "UDP",
+        }
+        build.bye_octets(**good, cseq=1)
+        for name in good:
+            for bad in ("x\r\nX: y", "x\ry", "x\ny"):
+                parts: Any = {**good, name: bad, "cseq": 1}
+                self.assertRaises(HeaderError, build.bye_octets, **parts)
+        for more in ({"routes": ("<sip:a>\r\nX: y",)}, {"headers": (("A", "b\nc"),)}):
+            self.assertRaises(HeaderError, build.bye_octets, **good, **more, cseq=1)
+
+
+class TransactionTests(SynchronousTestCase):
+    def test_ack_of_a_failure(self) -> None:
+        """Branch, Route and number of the INVITE, To of the response (RFC 3261 17.1.1.3)."""
+        request = invite()
+        ack = build.ack_for(request, build.response(request, 486, to_tag="2"))
+        self.assertEqual(
+            ack.octets().decode(),
+            "ACK sip:bob@192.0.2.2 SIP/2.0\r\n"
+            "Via: SIP/2.0/TCP 192.0.2.1:5060;branch=z9hG4bKa;rport\r\n"
+            "Route: <sip:p1;lr>\r\n"
+            "Route: <sip:p2;lr>\r\n"
+            "Max-Forwards: 70\r\n"
+            'From: "Alice" <sip:alice@example.com>;tag=1\r\n'
+            "To: <sip:bob@192.0.2.2>;tag=2\r\n"
+            "Call-ID: c1\r\n"
+            "CSeq: 7 ACK\r\n"
+            "Content-Length: 0\r\n"
+            "\r\n",
+        )
+        self.assertEqual((ack.to_tag, ack.cseq.method), ("2", "ACK"))
+
+    def test_cancel(self) -> None:
+        """The same with the To of the INVITE (RFC 3261 9.1)."""
+        cancel = build.cancel_for(invite())
+        self.assertEqual(cancel.uri, "sip:bob@192.0.2.2")
+        self.assertEqual(cancel.get("To"), "<sip:bob@192.0.2.2>")
+        self.assertEqual((cancel.via, cancel.cseq.number), (invite().via, 7))
+        self.assertEqual(cancel.all("Route"), ["<sip:p1;lr>", "<sip:p2;lr>"])
+        self.assertIsNone(check_request(cancel))
+
+
+class ResponseTests(SynchronousTestCase):
+    def test_echo(self) -> None:
+        """All Via in order, and the values as they came."""
+        request = read("v:  SIP / 2.0 / TCP  b;branch=c ", "Timestamp: 54", "Record-Route: <sip:p>")
+        response = build.response(request, 100)
+        self.assertEqual(
+            response.octets().decode(),
+            "SIP/2.0 100 Trying\r\n"
+            "Via: SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bKa\r\n"
+            "From: <sip:a@example.com>;tag=1\r\n"
+            "To: <sip:b@example.com>\r\n"
+            "Call-ID: c@example.com\r\n"
+            "CSeq: 1 INVITE\r\n"
+            "Via: SIP / 2.0 / TCP  b;branch=c\r\n"
+            "Timestamp: 54\r\n"
+            "Content-Length: 0\r\n"
+            "\r\n",
+        )
+
+    def test_dialog(self) -> None:
+        """What makes a dialog takes the Record-Route along (RFC 3261 12.1.1)."""
+        request = read("Record-Route: <sip:p1;lr>, <sip:p2;lr>", "Record-Route: <sip:p3;lr>")
+        for status, kept in ((100, 0), (180, 2), (200, 2), (486, 0)):
+            response = build.response(request, status, to_tag="x", contact="<sip:b>", body=b"v")
+            self.assertEqual(len(response.all("Record-Route")), kept)
+            self.assertEqual((response.to_tag, response.content_length), ("x", 1))
+            self.assertIsNone(check_response(response))
+
+    def test_tag_is_added_once(self) -> None:
+        """A To that has a tag keeps it; one that cannot be read is left alone."""
+        for to, expected in (
+            ("<sip:b>;tag=old", "<sip:b>;tag=old"),
+            ("sip:b", "sip:b;tag=new"),
+            ('"Mr. J. <sip:b>', '"Mr. J. <sip:b>'),
+        ):
+            request = parse(octets().replace(b"<sip:b@example.com>", to.encode()))
+            assert isinstance(request, Request)
+            self.assertEqual(build.response(request, 400, to_tag="new").get("To"), expected)
+
+    def test_many_to_fields(self) -> None:
+        """A hundred broken To fields are looked at once, not once each; the fuzzer found this."""
+        request = Request("OPTIONS", "sip:a", [("To", '"' + "x<>" * 2000)] * 100)
+        looks: list[str] = []
+        self.patch(message, "tag_of", lambda text: looks.append(text))
+        build.response(request, 400, to_tag="x")
+        self.assertEqual(len(looks), 1)
+
+    def test_typed_values_follow(self) -> None:
+        """A tag added to an answer is seen there, not in the request."""
+        request = read()
+        self.assertIsNone(request.to.tag)
+        response = build.response(request, 200, to_tag="x")
+        self.assertEqual((response.to.tag, request.to.tag), ("x", None))
+        self.assertIs(build.response(request, 100).to, request.to)
+
+    def test_reasons(self) -> None:
+        """A status without words has those of its class."""
+        request = read()
+        for status, words in ((486, "Busy Here"), (499, "Bad Request"), (299, "OK")):
+            self.assertEqual(build.response(request, status).reason, words)
+        self.assertEqual(build.response(request, 486, "No").octets()[:14], b"SIP/2.0 486 No")
+        response = parse(build.response(request, 486, "").octets())
+        assert isinstance(response, Response)
+        self.assertEqual(response.reason, "")

@@ -1,0 +1,146 @@
+"""What the endpoint answers by itself, what it drops, and that nothing from outside hurts it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from tests.sip.helpers import ALICE, ANSWER, BOB, NOTHING, CallCase, leftovers, run
+from umd.sip.message import Response
+from umd.sip.session import Ended
+from umd.sip.transaction import Hop
+
+REQUEST = """{method} sip:bob@192.0.2.2 SIP/2.0\r
+Via: SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bK{branch}\r
+From: <sip:alice@192.0.2.1>;tag=1\r
+To: <sip:bob@192.0.2.2>{tag}\r
+Call-ID: out-of-the-blue\r
+CSeq: 5 {method}\r
+{more}Content-Length: 0\r
+\r
+"""
+
+
+class OutsideDialogTests(CallCase):
+    def ask(self, method: str, *, tag: str = "", more: str = "", branch: str = "") -> list[int]:
+        """A request from nowhere; the statuses of the answers."""
+        text = REQUEST.format(method=method, branch=branch or method, tag=tag, more=more)
+        self.bob.endpoint.receive_datagram(text.encode(), ALICE, 0.0)
+        found = []
+        for send in self.bob.out():
+            assert isinstance(send.message, Response)
+            self.answer = send.message
+            found.append(send.message.status)
+        return found
+
+    def over(self) -> None:
+        run((self.bob,), 0.0, 100.0)
+        self.assertEqual(leftovers(self.bob), NOTHING)
+
+    def test_options(self) -> None:
+        """200 with what we can do."""
+        self.assertEqual(self.ask("OPTIONS"), [200])
+        self.assertIn("INVITE", self.answer.get("Allow") or "")
+        self.over()
+
+    def test_what_we_do_not_do(self) -> None:
+        """405 for a known method, 501 for an unknown one."""
+        self.assertEqual(self.ask("REGISTER"), [405])
+        self.assertEqual(self.ask("JUGGLE"), [501])
+        self.over()
+
+    def test_no_such_call(self) -> None:
+        """481 for BYE, CANCEL, UPDATE and a re-INVITE of nothing."""
+        for method in ("BYE", "CANCEL", "UPDATE"):
+            self.assertEqual(self.ask(method), [481])
+        for number, method in enumerate(("BYE", "INVITE", "OPTIONS", "UPDATE")):
+            self.assertEqual(self.ask(method, tag=";tag=zz", branch=f"t{number}"), [481])
+        self.assertEqual(self.bob.take_events(), [])
+        self.over()
+
+    def test_ack_is_never_answered(self) -> None:
+        """Whatever is wrong with it."""
+        self.assertEqual(self.ask("ACK"), [])
+        self.assertEqual(self.ask("ACK", tag=";tag=zz"), [])
+        self.assertEqual(self.ask("ACK", more="Content-Length: 12\r\n"), [])
+        self.assertEqual(self.ask("ACK", more="Contact: <<<>\r\n"), [])
+        self.assertEqual(self.bob.endpoint.strays, 4)
+        self.over()
+
+    def test_unknown_extension(self) -> None:
+        """420 for an INVITE that requires what we do not have."""
+        self.assertEqual(self.ask("INVITE", more="Require: 100rel\r\n"), [420])
+        self.assertEqual(self.answer.get("Unsupported"), "100rel")
+        self.assertEqual(self.bob.take_events(), [])
+        self.over()
+
+    def test_malformed(self) -> None:
+        """400 for what can be answered; nothing for what cannot; no exception ever."""
+        self.assertEqual(self.ask("INVITE", more="Record-Route: <nonsense\r\n"), [400])
+        self.assertEqual(self.ask("INVITE", more="Contact: <<<>\r\n", branch="2"), [400])
+        self.assertEqual(self.ask("INVITE", more="no header\r\n", branch="3"), [400])
+        for data in (b"", b"\r\n\r\n", b"\x00" * 64, b"SIP/2.0 200 OK\r\n\r\n", b"INVITE\r\n\r\n"):
+            self.bob.endpoint.receive_datagram(data, ALICE, 0.0)
+        self.bob.out()
+        self.assertEqual(self.bob.take_events(), [])
+        self.over()
+
+    def test_contact_that_is_no_address_of_ours(self) -> None:
+        """A call from a Contact that cannot be reached is taken; requests go to the source."""
+        self.assertEqual(self.ask("INVITE", more="Contact: <tel:+123>\r\n"), [])
+        self.bob.incoming().hang_up(0.1)
+        self.over()
+
+    def test_stray_responses(self) -> None:
+        """A response to nothing is dropped and counted."""
+        text = "SIP/2.0 200 OK" + REQUEST[REQUEST.index("\r\n") :]
+        data = text.format(method="BYE", branch="7", tag=";tag=b", more="").encode()
+        self.bob.endpoint.receive_datagram(data, ALICE, 0.0)
+        self.assertEqual((self.bob.out(), self.bob.endpoint.strays), ([], 1))
+
+
+class FailingHopTests(CallCase):
+    def test_connection_lost_while_calling(self) -> None:
+        """503 for a call that has heard nothing; an answered one stays until its BYE fails."""
+        flow = Hop("192.0.2.2", 5060, "TCP", 9)
+        self.bob.hop = flow
+        self.alice.call(self.bob)
+        self.alice.out()
+        self.alice.endpoint.hop_failed(flow, 1.0)
+        self.assertEqual(self.alice.take_events(), [Ended(503, (), "local", False)])
+        self.bob.hop = BOB
+        caller, callee = self.answered()
+        self.alice.endpoint.hop_failed(BOB, 1.0)
+        self.assertEqual(self.alice.take_events(), [])
+        caller.hang_up(2.0)
+        self.alice.out()
+        self.alice.endpoint.hop_failed(BOB, 2.1)
+        self.assertEqual(self.alice.take_events(), [Ended(200, (), "local", False)])
+        callee.hang_up(3.0)
+        self.settle(3.0)
+        run(self.parties, 3.0, 100.0)
+        self.assertEqual(leftovers(self.alice), NOTHING)
+
+    def test_sessions_can_be_listed(self) -> None:
+        """Every session that has not ended, once."""
+        caller, callee = self.offered()
+        self.assertEqual(list(self.alice.endpoint.sessions()), [caller])
+        callee.answer(0.0, body=ANSWER)
+        self.settle()
+        self.assertEqual(list(self.alice.endpoint.sessions()), [caller])
+        self.assertEqual(list(self.bob.endpoint.sessions()), [callee])
+        caller.hang_up(1.0)
+        self.settle(1.0)
+        self.assertEqual(list(self.alice.endpoint.sessions()), [])
+        self.finish(1.0)
+
+
+class RingTests(CallCase):
+    def test_the_core_knows_no_twisted(self) -> None:
+        """Imports point inward: the endpoint loads no Twisted, no random, no clock of its own."""
+        code = "import sys, umd.sip.endpoint; print([m for m in ('twisted', 'random', 'asyncio') "
+        code += "if m in sys.modules])"
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        )
+        self.assertEqual(done.stdout.strip(), "[]")

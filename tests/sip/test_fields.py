@@ -1,0 +1,270 @@
+"""Typed values: what is read is written, what is written is read."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from umd.sip.fields import (
+    MAX_CSEQ,
+    MAX_PARAMS,
+    Challenge,
+    Credentials,
+    CredentialsError,
+    CSeq,
+    CSeqError,
+    FieldError,
+    ListError,
+    NameAddr,
+    NameAddrError,
+    Reason,
+    ReasonError,
+    Uri,
+    UriError,
+    Via,
+    ViaError,
+    quote,
+    split_list,
+    unquote,
+)
+
+
+class UriTests(SynchronousTestCase):
+    def test_parts(self) -> None:
+        """Every part of a sip URI."""
+        uri = Uri.parse("SIPS:al%69ce:pw@[2001:db8::1]:5061;transport=tcp;LR?Subject=x&a=b")
+        self.assertEqual(
+            uri,
+            Uri(
+                scheme="sips",
+                user="al%69ce",
+                password="pw",
+                host="[2001:db8::1]",
+                port=5061,
+                params=(("transport", "tcp"), ("lr", None)),
+                headers="Subject=x&a=b",
+            ),
+        )
+        self.assertTrue(uri.is_loose)
+        self.assertEqual(uri.param("transport"), "tcp")
+
+    def test_round_trip(self) -> None:
+        """Reading what was written gives the same."""
+        for text in (
+            "sip:example.com",
+            "sip:a@example.com:5060",
+            "sip:user;par=u%40example.net@example.com",
+            "sip:1_unusual.URI~(to-be!sure)&isn't+it$/crazy?,/;;*:&it+has=1@example.com",
+            "sip:null-%00-null@example.com",
+            "sip:user@example.com?Route=%3Csip:sip.example.com%3E",
+            "tel:+1-201-555-0123;phone-context=example.com",
+            "nobodyKnowsThisScheme:totallyopaquecontent",
+            "soap.beep://192.0.2.103:3002",
+            "urn:service:sos",
+        ):
+            uri = Uri.parse(text)
+            self.assertEqual(Uri.parse(str(uri)), uri)
+            self.assertEqual(str(uri).partition(":")[2], text.partition(":")[2])
+
+    def test_escapes_stay(self) -> None:
+        """An escaped user does not become another URI."""
+        uri = Uri.parse("sip:sips%3Auser%40example.com@example.net")
+        self.assertEqual((uri.user, uri.host), ("sips%3Auser%40example.com", "example.net"))
+
+    def test_malformed(self) -> None:
+        """No URI, and sip URIs that are none."""
+        for text in (
+            *("", "sip", "sip:", ":x", "1sip:x", "sip:a b", "sip:a@", "sip:@h", "sip:a@b@c"),
+            *("sip:h:", "sip:h:99999", "sip:h:x", "sip:h;", "sip:h;;x", "sip:[::1", "sip:<h>"),
+            *("sip:h" + ";x" * 300, "sip:é"),
+        ):
+            self.assertRaises(UriError, Uri.parse, text)
+
+
+class NameAddrTests(SynchronousTestCase):
+    def test_forms(self) -> None:
+        """With a name in quotes or without, with brackets or without."""
+        for text, display, uri, tag in (
+            ("<sip:a@b>", "", "sip:a@b", None),
+            ("<sip:a@b;x>;tag=1", "", "sip:a@b;x", "1"),
+            ("sip:a@b;tag=1", "", "sip:a@b", "1"),
+            ('"A \\"B\\" \\\\" <sip:a>', 'A "B" \\', "sip:a", None),
+            ("caller<sip:a>;tag=1", "caller", "sip:a", "1"),
+            ("A. B.  C <sip:a>", "A. B.  C", "sip:a", None),
+            ("Ünal <sip:a>", "Ünal", "sip:a", None),
+            ('"" <sip:a>', "", "sip:a", None),
+            ('"a"<sip:a>', "a", "sip:a", None),
+            ('"x" <sip:a> ; q = 0.33 ;\ttag  =  "t"', "x", "sip:a", '"t"'),
+            ("<isbn:2983792873>", "", "isbn:2983792873", None),
+        ):
+            found = NameAddr.parse(text)
+            self.assertEqual((found.display, found.uri, found.tag), (display, uri, tag))
+            self.assertEqual(NameAddr.parse(str(found)), found)
+
+    def test_parameters(self) -> None:
+        """They belong to the field without brackets, and to the URI within them (RFC 4475)."""
+        bare = NameAddr.parse("sip:+19725552222@gw1.example.net;unknownparam")
+        self.assertEqual((bare.uri[-3:], bare.params), ("net", (("unknownparam", None),)))
+        inside = NameAddr.parse("<sip:+19725552222@gw1.example.net;unknownparam>")
+        self.assertEqual(inside.params, ())
+        self.assertEqual(inside.address.params, (("unknownparam", None),))
+        self.assertEqual(NameAddr.parse('<sip:a>;x="a;b, \\"c"').param("x"), 'a;b, "c')
+
+    def test_malformed(self) -> None:
+        """What two readers could understand in two ways is not read."""
+        for text in (
+            *("", "<>", "<sip:a", "sip:a>", "< sip:a >", "<sip:a> x", "<sip:a>;", "<sip:a>;;x"),
+            *('"Mr. J. User <sip:a>', "Bell, Alexander <sip:a>", "a:b <sip:a>", "<sip:a>;x=,"),
+            *("sip:a?Route=%3Csip:b%3E", "sip:a,sip:b", "<sip:a>,<sip:b>", "alan@jasomi.com"),
+            *("sip: a", "sip:a b", "<sip:a; lr>;x = y", "<sip: a>"),
+            *("<sip:a>;x=é", "<sip:a>" + ";x" * (MAX_PARAMS + 1), "<sip:a> ;x" + " " * 9000),
+        ):
+            self.assertRaises(NameAddrError, NameAddr.parse, text)
+
+
+class ViaTests(SynchronousTestCase):
+    def test_parts(self) -> None:
+        """Transport, sent-by, branch and the parameters that a server adds."""
+        via = Via.parse("SIP/2.0/UDP h.example.com:5060;branch=z9hG4bKx;rport")
+        self.assertEqual((via.protocol, via.transport), ("SIP/2.0", "UDP"))
+        self.assertEqual((via.host, via.port), ("h.example.com", 5060))
+        self.assertEqual((via.sent_by, via.branch), ("h.example.com:5060", "z9hG4bKx"))
+        self.assertEqual((via.rport, via.received), (0, None))
+
+    def test_usual_and_unusual_agree(self) -> None:
+        """The quick pattern gives what the thorough one gives."""
+        for text in (
+            "SIP/2.0/UDP 192.0.2.1;branch=z9hG4bKx",
+            "SIP/2.0/TCP 192.0.2.1:65535;branch=z9hG4bKx;rport",
+            "SIP/2.0/TLS h;branch=a=b@c/d;rport",
+        ):
+            self.assertEqual(Via.parse(text), Via._parse_any(text))
+            self.assertEqual(str(Via.parse(text)), text)
+            padded = text.replace(";", " ; ").replace("=", " = ", 1).replace("/", " / ", 2)
+            self.assertEqual(Via.parse(padded), Via.parse(text))
+        for text in ('"a" <sip:b>;tag=c', "<sip:b>", '"" <sip:b;c>'):
+            self.assertEqual(NameAddr.parse(text), NameAddr._parse_any(text))
+
+    def test_other_forms(self) -> None:
+        """IPv6, quoted values, other versions, no branch."""
+        via = Via.parse('SIP/3.0/SCTP [2001:db8::9:1]:70;x="a;b";received=2001:db8::1;rport=9')
+        self.assertEqual((via.protocol, via.host, via.port), ("SIP/3.0", "[2001:db8::9:1]", 70))
+        self.assertEqual((via.branch, via.rport, via.received), (None, 9, "2001:db8::1"))
+        self.assertEqual(Via.parse(str(via)), via)
+
+    def test_stamped(self) -> None:
+        """A server notes where a request came from (RFC 3261 section 18.2.1, RFC 3581)."""
+        for text, stamped in (
+            ("SIP/2.0/UDP 192.0.2.1;branch=b", "SIP/2.0/UDP 192.0.2.1;branch=b"),
+            ("SIP/2.0/UDP h;branch=b", "SIP/2.0/UDP h;branch=b;received=192.0.2.1"),
+            (
+                "SIP/2.0/UDP 192.0.2.1;rport;branch=b",
+                "SIP/2.0/UDP 192.0.2.1;rport=7;branch=b;received=192.0.2.1",
+            ),
+        ):
+            self.assertEqual(str(Via.parse(text).stamped("192.0.2.1", 7)), stamped)
+
+    def test_frozen(self) -> None:
+        """A Via cannot be changed, and equal ones have equal hashes."""
+        via = Via.parse("SIP/2.0/UDP h;branch=b")
+        self.assertRaises(AttributeError, setattr, via, "host", "x")
+        self.assertEqual(hash(via), hash(Via("UDP", "h", None, (("branch", "b"),))))
+
+    def test_malformed(self) -> None:
+        """Empty parameters, no host, a port out of range."""
+        for text in (
+            *("", "SIP/2.0/UDP", "SIP/2.0/UDP ", "UDP h", "SIP/2.0/UDP h;", "SIP/2.0/UDP h;;b"),
+            *("SIP/2.0/UDP h:99999;branch=b", "SIP/2.0/UDP h:65536", "SIP/2.0/UDP h;branch=b;"),
+            *("SIP/2.0/UDP h i", "SIP/2.0/UDP h,", 'SIP/2.0/UDP h;x="', "SIP/2.0/UDP hé"),
+            *("SIP/2.0/UDP \u212a ;x", "ſip/2.0/UDP h ;x", "SIP/2.0/UDP h ;\u212a=y"),
+            *("SIP/2.0/UDP h" + ";x" * 65, "SIP/2.0/UDP  h;branch=b\x00"),
+        ):
+            self.assertRaises(ViaError, Via.parse, text)
+
+
+class CSeqTests(SynchronousTestCase):
+    def test_forms(self) -> None:
+        """Zeros in front, wide blanks, any method."""
+        for text, number, method in (
+            ("1 INVITE", 1, "INVITE"),
+            ("0 BYE", 0, "BYE"),
+            ("0009   INVITE", 9, "INVITE"),
+            (f"{MAX_CSEQ} RE%47IST%45R", MAX_CSEQ, "RE%47IST%45R"),
+            ("000000000000000000000000001\tBYE", 1, "BYE"),
+        ):
+            found = CSeq.parse(text)
+            self.assertEqual(found, CSeq(number, method))
+            self.assertEqual(CSeq.parse(str(found)), found)
+
+    def test_malformed(self) -> None:
+        """Out of range, or not two words."""
+        for text in (
+            *("", "1", "INVITE", "1INVITE", "-1 BYE", "1 BYE x", "٣ BYE", "1_0 BYE", " 1 BYE"),
+            *(f"{MAX_CSEQ + 1} BYE", "36893488147419103232 BYE", "9" * 5000 + " BYE"),
+        ):
+            self.assertRaises(CSeqError, CSeq.parse, text)
+
+
+class AuthFieldTests(SynchronousTestCase):
+    def test_round_trip(self) -> None:
+        """Commas in quotes do not separate; names compare without case."""
+        text = 'Digest Realm="a, b" ,nonce="x\\"y", qop="auth,auth-int",algorithm=MD5,stale=false'
+        found = Challenge.parse(text)
+        self.assertEqual((found.param("realm"), found.param("nonce")), ("a, b", 'x"y'))
+        self.assertEqual((found.param("qop"), found.param("opaque")), ("auth,auth-int", None))
+        self.assertEqual(Challenge.parse(str(found)), found)
+        shown = Credentials.parse("NoOneKnowsThisScheme opaque-data=here")
+        self.assertEqual(Credentials.parse(str(shown)), shown)
+
+    def test_malformed(self) -> None:
+        """Without a scheme, a list, or with a parameter twice."""
+        for text in ("", "Digest", "Digest ", "Digest x", 'Digest a="b', "Digest a=b c=d",
+                     "Digest a=b,,c=d", "Digest a=b, A=c", "Basic Zm9v"):  # fmt: skip
+            self.assertRaises(CredentialsError, Challenge.parse, text)
+            self.assertRaises(CredentialsError, Credentials.parse, text)
+
+
+class ReasonTests(SynchronousTestCase):
+    def test_read(self) -> None:
+        """Protocol, cause and text of RFC 3326."""
+        reason = Reason.parse('Q.850 ;cause=16 ;text="Normal call clearing"')
+        self.assertEqual(
+            (reason.protocol, reason.cause, reason.text), ("Q.850", 16, "Normal call clearing")
+        )
+        self.assertEqual(Reason.parse(str(reason)), reason)
+
+    def test_make(self) -> None:
+        """One of ours reads the same."""
+        made = Reason.make("SIP", 200, 'Call "completed" elsewhere')
+        self.assertEqual(Reason.parse(str(made)), made)
+        self.assertEqual(made.text, 'Call "completed" elsewhere')
+        self.assertEqual(str(Reason.make("Q.850", 16)), "Q.850;cause=16")
+
+    def test_causes_that_are_none(self) -> None:
+        """A cause that is no number is no cause, and no error."""
+        for text in ("Q.850", "Q.850;cause", "Q.850;cause=x", "Q.850;cause=99999999"):
+            self.assertIsNone(Reason.parse(text).cause)
+
+    def test_malformed(self) -> None:
+        """No protocol, or broken parameters."""
+        for text in ("", ";cause=16", "Q.850;;", 'Q.850;text="a', "Q.850 cause=1"):
+            self.assertRaises(ReasonError, Reason.parse, text)
+
+
+class TextTests(SynchronousTestCase):
+    def test_quoting(self) -> None:
+        """Quoting and its opposite."""
+        for text in ("", "a", 'a"b', "a\\", '\\"', "é\x00"):
+            self.assertEqual(unquote(quote(text)), text)
+        self.assertEqual(unquote("plain"), "plain")
+
+    def test_split(self) -> None:
+        """Empty elements are kept for those to whom they matter."""
+        self.assertEqual(split_list("a, b ,,c"), ["a", "b", "", "c"])
+        self.assertEqual(split_list('"a,\\",b", <c,d>'), ['"a,\\",b"', "<c,d>"])
+        for text in ('a,"b', "a,<b", '"a\\"', "," * 300, "<>" * 600 + "<", "<>" * 1100):
+            self.assertRaises(ListError, split_list, text)
+
+    def test_errors_have_one_base(self) -> None:
+        """Whoever reads a field catches one class."""
+        for error in (UriError, NameAddrError, ViaError, CSeqError, CredentialsError, ReasonError):
+            self.assertTrue(issubclass(error, FieldError))

@@ -1,0 +1,198 @@
+"""Changes of a call that is up: re-INVITE and UPDATE, alone and against each other."""
+
+from __future__ import annotations
+
+from tests.sip.helpers import ANSWER, OFFER, CallCase, Party, drop, ids, run, transfer
+from umd.sip.endpoint import Endpoint
+from umd.sip.message import Request, Response
+from umd.sip.session import Changed, Ended, IllegalInput, State
+
+HOLD = OFFER + b"a=sendonly\r\n"
+
+
+class ReinviteTests(CallCase):
+    def test_answered(self) -> None:
+        """The far end answers with its description, and the call goes on."""
+        caller, callee = self.answered()
+        caller.reinvite(HOLD, 1.0)
+        self.assertEqual(self.there(1.0), ["INVITE"])
+        self.assertEqual(self.back(1.0), ["200 INVITE"])
+        self.assertEqual(self.there(1.0), ["ACK"])
+        self.assertEqual(self.alice.take_events(), [Changed(200)])
+        self.assertEqual((callee.remote_body, caller.remote_body), (HOLD, ANSWER))
+        callee.reinvite(HOLD, 2.0)
+        self.settle(2.0)
+        self.assertEqual(self.bob.take_events(), [Changed(200)])
+        caller.hang_up(3.0)
+        self.settle(3.0)
+        self.finish(3.0)
+
+    def test_both_at_once(self) -> None:
+        """491 for both, and the call goes on, §14.2."""
+        caller, callee = self.answered()
+        caller.reinvite(HOLD, 1.0)
+        callee.reinvite(HOLD, 1.0)
+        one, two = self.alice.out(), self.bob.out()
+        for send in one:
+            self.bob.endpoint.receive_datagram(send.message.octets(), self.alice.hop, 1.0)
+        for send in two:
+            self.alice.endpoint.receive_datagram(send.message.octets(), self.bob.hop, 1.0)
+        self.settle(1.0)
+        self.assertEqual(self.alice.take_events(), [Changed(491)])
+        self.assertEqual(self.bob.take_events(), [Changed(491)])
+        self.assertEqual((caller.state, callee.state), (State.CONFIRMED, State.CONFIRMED))
+        caller.hang_up(2.0)
+        self.settle(2.0)
+        self.finish(2.0)
+
+    def test_one_at_a_time(self) -> None:
+        """No second re-INVITE while one is under way, in either direction, §14.1."""
+        caller, callee = self.answered()
+        caller.reinvite(HOLD, 1.0)
+        self.assertRaises(IllegalInput, caller.reinvite, HOLD, 1.0)
+        self.there(1.0)
+        self.assertRaises(IllegalInput, callee.reinvite, HOLD, 1.0)  # its ACK is still to come
+        caller.hang_up(1.1)
+        self.settle(1.1)
+        self.finish(1.1)
+
+    def test_hung_up_meanwhile(self) -> None:
+        """BYE goes out at once; the 200 of the re-INVITE is acknowledged and changes nothing."""
+        caller, _ = self.answered()
+        caller.reinvite(HOLD, 1.0)
+        self.there(1.0)
+        caller.hang_up(1.1)
+        self.assertEqual(self.back(1.1), ["200 INVITE"])
+        self.assertEqual(self.there(1.1), ["BYE", "ACK"])
+        self.settle(1.1)
+        self.check_ends(Ended(200, (), "local", True), Ended(200, (), "remote", True))
+        self.finish(1.1)
+
+    def test_never_acknowledged(self) -> None:
+        """Without the ACK of its 200 the far end gives up the call, §14.2."""
+        caller, callee = self.answered()
+        caller.reinvite(HOLD, 1.0)
+        self.there(1.0)
+        while callee.state is State.CONFIRMED:
+            drop(self.bob)
+            due = self.bob.endpoint.next_due()
+            assert due is not None
+            self.bob.endpoint.handle_timer(due)
+        self.assertEqual(callee.state, State.CLEARING)
+        self.assertEqual(transfer(self.bob, self.alice, 33.0), ["BYE"])
+        self.settle(33.0)
+        self.check_ends(Ended(200, (), "remote", True), Ended(408, (), "local", True))
+        self.finish(33.0)
+
+    def test_old_ack(self) -> None:
+        """The ACK of another INVITE does not stop the repetition of this one's 200."""
+        caller, callee = self.answered()
+        old = self.alice.sent[1].message
+        caller.reinvite(HOLD, 1.0)
+        self.there(1.0)
+        drop(self.bob)
+        self.bob.endpoint.receive_datagram(old.octets(), self.alice.hop, 1.1)
+        self.bob.endpoint.handle_timer(1.5)
+        self.assertEqual(self.back(1.5), ["200 INVITE"])
+        self.assertEqual(self.there(1.5), ["ACK"])
+        caller.hang_up(2.0)
+        self.settle(2.0)
+        self.finish(2.0)
+
+    def test_never_answered(self) -> None:
+        """A re-INVITE that nobody answers ends the call, §14.1."""
+        caller, callee = self.answered()
+        caller.reinvite(HOLD, 1.0)
+        run((self.alice,), 1.0, 33.0)
+        self.assertEqual(self.alice.take_events(), [Changed(408)])
+        self.assertEqual(caller.state, State.CLEARING)
+        self.settle(33.0)
+        callee.hang_up(33.0)
+        self.finish(33.0)
+
+    def test_refused(self) -> None:
+        """488 for what nobody can play; the call goes on as it was."""
+        self.bob.endpoint = Endpoint("192.0.2.2", 5060, ids("b"), answer_offer=lambda _s, _o: None)
+        caller, callee = self.answered()
+        caller.reinvite(HOLD, 1.0)
+        self.settle(1.0)
+        self.assertEqual(self.alice.take_events(), [Changed(488)])
+        self.assertEqual(callee.remote_body, OFFER)
+        caller.hang_up(2.0)
+        self.settle(2.0)
+        self.finish(2.0)
+
+    def test_contact_moves(self) -> None:
+        """A re-INVITE may give another Contact: the next request goes there, §12.2."""
+        caller, callee = self.answered()
+        self.alice.endpoint.contact = "<sip:alice@192.0.2.9:5099>"
+        caller.reinvite(HOLD, 1.0)
+        self.settle(1.0)
+        callee.hang_up(2.0)
+        (send,) = self.bob.out()
+        assert isinstance(send.message, Request)
+        self.assertEqual(send.message.uri, "sip:alice@192.0.2.9:5099")
+        self.assertEqual((send.hop.host, send.hop.port), ("192.0.2.9", 5099))
+        self.alice.endpoint.receive_datagram(send.message.octets(), self.bob.hop, 2.0)
+        self.settle(2.0)
+        self.finish(2.0)
+
+
+class InDialogTests(CallCase):
+    def ask(self, party: Party, other: Party, method: str, body: bytes = b"") -> int:
+        """A request in the call that the core itself never sends; the status of its answer."""
+        party.take()
+        session = party.events[-1][0]
+        assert session.dialog is not None
+        contact = party.endpoint.contact
+        request = session.dialog.request(method, party.endpoint, contact=contact, body=body)
+        other.endpoint.receive_datagram(request.octets(), party.hop, 1.0)
+        (send,) = other.out()
+        assert isinstance(send.message, Response)
+        self.answer = send.message
+        return send.message.status
+
+    def test_update(self) -> None:
+        """UPDATE is answered with our description, RFC 3311."""
+        caller, callee = self.answered()
+        self.assertEqual(self.ask(self.alice, self.bob, "UPDATE", HOLD), 200)
+        self.assertEqual((self.answer.body, callee.remote_body), (ANSWER, HOLD))
+        self.assertEqual(self.ask(self.alice, self.bob, "UPDATE"), 200)
+        self.assertEqual(self.answer.body, b"")
+        caller.hang_up(2.0)
+        self.settle(2.0)
+        self.finish(2.0)
+
+    def test_update_against_reinvite(self) -> None:
+        """491 while our own offer is out."""
+        caller, callee = self.answered()
+        callee.reinvite(HOLD, 1.0)
+        drop(self.bob)
+        self.assertEqual(self.ask(self.alice, self.bob, "UPDATE", HOLD), 491)
+        caller.hang_up(2.0)
+        self.settle(2.0)
+        self.finish(2.0)
+
+    def test_options_and_others(self) -> None:
+        """OPTIONS is answered, what we do not do is said to be so."""
+        caller, _ = self.answered()
+        self.assertEqual(self.ask(self.alice, self.bob, "OPTIONS"), 200)
+        self.assertEqual(self.ask(self.alice, self.bob, "INFO"), 405)
+        self.assertIn("BYE", self.answer.get("Allow") or "")
+        self.assertEqual(self.ask(self.alice, self.bob, "JUGGLE"), 501)
+        caller.hang_up(2.0)
+        self.settle(2.0)
+        self.finish(2.0)
+
+    def test_out_of_order(self) -> None:
+        """A request with a CSeq lower than the last is 500, §12.2.2, and changes nothing."""
+        caller, callee = self.answered()
+        self.assertEqual(self.ask(self.alice, self.bob, "UPDATE", HOLD), 200)
+        assert caller.dialog is not None
+        caller.dialog.local_cseq -= 2
+        self.assertEqual(self.ask(self.alice, self.bob, "BYE"), 500)
+        self.assertEqual(callee.state, State.CONFIRMED)
+        caller.dialog.local_cseq += 2
+        caller.hang_up(2.0)
+        self.settle(2.0)
+        self.finish(2.0)

@@ -1,0 +1,527 @@
+"""The four transaction machines: every state against every event, and every timer."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from umd.sip import build
+from umd.sip.message import Request, Response
+from umd.sip.timing import Timing, invite_schedule, request_schedule, response_schedule
+from umd.sip.transaction import (
+    CLIENT_INVITE,
+    CLIENT_NON_INVITE,
+    SERVER_INVITE,
+    SERVER_NON_INVITE,
+    Acknowledged,
+    Action,
+    ClientInvite,
+    ClientNonInvite,
+    Created,
+    Deliver,
+    Event,
+    Hop,
+    IllegalEvent,
+    Send,
+    ServerInvite,
+    ServerNonInvite,
+    State,
+    Table,
+    Transaction,
+    TransactionLayer,
+    Unmatched,
+    response_hop,
+    server_key,
+)
+
+UDP = Hop("192.0.2.9", 5060)
+TCP = Hop("192.0.2.9", 5060, "TCP", 7)
+
+# Written from the figures, by hand and in another form than the tables: "event>state" per state.
+FIGURES: dict[str, dict[str, str]] = {
+    "client invite": {
+        "calling": "1xx>proceeding 2xx>accepted 300-699>completed A>calling B>terminated "
+        "error>terminated",
+        "proceeding": "1xx>proceeding 2xx>accepted 300-699>completed",
+        "completed": "1xx>completed 2xx>completed 300-699>completed D>terminated error>terminated",
+        "accepted": "1xx>accepted 2xx>accepted 300-699>accepted M>terminated",
+    },
+    "client non-invite": {
+        "trying": "1xx>proceeding 2xx>completed 300-699>completed E>trying F>terminated "
+        "error>terminated",
+        "proceeding": "1xx>proceeding 2xx>completed 300-699>completed E>proceeding F>terminated "
+        "error>terminated",
+        "completed": "1xx>completed 2xx>completed 300-699>completed K>terminated",
+    },
+    "server invite": {
+        "proceeding": "again>proceeding 100>proceeding 1xx>proceeding 2xx>accepted "
+        "300-699>completed error>proceeding",
+        "completed": "again>completed ACK>confirmed G>completed H>terminated error>completed",
+        "confirmed": "again>confirmed ACK>confirmed I>terminated",
+        "accepted": "again>accepted ACK>accepted 2xx>accepted L>terminated error>accepted",
+    },
+    "server non-invite": {
+        "trying": "again>trying 1xx>proceeding 2xx>completed 300-699>completed",
+        "proceeding": "again>proceeding 1xx>proceeding 2xx>completed 300-699>completed "
+        "error>terminated",
+        "completed": "again>completed 2xx>completed 300-699>completed J>terminated "
+        "error>terminated",
+    },
+}
+WORDS = {
+    "again": Event.REQUEST,
+    "100": Event.TRYING,
+    "error": Event.TRANSPORT_ERROR,
+}
+
+
+class TableTests(SynchronousTestCase):
+    def check(self, name: str, table: Table, kind: type[Transaction]) -> None:
+        expected = {
+            (State(state), WORDS.get(word) or Event(word)): State(after)
+            for state, row in FIGURES[name].items()
+            for word, after in (cell.split(">") for cell in row.split())
+        }
+        for state in State:
+            for event in Event:
+                transaction = kind(("key",), state, None, UDP)
+                after = expected.get((state, event))
+                if after is None:
+                    self.assertRaises(IllegalEvent, transaction.advance, event)
+                    self.assertEqual(transaction.state, state)
+                else:
+                    transaction.advance(event)
+                    self.assertEqual(transaction.state, after, f"{name}: {state} {event}")
+        self.assertEqual(sum(len(row) for row in table.values()), len(expected))
+
+    def test_client_invite(self) -> None:
+        """Figure 5 of RFC 3261 as RFC 6026 section 7.2 changes it."""
+        self.check("client invite", CLIENT_INVITE, ClientInvite)
+
+    def test_client_non_invite(self) -> None:
+        """Figure 6."""
+        self.check("client non-invite", CLIENT_NON_INVITE, ClientNonInvite)
+
+    def test_server_invite(self) -> None:
+        """Figure 7 as RFC 6026 section 7.1 changes it."""
+        self.check("server invite", SERVER_INVITE, ServerInvite)
+
+    def test_server_non_invite(self) -> None:
+        """Figure 8."""
+        self.check("server non-invite", SERVER_NON_INVITE, ServerNonInvite)
+
+    def test_every_timer_of_a_state_is_a_row(self) -> None:
+        """A timer that runs in a state can fire there."""
+        for kind in (ClientInvite, ClientNonInvite, ServerInvite, ServerNonInvite):
+            for state, events in kind.TIMERS.items():
+                for event in events:
+                    self.assertIn(event, kind.TRANSITIONS[state])
+
+
+def request(method: str = "INVITE", branch: str = "z9hG4bK1", to: str = "<sip:b@x>") -> Request:
+    return build.request(
+        method,
+        "sip:b@192.0.2.9",
+        sent_by="192.0.2.1:5060",
+        branch=branch,
+        from_="<sip:a@x>;tag=a",
+        to=to,
+        call_id="c@x",
+        cseq=1,
+    )
+
+
+def answer(to: Request, status: int, tag: str = "b") -> Response:
+    return build.response(to, status, to_tag=tag)
+
+
+def names(actions: list[Action]) -> list[str]:
+    """What kinds of action, with the message where there is one."""
+    found = []
+    for action in actions:
+        name = type(action).__name__
+        if isinstance(action, (Send, Deliver, Unmatched)):
+            message = action.message
+            what: str | int = getattr(message, "method", None) or getattr(message, "status")  # noqa: B009
+            name = f"{name} {what}"
+        found.append(name)
+    return found
+
+
+class LayerCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.layer = TransactionLayer()
+
+    def timeline(self, until: float) -> list[tuple[int, str]]:
+        """Everything that happens by time alone: `(milliseconds, action)`."""
+        found = []
+        while (due := self.layer.next_due()) is not None and due <= until:
+            self.assertEqual(self.layer.handle_timer(due - 0.0009), [])  # not a millisecond early
+            for name in names(self.layer.handle_timer(due)):
+                found.append((round(due * 1000), name))
+        return found
+
+    def send(self, message: Request, hop: Hop = UDP, now: float = 0.0) -> Transaction:
+        transaction, send = self.layer.send_request(message, hop, now)
+        self.assertEqual(send, Send(message, hop))
+        return transaction
+
+    def receive(self, message: Request | Response, hop: Hop = UDP, now: float = 0.0) -> list[str]:
+        return names(self.layer.receive(message, hop, now))
+
+    def accept(self, message: Request, hop: Hop = UDP, now: float = 0.0) -> Transaction:
+        (created,) = self.layer.receive(message, hop, now)
+        assert isinstance(created, Created)
+        return created.transaction
+
+    def again(self, seconds: tuple[float, ...], what: str) -> list[tuple[int, str]]:
+        return [(round(each * 1000), f"Send {what}") for each in seconds]
+
+
+class ClientInviteTests(LayerCase):
+    def test_silence(self) -> None:
+        """A repeats the INVITE six times, B gives up at 32 s."""
+        self.send(request())
+        self.assertEqual(
+            self.timeline(100),
+            [
+                *self.again(invite_schedule(Timing()), "INVITE"),
+                (32000, "TimedOut"),
+                (32000, "Terminated"),
+            ],
+        )
+        self.assertEqual(len(self.layer), 0)
+
+    def test_silence_over_tcp(self) -> None:
+        """Over a reliable transport nothing is repeated."""
+        self.send(request(), TCP)
+        self.assertEqual(self.timeline(100), [(32000, "TimedOut"), (32000, "Terminated")])
+
+    def test_provisional_stops_both(self) -> None:
+        """After a 1xx it may ring for ever."""
+        invite = request()
+        self.send(invite)
+        self.assertEqual(self.receive(answer(invite, 180), now=0.7), ["Deliver 180"])
+        self.assertEqual(self.layer.next_due(), None)
+        self.assertEqual(self.receive(answer(invite, 183), now=9.0), ["Deliver 183"])
+
+    def test_failure(self) -> None:
+        """A failure gets an ACK each time, is told once, and D ends it 32 s later."""
+        invite = request()
+        self.send(invite)
+        self.assertEqual(self.receive(answer(invite, 486), now=1.0), ["Send ACK", "Deliver 486"])
+        self.assertEqual(self.receive(answer(invite, 486), now=2.0), ["Send ACK"])
+        self.assertEqual(self.receive(answer(invite, 180), now=3.0), [])
+        self.assertEqual(self.timeline(100), [(33000, "Terminated")])
+        self.assertEqual(self.receive(answer(invite, 486), now=40.0), ["Unmatched 486"])
+
+    def test_ack_of_a_failure(self) -> None:
+        """It has the INVITE's branch and CSeq number, and the To of the failure, §17.1.1.3."""
+        invite = request()
+        self.send(invite)
+        send = self.layer.receive(answer(invite, 486, "xyz"), UDP, 1.0)[0]
+        assert isinstance(send, Send) and isinstance(send.message, Request)
+        ack = send.message
+        self.assertEqual(
+            (ack.method, ack.uri, ack.via, ack.cseq.number, ack.cseq.method, ack.to_tag),
+            ("ACK", invite.uri, invite.via, 1, "ACK", "xyz"),
+        )
+
+    def test_failure_over_tcp(self) -> None:
+        """D is zero over a reliable transport."""
+        invite = request()
+        self.send(invite, TCP)
+        self.assertEqual(
+            self.receive(answer(invite, 486), TCP), ["Send ACK", "Deliver 486", "Terminated"]
+        )
+
+    def test_success(self) -> None:
+        """Every 2xx is told, from any fork, for 32 s: timer M on any transport."""
+        for hop in (UDP, TCP):
+            invite = request()
+            self.send(invite, hop)
+            for tag in ("b", "b", "c"):
+                self.assertEqual(self.receive(answer(invite, 200, tag), hop, 0.0), ["Deliver 200"])
+            self.assertEqual(self.receive(answer(invite, 180), hop, 0.0), [])
+            self.assertEqual(self.receive(answer(invite, 486), hop, 0.0), [])
+            self.assertEqual(self.layer.next_due(), 32.0)
+            self.assertEqual(names(self.layer.handle_timer(32.0)), ["Terminated"])
+            self.layer = TransactionLayer()
+
+    def test_transport_error(self) -> None:
+        """It ends a transaction that has heard nothing, and leaves one that has."""
+        invite = request()
+        self.send(invite)
+        self.assertEqual(
+            names(self.layer.transport_error(invite, 0.1)), ["TransportFailed", "Terminated"]
+        )
+        self.send(invite)
+        self.receive(answer(invite, 180))
+        self.assertEqual(self.layer.transport_error(invite, 0.1), [])
+
+    def test_late_timers(self) -> None:
+        """A driver that was held up for a minute finds the end, not a burst of repetitions."""
+        self.send(request())
+        self.assertEqual(names(self.layer.handle_timer(60.0)), ["TimedOut", "Terminated"])
+
+    def test_same_branch_twice(self) -> None:
+        """Two INVITEs with one branch would be one transaction: our mistake."""
+        self.send(request())
+        self.assertRaises(IllegalEvent, self.layer.send_request, request(), UDP, 0.0)
+
+
+class ClientNonInviteTests(LayerCase):
+    def test_silence(self) -> None:
+        """E repeats the request ten times, F gives up at 32 s."""
+        self.send(request("BYE"))
+        self.assertEqual(
+            self.timeline(100),
+            [
+                *self.again(request_schedule(Timing()), "BYE"),
+                (32000, "TimedOut"),
+                (32000, "Terminated"),
+            ],
+        )
+
+    def test_provisional_slows_down(self) -> None:
+        """After a 1xx, E goes on at T2."""
+        bye = request("BYE")
+        self.send(bye)
+        self.assertEqual(self.receive(answer(bye, 100), now=0.1), ["Deliver 100"])
+        self.assertEqual(
+            self.timeline(100),
+            [
+                *self.again((0.5, 4.5, 8.5, 12.5, 16.5, 20.5, 24.5, 28.5), "BYE"),
+                (32000, "TimedOut"),
+                (32000, "Terminated"),
+            ],
+        )
+
+    def test_final(self) -> None:
+        """A final is told once; K absorbs its repetitions for T4."""
+        bye = request("BYE")
+        self.send(bye)
+        self.assertEqual(self.receive(answer(bye, 200), now=1.0), ["Deliver 200"])
+        self.assertEqual(self.receive(answer(bye, 200), now=2.0), [])
+        self.assertEqual(self.layer.counts.absorbed, 1)
+        self.assertEqual(self.timeline(100), [(6000, "Terminated")])
+
+    def test_final_over_tcp(self) -> None:
+        """K is zero over a reliable transport."""
+        bye = request("BYE")
+        self.send(bye, TCP)
+        self.assertEqual(self.receive(answer(bye, 200), TCP), ["Deliver 200", "Terminated"])
+
+    def test_method_is_part_of_the_key(self) -> None:
+        """CANCEL has the branch of its INVITE and is a transaction of its own, §17.1.3."""
+        invite = request()
+        cancel = build.cancel_for(invite)
+        first, second = self.send(invite), self.send(cancel)
+        self.receive(answer(cancel, 200))
+        self.assertEqual((first.state, second.state), (State.CALLING, State.COMPLETED))
+
+    def test_transport_error(self) -> None:
+        """It ends the transaction and is told."""
+        self.send(request("BYE"))
+        self.assertEqual(names(self.layer.hop_failed(UDP, 0.2)), ["TransportFailed", "Terminated"])
+        self.assertEqual(self.layer.next_due(), None)
+
+
+class ServerInviteTests(LayerCase):
+    def test_trying_after_200_ms(self) -> None:
+        """A user that says nothing has 100 said for it, and each repetition gets it again."""
+        invite = request()
+        self.accept(invite)
+        self.assertEqual(self.receive(invite, now=0.1), [])
+        self.assertEqual(self.timeline(100), [(200, "Send 100")])
+        self.assertEqual(self.receive(invite, now=0.5), ["Send 100"])
+
+    def test_no_trying_after_ringing(self) -> None:
+        """A user that has answered in time needs no 100."""
+        invite = request()
+        transaction = self.accept(invite)
+        ringing = answer(invite, 180)
+        self.assertEqual(names(self.layer.send_response(transaction, ringing, 0.1)), ["Send 180"])
+        self.assertEqual(self.layer.next_due(), None)
+        self.assertEqual(self.receive(invite, now=0.5), ["Send 180"])
+
+    def test_failure_without_ack(self) -> None:
+        """G repeats it ten times, H gives up at 32 s."""
+        invite = request()
+        transaction = self.accept(invite)
+        self.layer.send_response(transaction, answer(invite, 486), 0.0)
+        self.assertEqual(
+            self.timeline(100),
+            [
+                *self.again(response_schedule(Timing()), "486"),
+                (32000, "TimedOut"),
+                (32000, "Terminated"),
+            ],
+        )
+
+    def test_failure_with_ack(self) -> None:
+        """The ACK stops G; I absorbs more of them for T4."""
+        invite = request()
+        transaction = self.accept(invite)
+        refusal = answer(invite, 486)
+        self.layer.send_response(transaction, refusal, 0.0)
+        self.assertEqual(self.receive(invite, now=0.1), ["Send 486"])
+        ack = build.ack_for(invite, refusal)
+        self.assertEqual(names(self.layer.receive(ack, UDP, 1.0)), ["Acknowledged"])
+        self.assertEqual(self.receive(ack, now=1.1), [])
+        self.assertEqual(self.receive(invite, now=1.2), [])
+        self.assertEqual(self.timeline(100), [(6000, "Terminated")])
+
+    def test_failure_over_tcp(self) -> None:
+        """Nothing is repeated, H still runs, and I is zero."""
+        invite = request()
+        transaction = self.accept(invite, TCP)
+        refusal = answer(invite, 486)
+        self.layer.send_response(transaction, refusal, 0.0)
+        self.assertEqual(self.layer.next_due(), 32.0)
+        self.assertEqual(
+            self.receive(build.ack_for(invite, refusal), TCP, 1.0), ["Acknowledged", "Terminated"]
+        )
+
+    def test_success(self) -> None:
+        """L absorbs repeated INVITEs for 32 s on any transport; the user repeats the 2xx."""
+        for hop in (UDP, TCP):
+            invite = request()
+            transaction = self.accept(invite, hop)
+            ok = answer(invite, 200)
+            self.assertEqual(names(self.layer.send_response(transaction, ok, 0.0)), ["Send 200"])
+            self.assertEqual(self.receive(invite, hop, 0.1), [])
+            self.assertEqual(names(self.layer.send_response(transaction, ok, 0.5)), ["Send 200"])
+            self.assertEqual(transaction.last, None)
+            self.assertEqual(self.timeline(100), [(32000, "Terminated")])
+
+    def test_two_finals(self) -> None:
+        """A failure after a 2xx is our mistake, and so is anything after the end."""
+        invite = request()
+        transaction = self.accept(invite)
+        self.layer.send_response(transaction, answer(invite, 200), 0.0)
+        self.assertRaises(
+            IllegalEvent, self.layer.send_response, transaction, answer(invite, 486), 0.1
+        )
+        self.layer.handle_timer(32.0)
+        self.assertRaises(
+            IllegalEvent, self.layer.send_response, transaction, answer(invite, 200), 32.1
+        )
+
+    def test_transport_error_ends_nothing(self) -> None:
+        """RFC 6026 section 7.1: the user hears of it, the transaction stays."""
+        invite = request()
+        transaction = self.accept(invite)
+        ringing = answer(invite, 180)
+        self.layer.send_response(transaction, ringing, 0.0)
+        self.assertEqual(names(self.layer.transport_error(ringing, 0.1)), ["TransportFailed"])
+        self.assertEqual(transaction.state, State.PROCEEDING)
+
+    def test_ack_of_a_2xx_is_nobodys(self) -> None:
+        """It has a branch of its own: no transaction, the dialog's."""
+        self.assertEqual(self.receive(request("ACK", "z9hG4bK77")), ["Unmatched ACK"])
+
+    def test_ack_too_early(self) -> None:
+        """An ACK of an INVITE that is not answered is a mistake of the peer, and harmless."""
+        invite = request()
+        transaction = self.accept(invite)
+        self.assertEqual(self.receive(request("ACK")), ["Unmatched ACK"])
+        self.assertEqual(transaction.state, State.PROCEEDING)
+
+
+class ServerNonInviteTests(LayerCase):
+    def test_final(self) -> None:
+        """The final is given again for every repetition until J, and another is discarded."""
+        bye = request("BYE")
+        transaction = self.accept(bye)
+        self.assertEqual(self.receive(bye, now=0.1), [])
+        ok = answer(bye, 200)
+        self.assertEqual(names(self.layer.send_response(transaction, ok, 1.0)), ["Send 200"])
+        self.assertEqual(self.receive(bye, now=1.5), ["Send 200"])
+        self.assertEqual(self.layer.send_response(transaction, answer(bye, 500), 1.6), [])
+        self.assertEqual(self.timeline(100), [(33000, "Terminated")])
+
+    def test_provisional(self) -> None:
+        """A 1xx is given again too."""
+        bye = request("BYE")
+        transaction = self.accept(bye)
+        self.layer.send_response(transaction, answer(bye, 100), 1.0)
+        self.assertEqual(self.receive(bye, now=1.5), ["Send 100"])
+
+    def test_final_over_tcp(self) -> None:
+        """J is zero over a reliable transport."""
+        bye = request("BYE")
+        transaction = self.accept(bye, TCP)
+        self.assertEqual(
+            names(self.layer.send_response(transaction, answer(bye, 200), 0.0)),
+            ["Send 200", "Terminated"],
+        )
+
+    def test_transport_error(self) -> None:
+        """It ends the transaction."""
+        bye = request("BYE")
+        transaction = self.accept(bye)
+        ok = answer(bye, 200)
+        self.layer.send_response(transaction, ok, 0.0)
+        self.assertEqual(
+            names(self.layer.transport_error(ok, 0.1)), ["TransportFailed", "Terminated"]
+        )
+
+
+class KeyTests(SynchronousTestCase):
+    def test_sent_by_is_part_of_it(self) -> None:
+        """Two clients may choose the same branch, §17.2.3."""
+        one = request()
+        other = build.request(
+            "INVITE",
+            one.uri,
+            sent_by="192.0.2.77",
+            branch="z9hG4bK1",
+            from_="<sip:a@x>;tag=a",
+            to="<sip:b@x>",
+            call_id="c@x",
+            cseq=1,
+        )
+        self.assertNotEqual(server_key(one, "INVITE"), server_key(other, "INVITE"))
+
+    def test_old_peer(self) -> None:
+        """Without the magic cookie, From tag, Call-ID, CSeq and Via tell requests apart."""
+        layer = TransactionLayer()
+        invite = request(branch="1")
+        (created,) = layer.receive(invite, UDP, 0.0)
+        assert isinstance(created, Created)
+        self.assertEqual(layer.receive(request(branch="1"), UDP, 0.1), [])
+        refusal = answer(invite, 486)
+        layer.send_response(created.transaction, refusal, 0.2)
+        ack = build.ack_for(invite, refusal)
+        self.assertEqual(layer.receive(ack, UDP, 0.3), [Acknowledged(created.transaction)])
+        self.assertEqual(len(layer.receive(request("BYE", branch="1"), UDP, 0.4)), 1)
+        self.assertEqual(len(layer), 2)
+
+    def test_responses_go_where_the_via_says(self) -> None:
+        """To the source address; to its port with rport, else to the port of the Via, §18.2.2."""
+        asked = request()
+        self.assertEqual(response_hop(asked, Hop("192.0.2.1", 40000)), Hop("192.0.2.1", 40000))
+        plain = Request("OPTIONS", "sip:x", [("Via", "SIP/2.0/UDP 10.0.0.1:5070;branch=z9hG4bK1")])
+        self.assertEqual(response_hop(plain, Hop("192.0.2.1", 40000)), Hop("192.0.2.1", 5070))
+        bare = Request("OPTIONS", "sip:x", [("Via", "SIP/2.0/UDP 10.0.0.1;branch=z9hG4bK1")])
+        self.assertEqual(response_hop(bare, Hop("192.0.2.1", 40000)), Hop("192.0.2.1", 5060))
+        self.assertEqual(response_hop(plain, TCP), TCP)
+
+
+class ForgettingTests(LayerCase):
+    def test_abandon(self) -> None:
+        """A cancelled INVITE that nobody answers is forgotten without a word."""
+        invite = request()
+        transaction = self.send(invite)
+        self.receive(answer(invite, 180))
+        self.layer.abandon(transaction)
+        self.layer.abandon(transaction)
+        self.assertEqual((len(self.layer), self.layer.next_due()), (0, None))
+
+    def test_lingering_ones_keep_no_message(self) -> None:
+        """What cannot be repeated is not kept; a finished BYE keeps its answer."""
+        invite, bye = request(), request("BYE", "z9hG4bK2")
+        one, two = self.send(invite), self.send(bye)
+        self.receive(answer(invite, 200))
+        self.receive(answer(bye, 200))
+        self.assertEqual((one.last, two.last), (None, None))

@@ -1,0 +1,116 @@
+"""What may be acted on, and what is said to the rest."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.sip.test_message import octets, read
+from umd.sip.message import Response, parse
+from umd.sip.validate import check_request, check_response
+
+AGENT = ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS")
+
+
+class RequestTests(SynchronousTestCase):
+    def status(self, *lines: str, old: str = "", new: str = "") -> int | None:
+        """What is answered to the request with these lines, or with one text for another."""
+        data = octets(*lines)
+        request = parse(data.replace(old.encode(), new.encode()) if old else data)
+        assert not isinstance(request, Response)
+        rejection = check_request(request, methods=AGENT)
+        return None if rejection is None else rejection.status
+
+    def test_good(self) -> None:
+        """The usual request passes."""
+        self.assertIsNone(self.status("Max-Forwards: 70", "Contact: <sip:a@b>, <sip:c@d>"))
+
+    def test_malformed_fields(self) -> None:
+        """What every message needs must be there and readable."""
+        for old, new in (
+            ("Via: SIP/2.0/UDP", "Via: UDP"),
+            ("branch=z9hG4bKa", "branch=z9hG4bK"),
+            ("From: <sip:a@example.com>", "From: <sip:a@example.com"),
+            ("To: <", "To: x, y <"),
+            ("Call-ID: c@example.com", "Call-ID:"),
+            ("Call-ID: c@example.com", "Call-ID: c d"),
+            ("CSeq: 1 INVITE", "CSeq: 2147483648 INVITE"),
+            ("CSeq: 1 INVITE", "CSeq: 1 BYE"),
+            ("CSeq: 1 INVITE", "CSeq: 1"),
+            *((name, f"X-{name}") for name in ("Via:", "From:", "To:", "Call-ID:", "CSeq:")),
+        ):
+            self.assertEqual(self.status(old=old, new=new), 400, new)
+
+    def test_optional_fields(self) -> None:
+        """What need not be there must be readable when it is."""
+        for line in (
+            *("Max-Forwards: 256", "Max-Forwards: x", "Content-Length: -1", "Contact: <sip:a"),
+            *("Contact: <sip:a>, ", "From: <sip:x>", "t: <sip:x>", "CSeq: 1 INVITE"),
+            *("Max-Forwards: 1\r\nMax-Forwards: 1", "l: 0\r\nl: 0", "Date: a\r\nDate: b"),
+        ):
+            self.assertEqual(self.status(line), 400, line)
+        for line in ("Via: whatever", "Date: never", "Expires: x", "Max-Forwards: 0", "Subject:"):
+            self.assertIsNone(self.status(line), line)
+
+    def test_version(self) -> None:
+        """Another version is told so, whatever else is wrong."""
+        self.assertEqual(self.status(old="SIP/2.0\r\nVia", new="SIP/2.1\r\nVia"), 505)
+
+    def test_method(self) -> None:
+        """A method we do not have is 405, one that nobody has 501; both name ours."""
+        for method, status in (("REGISTER", 405), ("invite", 501), ("FOO", 501)):
+            request = parse(octets().replace(b"INVITE", method.encode()))
+            assert not isinstance(request, Response)
+            rejection = check_request(request, methods=AGENT)
+            assert rejection is not None
+            self.assertEqual(rejection.status, status)
+            self.assertEqual(rejection.headers, (("Allow", ", ".join(AGENT)),))
+
+    def test_uri(self) -> None:
+        """A scheme that is not ours is 416, a broken URI 400, one with header fields too."""
+        for uri, status in (
+            ("tel:+1", 416),
+            ("soap.beep://h", 416),
+            ("sip:a@b@c", 400),
+            ("example.com", 400),
+            ("sip:b?Route=x", 400),
+            ("SIP:b", None),
+            ("sips:b;transport=tcp", None),
+        ):
+            found = self.status(old="sip:b@example.com SIP", new=f"{uri} SIP")
+            self.assertEqual(found, status, uri)
+        self.assertIsNotNone(check_request(read(), schemes=("tel",)))
+
+    def test_require(self) -> None:
+        """Unknown extensions are listed, known ones are not; ACK and CANCEL are not asked."""
+        request = read("Require: 100rel, foo", "Require: bar")
+        rejection = check_request(request, extensions=("100rel",))
+        assert rejection is not None
+        self.assertEqual((rejection.status, rejection.reason), (420, "Bad Extension"))
+        self.assertEqual(rejection.headers, (("Unsupported", "foo, bar"),))
+        self.assertIsNone(check_request(request, extensions=("100rel", "foo", "bar")))
+        for method in (b"ACK", b"CANCEL"):
+            other = parse(octets("Require: foo").replace(b"INVITE", method))
+            assert not isinstance(other, Response)
+            self.assertIsNone(check_request(other))
+
+
+class ResponseTests(SynchronousTestCase):
+    def why(self, *lines: str, start: str = "SIP/2.0 200 OK") -> str | None:
+        """Why the response with these lines is dropped."""
+        response = parse(octets(*lines, start=start))
+        assert isinstance(response, Response)
+        return check_response(response)
+
+    def test_good(self) -> None:
+        """The usual response is not dropped."""
+        self.assertIsNone(self.why("Contact: <sip:b@example.com>"))
+
+    def test_dropped(self) -> None:
+        """Of another version, for somebody else, or malformed."""
+        for line, word in (
+            ("Via: SIP/2.0/UDP b", "more than one Via"),
+            ("To: <sip:x>", "To: more than one"),
+            ("Contact: x", "Contact"),
+        ):
+            self.assertIn(word, self.why(line) or "")
+        self.assertIn("SIP/3.0", self.why(start="SIP/3.0 200 OK") or "")

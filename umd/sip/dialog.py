@@ -1,0 +1,238 @@
+"""
+Dialogs: what two user agents keep in common between INVITE and BYE (RFC 3261 §12).
+
+A dialog knows who is who, which way its requests take (the route set and the remote target), and
+how far both counts have come. What it means for a call is the session's.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple, Protocol
+
+from umd.sip.fields import NameAddr, Uri
+from umd.sip.message import Message, Request, Response
+from umd.sip.outgoing import ExtraHeaders, OwnRequest, number_of
+from umd.sip.transaction import Hop
+
+
+class DialogId(NamedTuple):
+    """What names a dialog, as seen from this end (§12)."""
+
+    call_id: str
+    local_tag: str
+    remote_tag: str
+    """Empty when the peer follows RFC 2543 and gives none."""
+
+
+class Target(NamedTuple):
+    """A Contact, read."""
+
+    uri: str
+    hop: Hop
+
+
+class Surroundings(Protocol):
+    """What a dialog needs to build and send requests; the endpoint has it."""
+
+    sent_by: str
+    """Our host and port, for Via."""
+
+    def new_branch(self) -> str:
+        """A branch that nobody has used."""
+
+    def target_of(self, message: Message, last: Hop) -> Target | None:
+        """The first Contact of a message and its next hop; None when there is no Contact."""
+
+    def hop_for(self, uri: str, last: Hop) -> Hop:
+        """Where a request for `uri` goes, when the messages so far went to or came from `last`."""
+
+
+class Dialog:
+    """One dialog; `of_caller` and `of_callee` make it."""
+
+    __slots__ = (
+        "id",
+        "early",
+        "local_cseq",
+        "remote_cseq",
+        "target",
+        "routes",
+        "hop",
+        "_local",
+        "_remote",
+        "request_uri",
+        "_request_routes",
+        "_last",
+    )
+
+    def __init__(
+        self,
+        name: DialogId,
+        local: str,
+        remote: str,
+        last: Hop,
+    ) -> None:
+        self.id = name
+        self.early = True
+        """No 2xx yet (§12)."""
+        self.local_cseq = 0
+        """The number of our last request."""
+        self.remote_cseq = -1
+        """The number of the far end's last request; -1 before the first."""
+        self.target = ""
+        """The URI of the far end's Contact."""
+        self.routes: tuple[str, ...] = ()
+        """The route set, the next hop first."""
+        self.hop = last
+        """Where requests go."""
+        self._local = local
+        """The From of our requests, a raw value with tag."""
+        self._remote = remote
+        self.request_uri = ""
+        """What our requests are addressed to (§12.2.1.1)."""
+        self._request_routes: tuple[str, ...] = ()
+        self._last = last
+
+    @classmethod
+    def of_caller(cls, response: Response, last: Hop, around: Surroundings) -> Dialog:
+        """The dialog that a response to our INVITE makes (§12.1.2)."""
+        name = DialogId(response.call_id, response.from_tag or "", response.to_tag or "")
+        dialog = cls(name, response.get("From") or "", response.get("To") or "", last)
+        dialog.local_cseq = number_of(response)
+        dialog._take_route(response, around, dialog._remote, backwards=True)
+        return dialog
+
+    @classmethod
+    def of_callee(cls, request: Request, tag: str, last: Hop, around: Surroundings) -> Dialog:
+        """The dialog that our response with this To tag makes (§12.1.1)."""
+        name = DialogId(request.call_id, tag, request.from_tag or "")
+        local = f"{request.get('To')};tag={tag}"
+        dialog = cls(name, local, request.get("From") or "", last)
+        dialog.remote_cseq = number_of(request)
+        dialog._take_route(request, around, dialog._remote, backwards=False)
+        return dialog
+
+    def __repr__(self) -> str:
+        return f"<Dialog {'early' if self.early else 'confirmed'} {'|'.join(self.id)}>"
+
+    @property
+    def remote(self) -> str:
+        """The To of our requests, a raw value."""
+        return self._remote
+
+    def confirm(self, response: Response, around: Surroundings) -> None:
+        """
+        A 2xx has come in an early dialog of the caller.
+
+        The route set is taken anew from it, since early responses may have had none (§13.2.2.4).
+        """
+        self.early = False
+        if self.routes or response.get("Record-Route") is not None:
+            self._take_route(response, around, self._remote, backwards=True)
+        else:
+            self.refresh_target(response, around)
+
+    def refresh_target(self, message: Message, around: Surroundings) -> None:
+        """A re-INVITE or UPDATE or its 2xx may give another Contact (§12.2); routes stay."""
+        target = around.target_of(message, self._last)
+        if target is not None and target.uri != self.target:
+            self.target = target.uri
+            self._plan(target.hop, around)
+
+    def take_cseq(self, number: int) -> bool:
+        """Note the number of the far end's request; False when it is out of order (§12.2.2)."""
+        if number < self.remote_cseq:
+            return False
+        self.remote_cseq = number
+        return True
+
+    def request(
+        self,
+        method: str,
+        around: Surroundings,
+        *,
+        cseq: int | None = None,
+        contact: str | None = None,
+        headers: ExtraHeaders = (),
+        body: bytes = b"",
+    ) -> OwnRequest:
+        """
+        A request within the dialog (§12.2.1.1).
+
+        Args:
+            method: Any.
+            around: Gives the Via.
+            cseq: The INVITE's number, for its ACK; otherwise the next one is taken.
+            contact: For requests that may refresh the target.
+            headers: More of them.
+            body: A session description.
+        """
+        if cseq is None:
+            self.local_cseq = cseq = self.local_cseq + 1
+        call_id, local_tag, remote_tag = self.id
+        return OwnRequest(
+            method,
+            self.request_uri,
+            around.sent_by,
+            around.new_branch(),
+            self._local,
+            local_tag,
+            self._remote,
+            remote_tag,
+            call_id,
+            cseq,
+            self.hop.transport,
+            self._request_routes,
+            contact,
+            headers,
+            body,
+        )
+
+    def _take_route(
+        self, message: Message, around: Surroundings, remote: str, *, backwards: bool
+    ) -> None:
+        """Route set and target of the message that makes the dialog (§12.1)."""
+        if message.get("Record-Route") is not None:
+            routes = message.values("Record-Route")
+            self.routes = tuple(reversed(routes)) if backwards else tuple(routes)
+        else:
+            self.routes = ()
+        target = around.target_of(message, self._last)
+        if target is not None:
+            self.target = target.uri
+        elif not self.target:  # what is left to a peer that sends no Contact
+            self.target = NameAddr.parse(remote).uri
+        self._plan(target.hop if target is not None else self._last, around)
+
+    def _plan(self, hop: Hop, around: Surroundings) -> None:
+        """Work out Request-URI, Route and next hop, for all requests until something changes."""
+        if not self.routes:
+            self.request_uri, self._request_routes, self.hop = self.target, (), hop
+            return
+        first = NameAddr.parse(self.routes[0])
+        if first.address.is_loose:
+            self.request_uri, self._request_routes = self.target, self.routes
+        else:  # a strict router wants itself in the Request-URI, and the target last
+            self.request_uri = _as_request_uri(first.uri)
+            self._request_routes = (*self.routes[1:], f"<{self.target}>")
+        self.hop = around.hop_for(first.uri, self._last)
+
+
+_NOT_IN_REQUEST_URI: Final = frozenset(("method",))
+
+
+def _as_request_uri(uri: str) -> str:
+    """Without what a Request-URI must not have: headers and the method parameter (§19.1.1)."""
+    found = Uri.parse(uri)
+    if found.headers is None and found.param("method") is None:
+        return uri
+    params = tuple(item for item in found.params if item[0] not in _NOT_IN_REQUEST_URI)
+    plain = Uri(
+        scheme=found.scheme,
+        user=found.user,
+        password=found.password,
+        host=found.host,
+        port=found.port,
+        params=params,
+    )
+    return str(plain)

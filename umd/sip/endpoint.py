@@ -1,0 +1,498 @@
+"""
+The user agent: transactions, dialogs and sessions of one address, behind five verbs.
+
+Messages and the time go in by `receive_datagram` or `receive_message` and `handle_timer`; what is
+to be done comes out of `next_event`, `messages_to_send` or `datagrams_to_send`, and `next_due`. The
+driver that has a socket and a clock calls them; another endpoint in the same process can as well,
+with message objects that are never written as octets.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
+
+from umd.sip import auth, build, outgoing
+from umd.sip.dialog import Dialog, Target
+from umd.sip.fields import Challenge, FieldError, NameAddr, Uri, split_list
+from umd.sip.framing import read_datagram
+from umd.sip.message import Message, MessageError, Request, Response
+from umd.sip.outgoing import OwnRequest
+from umd.sip.session import (
+    ALLOW,
+    CAPABILITIES,
+    KNOWN_METHODS,
+    Alarm,
+    Event,
+    Headers,
+    Login,
+    Session,
+    State,
+)
+from umd.sip.timing import Timing
+from umd.sip.transaction import (
+    MAGIC_COOKIE,
+    Acknowledged,
+    Action,
+    ClientInvite,
+    ClientNonInvite,
+    Created,
+    Deliver,
+    Hop,
+    Send,
+    Terminated,
+    TimedOut,
+    Transaction,
+    TransactionLayer,
+    TransportFailed,
+    Unmatched,
+    response_hop,
+)
+from umd.sip.validate import Rejection, check_request, check_response, rejection_for
+from umd.timers import Timer, Timers
+
+METHODS: Final = ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "UPDATE")
+_AUTHORIZATION: Final = {
+    401: ("WWW-Authenticate", "Authorization"),
+    407: ("Proxy-Authenticate", "Proxy-Authorization"),
+}
+MAX_TARGETS: Final = 4096
+"""How many Contacts are kept read; beyond that the store is emptied and filled again."""
+
+
+class Endpoint:
+    """
+    One user agent.
+
+    Args:
+        host: What to write into Via and Contact.
+        port: The same.
+        new_id: Gives an unpredictable token of its own at every call, for tags, branches, Call-IDs.
+        timing: T1, T2 and T4.
+        contact: Our Contact as a raw value; `<sip:host:port>` when not given.
+        answer_offer: Our description in reply to a changed offer (`b""`: to a request for one);
+            None refuses it. When not given, a session repeats its last description.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        new_id: Callable[[], str],
+        *,
+        timing: Timing | None = None,
+        contact: str | None = None,
+        answer_offer: Callable[[Session, bytes], bytes | None] | None = None,
+    ) -> None:
+        self.timing = timing or Timing()
+        self.contact = contact or f"<sip:{host}:{port}>"
+        self.new_id = new_id
+        self.sent_by = f"{host}:{port}"
+        self._host = host
+        self._answer_offer = answer_offer
+        self._layer = TransactionLayer(self.timing)
+        self._dialogs: dict[tuple[str, str, str], tuple[Session, Dialog]] = {}
+        self._alarms: Timers[tuple[Session, Alarm]] = Timers()
+        self._events: deque[tuple[Session, Event]] = deque()
+        self._outgoing: list[Send] = []
+        self._targets: dict[tuple[str, Hop], Target] = {}
+        self.strays = 0
+        """Messages dropped since the start: of no transaction, of no dialog, or malformed."""
+
+    # What is kept, for counting
+
+    @property
+    def transactions(self) -> TransactionLayer:
+        """The transactions; for counting them."""
+        return self._layer
+
+    @property
+    def dialogs(self) -> int:
+        """How many dialogs there are, early ones and confirmed."""
+        return len(self._dialogs)
+
+    def sessions(self) -> Iterator[Session]:
+        """Every session with a dialog or an open INVITE, once."""
+        seen = {id(session): session for session, _ in self._dialogs.values()}
+        for transaction in self._layer:
+            if isinstance(transaction.user, Session):
+                seen[id(transaction.user)] = transaction.user
+        return (each for each in seen.values() if each.state is not State.ENDED)
+
+    # The user's verb; the others are the session's
+
+    def place(
+        self,
+        uri: str,
+        hop: Hop,
+        now: float,
+        *,
+        from_: str,
+        to: str | None = None,
+        call_id: str | None = None,
+        body: bytes = b"",
+        headers: Headers = (),
+        routes: Sequence[str] = (),
+        login: Login | None = None,
+        max_duration: float | None = None,
+    ) -> Session:
+        """
+        Send an INVITE.
+
+        Args:
+            uri: Whom to call: the Request-URI, and the To unless `to` is given.
+            hop: Where to send it.
+            now: The time.
+            from_: Our address as a URI.
+            to: The To as a raw value without tag.
+            call_id: The Call-ID, for a user who has to know it before; unique.
+            body: Our offer; without one the 2xx makes it, and the ACK answers.
+            headers: More of them.
+            routes: Raw Route values, for an outbound proxy.
+            login: Answers one challenge to the INVITE and one to the BYE.
+            max_duration: Seconds after the answer at which we hang up.
+        """
+        tag = self.new_id()
+        request = OwnRequest(
+            "INVITE",
+            uri,
+            self.sent_by,
+            self.new_branch(),
+            f"<{from_}>;tag={tag}",
+            tag,
+            to or f"<{uri}>",
+            None,
+            call_id or f"{self.new_id()}@{self._host}",
+            1,
+            hop.transport,
+            tuple(routes),
+            self.contact,
+            (*headers, *ALLOW) if headers else ALLOW,
+            body,
+        )
+        session = Session(
+            self, request, hop, tag, state=State.CALLING, login=login, max_duration=max_duration
+        )
+        session.dial(now)
+        return session
+
+    # The network's side
+
+    def receive_datagram(self, data: bytes, source: Hop, now: float) -> None:
+        """Take a datagram, or one framed message of a connection; bad ones are answered or not."""
+        try:
+            message = read_datagram(data)
+        except MessageError as error:
+            self.strays += 1
+            if error.request is not None:
+                self._refuse(error.request, rejection_for(error), source)
+            return
+        if message is not None:
+            self.receive_parsed(message, source, now)
+
+    def receive_parsed(self, message: Message, source: Hop, now: float) -> None:
+        """Take a message that was read from octets and that nobody has judged yet."""
+        if isinstance(message, Response):
+            rejection = None
+            acceptable = check_response(message) is None and _routes_readable(message)
+        else:
+            assert isinstance(message, Request)
+            rejection = check_request(message, methods=METHODS)
+            if rejection is None and not _routes_readable(message):
+                rejection = Rejection(status=400, reason="Bad Record-Route", why="Record-Route")
+            acceptable = rejection is None
+        if acceptable:
+            self.receive_message(message, source, now)
+            return
+        self.strays += 1
+        if rejection is not None and isinstance(message, Request):
+            self._refuse(message, rejection, source)
+
+    def receive_message(self, message: Message, source: Hop, now: float) -> None:
+        """Take a message that is known to be well-formed: another endpoint's, or judged before."""
+        self._act(self._layer.receive(message, source, now), now)
+
+    def send_failed(self, message: Message, now: float) -> None:
+        """This message, given out by `messages_to_send`, could not be sent."""
+        self._act(self._layer.transport_error(message, now), now)
+
+    def hop_failed(self, hop: Hop, now: float) -> None:
+        """Nothing can be sent to `hop`. Costs a look at every transaction."""
+        self._act(self._layer.hop_failed(hop, now), now)
+
+    def messages_to_send(self) -> list[Send]:
+        """What has to go out since the last call, as messages, in order."""
+        outgoing, self._outgoing = self._outgoing, []
+        return outgoing
+
+    def datagrams_to_send(self) -> list[tuple[bytes, Hop]]:
+        """The same as octets."""
+        return [(message.octets(), hop) for message, hop in self.messages_to_send()]
+
+    # Time and events
+
+    def next_due(self) -> float | None:
+        """When to call `handle_timer` next, or None while nothing runs."""
+        one, other = self._alarms.next_due(), self._layer.next_due()
+        if one is None or other is None:
+            return other if one is None else one
+        return min(one, other)
+
+    def handle_timer(self, now: float) -> None:
+        """Do what is due at `now`; a session's before a transaction's of the same moment."""
+        while (due := self.next_due()) is not None and due <= now:
+            if self._alarms.next_due() == due:
+                item = self._alarms.pop_due(now)
+                if item is not None:
+                    session, alarm = item
+                    session.on_alarm(alarm, now)
+            else:
+                self._act(self._layer.handle_timer(now), now)
+
+    def next_event(self) -> tuple[Session, Event] | None:
+        """What has happened, oldest first; None when that is all."""
+        return self._events.popleft() if self._events else None
+
+    def _refuse(self, request: Request, rejection: Rejection, source: Hop) -> None:
+        """Answer without a transaction; a repetition gets the same answer (§8.2.7)."""
+        if request.method == "ACK":
+            return
+        response = build.response(
+            request, rejection.status, rejection.reason, to_tag="-", headers=rejection.headers
+        )
+        try:
+            hop = response_hop(request, source)
+        except MessageError:
+            hop = source  # no Via that could be read
+        self._outgoing.append(Send(response, hop))
+
+    # What the transactions say
+
+    def _act(self, actions: list[Action], now: float) -> None:
+        for action in actions:  # the frequent kinds first
+            if isinstance(action, Send):
+                self._outgoing.append(action)
+            elif isinstance(action, Terminated):
+                self._terminated(action.transaction)
+            elif isinstance(action, Deliver):
+                self._deliver(action.transaction, action.message, now)
+            elif isinstance(action, Created):
+                self._on_request(action.transaction, action.request, now)
+            elif isinstance(action, Unmatched):
+                self._on_unmatched(action.message, now)
+            else:
+                self._rare(action, now)
+
+    def _terminated(self, transaction: Transaction) -> None:
+        session, transaction.user = transaction.user, None
+        if session is not None:
+            session.on_terminated(transaction)
+
+    def _rare(self, action: Acknowledged | TimedOut | TransportFailed, now: float) -> None:
+        transaction = action.transaction
+        match action:
+            case Acknowledged():
+                if transaction.user is not None:
+                    transaction.user.on_failure_acknowledged(transaction)
+            case TimedOut():
+                self._failed(transaction, 408, now)
+            case TransportFailed():
+                if transaction.terminated:
+                    self._failed(transaction, 503, now)
+
+    def _deliver(self, transaction: Transaction, message: Message, now: float) -> None:
+        if isinstance(message, Request):
+            self._on_ack(message, now)
+            return
+        assert isinstance(message, Response)
+        session = transaction.user
+        if session is not None:
+            if isinstance(transaction, ClientNonInvite) and message.status >= 200:
+                transaction.user = None  # nothing more will be delivered
+            session.on_response(transaction, message, now)
+
+    def _failed(self, transaction: Transaction, status: int, now: float) -> None:
+        session = transaction.user
+        if session is None:
+            return
+        if isinstance(transaction, (ClientInvite, ClientNonInvite)):
+            session.on_no_response(transaction, status, now)
+        else:
+            session.on_no_ack(transaction)
+
+    def _on_unmatched(self, message: Message, now: float) -> None:
+        if isinstance(message, Request):
+            self._on_ack(message, now)
+        else:
+            self.strays += 1
+
+    # Requests
+
+    def _on_ack(self, ack: Request, now: float) -> None:
+        found = self._dialogs.get((ack.call_id, ack.to_tag or "", ack.from_tag or ""))
+        if found is None:
+            self.strays += 1
+        else:
+            found[0].on_ack(ack, now)
+
+    def _on_request(self, transaction: Transaction, request: Request, now: float) -> None:
+        method = request.method
+        if method == "CANCEL":
+            self._on_cancel(transaction, request, now)
+        elif request.to_tag is not None:
+            # §12.2.2; the far end's To is us
+            found = self._dialogs.get(
+                (request.call_id, request.to_tag or "", request.from_tag or "")
+            )
+            if found is None:
+                self._reply(transaction, request, 481, now)
+            else:
+                session, dialog = found
+                session.on_request(dialog, transaction, request, now)
+        elif method == "INVITE":
+            self._on_invite(transaction, request, now)
+        elif method == "OPTIONS":
+            self._reply(transaction, request, 200, now, CAPABILITIES)
+        elif method == "BYE" or method == "UPDATE":
+            self._reply(transaction, request, 481, now)
+        else:
+            self._reply(transaction, request, 405 if method in KNOWN_METHODS else 501, now, ALLOW)
+
+    def _on_invite(self, transaction: Transaction, request: Request, now: float) -> None:
+        session = Session(self, request, transaction.hop, self.new_id(), state=State.OFFERED)
+        transaction.user = session
+        session.on_invite(transaction)
+
+    def _on_cancel(self, transaction: Transaction, request: Request, now: float) -> None:
+        invite = self._layer.invite_of(request)
+        if invite is None:
+            self._reply(transaction, request, 481, now)
+            return
+        session = invite.user
+        tag = session.local_tag if isinstance(session, Session) else self.new_id()  # §9.2
+        self.respond(transaction, outgoing.response(request, 200, to_tag=tag), now)
+        if session is not None:
+            session.on_cancel(request, now)
+
+    def _reply(
+        self,
+        transaction: Transaction,
+        request: Request,
+        status: int,
+        now: float,
+        headers: Headers = (),
+    ) -> None:
+        tag = self.new_id() if request.to_tag is None else None
+        response = outgoing.response(request, status, to_tag=tag, headers=headers)
+        self.respond(transaction, response, now)
+
+    # What sessions and dialogs need (the protocols Agent and Surroundings)
+
+    def new_branch(self) -> str:
+        """A branch that nobody has used."""
+        return MAGIC_COOKIE + self.new_id()
+
+    def target_of(self, message: Message, last: Hop) -> Target | None:
+        """The first Contact of a message; peers repeat theirs, so what was read is kept."""
+        raw = message.get("Contact")
+        if not raw or raw == "*":
+            return None
+        target = self._targets.get((raw, last))
+        if target is None:
+            if len(self._targets) >= MAX_TARGETS:
+                self._targets.clear()
+            uri = NameAddr.parse(split_list(raw)[0]).uri
+            target = self._targets[raw, last] = Target(uri, self.hop_for(uri, last))
+        return target
+
+    def hop_for(self, uri: str, last: Hop) -> Hop:
+        """A connection is kept; over UDP the URI's host and port are the next hop."""
+        if last.reliable:
+            return last
+        try:
+            found = Uri.parse(uri)
+        except FieldError:
+            return last
+        if not found.host:
+            return last
+        transport = (found.param("transport") or last.transport).upper()
+        return Hop(found.host.strip("[]"), found.port or 5060, transport)
+
+    def send_request(self, request: Request, hop: Hop, now: float, session: Session) -> Transaction:
+        """Open a client transaction."""
+        transaction, send = self._layer.send_request(request, hop, now, session)
+        self._outgoing.append(send)
+        return transaction
+
+    def send(self, message: Message, hop: Hop) -> None:
+        """Send what opens no transaction and belongs to none: the ACK of a 2xx."""
+        self._outgoing.append(Send(message, hop))
+
+    def authorize(self, login: Login, response: Response, method: str, uri: str) -> Headers:
+        """The header fields that answer a challenge (§22.2, §22.3); none when we cannot."""
+        asked, answered = _AUTHORIZATION[response.status]
+        try:
+            challenges = [Challenge.parse(raw) for raw in response.all(asked)]
+            chosen = auth.choose(challenges)
+            if chosen is None:
+                return ()
+            credentials = auth.respond(
+                chosen,
+                username=login.username,
+                password=login.password,
+                method=method,
+                uri=uri,
+                cnonce=self.new_id(),
+            )
+        except (FieldError, auth.AuthError):
+            return ()
+        return ((answered, str(credentials)),)
+
+    def respond(self, transaction: Transaction, response: Response, now: float) -> None:
+        """Send a response."""
+        for action in self._layer.send_response(transaction, response, now):
+            if isinstance(action, Send):
+                self._outgoing.append(action)
+            else:
+                transaction.user = None  # over a reliable transport that was all
+
+    def abandon(self, transaction: Transaction) -> None:
+        """Forget a transaction."""
+        self._layer.abandon(transaction)
+        transaction.user = None
+
+    def start_timer(
+        self, interval: float, session: Session, alarm: Alarm, now: float
+    ) -> Timer[tuple[Session, Alarm]]:
+        """Have `session.on_alarm` called."""
+        return self._alarms.start(interval, (session, alarm), now)
+
+    def emit(self, session: Session, event: Event) -> None:
+        """Tell the user."""
+        self._events.append((session, event))
+
+    def register(self, dialog: Dialog, session: Session) -> None:
+        """Requests in `dialog` are for `session`."""
+        self._dialogs[dialog.id] = (session, dialog)
+
+    def unregister(self, dialog: Dialog) -> None:
+        """They are not any more."""
+        self._dialogs.pop(dialog.id, None)
+
+    def answer_offer(self, session: Session, offer: bytes) -> bytes | None:
+        """Our description in reply to an offer."""
+        if self._answer_offer is None:
+            return session.local_body
+        return self._answer_offer(session, offer)
+
+
+def _routes_readable(message: Message) -> bool:
+    """Whether the Record-Route could be a dialog's route set."""
+    try:
+        if message.get("Record-Route") is not None:
+            for route in message.record_routes:
+                Uri.parse(route.uri)
+    except (MessageError, FieldError):
+        return False
+    return True

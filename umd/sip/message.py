@@ -1,0 +1,525 @@
+"""
+A SIP message as a value: start line, header fields, body; typed fields are read when asked for.
+
+Theory of operation. `parse` splits once and judges little: the start line, that every line is a
+header field, and the limits. The rest is read from the raw values on first access and kept. So a
+message with a malformed From can still be answered with 400, every value echoed as it came.
+
+Header text is UTF-8 with `surrogateescape`: any octet survives the way to text and back. A folded
+line is joined by one SP, as RFC 3261 §25.1 (LWS) allows; nothing else of a value is changed.
+
+A message is not changed once it is made; the typed fields would not follow. What does it anyway
+(`complete`, `keep_body`, `stamp`) belongs to whoever reads it from the wire.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+from umd.errors import UmdError
+from umd.sip.fields import (
+    MAX_VALUES,
+    CSeq,
+    FieldError,
+    NameAddr,
+    Via,
+    split_list,
+    tag_of,
+)
+from umd.sip.names import KNOWN, LISTED, METHODS, SPELLINGS, TOKEN, canonical
+
+MAX_MESSAGE: Final = 65536  # octets, head and body
+MAX_HEADER_LINES: Final = 128
+MAX_LINE: Final = 8192  # characters, folded lines joined
+MAX_CONTENT_LENGTH: Final = 2**31 - 1
+VERSION: Final = "SIP/2.0"
+
+Headers = list[tuple[str, str]]
+T = TypeVar("T")
+
+
+class MessageError(UmdError):
+    """These octets are no SIP message."""
+
+    def __init__(self, why: str, request: Request | None = None, status: int = 400) -> None:
+        super().__init__(why)
+        self.why = why
+        self.request = request
+        """What could be read of a request, for an answer; its fields may be missing or wrong."""
+        self.status = status
+        """What to answer it with."""
+
+
+class HeaderError(MessageError):
+    """A header field that is needed is absent or malformed."""
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(f"{name}: {why}")
+        self.name = name
+
+
+class Message:
+    """What requests and responses have in common."""
+
+    __slots__ = (
+        "headers",
+        "body",
+        "version",
+        "_octets",
+        "_first",
+        "_via",
+        "_from",
+        "_to",
+        "_cseq",
+        "_from_tag",
+        "_to_tag",
+    )
+
+    def __init__(self, headers: Headers, body: bytes) -> None:
+        self.headers = headers
+        """`(canonical name, raw value)` in the order of the wire."""
+        self.body = body
+        self.version = VERSION
+        self._octets: bytes | None = None
+        self._first: dict[str, str] | None = None
+        self._via: Via | None = None
+        self._from: NameAddr | None = None
+        self._to: NameAddr | None = None
+        self._cseq: CSeq | None = None
+        self._from_tag: str | None = ""  # not read yet: a tag is never empty
+        self._to_tag: str | None = ""
+
+    @property
+    def start_line(self) -> str:
+        """The first line, without its end."""
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.start_line!r}, {len(self.headers)} headers>"
+
+    # Raw values
+
+    def get(self, name: str) -> str | None:
+        """The raw value of the first header field of this name, or None."""
+        first = self._first
+        if first is None:
+            first = self._first = dict(reversed(self.headers))
+        value = first.get(name)
+        if value is None and name not in KNOWN:
+            return next(iter(self._all_of_unknown(name)), None)
+        return value
+
+    def all(self, name: str) -> list[str]:
+        """The raw values of all header fields of this name, in order."""
+        if name in KNOWN:
+            return [value for key, value in self.headers if key == name]
+        return self._all_of_unknown(name)
+
+    def _all_of_unknown(self, name: str) -> list[str]:
+        """A compact name, another spelling, or a header field that the table does not have."""
+        known = canonical(name)
+        if known in KNOWN:
+            return [value for key, value in self.headers if key == known]
+        lower = name.lower()
+        return [value for key, value in self.headers if key.lower() == lower]
+
+    def values(self, name: str) -> list[str]:
+        """
+        All values of this name: a list is split at its commas, empty elements left out.
+
+        Raises:
+            HeaderError: a quoted string or bracket is not closed, or there are too many values.
+        """
+        return [value for value in self._elements(name) if value]
+
+    def _elements(self, name: str) -> list[str]:
+        listed = (name if name in KNOWN else canonical(name)) in LISTED
+        elements: list[str] = []
+        for raw in self.all(name):
+            if listed:
+                elements += _read(name, split_list, raw)
+            else:
+                elements.append(raw)
+            if len(elements) > MAX_VALUES:
+                raise HeaderError(name, f"more than {MAX_VALUES} values")
+        return elements
+
+    def _need(self, name: str) -> str:
+        first = self._first
+        if first is None:
+            first = self._first = dict(reversed(self.headers))
+        value = first.get(name)
+        if value is None:
+            raise HeaderError(name, "missing")
+        return value
+
+    def repeated(self) -> bool:
+        """Whether any header field name occurs twice."""
+        if self._first is None:
+            self._first = dict(reversed(self.headers))
+        return len(self._first) != len(self.headers)
+
+    # Typed values. Each raises HeaderError when it is malformed, or absent where it must not be.
+
+    @property
+    def via(self) -> Via:
+        """The topmost Via."""
+        via = self._via
+        if via is None:
+            raw = self._need("Via")
+            try:
+                via = self._via = Via.parse(raw if "," not in raw else split_list(raw)[0])
+            except FieldError as error:
+                raise HeaderError("Via", str(error)) from error
+        return via
+
+    @property
+    def vias(self) -> list[Via]:
+        """All Via values, topmost first."""
+        return [_read("Via", Via.parse, value) for value in self._elements("Via")]
+
+    @property
+    def from_(self) -> NameAddr:
+        """The From."""
+        found = self._from
+        if found is None:
+            found = self._from = _read("From", NameAddr.parse, self._need("From"))
+        return found
+
+    @property
+    def to(self) -> NameAddr:
+        """The To."""
+        found = self._to
+        if found is None:
+            found = self._to = _read("To", NameAddr.parse, self._need("To"))
+        return found
+
+    @property
+    def from_tag(self) -> str | None:
+        """The tag of the From; cheaper than `from_.tag`."""
+        tag = self._from_tag
+        if tag == "":
+            tag = self._from_tag = self._tag("From")
+        return tag
+
+    @property
+    def to_tag(self) -> str | None:
+        """The tag of the To; cheaper than `to.tag`."""
+        tag = self._to_tag
+        if tag == "":
+            tag = self._to_tag = self._tag("To")
+        return tag
+
+    def _tag(self, name: str) -> str | None:
+        try:
+            return tag_of(self._need(name))
+        except FieldError as error:
+            raise HeaderError(name, str(error)) from error
+
+    @property
+    def call_id(self) -> str:
+        """The Call-ID."""
+        value = self._need("Call-ID")
+        if not value or " " in value or "\t" in value:
+            raise HeaderError("Call-ID", "empty or with blanks")
+        return value
+
+    @property
+    def cseq(self) -> CSeq:
+        """The CSeq."""
+        found = self._cseq
+        if found is None:
+            raw = self._need("CSeq")
+            try:
+                found = self._cseq = CSeq.parse(raw)
+            except FieldError as error:
+                raise HeaderError("CSeq", str(error)) from error
+        return found
+
+    @property
+    def contacts(self) -> list[NameAddr]:
+        """All Contact addresses; the "*" of a REGISTER (RFC 3261 §10.2.2) is none."""
+        value = self.get("Contact")
+        return [] if value is None or value == "*" else self._addresses("Contact")
+
+    @property
+    def routes(self) -> list[NameAddr]:
+        """All Route addresses."""
+        return self._addresses("Route")
+
+    @property
+    def record_routes(self) -> list[NameAddr]:
+        """All Record-Route addresses."""
+        return self._addresses("Record-Route")
+
+    def _addresses(self, name: str) -> list[NameAddr]:
+        values = self.all(name)
+        if len(values) == 1 and "," not in values[0]:  # nearly always
+            return [_read(name, NameAddr.parse, values[0])]
+        return [_read(name, NameAddr.parse, value) for value in self._elements(name)]
+
+    @property
+    def max_forwards(self) -> int | None:
+        """The hops it may still take (RFC 3261 §20.22), or None when that is not said."""
+        return self._number("Max-Forwards", 255)
+
+    @property
+    def content_length(self) -> int | None:
+        """The length of the body in octets as the sender states it, or None."""
+        return self._number("Content-Length", MAX_CONTENT_LENGTH)
+
+    def _number(self, name: str, largest: int) -> int | None:
+        value = self.get(name)
+        return None if value is None else number(name, value, largest)
+
+    # To the wire
+
+    def octets(self) -> bytes:
+        """
+        The message as it came, or as it goes out.
+
+        Raises:
+            HeaderError: a value has CR or LF in it; it is not written.
+        """
+        return self.to_octets() if self._octets is None else self._octets
+
+    def to_octets(self) -> bytes:
+        """The message written anew from its parts. Raises: as `octets`."""
+        lines = "".join([f"{name}: {value}\r\n" for name, value in self.headers])
+        text = f"{self.start_line}\r\n{lines}\r\n"
+        ends = len(self.headers) + 2
+        if text.count("\n") != ends or text.count("\r") != ends:
+            raise self._unsafe()
+        return text.encode("utf-8", "surrogateescape") + self.body
+
+    def complete(self, data: bytes, head_length: int) -> None:
+        """For the reader of a message: all its octets, and where its body starts."""
+        self.body = data[head_length:]
+        self._octets = data
+
+    def keep_body(self, length: int) -> None:
+        """For the reader of a message: what follows these octets of body is not part of it."""
+        surplus = len(self.body) - length
+        self.body = self.body[:length]
+        if self._octets is not None and surplus > 0:
+            self._octets = self._octets[:-surplus]
+
+    def _unsafe(self) -> HeaderError:
+        for name, value in self.headers:
+            if not name.isprintable() or "\r" in value or "\n" in value:
+                return HeaderError(repr(name), "CR or LF in it must not be written")
+        return HeaderError("start line", "CR or LF in it must not be written")
+
+
+class Request(Message):
+    """A request (RFC 3261 §7.1)."""
+
+    __slots__ = ("method", "uri")
+
+    def __init__(self, method: str, uri: str, headers: Headers, body: bytes = b"") -> None:
+        # Message.__init__ written out: a call costs a tenth of a new BYE.
+        self.headers = headers
+        self.body = body
+        self.version = VERSION
+        self._octets = None
+        self._first = None
+        self._via = None
+        self._from = None
+        self._to = None
+        self._cseq = None
+        self._from_tag = ""
+        self._to_tag = ""
+        self.method = method
+        self.uri = uri
+        """The Request-URI as written; see `Uri.parse`."""
+
+    @property
+    def start_line(self) -> str:
+        return f"{self.method} {self.uri} {self.version}"
+
+    def stamp(self, host: str, port: int) -> None:
+        """
+        Note in the top Via where the request came from (RFC 3261 §18.2.1, RFC 3581 §4).
+
+        For the transport, before anybody else has the request: every answer then carries it. The
+        octets become those of the changed message.
+
+        Raises:
+            HeaderError: the top Via is absent or malformed.
+        """
+        stamped = self.via.stamped(host, port)
+        if stamped is self._via:
+            return
+        index = next(index for index, (name, _) in enumerate(self.headers) if name == "Via")
+        below = split_list(self.headers[index][1])[1:]
+        self.headers[index] = ("Via", ", ".join([str(stamped), *below]))
+        self._via = stamped
+        self._first = self._octets = None
+
+
+class Response(Message):
+    """A response (RFC 3261 §7.2)."""
+
+    __slots__ = ("status", "reason")
+
+    def __init__(self, status: int, reason: str, headers: Headers, body: bytes = b"") -> None:
+        super().__init__(headers, body)
+        self.status = status
+        self.reason = reason
+
+    @property
+    def start_line(self) -> str:
+        return f"{self.version} {self.status} {self.reason}"
+
+
+def number(name: str, value: str, largest: int) -> int:
+    """The value of a header field that is a number. Raises: HeaderError."""
+    if not (value.isascii() and value.isdecimal()):
+        raise HeaderError(name, "not a number")
+    digits = value if len(value) < 16 else value.lstrip("0")
+    if len(digits) > 15 or (found := int(digits or "0")) > largest:
+        raise HeaderError(name, f"larger than {largest}")
+    return found
+
+
+def _read(name: str, parse_value: Callable[[str], T], raw: str) -> T:
+    try:
+        return parse_value(raw)
+    except FieldError as error:
+        raise HeaderError(name, str(error)) from error
+
+
+# From the wire
+
+_request_line: Final = re.compile(
+    rf"({TOKEN}) ([!-;=?-~]+) (SIP/[0-9]+\.[0-9]+)", re.IGNORECASE | re.ASCII
+).fullmatch
+# A status line may lack the SP before an empty reason: that is seen, and means nothing else.
+_status_line: Final = re.compile(
+    r"(SIP/[0-9]+\.[0-9]+) ([1-6][0-9]{2})(?: ([^\x00-\x08\x0a-\x1f\x7f]*))?",
+    re.IGNORECASE | re.ASCII,
+).fullmatch
+_unfold: Final = re.compile(r"\r\n[ \t]+").sub
+
+
+def parse(data: bytes) -> Request | Response:
+    """
+    Read one complete message; whatever follows the empty line is its body.
+
+    Raises:
+        MessageError: it is none. `request` is what could be read of a request.
+    """
+    if len(data) > MAX_MESSAGE:
+        raise MessageError(f"longer than {MAX_MESSAGE} octets", status=513)
+    end = data.find(b"\r\n\r\n")
+    if end < 0:
+        raise MessageError("no empty line after the header fields", _salvage(_lines(data)))
+    message = parse_head(data[:end])
+    message.complete(data, end + 4)
+    return message
+
+
+def parse_head(head: bytes) -> Request | Response:
+    """
+    Read the start line and the header fields, given without the empty line.
+
+    Raises:
+        MessageError: as `parse`.
+    """
+    lines = _lines(head)
+    headers: Headers = []
+    try:
+        for line in lines[1:]:
+            spelling, colon, value = line.partition(":")
+            headers.append((SPELLINGS[spelling], value.strip(" \t")))
+            if not colon:
+                return _parse_unusual(lines)
+    except KeyError:
+        return _parse_unusual(lines)
+    return _start(lines, headers)
+
+
+def _lines(head: bytes) -> list[str]:
+    """
+    The lines as text.
+
+    Raises:
+        MessageError: there are too many, or there is a CR or LF that ends no line.
+    """
+    ends = head.count(b"\n")
+    if ends > MAX_HEADER_LINES:
+        raise MessageError(f"more than {MAX_HEADER_LINES} header lines")
+    text = head.decode("utf-8", "surrogateescape")
+    lines = text.split("\r\n")
+    if len(lines) != ends + 1 or text.count("\r") != ends:
+        raise MessageError("CR or LF alone in the head", _salvage(lines))
+    if len(head) > MAX_LINE:
+        _check_lengths(lines)
+    return lines
+
+
+def _check_lengths(lines: list[str]) -> None:
+    if any(len(line) > MAX_LINE for line in lines):
+        raise MessageError(f"a line of more than {MAX_LINE} characters", _salvage(lines))
+
+
+def _parse_unusual(lines: list[str]) -> Request | Response:
+    """Read lines that are folded, or have names in a rare spelling."""
+    lines = _unfold(" ", "\r\n".join(lines)).split("\r\n")
+    _check_lengths(lines)
+    headers: Headers = []
+    for line in lines[1:]:
+        spelling, colon, value = line.partition(":")
+        name = canonical(spelling)
+        if name is None or not colon:
+            raise MessageError("a line is no header field", _salvage(lines))
+        headers.append((name, value.strip(" \t")))
+    return _start(lines, headers)
+
+
+def _start(lines: list[str], headers: Headers) -> Request | Response:
+    """Read the start line."""
+    start = lines[0]
+    parts = start.split(" ")
+    if len(parts) == 3 and parts[2] == VERSION and parts[0] in METHODS and _is_uri_text(parts[1]):
+        return Request(parts[0], parts[1], headers)
+    message: Request | Response
+    if (found := _request_line(start)) is not None:
+        method, uri, version = found.groups()
+        message = Request(method, uri, headers)
+    elif (found := _status_line(start)) is not None:
+        version, status, reason = found.groups()
+        message = Response(int(status), reason or "", headers)
+    else:
+        raise MessageError("neither a request line nor a status line", _salvage(lines))
+    message.version = version.upper()
+    return message
+
+
+def _is_uri_text(text: str) -> bool:
+    """Whether all characters are ones that the pattern of a request line allows in its URI."""
+    return text.isascii() and text.isprintable() and "<" not in text and ">" not in text
+
+
+def _salvage(lines: list[str]) -> Request | None:
+    """
+    What can be read of a broken request, so that it can be answered; None for anything else.
+
+    RFC 3261 §8.2.6.2 needs Via, From, To, Call-ID and CSeq for that, and they are mostly there.
+    """
+    method, _, rest = lines[0].partition(" ")
+    if method.upper().startswith("SIP/") or canonical(method) is None or method == "ACK":
+        return None  # nobody answers a response or an ACK
+    headers: Headers = []
+    for line in lines[1:]:
+        spelling, colon, value = line.partition(":")
+        name = canonical(spelling)
+        if colon and name is not None and _may_be_echoed(line):
+            headers.append((name, value.strip(" \t")))
+    return Request(method, rest.strip(" \t").partition(" ")[0], headers) if headers else None
+
+
+def _may_be_echoed(line: str) -> bool:
+    return len(line) <= MAX_LINE and "\r" not in line and "\n" not in line

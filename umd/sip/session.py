@@ -1,0 +1,1054 @@
+"""
+The INVITE session: one leg of a call, from the first INVITE to the last BYE (RFC 3261 §13 to §15).
+
+Theory of operation. `TRANSITIONS[state][input] -> state` says what is legal; `Session` says what to
+do. The user has four verbs, `progress`, `answer`, `reject` and `hang_up`; `hang_up` is legal in
+every state and picks what the state needs: CANCEL, a deferred CANCEL, ACK then BYE, BYE, a
+rejection, or nothing.
+
+A session has ended, for its user, exactly once: `_end` is the only place that says `Ended`, and
+nothing leads out of the state of that name. It may stay for a while after that, since a client
+INVITE transaction hands every 2xx to its session: each gets an ACK, and a BYE when nobody wants it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final, Literal, NamedTuple, Protocol, TypeAlias
+
+from umd.errors import UmdError
+from umd.sip import build, outgoing
+from umd.sip.dialog import Dialog, Surroundings
+from umd.sip.message import Message, Request, Response
+from umd.sip.outgoing import OwnRequest, method_of, number_of
+from umd.sip.timing import Timing
+from umd.sip.transaction import ClientInvite, Hop, ServerInvite, Transaction
+from umd.timers import Timer
+
+Side: TypeAlias = Literal["local", "remote"]
+Headers: TypeAlias = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """Who we are to a server that challenges us (RFC 3261 §22)."""
+
+    username: str
+    password: str = field(repr=False)
+
+
+class State(StrEnum):
+    """Where a session stands. The first four are the caller's, the next four the callee's."""
+
+    CALLING = "calling"
+    """INVITE sent, nothing heard."""
+    GIVING_UP = "giving up"
+    """The same, and the user has hung up: CANCEL must wait for a provisional (§9.1)."""
+    PROCEEDING = "proceeding"
+    """INVITE sent, a provisional heard."""
+    CANCELLING = "cancelling"
+    """CANCEL sent; what the INVITE came to is not known yet."""
+    OFFERED = "offered"
+    """INVITE received, not answered."""
+    REJECTING = "rejecting"
+    """A failure sent, its ACK awaited."""
+    ANSWERED = "answered"
+    """A 2xx sent, its ACK awaited."""
+    LEAVING = "leaving"
+    """The same, and the user has hung up: BYE must wait for the ACK (§15)."""
+    CONFIRMED = "confirmed"
+    """2xx and ACK exchanged."""
+    CLEARING = "clearing"
+    """BYE sent."""
+    ENDED = "ended"
+
+
+class Input(StrEnum):
+    """What can happen to a session."""
+
+    PROGRESS = "user: progress"
+    ANSWER = "user: answer"
+    REJECT = "user: reject"
+    HANG_UP = "user: hang up"
+    PROVISIONAL = "1xx"
+    SUCCESS = "2xx"
+    FAILURE = "300-699"
+    CHALLENGE = "401 or 407 that we can answer"
+    NO_RESPONSE = "INVITE unanswered or unsendable"
+    NO_FINAL = "64*T1 after CANCEL"
+    CANCEL = "CANCEL"
+    ACK = "ACK of a 2xx"
+    ACK_OF_FAILURE = "ACK of a failure"
+    NO_ACK = "64*T1 without ACK"
+    BYE = "BYE"
+    BYE_DONE = "BYE answered or given up"
+    LIMIT = "the longest duration is over"
+
+
+TRANSITIONS: Final[Mapping[State, Mapping[Input, State]]] = {
+    State.CALLING: {
+        Input.PROVISIONAL: State.PROCEEDING,
+        Input.SUCCESS: State.CONFIRMED,
+        Input.FAILURE: State.ENDED,
+        Input.CHALLENGE: State.CALLING,
+        Input.NO_RESPONSE: State.ENDED,
+        Input.HANG_UP: State.GIVING_UP,
+    },
+    State.GIVING_UP: {
+        Input.PROVISIONAL: State.CANCELLING,
+        Input.SUCCESS: State.CLEARING,
+        Input.FAILURE: State.ENDED,
+        Input.NO_RESPONSE: State.ENDED,
+        Input.HANG_UP: State.GIVING_UP,
+    },
+    State.PROCEEDING: {
+        Input.PROVISIONAL: State.PROCEEDING,
+        Input.SUCCESS: State.CONFIRMED,
+        Input.FAILURE: State.ENDED,
+        Input.CHALLENGE: State.CALLING,
+        Input.BYE: State.ENDED,  # every 2xx was lost, and the callee gave up waiting for our ACK
+        Input.HANG_UP: State.CANCELLING,
+    },
+    State.CANCELLING: {
+        Input.PROVISIONAL: State.CANCELLING,
+        Input.SUCCESS: State.CLEARING,  # it crossed our CANCEL
+        Input.FAILURE: State.ENDED,
+        Input.NO_FINAL: State.ENDED,
+        Input.BYE: State.ENDED,
+        Input.HANG_UP: State.CANCELLING,
+    },
+    State.OFFERED: {
+        Input.PROGRESS: State.OFFERED,
+        Input.ANSWER: State.ANSWERED,
+        Input.REJECT: State.REJECTING,
+        Input.HANG_UP: State.REJECTING,
+        Input.CANCEL: State.ENDED,
+        Input.BYE: State.ENDED,  # the caller may end an early dialog so (§15)
+    },
+    State.REJECTING: {
+        Input.ACK_OF_FAILURE: State.ENDED,
+        Input.NO_ACK: State.ENDED,
+        Input.CANCEL: State.REJECTING,
+        Input.HANG_UP: State.REJECTING,
+    },
+    State.ANSWERED: {
+        Input.ACK: State.CONFIRMED,
+        Input.NO_ACK: State.CLEARING,
+        Input.CANCEL: State.ANSWERED,  # too late (§9.2)
+        Input.BYE: State.ENDED,
+        Input.HANG_UP: State.LEAVING,
+    },
+    State.LEAVING: {
+        Input.ACK: State.CLEARING,
+        Input.NO_ACK: State.CLEARING,
+        Input.CANCEL: State.LEAVING,
+        Input.BYE: State.ENDED,
+        Input.HANG_UP: State.LEAVING,
+    },
+    State.CONFIRMED: {
+        Input.SUCCESS: State.CONFIRMED,  # again, or of another fork
+        Input.ACK: State.CONFIRMED,
+        Input.NO_ACK: State.CLEARING,  # of the answer to a re-INVITE (§14.2)
+        Input.CANCEL: State.CONFIRMED,
+        Input.BYE: State.ENDED,
+        Input.HANG_UP: State.CLEARING,
+        Input.LIMIT: State.CLEARING,
+    },
+    State.CLEARING: {
+        Input.SUCCESS: State.CLEARING,
+        Input.CHALLENGE: State.CLEARING,  # of our BYE
+        Input.ACK: State.CLEARING,
+        Input.CANCEL: State.CLEARING,
+        Input.BYE: State.ENDED,  # both hung up at once
+        Input.BYE_DONE: State.ENDED,
+        Input.HANG_UP: State.CLEARING,
+    },
+    State.ENDED: {  # what was still on the way
+        Input.PROVISIONAL: State.ENDED,
+        Input.SUCCESS: State.ENDED,
+        Input.FAILURE: State.ENDED,
+        Input.NO_RESPONSE: State.ENDED,
+        Input.NO_FINAL: State.ENDED,
+        Input.CANCEL: State.ENDED,
+        Input.ACK: State.ENDED,
+        Input.ACK_OF_FAILURE: State.ENDED,
+        Input.NO_ACK: State.ENDED,
+        Input.BYE_DONE: State.ENDED,
+        Input.HANG_UP: State.ENDED,
+    },
+}
+
+
+class IllegalInput(UmdError):
+    """A verb that the session's state does not have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """A call comes in; the session is in state offered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progressed:
+    """The far end rings, or says something else before the answer."""
+
+    status: int
+    """101 to 199; a mere 100 says nothing of the far end and is not reported."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """2xx and ACK: the caller learns it with the 2xx, the callee with the ACK."""
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """What our re-INVITE came to."""
+
+    status: int
+    """Its final status; 491 when both ends asked at once; 408 when nothing came."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The leg is over; the last event of its session."""
+
+    status: int
+    """
+    What the INVITE came to: a failure's status, 487 cancelled, 408 nothing heard (also of the ACK),
+    503 not to be sent, 200 when it was answered and ended by BYE.
+    """
+    reasons: tuple[str, ...]
+    """The values of the Reason headers (RFC 3326) of the message that ended it, as received."""
+    by: Side
+    """Who ended it. Both at once: local, since our user asked first."""
+    confirmed: bool
+    """
+    Whether the far end has shown that the leg is down there: by its own final, CANCEL or BYE, by
+    the ACK of our rejection, by 2xx or 481 to our BYE. False after silence, and after any other
+    answer to BYE (a 408 comes from a proxy).
+    """
+
+
+Event: TypeAlias = Incoming | Progressed | Answered | Changed | Ended
+
+
+class Alarm(StrEnum):
+    """What a session waits for by the clock."""
+
+    REPEAT = "send the 2xx again"
+    NO_FINAL = "64*T1 after CANCEL"
+    LIMIT = "longest duration"
+
+
+class Agent(Surroundings, Protocol):
+    """What a session needs around it; the endpoint is one."""
+
+    timing: Timing
+    contact: str
+    """Our Contact, a raw value."""
+
+    def send_request(self, request: Request, hop: Hop, now: float, session: Session) -> Transaction:
+        """Open a client transaction whose responses are for `session`."""
+
+    def send(self, ack: Request, hop: Hop) -> None:
+        """Send the ACK of a 2xx: it opens no transaction."""
+
+    def respond(self, transaction: Transaction, response: Response, now: float) -> None:
+        """Send a response in a server transaction."""
+
+    def abandon(self, transaction: Transaction) -> None:
+        """Forget a transaction."""
+
+    def start_timer(
+        self, interval: float, session: Session, alarm: Alarm, now: float
+    ) -> Timer[tuple[Session, Alarm]]:
+        """Have `session.on_alarm` called after `interval` seconds."""
+
+    def emit(self, session: Session, event: Event) -> None:
+        """Tell the user."""
+
+    def register(self, dialog: Dialog, session: Session) -> None:
+        """From now on requests in `dialog` are for `session`."""
+
+    def unregister(self, dialog: Dialog) -> None:
+        """They are not any more."""
+
+    def answer_offer(self, session: Session, offer: bytes) -> bytes | None:
+        """Our description in reply to an offer, or to none; None when nothing fits (488)."""
+
+    def authorize(self, login: Login, response: Response, method: str, uri: str) -> Headers:
+        """The header fields that answer a challenge to a request; none when we cannot."""
+
+
+# As plain names: the enums' own attributes cost several times as much up to Python 3.11.
+CALLING, GIVING_UP, PROCEEDING, CANCELLING = list(State)[:4]
+OFFERED, REJECTING, ANSWERED, LEAVING, CONFIRMED, CLEARING, ENDED = list(State)[4:]
+_PROVISIONAL, _SUCCESS, _FAILURE = Input.PROVISIONAL, Input.SUCCESS, Input.FAILURE
+_PROGRESS, _ANSWER, _HANG_UP = Input.PROGRESS, Input.ANSWER, Input.HANG_UP
+_ACK, _BYE, _BYE_DONE = Input.ACK, Input.BYE, Input.BYE_DONE
+
+
+class Session:
+    """
+    One INVITE session, caller or callee; made by the endpoint.
+
+    The attributes are for reading; the verbs are `progress`, `answer`, `reject`, `hang_up` and
+    `reinvite`. The methods named `on_...` are the endpoint's.
+    """
+
+    __slots__ = (
+        "state",
+        "call_id",
+        "local_tag",
+        "request",
+        "dialog",
+        "local_body",
+        "remote_body",
+        "user",
+        "_agent",
+        "_hop",
+        "_invite",
+        "_early",
+        "_acks",
+        "_pending",
+        "_reinvite",
+        "_bye",
+        "_bye_tried",
+        "_alarm",
+        "_limit",
+        "_max_duration",
+        "_login",
+        "_authorization",
+        "_status",
+        "_reasons",
+    )
+
+    def __init__(
+        self,
+        agent: Agent,
+        request: Request,
+        hop: Hop,
+        local_tag: str,
+        *,
+        state: State,
+        max_duration: float | None = None,
+        login: Login | None = None,
+    ) -> None:
+        self.state = state
+        self.call_id = request.call_id
+        self.local_tag = local_tag
+        self.request: Request | None = request
+        """The INVITE, as long as it is not settled; a caller's is replaced when challenged."""
+        self.dialog: Dialog | None = None
+        """The callee's from the start; the caller's from the first 2xx."""
+        self.local_body = b""
+        """Our last session description."""
+        self.remote_body = b""
+        """The far end's last session description."""
+        self.user: object = None
+        """Free for whoever drives the session."""
+        self._agent = agent
+        self._hop = hop
+        self._invite: Transaction | None = None
+        """The transaction of the first INVITE (of the last try, when it was challenged)."""
+        self._early: dict[str, Dialog] | None = None
+        """The caller's early dialogs by the far end's tag (§13.2.2.1)."""
+        self._acks: list[Ack] | None = None
+        """Every ACK of a 2xx that we sent, to be sent again when that 2xx comes again."""
+        self._pending: PendingAck | None = None
+        """Our 2xx whose ACK has not come."""
+        self._reinvite: Transaction | None = None
+        self._bye: Transaction | None = None
+        self._bye_tried = False
+        self._alarm: Timer[tuple[Session, Alarm]] | None = None
+        self._limit: Timer[tuple[Session, Alarm]] | None = None
+        self._max_duration = max_duration
+        self._login = login
+        self._authorization: Headers = ()
+        """What answered the challenge to INVITE; its ACK carries it as well (§22.1)."""
+        self._status = 200
+        self._reasons: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"<Session {self.call_id} {self.state.value}>"
+
+    # The user's verbs
+
+    def progress(self, status: int, now: float, *, body: bytes = b"") -> None:
+        """Callee: send a provisional, 100 to 199."""
+        self._advance(_PROGRESS)
+        self._respond_invite(status, now, body)
+
+    def answer(self, now: float, *, body: bytes = b"") -> None:
+        """Callee: accept, with our session description."""
+        self._advance(_ANSWER)
+        assert self.request is not None and self._invite is not None and self.dialog is not None
+        response = self._respond_invite(200, now, body)
+        self.dialog.early = False
+        self._await_ack(self._invite, response, now)
+
+    def reject(self, status: int, now: float, *, headers: Headers = ()) -> None:
+        """Callee: refuse, 300 to 699."""
+        self._advance(Input.REJECT)
+        self._refuse(status, now, headers)
+
+    def hang_up(self, now: float, *, status: int = 480, reasons: Sequence[str] = ()) -> None:
+        """
+        End it, whatever state it is in; harmless when it is ending or has ended.
+
+        Args:
+            now: The time.
+            status: The answer to an INVITE that has none yet, 300 to 699.
+            reasons: Values for Reason headers (RFC 3326) in the message that ends it.
+        """
+        before = self.state
+        self._advance(_HANG_UP)
+        if before in (CALLING, PROCEEDING, ANSWERED, CONFIRMED):
+            self._reasons = tuple(reasons)
+        if before is CONFIRMED:
+            self._send_bye(now)
+        elif before is OFFERED:
+            self._refuse(status, now, _reason_headers(reasons))
+        elif before is PROCEEDING:
+            assert self.request is not None
+            self._send_cancel(self.request, now)
+        # Else what was asked is under way, or must wait for the far end.
+
+    def abandon(self) -> None:
+        """Forget it without a word to the far end or the user, as if this end had died."""
+        if self.state is not State.ENDED:
+            self.state = State.ENDED
+            self._clear()
+
+    @property
+    def invite(self) -> Transaction | None:
+        """The transaction of the first INVITE, while there is something to do with it."""
+        return self._invite
+
+    def reinvite(self, body: bytes, now: float) -> None:
+        """
+        Offer a changed session description (§14.1); the outcome is a `Changed`.
+
+        Raises:
+            IllegalInput: not confirmed, or an INVITE is under way in either direction.
+        """
+        if self.state is not CONFIRMED or self._reinvite or self._pending:
+            raise IllegalInput(f"re-INVITE in state {self.state.value}, or another is under way")
+        assert self.dialog is not None
+        request = self.dialog.request(
+            "INVITE",
+            self._agent,
+            contact=self._agent.contact,
+            headers=self._authorization,
+            body=body,
+        )
+        self.local_body = body
+        self._reinvite = self._agent.send_request(request, self.dialog.hop, now, self)
+
+    # Responses, from the endpoint
+
+    def on_response(self, transaction: Transaction, response: Response, now: float) -> None:
+        """A response in a client transaction of ours."""
+        if transaction is self._invite:
+            self._on_invite_response(response, now)
+        elif transaction is self._bye:
+            self._on_bye_response(response, now)
+        elif method_of(response) == "INVITE" and response.status >= 200:
+            self._on_other_invite_response(transaction, response, now)
+        # What CANCEL or an old try came to changes nothing (§9.1).
+
+    def on_no_response(self, transaction: Transaction, status: int, now: float) -> None:
+        """A client transaction of ours has timed out (408) or could not be sent (503)."""
+        if transaction is self._invite:
+            if Input.NO_RESPONSE in TRANSITIONS[self.state]:
+                self._advance(Input.NO_RESPONSE)
+                self._end(status, (), "local", confirmed=False)
+        elif transaction is self._bye:
+            self._bye = None
+            self._bye_done(confirmed=False)
+        elif transaction is self._reinvite:
+            self._reinvite = None
+            if self.state is CONFIRMED:
+                self._agent.emit(self, Changed(status))
+                self.hang_up(now)  # §14.1: the dialog is no longer
+
+    def _on_invite_response(self, response: Response, now: float) -> None:
+        status = response.status
+        if status < 200:
+            self._on_provisional(response, now)
+        elif status < 300:
+            self._on_success(response, now)
+        else:
+            self._on_failure(response, now)
+
+    def _on_provisional(self, response: Response, now: float) -> None:
+        before = self.state
+        self._advance(_PROVISIONAL)
+        if before is GIVING_UP:
+            assert self.request is not None
+            self._send_cancel(self.request, now)
+        if before not in (CALLING, PROCEEDING) or response.status == 100:
+            return
+        tag = response.to_tag
+        if tag:
+            self._early_dialog(tag, response)
+        if response.body:
+            self.remote_body = response.body
+        self._agent.emit(self, _PROGRESSED[response.status])
+
+    def _early_dialog(self, tag: str, response: Response) -> None:
+        if self._early is None:
+            self._early = {}
+        dialog = self._early.get(tag)
+        if dialog is None:
+            self._early[tag] = dialog = Dialog.of_caller(response, self._hop, self._agent)
+            self._agent.register(dialog, self)
+        else:
+            dialog.refresh_target(response, self._agent)
+
+    def _on_success(self, response: Response, now: float) -> None:
+        before = self.state
+        self._advance(_SUCCESS)
+        if self._ack_again(response):
+            return
+        dialog = self._dialog_of(response)
+        self._send_ack(dialog, response)
+        if self.dialog is None and before is not ENDED:
+            self._confirm(dialog, response, now)
+        else:
+            if before is ENDED:
+                self._stop_alarm()  # 64*T1 after CANCEL: there is a final now
+            self._clear_fork(dialog, now)
+
+    def _dialog_of(self, response: Response) -> Dialog:
+        """The dialog of a 2xx: an early one, confirmed, or a new one (§13.2.2.4)."""
+        dialog = self._early.pop(response.to_tag or "", None) if self._early else None
+        if dialog is None:
+            dialog = Dialog.of_caller(response, self._hop, self._agent)
+            dialog.early = False
+        else:
+            dialog.confirm(response, self._agent)
+        return dialog
+
+    def _confirm(self, dialog: Dialog, response: Response, now: float) -> None:
+        """The first 2xx: ours, or to be cleared at once when it crossed our CANCEL."""
+        self.dialog = dialog
+        self._agent.register(dialog, self)
+        self._settle()
+        if response.body:
+            self.remote_body = response.body
+        if self.state is CONFIRMED:
+            self._agent.emit(self, _ANSWERED_EVENT)
+            self._start_limit(now)
+        else:
+            self._send_bye(now)
+
+    def _clear_fork(self, dialog: Dialog, now: float) -> None:
+        """Another fork answered as well, or one answered too late: nobody wants it (§13.2.2.4)."""
+        self._agent.send_request(dialog.request("BYE", self._agent), dialog.hop, now, self)
+
+    def _on_failure(self, response: Response, now: float) -> None:
+        if self.state in (CALLING, PROCEEDING) and self._try_again(response, now):
+            return
+        by: Side = "local" if self.state in (GIVING_UP, CANCELLING) else "remote"
+        before = self.state
+        self._advance(_FAILURE)
+        if before is ENDED:
+            self._stop_alarm()
+        else:
+            self._end(response.status, reasons_of(response), by, confirmed=True)
+
+    def _try_again(self, response: Response, now: float) -> bool:
+        """Answer a challenge to the INVITE, once (§22.2)."""
+        if self._authorization or not isinstance(self.request, OwnRequest):
+            return False
+        authorization = self._authorize(response, "INVITE", self.request.uri)
+        if not authorization:
+            return False
+        self._advance(Input.CHALLENGE)
+        self._forget_early()
+        self._authorization = authorization
+        self.request = again(self.request, self._agent, self._hop, authorization)
+        self._invite = self._agent.send_request(self.request, self._hop, now, self)
+        return True
+
+    def _on_bye_response(self, response: Response, now: float) -> None:
+        if response.status < 200:
+            return
+        if self.state is CLEARING and self._try_bye_again(response, now):
+            return
+        # §15.1.1: whatever the answer, the session is over; 2xx and 481 say that it is so there.
+        self._bye = None
+        self._bye_done(confirmed=response.status < 300 or response.status == 481)
+
+    def _try_bye_again(self, response: Response, now: float) -> bool:
+        """Answer a challenge to our BYE, once."""
+        if self._bye_tried or self.dialog is None:
+            return False
+        authorization = self._authorize(response, "BYE", self.dialog.request_uri)
+        if not authorization:
+            return False
+        self._advance(Input.CHALLENGE)
+        self._bye_tried = True
+        self._send_bye(now, authorization)
+        return True
+
+    def _bye_done(self, *, confirmed: bool) -> None:
+        before = self.state
+        self._advance(_BYE_DONE)
+        if before is CLEARING:
+            self._end(self._status, (), "local", confirmed=confirmed)
+
+    def _on_other_invite_response(
+        self, transaction: Transaction, response: Response, now: float
+    ) -> None:
+        """A final to our re-INVITE; a repeated 2xx to it; a late 2xx to a challenged INVITE."""
+        if response.status < 300 and not self._ack_again(response):
+            if self.dialog is None or response.to_tag != self.dialog.id.remote_tag:
+                dialog = self._dialog_of(response)
+                self._send_ack(dialog, response)
+                self._clear_fork(dialog, now)
+                return
+            self.dialog.refresh_target(response, self._agent)
+            self._send_ack(self.dialog, response)
+        if transaction is self._reinvite:
+            self._reinvite = None
+            if self.state is CONFIRMED:
+                self._changed(response, now)
+
+    def _changed(self, response: Response, now: float) -> None:
+        status = response.status
+        if status < 300 and response.body:
+            self.remote_body = response.body
+        self._agent.emit(self, Changed(status))
+        if status in (408, 481):
+            self.hang_up(now)  # §14.1: the dialog is no longer
+
+    # Requests, from the endpoint
+
+    def dial(self, now: float) -> None:
+        """Send the INVITE that this session was made for."""
+        assert self.request is not None
+        self.local_body = self.request.body
+        self._invite = self._agent.send_request(self.request, self._hop, now, self)
+
+    def on_invite(self, transaction: Transaction) -> None:
+        """The INVITE that this session was made for has come."""
+        assert self.request is not None
+        self._invite = transaction
+        self.remote_body = self.request.body
+        self.dialog = Dialog.of_callee(self.request, self.local_tag, self._hop, self._agent)
+        self._agent.register(self.dialog, self)
+        self._agent.emit(self, _INCOMING_EVENT)
+
+    def on_request(
+        self, dialog: Dialog, transaction: Transaction, request: Request, now: float
+    ) -> None:
+        """A request in one of our dialogs: anything but ACK and CANCEL."""
+        if not dialog.take_cseq(number_of(request)):
+            self._reply(transaction, request, 500, now)  # §12.2.2
+            return
+        match request.method:
+            case "BYE":
+                self._on_bye(transaction, request, now)
+            case "INVITE":
+                self._on_reinvite(dialog, transaction, request, now)
+            case "UPDATE":
+                self._on_update(dialog, transaction, request, now)
+            case "OPTIONS":
+                self._reply(transaction, request, 200, now, headers=CAPABILITIES)
+            case method:
+                status = 405 if method in KNOWN_METHODS else 501
+                self._reply(transaction, request, status, now, headers=ALLOW)
+
+    def on_cancel(self, request: Request, now: float) -> None:
+        """A CANCEL for our INVITE; the endpoint has answered it (§9.2)."""
+        before = self.state
+        self._advance(Input.CANCEL)
+        if before is OFFERED:
+            self._respond_invite(487, now)
+            self._end(487, reasons_of(request), "remote", confirmed=True)
+
+    def on_ack(self, request: Request, now: float) -> None:
+        """An ACK in our dialog: of the 2xx that we wait for, or of one acknowledged before."""
+        pending = self._pending
+        if pending is None or pending.cseq != number_of(request):
+            return
+        self._pending = None
+        self._stop_alarm()
+        before = self.state
+        self._advance(_ACK)
+        if request.body:
+            self.remote_body = request.body
+        if before is ANSWERED:
+            self._settle()
+            self._agent.emit(self, _ANSWERED_EVENT)
+            self._start_limit(now)
+        elif before is LEAVING:
+            self._settle()
+            self._send_bye(now)
+
+    def on_terminated(self, transaction: Transaction) -> None:
+        """Nothing of this INVITE can come again: forget what was kept for that."""
+        if transaction is self._invite:
+            self._invite = None
+        if self._acks is not None and isinstance(transaction, ClientInvite):
+            # INVITEs of a dialog follow one another, and so do their ends.
+            first = self._acks[0].cseq
+            self._acks = [sent for sent in self._acks if sent.cseq != first] or None
+
+    def on_failure_acknowledged(self, transaction: Transaction) -> None:
+        """The ACK of our failure has come."""
+        self._refused(transaction, Input.ACK_OF_FAILURE)
+
+    def on_no_ack(self, transaction: Transaction) -> None:
+        """The ACK of our failure has not come (timer H)."""
+        self._refused(transaction, Input.NO_ACK)
+
+    def _refused(self, transaction: Transaction, what: Input) -> None:
+        if transaction is not self._invite or self.state not in (REJECTING, ENDED):
+            return  # of a re-INVITE
+        before = self.state
+        self._advance(what)
+        if before is REJECTING:
+            confirmed = what is Input.ACK_OF_FAILURE
+            self._end(self._status, (), "local", confirmed=confirmed)
+
+    def _on_bye(self, transaction: Transaction, request: Request, now: float) -> None:
+        before = self.state
+        if _BYE not in TRANSITIONS[before]:
+            self._reply(transaction, request, 481, now)
+            return
+        self._advance(_BYE)
+        self._reply(transaction, request, 200, now)
+        reasons = reasons_of(request)
+        if before is OFFERED:
+            self._respond_invite(487, now)
+            self._end(487, reasons, "remote", confirmed=True)
+        elif before is PROCEEDING or before is CANCELLING:
+            self._bye_before_answer(before, reasons, now)
+        elif before is CLEARING:
+            self._end(self._status, reasons, "local", confirmed=True)
+        else:
+            by: Side = "local" if before is LEAVING else "remote"
+            self._end(200, reasons, by, confirmed=True)
+
+    def _bye_before_answer(self, before: State, reasons: tuple[str, ...], now: float) -> None:
+        """The far end has ended an early dialog of ours; the INVITE has to end as well."""
+        invite = self.request
+        assert invite is not None
+        by: Side = "remote" if before is PROCEEDING else "local"
+        self._end(487, reasons, by, confirmed=True)
+        if before is PROCEEDING:
+            self._send_cancel(invite, now)
+        else:
+            self._start_alarm(Alarm.NO_FINAL, self._agent.timing.timeout, now)
+
+    def _on_reinvite(
+        self, dialog: Dialog, transaction: Transaction, request: Request, now: float
+    ) -> None:
+        """Answer a changed offer at once (§14.2)."""
+        if self.state is not CONFIRMED and self.state is not ANSWERED:
+            self._reply(transaction, request, 481 if self._bye else 500, now, headers=RETRY_AFTER)
+        elif self._reinvite is not None:
+            self._reply(transaction, request, 491, now)
+        elif self._pending is not None:
+            self._reply(transaction, request, 500, now, headers=RETRY_AFTER)
+        else:
+            response = self._accept_change(dialog, transaction, request, now)
+            if response is not None:
+                self._await_ack(transaction, response, now)
+
+    def _on_update(
+        self, dialog: Dialog, transaction: Transaction, request: Request, now: float
+    ) -> None:
+        """The same for UPDATE (RFC 3311 §5.2), which has no ACK and may come early."""
+        if request.body and self._reinvite is not None:
+            self._reply(transaction, request, 491, now)
+        elif request.body and (dialog.early or self._pending is not None):
+            self._reply(transaction, request, 500, now, headers=RETRY_AFTER)
+        else:
+            self._accept_change(dialog, transaction, request, now)
+
+    def _accept_change(
+        self, dialog: Dialog, transaction: Transaction, request: Request, now: float
+    ) -> Response | None:
+        body = b""
+        if request.body or request.method == "INVITE":
+            answer = self._agent.answer_offer(self, request.body)
+            if answer is None:
+                self._reply(transaction, request, 488, now)
+                return None
+            body = self.local_body = answer
+            self.remote_body = request.body or self.remote_body
+        dialog.refresh_target(request, self._agent)
+        return self._reply(
+            transaction, request, 200, now, contact=self._agent.contact, body=body
+        )
+
+    # Time
+
+    def on_alarm(self, alarm: Alarm, now: float) -> None:
+        """What `start_timer` was asked for."""
+        match alarm:
+            case Alarm.REPEAT:
+                self._alarm = None
+                self._repeat(now)
+            case Alarm.NO_FINAL:
+                self._alarm = None
+                self._on_no_final()
+            case Alarm.LIMIT:
+                self._limit = None
+                self._advance(Input.LIMIT)
+                self._send_bye(now)
+
+    def _on_no_final(self) -> None:
+        """64*T1 after CANCEL the INVITE is considered cancelled (§9.1)."""
+        assert self._invite is not None
+        before = self.state
+        self._advance(Input.NO_FINAL)
+        self._agent.abandon(self._invite)
+        if before is CANCELLING:
+            self._end(487, (), "local", confirmed=False)
+
+    def _await_ack(self, transaction: Transaction, response: Response, now: float) -> None:
+        """Repeat a 2xx until its ACK comes, over every transport (§13.3.1.4)."""
+        timing = self._agent.timing
+        self._pending = PendingAck(transaction, response, timing.t1, now + timing.timeout)
+        self._start_alarm(Alarm.REPEAT, timing.t1, now)
+
+    def _repeat(self, now: float) -> None:
+        pending = self._pending
+        assert pending is not None
+        left = pending.deadline - now
+        if pending.wait == 0.0 or left <= 0.0:
+            self._pending = None
+            self._status = 408
+            self._settle()
+            self._advance(Input.NO_ACK)
+            self._send_bye(now)
+            return
+        if not pending.transaction.terminated:
+            self._agent.respond(pending.transaction, pending.response, now)
+        wait = min(2 * pending.wait, self._agent.timing.t2)
+        pending.wait = wait if wait < left else 0.0
+        self._alarm = self._agent.start_timer(min(wait, left), self, Alarm.REPEAT, now)
+
+    # Steps
+
+    def _advance(self, what: Input) -> None:
+        try:
+            self.state = TRANSITIONS[self.state][what]
+        except KeyError:
+            raise IllegalInput(f"{what.value} in state {self.state.value}") from None
+
+    def _end(self, status: int, reasons: tuple[str, ...], by: Side, *, confirmed: bool) -> None:
+        """Tell the user, once; keep only what late 2xx need."""
+        if self.state is not ENDED:
+            raise IllegalInput(f"an end in state {self.state.value}")
+        self._clear()
+        self._agent.emit(self, Ended(status, reasons, by, confirmed))
+
+    def _clear(self) -> None:
+        self._settle()
+        self._pending = None
+        if self.dialog is not None:
+            self._agent.unregister(self.dialog)
+        self._stop_limit()
+        if isinstance(self._invite, ServerInvite):  # no late 2xx can come: let it linger alone
+            self._invite.user = None
+            self._invite = None
+
+    def _settle(self) -> None:
+        """The INVITE has come to something: forget what only it needed."""
+        self.request = None
+        self._stop_alarm()
+        self._forget_early()
+
+    def _forget_early(self) -> None:
+        if self._early:
+            for dialog in self._early.values():
+                self._agent.unregister(dialog)
+        self._early = None
+
+    def _stop_alarm(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+
+    def _start_alarm(self, alarm: Alarm, interval: float, now: float) -> None:
+        self._stop_alarm()
+        self._alarm = self._agent.start_timer(interval, self, alarm, now)
+
+    def _start_limit(self, now: float) -> None:
+        if self._max_duration is not None:
+            self._limit = self._agent.start_timer(self._max_duration, self, Alarm.LIMIT, now)
+
+    def _stop_limit(self) -> None:
+        if self._limit is not None:
+            self._limit.cancel()
+            self._limit = None
+
+    # What a session sends
+
+    def _respond_invite(self, status: int, now: float, body: bytes = b"") -> Response:
+        """Answer the INVITE that made this session."""
+        assert self.request is not None and self._invite is not None
+        if body:
+            self.local_body = body
+        response = outgoing.response(
+            self.request,
+            status,
+            to_tag=self.local_tag if status > 100 else None,
+            contact=self._agent.contact if 100 < status < 300 else None,
+            body=body,
+        )
+        self._agent.respond(self._invite, response, now)
+        return response
+
+    def _refuse(self, status: int, now: float, headers: Headers) -> None:
+        assert self.request is not None and self._invite is not None and self.dialog is not None
+        self._status = status
+        response = outgoing.response(self.request, status, to_tag=self.local_tag, headers=headers)
+        self._agent.unregister(self.dialog)  # a failure ends the early dialog (§12.3)
+        self._agent.respond(self._invite, response, now)
+
+    def _reply(
+        self,
+        transaction: Transaction,
+        request: Request,
+        status: int,
+        now: float,
+        *,
+        headers: Headers = (),
+        contact: str | None = None,
+        body: bytes = b"",
+    ) -> Response:
+        """Answer a request in a dialog."""
+        response = outgoing.response(request, status, headers=headers, contact=contact, body=body)
+        self._agent.respond(transaction, response, now)
+        return response
+
+    def _send_ack(self, dialog: Dialog, response: Response) -> None:
+        """The ACK of a 2xx is a request of its own, in the dialog (§13.2.2.4)."""
+        body = b""
+        if response.body and not self.local_body:  # the 2xx made the offer: the ACK answers it
+            body = self.local_body = self._agent.answer_offer(self, response.body) or b""
+        number = number_of(response)
+        ack = dialog.request(
+            "ACK", self._agent, cseq=number, headers=self._authorization, body=body
+        )
+        sent = Ack(dialog.id.remote_tag, number, ack, dialog.hop)
+        if self._acks is None:
+            self._acks = [sent]
+        else:
+            self._acks.append(sent)
+        self._agent.send(ack, dialog.hop)
+
+    def _ack_again(self, response: Response) -> bool:
+        """Send the ACK of a repeated 2xx once more; False when this 2xx is new."""
+        if self._acks is None:
+            return False
+        tag, number = response.to_tag or "", number_of(response)
+        for sent in self._acks:
+            if sent.cseq == number and sent.tag == tag:
+                self._agent.send(sent.request, sent.hop)
+                return True
+        return False
+
+    def _send_cancel(self, invite: Request, now: float) -> None:
+        """CANCEL the INVITE, and wait for what it comes to, but not for ever (§9.1)."""
+        cancel = build.cancel_for(invite)
+        cancel.headers[-1:-1] = _reason_headers(self._reasons)
+        self._agent.send_request(cancel, self._hop, now, self)
+        self._start_alarm(Alarm.NO_FINAL, self._agent.timing.timeout, now)
+
+    def _send_bye(self, now: float, authorization: Headers = ()) -> None:
+        assert self.dialog is not None
+        if self._pending is not None:
+            self._pending = None
+            self._stop_alarm()
+        self._stop_limit()
+        if self._reasons:
+            authorization = (*authorization, *_reason_headers(self._reasons))
+        bye = self.dialog.request("BYE", self._agent, headers=authorization)
+        self._bye = self._agent.send_request(bye, self.dialog.hop, now, self)
+
+    def _authorize(self, response: Response, method: str, uri: str) -> Headers:
+        """What answers the challenge in `response`; nothing when we cannot."""
+        if response.status not in (401, 407) or self._login is None:
+            return ()
+        return self._agent.authorize(self._login, response, method, uri)
+
+
+class Ack(NamedTuple):
+    """The ACK of a 2xx, for its repetitions."""
+
+    tag: str
+    cseq: int
+    request: Request
+    hop: Hop
+
+
+class PendingAck:
+    """Our 2xx that is repeated until its ACK comes."""
+
+    __slots__ = ("transaction", "response", "cseq", "wait", "deadline")
+
+    def __init__(
+        self, transaction: Transaction, response: Response, wait: float, deadline: float
+    ) -> None:
+        self.transaction = transaction
+        self.response = response
+        self.cseq = number_of(response)
+        self.wait = wait
+        """Seconds until it goes out once more; 0 when the deadline is what we wait for."""
+        self.deadline = deadline
+
+
+_INCOMING_EVENT: Final = Incoming()
+_ANSWERED_EVENT: Final = Answered()
+_PROGRESSED: Final = {status: Progressed(status) for status in range(101, 200)}
+
+KNOWN_METHODS: Final = frozenset(
+    "ACK BYE CANCEL INFO INVITE MESSAGE NOTIFY OPTIONS PRACK PUBLISH REFER REGISTER SUBSCRIBE "
+    "UPDATE".split()
+)
+ALLOW: Final[Headers] = (("Allow", "INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE"),)
+CAPABILITIES: Final[Headers] = (*ALLOW, ("Accept", "application/sdp"))
+RETRY_AFTER: Final[Headers] = (("Retry-After", "2"),)
+
+
+def again(
+    request: OwnRequest, agent: Surroundings, hop: Hop, authorization: Headers
+) -> OwnRequest:
+    """The same request once more, with credentials: another branch and the next CSeq (§22.2)."""
+    return OwnRequest(
+        request.method,
+        request.uri,
+        agent.sent_by,
+        agent.new_branch(),
+        request.from_raw,
+        request.from_tag or "",
+        request.to_raw,
+        request.to_tag,
+        request.call_id,
+        request.number + 1,
+        hop.transport,
+        request.route_values,
+        request.contact,
+        (*authorization, *request.extra),
+        request.body,
+    )
+
+
+def reasons_of(message: Message) -> tuple[str, ...]:
+    """The raw Reason values of a message (RFC 3326)."""
+    return tuple(message.all("Reason")) if message.get("Reason") is not None else ()
+
+
+def _reason_headers(reasons: Sequence[str]) -> Headers:
+    return tuple(("Reason", value) for value in reasons)
