@@ -6,7 +6,8 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from umd.backends.sim import SimBackend, SimSection
+from umd.backends.sim import SimBackend
+from umd.backends.sim.simulation import SimSection
 from umd.config import (
     ConfigError,
     Settings,
@@ -47,7 +48,8 @@ class ReadTests(ConfigCase):
         example, default = load(str(EXAMPLE)), load(None, ["node=lab-1"])
         for section in ("node", "http", "call", "drain", "log"):
             self.assertEqual(getattr(example, section), getattr(default, section))
-        lines = {".".join(part for part in path if not part.isdigit()) for path in find_lines(text)}
+        names = lambda path: ".".join(part for part in path if not part.isdigit())  # noqa: E731
+        lines = {names(path) for path in find_lines(text)}
         known = known_keys(_File) + known_keys(SimSection, ("backend", "sim"))
         self.assertEqual(sorted(set(known) - lines), [])
 
@@ -68,7 +70,8 @@ class ReadTests(ConfigCase):
         self.assertEqual(settings.log.level, "debug")
 
     def test_several_listeners(self) -> None:
-        settings = self.read('http.listen = ["tcp:0", "systemd:domain=INET:index=0"]')
+        both = 'http.listen = ["tcp6:0:interface=\\\\:\\\\:1", "systemd:domain=INET:index=0"]'
+        settings = self.read(both)
         self.assertEqual(len(settings.http.listen), 2)
 
     def test_several_backends_in_the_order_of_the_file(self) -> None:
@@ -133,7 +136,7 @@ class MistakeTests(ConfigCase):
             [
                 "umd.toml:2: nod is not a setting; did you mean node?",
                 "umd.toml:4: http.lisen is not a setting; did you mean http.listen?",
-                'umd.toml:5: http.max_body = 64: expected a size such as "64KiB" or "10MiB"',
+                'umd.toml:5: http.max_body = 64: expected a size such as "512B" or "64KiB"',
                 'umd.toml:6: http.allow_anonymous = "yes": expected true or false',
                 'umd.toml:8: call.deadline = "5 apples": expected a duration such as "5s"'
                 ' or "250ms"',
@@ -177,6 +180,14 @@ class MistakeTests(ConfigCase):
             (mistake,) = self.mistakes(f"http.listen = {listen}")
             self.assertIn('expected a Twisted endpoint string such as "tcp:8080:interface', mistake)
 
+    def test_listeners_that_others_reach_need_to_be_asked_for(self) -> None:
+        for listen in ("tcp:1", "tcp:1:interface=0.0.0.0", "tcp6:1", "tcp:1:interface=10.0.0.1"):
+            (mistake,) = self.mistakes(f'http.listen = "{listen}"')
+            self.assertIn(f"whoever reaches {listen} could end any call", mistake)
+            self.read(f'http.listen = "{listen}"\nhttp.allow_anonymous = true')
+        for listen in ("tcp:1:interface=127.0.0.2", "tcp:1:interface=localhost", "unix:/x"):
+            self.read(f'http.listen = "{listen}"')
+
     def test_a_mistake_in_an_array_of_tables(self) -> None:
         text = (
             "[[backend.sim.seed]]\n"
@@ -195,6 +206,17 @@ class MistakeTests(ConfigCase):
         )
         self.assertTrue(second.startswith("umd.toml:7: backend.sim.seed.2.call_id"), second)
 
+    def test_seeds_and_far_ends_that_cannot_be(self) -> None:
+        seed = '[[backend.sim.seed]]\ncall_id = "YUBi"\n'
+        for text, mistake in (
+            (seed + seed, "expected a call_id with a name of its own for each call"),
+            (seed + "count = 2\n", "expected count = 1 where a call_id is given"),
+            ('[backend.sim.far_end."+1 555"]\n', "numbers of one to seven digits, not '+1 555'"),
+            ('[backend.sim.far_end.1]\nredirect_to = "a\\r\\nb: c"\n', "redirect_to"),
+            ("[backend.sim.far_end.1]\nreject_with = 200\n", "expected at least 300"),
+        ):
+            self.assertIn(mistake, self.mistakes(text)[0])
+
     def test_what_is_no_toml(self) -> None:
         (mistake,) = self.mistakes('[http]\nlisten = "tcp\n')
         self.assertTrue(mistake.startswith("umd.toml:2: "), mistake)
@@ -207,6 +229,8 @@ class MistakeTests(ConfigCase):
         with self.assertRaisesRegex(ConfigError, "nowhere.toml: No such file"):
             load("nowhere.toml")
         file = Path(self.mktemp())
+        file.write_bytes(b"\xef\xbb\xbfnode = 'marked'")
+        self.assertEqual(load(str(file)).node, "marked")
         file.write_bytes(b"node = '\xff'")
         with self.assertRaisesRegex(ConfigError, "not UTF-8 at octet 8"):
             load(str(file))

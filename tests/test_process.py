@@ -40,6 +40,32 @@ def umd(*arguments: str, **keywords: Any) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=30, **keywords)
 
 
+ACTIVATED = ("serve", "-o", "http.listen=systemd:domain=INET:index=0")
+
+
+def as_systemd(taken: socket.socket) -> list[str]:
+    """A command that hands a listening socket to the command after it."""
+    return [
+        sys.executable,
+        "-c",
+        "import os, sys\n"
+        "os.dup2(int(sys.argv[1]), 3)\n"
+        "os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS='1', LISTEN_FDNAMES='x')\n"
+        "os.execv(sys.argv[2], sys.argv[2:])",
+        str(taken.fileno()),
+    ]
+
+
+def umd_on(taken: socket.socket) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*as_systemd(taken), sys.executable, "-m", "umd", *ACTIVATED],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        pass_fds=[taken.fileno()],
+    )
+
+
 def seeds(*numbers: str) -> str:
     """A configuration with a connected call to each number, named `seed-0`, `seed-1`, ..."""
     return "".join(
@@ -165,9 +191,16 @@ class CommandTests(ProcessCase):
 
     def test_an_open_address_needs_to_be_asked_for(self) -> None:
         result = umd("serve", "-o", "http.listen=tcp:0")
-        self.assertEqual(result.returncode, 1)
+        self.assertEqual(result.returncode, 2)
         self.assertIn("http.allow_anonymous", result.stderr)
         self.assertNotIn("daemon.ready", result.stderr)
+
+    def test_an_open_socket_of_systemd_needs_to_be_asked_for(self) -> None:
+        """What it is bound to shows only when it is there."""
+        with socket.create_server(("0.0.0.0", 0)) as taken:
+            result = umd_on(taken)
+        self.assertEqual(result.returncode, 1)
+        self.assertIn("http.allow_anonymous", result.stderr)
 
     def test_a_unix_socket(self) -> None:
         path = os.path.join("/tmp", f"umd-test-{os.getpid()}.sock")
@@ -280,24 +313,8 @@ class OperatorTests(ProcessCase):
         """The socket is systemd's; umd serves on it and leaves it to systemd."""
         with ExitStack() as stack:
             taken = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
-            launcher = [
-                sys.executable,
-                "-c",
-                "import os, sys\n"
-                "os.dup2(int(sys.argv[1]), 3)\n"
-                "os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS='1',\n"
-                "    LISTEN_FDNAMES='x')\n"
-                "os.execv(sys.argv[2], sys.argv[2:])",
-                str(taken.fileno()),
-            ]
             process = stack.enter_context(
-                UmdProcess(
-                    "serve",
-                    "-o",
-                    "http.listen=systemd:domain=INET:index=0",
-                    launcher=launcher,
-                    pass_fds=[taken.fileno()],
-                )
+                UmdProcess(*ACTIVATED, launcher=as_systemd(taken), pass_fds=[taken.fileno()])
             )
             self.assertIn(f":{taken.getsockname()[1]}/", process.url)
             self.assertEqual(process.disconnect("x")[0], 500)

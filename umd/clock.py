@@ -23,6 +23,33 @@ def make_monotonic(reactor: Any) -> None:
     reactor.seconds = time.monotonic
 
 
+class Wakeup:
+    """One reactor timer, moved to wherever the next thing is due: calls `wake()` then."""
+
+    def __init__(self, clock: IReactorTime, wake: Callable[[], None]) -> None:
+        self._clock = clock
+        self._wake = wake
+        self._call: IDelayedCall | None = None
+        self._due = 0.0
+
+    def no_later_than(self, due: float | None) -> None:
+        """Wake up at `due`, or before it; None asks for nothing."""
+        if due is not None and (self._call is None or due < self._due):
+            self.stop()
+            self._due = due
+            self._call = self._clock.callLater(max(0.0, due - self._clock.seconds()), self._ring)
+
+    def stop(self) -> None:
+        """Do not wake up."""
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None
+
+    def _ring(self) -> None:
+        self._call = None
+        self._wake()
+
+
 class Alarms(Generic[T]):
     """Timers on a Twisted clock: calls `ring(item)` when an item is due."""
 
@@ -30,33 +57,20 @@ class Alarms(Generic[T]):
         self._clock = clock
         self._ring = ring
         self._timers: Timers[T] = Timers()
-        self._call: IDelayedCall | None = None
-        self._call_at = 0.0
+        self._wakeup = Wakeup(clock, self._ring_due)
 
     def start(self, interval: float, item: T) -> Timer[T]:
         """Let `item` ring `interval` seconds from now."""
         timer = self._timers.start(interval, item, self._clock.seconds())
-        if self._call is None or timer.due < self._call_at:
-            self._wake_at(timer.due)
+        self._wakeup.no_later_than(timer.due)
         return timer
 
     def stop(self) -> None:
         """Ring no more; what runs is forgotten."""
         self._timers = Timers()
-        self._disarm()
+        self._wakeup.stop()
 
-    def _wake_at(self, due: float) -> None:
-        self._disarm()
-        self._call_at = due
-        self._call = self._clock.callLater(max(0.0, due - self._clock.seconds()), self._wake)
-
-    def _disarm(self) -> None:
-        if self._call is not None:
-            self._call.cancel()
-            self._call = None
-
-    def _wake(self) -> None:
-        self._call = None
+    def _ring_due(self) -> None:
         timers = self._timers
         now = self._clock.seconds()
         try:
@@ -64,6 +78,4 @@ class Alarms(Generic[T]):
                 self._ring(item)
         finally:
             # Also when a ring raises: the other deadlines must not die with it.
-            due = self._timers.next_due()
-            if due is not None and (self._call is None or due < self._call_at):
-                self._wake_at(due)
+            self._wakeup.no_later_than(self._timers.next_due())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -11,7 +12,7 @@ from typing import Any, Final
 import click
 
 from umd import __version__
-from umd.backends.sim import far_end_of
+from umd.backends.sim.far_ends import Directory
 from umd.call.call import Call
 from umd.call.call_id import split_call_id
 from umd.config import Settings, load
@@ -19,6 +20,7 @@ from umd.daemon import Daemon, run
 from umd.soap.envelope import SOAP11, XSD, XSI
 from umd.soap.um import MESSAGES
 
+ANOTHER_PORT: Final = "http.listen=tcp:8081:interface=127.0.0.1"
 DEMO_FILE: Final = str(files("umd") / "demo.toml")
 
 REQUEST: Final = f"""\
@@ -60,6 +62,8 @@ def run_demo(overrides: Sequence[str]) -> int:
     def started(daemon: Daemon) -> None:
         click.echo(_screen(daemon))
 
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        click.get_current_context().color = False
     # On a terminal the story replaces the log; to a pipe the log goes as it always does.
     return run(read, read(), started=started, tap=_narrator(replaces_log=sys.stderr.isatty()))
 
@@ -71,9 +75,13 @@ def _screen(daemon: Daemon) -> str:
     parts += _table(calls)
     url = _url(daemon)
     if calls and url:
-        parts += ["", "End the first call, that of the documentation, from another terminal:", ""]
         parts += [
-            f"  curl -si {url} -H 'Content-Type: text/xml' -d @- <<'X'",
+            "",
+            "End the first call, that of the documentation, from another terminal (or another",
+        ]
+        parts += ["one, by its CallId):", ""]
+        parts += [
+            f"  curl -sSi {url} -H 'Content-Type: text/xml' --data-binary @- <<'X'",
             REQUEST.format(call_id=calls[0].id),
             "X",
         ]
@@ -81,12 +89,12 @@ def _screen(daemon: Daemon) -> str:
 
 
 def _table(calls: Iterable[Call]) -> list[str]:
-    now = time.time()
-    rows = [("CALL", "TO", "STATE", "FOR", "FAR END")]
+    directory = Directory()
+    rows = [("CALL", "TO", "STATE", "FAR END", "CALLID")]
     for call in calls:
-        age = _age(now - call.began_at)
-        words = far_end_of(call.number).words
-        rows.append((short_name(call.leg), call.number, call.state.value, age, words))
+        words = directory.find(call.number).words
+        call_id = call.id if len(call.id) <= 20 else "(below)"
+        rows.append((short_name(call.leg), call.number, call.state.value, words, call_id))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  "
@@ -102,11 +110,6 @@ def _url(daemon: Daemon) -> str | None:
             name = f"[{host.host}]" if ":" in host.host else host.host
             return f"http://{name}:{host.port}/EWS/UM2007Legacy.asmx"
     return None
-
-
-def _age(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    return f"{minutes}:{rest:02d}"
 
 
 def short_name(leg: str) -> str:
@@ -126,7 +129,8 @@ def _narrator(replaces_log: bool) -> Callable[[Mapping[str, Any]], bool]:
                 click.echo(line)
             except OSError:
                 return False  # the screen is gone; no reason to stop serving
-        return replaces_log and event["level"] in ("debug", "info")
+        told = write is not None or event["level"] in ("debug", "info")
+        return replaces_log and told
 
     return tell
 
@@ -180,6 +184,11 @@ def _stopping(event: Mapping[str, Any]) -> str:
     return "stopping"
 
 
+def _cannot_start(event: Mapping[str, Any]) -> str:
+    words = click.style(event["why"], fg="red")
+    return f"cannot start: {words}\nTry another port: umd demo -o {ANOTHER_PORT}"
+
+
 _STORY: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
     "call.alerting": _alerting,
     "call.connected": _connected,
@@ -187,5 +196,6 @@ _STORY: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
     "call.disconnect-unconfirmed": _unconfirmed,
     "call.disconnected": _disconnected,
     "soap.answered": _answered,
+    "daemon.cannot-start": _cannot_start,
     "daemon.stopping": _stopping,
 }

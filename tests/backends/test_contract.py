@@ -2,9 +2,25 @@
 
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
+from umd import backend
 from umd.backend import LegBackend, UnknownBackendType, backend_types, load_backend_type
-from umd.backends.sim import SimBackend, SimSection
+from umd.backends.sim import SimBackend
+from umd.backends.sim.simulation import SimSection
 from umd.testing import FakeBackend, LegBackendContract
+
+
+class _Point:
+    """An entry point that offers something."""
+
+    name, value = "any", "package:thing"
+
+    def __init__(self, offered: object) -> None:
+        self._offered = offered
+
+    def load(self) -> object:
+        if isinstance(self._offered, Exception):
+            raise self._offered
+        return self._offered
 
 
 class SimBackendTests(LegBackendContract, TestCase):
@@ -33,6 +49,24 @@ class EntryPointTests(SynchronousTestCase):
     def test_the_simulator_is_found_as_any_plugin_is(self) -> None:
         self.assertIs(load_backend_type("sim"), SimBackend)
         self.assertIn("sim", backend_types())
+
+    def test_what_is_no_backend_is_told_apart(self) -> None:
+        class Bare(LegBackend):
+            Settings = SimSection
+
+        class NoSettings(SimBackend):
+            Settings = None  # type: ignore[assignment]
+
+        for offered, why in (
+            (lambda: None, "is no class"),
+            (Bare, "has no hang_up, legs, place, start, stop"),
+            (object, "has no start, stop, legs, place, hang_up"),
+            (NoSettings, "has no Settings derived from umd.config.Section"),
+            (ImportError("no module named x"), "cannot be loaded: no module named x"),
+        ):
+            self.patch(backend, "entry_points", lambda **_: [_Point(offered)])  # noqa: B023
+            with self.assertRaisesRegex(UnknownBackendType, why):
+                load_backend_type("any")
 
     def test_an_unknown_type_names_what_there_is(self) -> None:
         with self.assertRaisesRegex(UnknownBackendType, "'simm'.*there is: .*sim"):

@@ -1,0 +1,93 @@
+"""
+Simulated calls, the embedded default: real SIP sessions on a virtual network in this process.
+
+Both ends of each call run the core of `umd.sip`, the one that drives real wires; only the network
+between them is made up. Nothing leaves the machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from uuid import uuid4
+
+from pydantic import BaseModel
+from twisted.internet.interfaces import IReactorTime
+
+from umd.backend import FoundLeg, LegBackend, LegEvent, LegId, LegSink
+from umd.backends.sim.simulation import Seed, SimSection, Simulation
+from umd.call.call import CallState
+from umd.call.call_id import CallId, split_call_id
+from umd.call.cause import Cause
+from umd.clock import Wakeup
+
+
+class SimBackend(LegBackend):
+    """A `Simulation` on the reactor's clock."""
+
+    Settings = SimSection
+
+    def __init__(self, name: str, settings: BaseModel, clock: IReactorTime) -> None:
+        assert isinstance(settings, SimSection)
+        self.simulation = Simulation(settings, self._report)
+        self._clock = clock
+        self._wakeup = Wakeup(clock, self._go_on)
+        self._sink: LegSink | None = None
+        self._running = False
+        self._to_sow = settings.seed
+        self._sown: dict[LegId, Seed] = {}
+        """The legs that were there from the start, while they live."""
+
+    async def start(self, sink: LegSink) -> None:
+        seeds, self._to_sow = self._to_sow, []
+        for seed in seeds:
+            for _ in range(seed.count):
+                self._sow(seed)
+        self._sink = sink
+        self._wakeup.no_later_than(self.simulation.network.next_due())
+
+    async def stop(self) -> None:
+        self._sink = None
+        self._wakeup.stop()
+
+    async def legs(self) -> Sequence[FoundLeg]:
+        return [
+            self._found(leg, state, number)
+            for leg, state, number in self.simulation.legs.states()
+        ]
+
+    def place(self, leg: LegId, number: str) -> None:
+        self.simulation.place(leg, number, self._clock.seconds())
+        self._go_on()
+
+    def hang_up(self, leg: LegId, cause: Cause) -> None:
+        self.simulation.hang_up(leg, cause, self._clock.seconds())
+        self._go_on()
+
+    def _sow(self, seed: Seed) -> None:
+        name = str(uuid4()) if seed.call_id is None else split_call_id(seed.call_id)[0]
+        leg = LegId(name)
+        self._sown[leg] = seed
+        self.simulation.put(leg, seed.number, CallState(seed.state), self._clock.seconds())
+
+    def _found(self, leg: LegId, state: CallState, number: str) -> FoundLeg:
+        seed = self._sown.get(leg)
+        if seed is None:
+            return FoundLeg(leg=leg, state=state, number=number)
+        call_id = None if seed.call_id is None else CallId(seed.call_id)
+        return FoundLeg(leg=leg, state=state, number=seed.number, call_id=call_id)
+
+    def _go_on(self) -> None:
+        """Do what is due. What is reported may lead back here: then the outer one goes on."""
+        if self._running:
+            return
+        self._running = True
+        try:
+            self.simulation.network.run(self._clock.seconds())
+        finally:
+            self._running = False
+            self._wakeup.no_later_than(self.simulation.network.next_due())
+
+    def _report(self, event: LegEvent) -> None:
+        # None while the seeds are sown: those are found, not reported.
+        if self._sink is not None:
+            self._sink.leg_event(event)

@@ -1,0 +1,310 @@
+"""The parties behind the simulated numbers: an endpoint, and what it does with each call."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Mapping
+from functools import cache, partial
+from importlib.resources import files
+from random import Random
+from typing import Annotated, Final, Literal
+
+from pydantic import Field
+
+from umd.call.call import CallState
+from umd.config import Duration, Section
+from umd.sip import build
+from umd.sip import session as sip
+from umd.sip.endpoint import Endpoint
+from umd.sip.fields import FieldError, Uri
+from umd.sip.framing import read_datagram
+from umd.sip.message import Message, Request
+from umd.sip.session import Session, State
+from umd.sip.timing import Timing
+from umd.sip.transaction import Hop, Send, response_hop
+from umd.timers import Timer, Timers
+
+
+class Behaviour(Section):
+    """How a far end behaves; the keys are explained in `far_ends.toml`."""
+
+    words: str = "as configured"
+    reachable: Literal["yes", "dead", "refuses"] = "yes"
+    ring_after: Duration | None = None
+    forks: Annotated[int, Field(ge=1, le=10)] = 1
+    answer_after: Duration | None = None
+    answer_spread: Duration | None = None
+    reject_with: Annotated[int, Field(ge=300, le=699)] | None = None
+    redirect_to: Annotated[str, Field(pattern=r"^[ -~]+$")] | None = None
+    hang_up_after: Duration | None = None
+    cancel: Literal["obeys", "answers first"] = "obeys"
+    bye: Literal["answers", "silent", "481", "500", "408", "crosses"] = "answers"
+
+
+MOMENT: Final = 0.001
+DEFAULT: Final = "5550100"
+"""The number that every other one is like."""
+
+
+@cache
+def built_in() -> Mapping[str, Behaviour]:
+    """The far ends that are there without configuration, by their last seven digits."""
+    text = (files("umd.backends.sim") / "far_ends.toml").read_text()
+    return {
+        number: Behaviour.model_validate(keys) for number, keys in tomllib.loads(text).items()
+    }
+
+
+def digits_of(number: str) -> str:
+    """The last seven digits of a number, however it is written."""
+    return "".join(filter(str.isdecimal, number.partition("@")[0]))[-7:]
+
+
+class Directory:
+    """Who is behind a number: the configured far ends before the built-in ones."""
+
+    def __init__(self, configured: Mapping[str, Behaviour] | None = None) -> None:
+        self._far_ends = {**built_in(), **(configured or {})}
+
+    def find(self, number: str) -> Behaviour:
+        """The far end of a number as dialled, or of the user part of a SIP URI."""
+        return self._far_ends.get(digits_of(number)) or self._far_ends[DEFAULT]
+
+
+class _Party:
+    """One call at its far end."""
+
+    __slots__ = ("behaviour", "timer")
+
+    def __init__(self, behaviour: Behaviour) -> None:
+        self.behaviour = behaviour
+        self.timer: Timer[Callable[[float], None]] | None = None
+        """The one thing it does next."""
+
+
+class FarEnds:
+    """
+    All far ends, on one endpoint; attached to a network as one end.
+
+    Args:
+        hop: where they are.
+        new_id: for tags and branches.
+        random: for what is distributed.
+        directory: who is behind which number.
+        description: the session description they answer with.
+        timing: T1, T2 and T4.
+    """
+
+    def __init__(
+        self,
+        hop: Hop,
+        new_id: Callable[[], str],
+        random: Random,
+        directory: Directory,
+        description: bytes = b"",
+        timing: Timing | None = None,
+    ) -> None:
+        self.endpoint = Endpoint(hop.host, hop.port, new_id, timing=timing)
+        self.put_into: CallState | None = None
+        """The state that calls are brought into at once, whatever the far end would do."""
+        self._new_id = new_id
+        self._random = random
+        self._directory = directory
+        self._description = description
+        self._timers: Timers[Callable[[float], None]] = Timers()
+        self._cancels: dict[str, Session] = {}
+        """By Call-ID, the calls whose CANCEL is not simply obeyed."""
+        self._byes: dict[str, tuple[Session, Behaviour]] = {}
+        """The same for BYE."""
+
+    # -- an end of the network
+
+    def receive_message(self, message: Message, source: Hop, now: float) -> None:
+        if isinstance(message, Request) and not self._obeys(message, source, now):
+            return
+        self.endpoint.receive_message(message, source, now)
+        self._react(now)
+
+    def receive_datagram(self, data: bytes, source: Hop, now: float) -> None:
+        message = read_datagram(data)
+        if message is None:
+            return
+        if isinstance(message, Request) and not self._obeys(message, source, now):
+            return
+        self.endpoint.receive_parsed(message, source, now)
+        self._react(now)
+
+    def messages_to_send(self) -> list[Send]:
+        return self.endpoint.messages_to_send()
+
+    def send_failed(self, message: Message, now: float) -> None:
+        self.endpoint.send_failed(message, now)
+        self._react(now)
+
+    def next_due(self) -> float | None:
+        one, other = self._timers.next_due(), self.endpoint.next_due()
+        if one is None or other is None:
+            return other if one is None else one
+        return min(one, other)
+
+    def handle_timer(self, now: float) -> None:
+        while (act := self._timers.pop_due(now)) is not None:
+            act(now)
+        self.endpoint.handle_timer(now)
+        self._react(now)
+
+    # -- what they do
+
+    def _react(self, now: float) -> None:
+        while (happened := self.endpoint.next_event()) is not None:
+            session, event = happened
+            match event:
+                case sip.Incoming():
+                    self._begin(session, now)
+                case sip.Answered():
+                    self._talk(session, now)
+                case sip.Ended():
+                    self._forget(session)
+                case sip.Progressed() | sip.Changed():
+                    pass
+
+    def _begin(self, session: Session, now: float) -> None:
+        assert session.request is not None
+        behaviour = self._directory.find(_user_of(session.request.uri))
+        session.user = _Party(behaviour)
+        if behaviour.cancel != "obeys":
+            self._cancels[session.call_id] = session
+        if behaviour.bye != "answers":
+            self._byes[session.call_id] = (session, behaviour)
+        if self.put_into is CallState.CONNECTED:
+            self._answer(session, now)
+        elif self.put_into is CallState.ALERTING:
+            self._ring(session, now)
+        elif behaviour.ring_after is not None:
+            self._later(session, behaviour.ring_after, self._ring, now)
+        else:
+            self._decide(session, now)
+
+    def _ring(self, session: Session, now: float) -> None:
+        behaviour = self._behaviour(session)
+        session.progress(180, now)
+        request = session.request
+        for _ in range(behaviour.forks - 1):
+            assert request is not None and session.invite is not None
+            tag = self._new_id()
+            other = build.response(request, 180, to_tag=tag, contact=self.endpoint.contact)
+            self.endpoint.respond(session.invite, other, now)
+        self._decide(session, now)
+
+    def _decide(self, session: Session, now: float) -> None:
+        """Answer or reject when it is time; or wait for the caller to give up."""
+        behaviour = self._behaviour(session)
+        after = behaviour.answer_after
+        if behaviour.reject_with is not None:
+            self._later(session, after or 0.0, self._reject, now)
+        elif after is not None:
+            after += self._random.random() * (behaviour.answer_spread or 0.0)
+            self._later(session, after, self._answer, now)
+
+    def _answer(self, session: Session, now: float) -> None:
+        session.answer(now, body=self._description)
+
+    def _reject(self, session: Session, now: float) -> None:
+        behaviour = self._behaviour(session)
+        assert behaviour.reject_with is not None
+        contact = behaviour.redirect_to
+        headers = () if contact is None else (("Contact", contact),)
+        session.reject(behaviour.reject_with, now, headers=headers)
+
+    def _talk(self, session: Session, now: float) -> None:
+        behaviour = self._behaviour(session)
+        self._cancels.pop(session.call_id, None)
+        if behaviour.hang_up_after is not None:
+            self._later(session, behaviour.hang_up_after, _hang_up, now)
+        elif session.call_id not in self._byes:
+            session.user = None  # it only stays: nothing more to remember of it
+
+    def _forget(self, session: Session) -> None:
+        self._cancels.pop(session.call_id, None)
+        self._byes.pop(session.call_id, None)
+        if isinstance(session.user, _Party) and session.user.timer is not None:
+            session.user.timer.cancel()
+        session.user = None
+
+    # -- who does not simply obey
+
+    def _obeys(self, request: Request, source: Hop, now: float) -> bool:
+        """Whether the endpoint gets this request; what is peculiar is done before."""
+        if request.method == "CANCEL" and self._cancels:
+            session = self._cancels.pop(request.call_id, None)
+            if session is not None and session.state is State.OFFERED:
+                self._stop(session)
+                self._answer(session, now)
+        elif request.method == "BYE" and self._byes:
+            found = self._byes.get(request.call_id)
+            if found is not None:
+                return self._obeys_bye(*found, request, source, now)
+        return True
+
+    def _obeys_bye(
+        self, session: Session, behaviour: Behaviour, request: Request, source: Hop, now: float
+    ) -> bool:
+        match behaviour.bye:
+            case "answers":
+                return True
+            case "crosses":
+                del self._byes[request.call_id]
+                session.hang_up(now)
+                return True
+            case "silent":
+                self._leave(session, now)
+                return False
+            case status:
+                self._leave(session, now)
+                refusal = build.response(request, int(status))
+                self.endpoint.send(refusal, response_hop(request, source))
+                return False
+
+    def _leave(self, session: Session, now: float) -> None:
+        """The party is gone and tells nobody; what it said of its BYEs it goes on saying."""
+        if session.state is not State.ENDED:
+            session.abandon()
+            self._stop(session)
+            timeout = self.endpoint.timing.timeout
+            self._timers.start(2 * timeout, partial(self._forget_bye, session.call_id), now)
+
+    def _forget_bye(self, call_id: str, now: float) -> None:
+        self._byes.pop(call_id, None)
+
+    # -- steps
+
+    def _behaviour(self, session: Session) -> Behaviour:
+        assert isinstance(session.user, _Party)
+        return session.user.behaviour
+
+    def _later(
+        self, session: Session, after: float, act: Callable[[Session, float], None], now: float
+    ) -> None:
+        if self.put_into is not None:
+            after = max(after, MOMENT)  # what is put into a state stays there until time goes on
+        elif after == 0.0:
+            act(session, now)
+            return
+        party = session.user
+        assert isinstance(party, _Party)
+        party.timer = self._timers.start(after, lambda then: act(session, then), now)
+
+    def _stop(self, session: Session) -> None:
+        if isinstance(session.user, _Party) and session.user.timer is not None:
+            session.user.timer.cancel()
+
+
+def _hang_up(session: Session, now: float) -> None:
+    session.hang_up(now)
+
+
+def _user_of(uri: str) -> str:
+    try:
+        return Uri.parse(uri).user or ""
+    except FieldError:
+        return ""

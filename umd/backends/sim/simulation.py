@@ -1,0 +1,181 @@
+"""The simulated world without a clock: umd's end, the far ends, and the network between them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import count
+from random import Random
+from typing import Annotated, Final, Literal
+
+from pydantic import AfterValidator, Field, field_validator
+
+from umd.backend import LegEvent, LegId
+from umd.backends.sim.far_ends import Behaviour, Directory, FarEnds, digits_of
+from umd.backends.sim.network import PERFECT, Conditions, Network
+from umd.call.call import CallState
+from umd.call.call_id import InvalidCallId, split_call_id
+from umd.call.cause import Cause
+from umd.config import Duration, Section
+from umd.sip import sdp
+from umd.sip.endpoint import Endpoint
+from umd.sip.message import Message
+from umd.sip.timing import Timing
+from umd.sip.transaction import Hop, Send
+from umd.sip_legs import SipLegs
+
+OURS: Final = Hop("umd.sim", 5060)
+FAR: Final = Hop("far.sim", 5060)
+DEAD: Final = Hop("dead.sim", 5060)
+REFUSING: Final = Hop("refusing.sim", 5060)
+_HOP_OF: Final = {"yes": FAR, "dead": DEAD, "refuses": REFUSING}
+
+OFFER: Final = sdp.offer(address="192.0.2.1", port=4000, session_id=1).encode()
+ANSWER: Final = sdp.offer(address="192.0.2.2", port=4000, session_id=2).encode()
+
+
+def _check_call_id(value: str) -> str:
+    try:
+        split_call_id(value)
+    except InvalidCallId as error:
+        raise ValueError(f"base64 of NAME@NODE: {error}") from None
+    return value
+
+
+class Seed(Section):
+    """Calls that are there when umd starts."""
+
+    number: Annotated[str, Field(min_length=1)] = "+15550100"
+    state: Literal["connecting", "alerting", "connected"] = "connected"
+    call_id: Annotated[str, AfterValidator(_check_call_id)] | None = None
+    count: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+
+
+class SimSection(Section):
+    """`[backend.sim]`."""
+
+    delay: Duration = 0.001
+    jitter: Duration | None = None
+    loss: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    duplicate: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    octets: bool = False
+    check_every: Annotated[int, Field(ge=0)] = 1000
+    random_seed: int | None = None
+    far_end: dict[str, Behaviour] = {}
+    seed: list[Seed] = []
+
+    @field_validator("far_end")
+    @classmethod
+    def _check_numbers(cls, value: dict[str, Behaviour]) -> dict[str, Behaviour]:
+        for number in value:
+            if not (number.isascii() and number.isdigit() and len(number) <= 7):
+                raise ValueError(f"numbers of one to seven digits, not {number!r}")
+        return value
+
+    @field_validator("seed")
+    @classmethod
+    def _check_seeds(cls, value: list[Seed]) -> list[Seed]:
+        names = [split_call_id(seed.call_id)[0] for seed in value if seed.call_id is not None]
+        if len(set(names)) < len(names):
+            raise ValueError("a call_id with a name of its own for each call")
+        if any(seed.count > 1 for seed in value if seed.call_id is not None):
+            raise ValueError("count = 1 where a call_id is given")
+        return value
+
+
+class Simulation:
+    """
+    umd's end, the far ends and the network between them, without a clock: the time is handed in.
+
+    Args:
+        section: how it is all to behave.
+        report: is told what becomes of the legs.
+        timing: T1, T2 and T4.
+    """
+
+    def __init__(
+        self,
+        section: SimSection,
+        report: Callable[[LegEvent], None],
+        timing: Timing | None = None,
+    ) -> None:
+        self.random = Random(section.random_seed)
+        numbers = count(1)
+        # Unique is enough within one process; unpredictable it need not be.
+        prefix = f"{self.random.getrandbits(24):06x}"
+        self.endpoint = Endpoint(
+            OURS.host, OURS.port, lambda: f"{prefix}{next(numbers):x}", timing=timing
+        )
+        self.legs = SipLegs(self.endpoint, report)
+        self.directory = Directory(section.far_end)
+        self.far_ends = FarEnds(
+            FAR,
+            lambda: f"f{prefix}{next(numbers):x}",
+            self.random,
+            self.directory,
+            ANSWER,
+            timing,
+        )
+        self.conditions = Conditions(
+            delay=section.delay,
+            jitter=section.jitter or 0.0,
+            loss=section.loss,
+            duplicate=section.duplicate,
+        )
+        self.network = Network(
+            self.random,
+            conditions=self.conditions,
+            octets=section.octets,
+            check_every=section.check_every,
+        )
+        self.network.attach(OURS, self)
+        self.network.attach(FAR, self.far_ends)
+        self.network.refuse(REFUSING.host)
+
+    def place(self, leg: LegId, number: str, now: float) -> None:
+        """Dial a number."""
+        self._place(leg, number, _HOP_OF[self.directory.find(number).reachable], now)
+
+    def _place(self, leg: LegId, number: str, hop: Hop, now: float) -> None:
+        uri = f"sip:{digits_of(number) or 'nobody'}@{hop.host}"
+        self.legs.place(leg, uri, hop, now, from_=f"sip:umd@{OURS.host}", body=OFFER)
+
+    def hang_up(self, leg: LegId, cause: Cause, now: float) -> None:
+        """End a leg. Raises: NoSuchLeg."""
+        self.legs.hang_up(leg, cause, now)
+
+    def run(self, now: float) -> None:
+        """Do all that is due."""
+        self.network.run(now)
+
+    def put(self, leg: LegId, number: str, state: CallState, now: float) -> None:
+        """Let a call be in a state, over a perfect network, whatever its far end would do."""
+        self.network.conditions = PERFECT
+        self.far_ends.put_into = state
+        self._place(leg, number, FAR, now)
+        self.network.pump(now)
+        self.far_ends.put_into = None
+        self.network.conditions = self.conditions
+
+    # -- an end of the network: the endpoint, and after each step what it has to tell
+
+    def receive_message(self, message: Message, source: Hop, now: float) -> None:
+        self.endpoint.receive_message(message, source, now)
+        self.legs.report_events()
+
+    def receive_datagram(self, data: bytes, source: Hop, now: float) -> None:
+        self.endpoint.receive_datagram(data, source, now)
+        self.legs.report_events()
+
+    def messages_to_send(self) -> list[Send]:
+        return self.endpoint.messages_to_send()
+
+    def send_failed(self, message: Message, now: float) -> None:
+        self.endpoint.send_failed(message, now)
+        self.legs.report_events()
+
+    def next_due(self) -> float | None:
+        return self.endpoint.next_due()
+
+    def handle_timer(self, now: float) -> None:
+        self.endpoint.handle_timer(now)
+        self.legs.report_events()

@@ -1,0 +1,154 @@
+"""Legs carried by SIP sessions: the backend door's words to the session's verbs, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
+
+from umd.backend import Answered, Ended, LegEvent, LegId, NoSuchLeg, Progressed
+from umd.call.call import CallState
+from umd.call.cause import (
+    INTERWORKING,
+    NORMAL_CLEARING,
+    Q850_OF_STATUS,
+    RECOVERY_ON_TIMER_EXPIRY,
+    Cause,
+    EndedBy,
+)
+from umd.sip import session as sip
+from umd.sip.endpoint import Endpoint
+from umd.sip.fields import FieldError, NameAddr, Reason, Uri
+from umd.sip.session import Session, State
+from umd.sip.transaction import Hop
+
+REQUEST_TIMEOUT: Final = 408
+
+_STATES: Final = {
+    State.CONFIRMED: CallState.CONNECTED,
+    State.CLEARING: CallState.CONNECTED,
+}
+
+
+class SipLegs:
+    """
+    The legs of one endpoint; whoever drives the endpoint calls `report_events` after each step.
+
+    Args:
+        endpoint: carries them.
+        report: is told what becomes of them.
+    """
+
+    def __init__(self, endpoint: Endpoint, report: Callable[[LegEvent], None]) -> None:
+        self.endpoint = endpoint
+        self.report = report
+        self._sessions: dict[LegId, Session] = {}
+        self._alerting: set[LegId] = set()
+        self._asked: dict[LegId, Cause] = {}
+        """Why each leg that is being hung up was asked to end."""
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def place(
+        self, leg: LegId, uri: str, hop: Hop, now: float, *, from_: str, body: bytes = b""
+    ) -> None:
+        """Send an INVITE whose Call-ID is the leg's name."""
+        session = self.endpoint.place(uri, hop, now, from_=from_, call_id=leg, body=body)
+        session.user = leg
+        self._sessions[leg] = session
+
+    def hang_up(self, leg: LegId, cause: Cause, now: float) -> None:
+        """
+        End a leg; the session picks CANCEL or BYE, with the cause in a Reason header (RFC 3326).
+
+        Raises:
+            NoSuchLeg
+        """
+        session = self._sessions.get(leg)
+        if session is None:
+            raise NoSuchLeg(f"there is no SIP session for leg {leg}")
+        if leg not in self._asked:
+            self._asked[leg] = cause
+            session.hang_up(now, reasons=(f"Q.850;cause={cause.q850}",))
+
+    def states(self) -> Iterator[tuple[LegId, CallState, str]]:
+        """Every live leg: its name, its state, and the user part of its address."""
+        for leg, session in self._sessions.items():
+            early = CallState.ALERTING if leg in self._alerting else CallState.CONNECTING
+            yield leg, _STATES.get(session.state, early), _remote_user(session)
+
+    def report_events(self) -> None:
+        """Tell what has happened since the last call."""
+        while (happened := self.endpoint.next_event()) is not None:
+            session, event = happened
+            leg = session.user
+            if leg is None:
+                continue  # a call that came in: nobody asked for it
+            assert isinstance(leg, str)
+            self._report_one(LegId(leg), event)
+
+    def _report_one(self, leg: LegId, event: sip.Event) -> None:
+        match event:
+            case sip.Progressed():
+                if leg not in self._alerting:
+                    self._alerting.add(leg)
+                    self.report(Progressed(leg))
+            case sip.Answered():
+                self._alerting.discard(leg)
+                self.report(Answered(leg))
+            case sip.Ended():
+                del self._sessions[leg]
+                self._alerting.discard(leg)
+                cause = cause_of(event, self._asked.pop(leg, None))
+                self.report(Ended(leg, cause, event.confirmed))
+            case sip.Incoming() | sip.Changed():
+                pass
+
+
+def _remote_user(session: Session) -> str:
+    """Whom a session was placed to, as far as its URI tells."""
+    if session.request is not None:
+        uri = session.request.uri
+    elif session.dialog is not None:
+        uri = NameAddr.parse(session.dialog.remote).uri
+    else:
+        return ""
+    return Uri.parse(uri).user or ""
+
+
+def cause_of(ended: sip.Ended, asked: Cause | None) -> Cause:
+    """
+    Say why a session ended.
+
+    Args:
+        ended: what the session said last.
+        asked: the cause it was asked to end with, if it was.
+    """
+    failed = ended.status if ended.status >= 300 else None
+    if ended.by == "remote":
+        q850 = _q850_of(ended.reasons)
+        if q850 is None:
+            q850 = NORMAL_CLEARING if failed is None else Q850_OF_STATUS.get(failed, INTERWORKING)
+        return Cause(by=EndedBy.FAR_END, q850=q850, sip_status=failed, reasons=ended.reasons)
+    by = EndedBy.DAEMON if asked is None else asked.by
+    if not ended.confirmed:
+        status = failed if failed not in (None, 487) else REQUEST_TIMEOUT
+        q850 = Q850_OF_STATUS.get(status or REQUEST_TIMEOUT, RECOVERY_ON_TIMER_EXPIRY)
+        return Cause(by=by, q850=q850, sip_status=status, reasons=ended.reasons)
+    if asked is None:
+        q850 = Q850_OF_STATUS.get(ended.status, NORMAL_CLEARING)
+    else:
+        q850 = asked.q850
+    return Cause(by=by, q850=q850, sip_status=ended.status, reasons=ended.reasons)
+
+
+def _q850_of(reasons: Sequence[str]) -> int | None:
+    """The Q.850 cause that a far end gave in a Reason header."""
+    for raw in reasons:
+        try:
+            reason = Reason.parse(raw)
+        except FieldError:
+            continue
+        if reason.protocol.upper() == "Q.850" and reason.cause in range(1, 128):
+            return reason.cause
+    return None
