@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import permutations
 
 from twisted.internet.defer import Deferred, ensureDeferred
@@ -14,12 +15,14 @@ from umd.call.call_id import CallId, split_call_id
 from umd.call.cause import Cause, EndedBy, rejection
 from umd.call.events import Disconnected, DisconnectRequested, Resumed
 from umd.control import (
+    BackendFailed,
     ControlSettings,
     NoSuchBackend,
     NoSuchCall,
     Outcome,
     Stopping,
 )
+from umd.testing import FakeBackend
 
 
 class ControlCase(SynchronousTestCase):
@@ -272,6 +275,116 @@ class FailingBackendTests(ControlCase):
             self.control.place(ALICE, "answers")
         self.assertEqual(self.room.told(), ["Placed", "Disconnected"])
         self.assertEqual(list(self.control.live_calls()), [])
+
+    def test_one_that_fails_does_not_keep_the_others_waiting(self) -> None:
+        calls = [self.control.place(ALICE, "answers") for _ in range(3)]
+        self.fake.reachable = False
+        for call in calls:
+            self.failureResultOf(self.ask(call), BackendUnavailable)
+        self.fake.reachable = True
+        hang_up = self.fake.hang_up
+
+        def first_fails(leg: LegId, cause: Cause) -> None:
+            if leg == calls[0].leg:
+                raise ValueError("a mistake")
+            hang_up(leg, cause)
+
+        setattr(self.fake, "hang_up", first_fails)  # noqa: B010
+        assert self.fake.sink is not None
+        self.fake.sink.backend_up()
+        self.assertEqual([len(self.ended(call)) for call in calls], [0, 1, 1])
+
+    def test_one_end_that_brings_about_another_is_not_asked_for_again(self) -> None:
+        first, second = (self.control.place(ALICE, "answers") for _ in range(2))
+        self.fake.reachable = False
+        for call in (first, second):
+            self.failureResultOf(self.ask(call), BackendUnavailable)
+        self.fake.reachable = True
+        hang_up, asked = self.fake.hang_up, []
+
+        def ends_both(leg: LegId, cause: Cause) -> None:
+            asked.append(leg)
+            hang_up(leg, cause)
+            self.fake.end(second.leg, Cause(by=EndedBy.FAR_END))
+
+        setattr(self.fake, "hang_up", ends_both)  # noqa: B010
+        assert self.fake.sink is not None
+        self.fake.sink.backend_up()
+        self.assertEqual(asked, [first.leg])
+        self.assertEqual(self.control.illegal_events, 0)
+        self.assertEqual(self.clock.getDelayedCalls()[1:], [])
+
+    def test_a_backend_that_goes_down_while_it_is_asked(self) -> None:
+        call = self.control.place(ALICE, "answers")
+
+        def goes_down(leg: LegId, cause: Cause) -> None:
+            assert self.fake.sink is not None
+            self.fake.sink.backend_down("just now")
+
+        setattr(self.fake, "hang_up", goes_down)  # noqa: B010
+        self.failureResultOf(self.ask(call), BackendUnavailable)
+
+    def test_a_record_that_fails_keeps_nobody_waiting(self) -> None:
+        """A full disk must not make a client wait for what has happened."""
+        self.fake.confirms = False
+        call = self.control.place(ALICE, "answers")
+        asked = self.ask(call)
+
+        def fails(*_: object) -> None:
+            raise OSError("no space left")
+
+        self.patch(self.control, "_record", fails)
+        with self.assertRaises(OSError):
+            self.fake.end(call.leg)
+        self.assertEqual(self.successResultOf(asked), Outcome.ENDED)
+        self.successResultOf(ensureDeferred(self.control.drain()))
+        with self.assertRaises(Stopping):
+            self.control.place(ALICE, "answers")
+
+    def test_one_that_does_not_stop_stops_no_other(self) -> None:
+        other = FakeBackend("other")
+        room = ControlRoom({"fake": self.fake, "other": other})
+        self.successResultOf(ensureDeferred(room.control.start()))
+
+        async def fails() -> None:
+            raise ValueError("a mistake")
+
+        setattr(other, "stop", fails)  # noqa: B010
+        self.successResultOf(ensureDeferred(room.control.stop()))
+        self.assertIsNone(self.fake.sink)
+        self.assertEqual(room.logged(), ["backend.failed"])
+
+
+class AwayAtStartTests(SynchronousTestCase):
+    def test_a_backend_that_is_away_does_not_keep_umd_from_starting(self) -> None:
+        """Its legs are taken up when it is back."""
+        room = ControlRoom()
+        room.fake.found = [FoundLeg(leg=LegId("a"), state=CallState.CONNECTED, number="1")]
+        legs, away = room.fake.legs, True
+
+        async def none_yet() -> Sequence[FoundLeg]:
+            if away:
+                raise BackendUnavailable("connection refused")
+            return await legs()
+
+        setattr(room.fake, "legs", none_yet)  # noqa: B010
+        self.successResultOf(ensureDeferred(room.control.start()))
+        self.assertEqual(list(room.control.live_calls()), [])
+        away = False
+        assert room.fake.sink is not None
+        room.fake.sink.backend_up()
+        self.assertEqual([call.leg for call in room.control.live_calls()], ["a"])
+
+    def test_a_backend_that_cannot_start_is_named(self) -> None:
+        room = ControlRoom()
+
+        async def fails(sink: object) -> None:
+            raise OSError("port in use")
+
+        setattr(room.fake, "start", fails)  # noqa: B010
+        failure = self.failureResultOf(ensureDeferred(room.control.start()), BackendFailed)
+        self.assertIn("backend fake failed: OSError('port in use')", str(failure.value))
+        self.successResultOf(ensureDeferred(room.control.stop()))
 
 
 class RetentionTests(ControlCase):

@@ -119,9 +119,12 @@ class LegBackend(Protocol):
     @abstractmethod
     async def legs(self) -> Sequence[FoundLeg]:
         """
-        The live legs it carries, asked for once after `start`.
+        The live legs it carries, asked for after `start` and at each `backend_up`.
 
         Events are reported of the legs given back here and of those placed, of no other.
+
+        Raises:
+            BackendUnavailable: it cannot be asked; umd starts all the same, and asks again.
         """
 
     @abstractmethod

@@ -9,13 +9,13 @@ from enum import StrEnum
 from uuid import uuid4
 
 from structlog.typing import FilteringBoundLogger
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
 from twisted.internet.interfaces import IReactorTime
 
 from umd.backend import BackendUnavailable, FoundLeg, LegBackend, LegEvent, LegId, NoSuchLeg
 from umd.call.call import Call, CallInput, HangUp, IllegalEvent
 from umd.call.call_id import CallId, make_call_id
-from umd.call.cause import RECOVERY_ON_TIMER_EXPIRY, Cause, EndedBy
+from umd.call.cause import NETWORK_OUT_OF_ORDER, RECOVERY_ON_TIMER_EXPIRY, Cause, EndedBy
 from umd.call.events import Disconnected, LifecycleEvent
 from umd.call.leg import Ended
 from umd.clock import Alarms
@@ -34,6 +34,10 @@ class Stopping(UmdError):
 
 class NoSuchBackend(UmdError):
     """No backend of this name is configured."""
+
+
+class BackendFailed(UmdError):
+    """A backend cannot be started."""
 
 
 class Outcome(StrEnum):
@@ -65,7 +69,8 @@ class Teardown:
 
     def __init__(self, call: Call) -> None:
         self.call = call
-        self.waiting: deque[Deferred[Outcome]] = deque()
+        self.waiting: dict[Deferred[Outcome], None] = {}
+        """In the order they came; a dict, as thousands may leave at once."""
         self.deadline: Timer[Teardown] | None = None
         self.reached_backend = False
         """The backend took the command; until then the intent is kept for it."""
@@ -83,6 +88,7 @@ class BackendLink:
         """Why it cannot be reached; None while it can."""
         self.calls: dict[LegId, Call] = {}
         """Its live calls."""
+        self.started = False
         self._control = control
 
     def leg_event(self, event: LegEvent) -> None:
@@ -143,17 +149,38 @@ class Control:
     # -- the use cases
 
     async def start(self) -> None:
-        """Start every backend and take up the legs that are there."""
+        """
+        Start every backend and take up the legs that are there.
+
+        Raises:
+            BackendFailed: one cannot be started; those before it run, until `stop`.
+        """
         for link in self.links.values():
-            await link.backend.start(link)
-            for found in await link.backend.legs():
-                self._resume(link, found)
+            try:
+                await link.backend.start(link)
+                link.started = True
+                await self._take_up(link)
+            except CancelledError:
+                raise
+            except UmdError as error:
+                raise BackendFailed(f"backend {link.name}: {error}") from error
+            except Exception as error:
+                self._log.exception("backend.failed", backend=link.name)
+                raise BackendFailed(f"backend {link.name} failed: {error!r}") from error
 
     async def stop(self) -> None:
-        """Stop every backend, the last one started first."""
-        for link in reversed(self.links.values()):
-            await link.backend.stop()
+        """Stop every backend that was started, the last one first, whatever one of them does."""
         self._deadlines.stop()
+        for link in reversed(self.links.values()):
+            if not link.started:
+                continue
+            link.started = False
+            try:
+                await link.backend.stop()
+            except CancelledError:
+                raise
+            except Exception:
+                self._log.exception("backend.failed", backend=link.name)
 
     def place(
         self,
@@ -184,13 +211,14 @@ class Control:
             owner=principal.name,
             at=self._wall(),
         )
-        self._take(link, call)
         self._record(call, call.place(request_id))
+        self._take(link, call)
         try:
             link.backend.place(leg, number)
         except Exception:
             # It is on record that it was tried: so is that it came to nothing.
-            self.leg_event(link, Ended(leg, Cause(by=EndedBy.DAEMON, q850=38), confirmed=True))
+            failed = Cause(by=EndedBy.DAEMON, q850=NETWORK_OUT_OF_ORDER)
+            self.leg_event(link, Ended(leg, failed, confirmed=True))
             raise
         return call
 
@@ -251,6 +279,11 @@ class Control:
             self._drained = Deferred()
             await self._drained
 
+    def dismiss(self) -> None:
+        """Answer whoever still waits that it is not known: umd is about to stop."""
+        for teardown in list(self._teardowns.values()):
+            self._answer(teardown, None)
+
     # -- what backends report
 
     def leg_event(self, link: BackendLink, event: LegEvent) -> None:
@@ -278,10 +311,31 @@ class Control:
         pending = [t for t in self._teardowns_of(link) if not t.reached_backend]
         self._log.info("backend.up", backend=link.name, teardowns=len(pending))
         for teardown in pending:
-            if link.down is None:
+            # What one of them brings about may end another, or the link.
+            goes_on = self._teardowns.get(teardown.call.id) is teardown
+            if goes_on and link.down is None and not teardown.reached_backend:
                 self._hang_up(link, teardown)
+        if link.started:
+            _ = ensureDeferred(self._take_up_later(link))
 
     # -- one call
+
+    async def _take_up(self, link: BackendLink) -> None:
+        """Take up the legs a backend carries; while it cannot be asked, at its `backend_up`."""
+        try:
+            found = await link.backend.legs()
+        except BackendUnavailable as error:
+            self.backend_down(link, str(error))
+            return
+        for leg in found:
+            if leg.leg not in link.calls:
+                self._resume(link, leg)
+
+    async def _take_up_later(self, link: BackendLink) -> None:
+        try:
+            await self._take_up(link)
+        except Exception:
+            self._log.exception("backend.failed", backend=link.name)
 
     def _resume(self, link: BackendLink, found: FoundLeg) -> None:
         call = Call(
@@ -319,12 +373,14 @@ class Control:
         """Hand the command to the backend, or keep the intent while it cannot be reached."""
         call = teardown.call
         assert call.cause is not None
+        was_down = link.down is not None
         teardown.reached_backend = True
         if not teardown.expired:
             teardown.deadline = self._deadlines.start(self.settings.deadline, teardown)
         try:
             link.backend.hang_up(call.leg, call.cause)
-            self.backend_up(link)
+            if was_down:
+                self.backend_up(link)
         except NoSuchLeg:
             # Nobody saw it end: it is over, and nothing confirms it.
             self._log.error("backend.leg-lost", backend=link.name, call=call.id, leg=call.leg)
@@ -350,10 +406,13 @@ class Control:
             return
         if happened is None:
             return
-        if isinstance(happened, Disconnected):
-            self._retain(link, call)
-        self._record(call, happened)
-        if isinstance(happened, Disconnected):
+        if not isinstance(happened, Disconnected):
+            self._record(call, happened)
+            return
+        self._retain(link, call)
+        try:
+            self._record(call, happened)
+        finally:
             self._finish_teardown(call)
 
     def _illegal(self, link: BackendLink, event: CallInput, why: str) -> None:
@@ -376,12 +435,9 @@ class Control:
     # -- who waits for a teardown
 
     async def _settled(self, teardown: Teardown) -> Outcome:
-        def leave(slot: Deferred[Outcome]) -> None:
-            if slot in teardown.waiting:
-                teardown.waiting.remove(slot)
-
-        slot: Deferred[Outcome] = Deferred(leave)
-        teardown.waiting.append(slot)
+        waiting = teardown.waiting
+        slot: Deferred[Outcome] = Deferred(lambda leaving: waiting.pop(leaving, None))
+        waiting[slot] = None
         return await slot
 
     def _finish_teardown(self, call: Call) -> None:
@@ -409,7 +465,8 @@ class Control:
             teardown.deadline = None
         while teardown.waiting:
             # One at a time: an answer can make another client leave.
-            slot = teardown.waiting.popleft()
+            slot = next(iter(teardown.waiting))
+            del teardown.waiting[slot]
             if outcome is not None:
                 slot.callback(outcome)
             else:

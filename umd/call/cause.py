@@ -9,6 +9,7 @@ from typing import Final
 
 NORMAL_CLEARING: Final = 16  # Q.850
 INTERWORKING: Final = 127  # Q.850: unspecified
+NETWORK_OUT_OF_ORDER: Final = 38  # Q.850
 RECOVERY_ON_TIMER_EXPIRY: Final = 102  # Q.850
 
 
