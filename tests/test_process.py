@@ -252,6 +252,33 @@ class OperatorTests(ProcessCase):
             self.assertEqual(headers["Connection"], "close")
             self.assertEqual(process.log[-1]["event"], "daemon.stopped")
 
+    def test_everybody_who_asked_is_answered_by_a_stop(self) -> None:
+        """Twenty Disconnects in flight: each answer leaves whole, and is the last one."""
+        text = seeds(*["5550100"] * 20)
+        with self.serving(text, "-o", "backend.sim.delay=500ms") as process:
+            with ThreadPoolExecutor(20) as clients:
+                asked = [clients.submit(process.disconnect, seed_id(n)) for n in range(20)]
+                process.wait_for("call.disconnect-requested", call=seed_id(19))
+                self.assertEqual(process.stop(), 0)
+                answers = [one.result() for one in asked]
+        self.assertEqual({answer[2]["X-UMD-Outcome"] for answer in answers}, {"ended"})
+        self.assertEqual({answer[2]["Connection"] for answer in answers}, {"close"})
+
+    def test_who_still_waits_at_the_deadline_is_told_to_ask_again(self) -> None:
+        with self.serving(seeds("5550199"), "-o", "drain.deadline=200ms") as process:
+            with ThreadPoolExecutor(1) as client:
+                asked = client.submit(process.disconnect, seed_id(0))
+                process.wait_for("call.disconnect-requested")
+                self.assertEqual(process.stop(), 0)
+                status, _, headers = asked.result()
+        self.assertEqual((status, headers["X-UMD-Outcome"]), (500, "backend-unavailable"))
+
+    def test_two_signals_at_once_are_one_clean_stop(self) -> None:
+        with self.serving() as process:
+            process.process.send_signal(signal.SIGTERM)
+            self.assertEqual(process.stop(signal.SIGINT), 0)
+            self.assertEqual(process.events("daemon.failed"), [])
+
     def test_the_drain_has_a_deadline_and_a_second_signal_ends_it(self) -> None:
         arguments = ("-o", "drain.deadline=300ms", "-o", "call.deadline=100ms")
         with self.serving(seeds("5550199"), *arguments) as process:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import gc
+import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from ipaddress import ip_address
 from typing import Any
 
 from structlog.typing import FilteringBoundLogger
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.defer import Deferred, TimeoutError, ensureDeferred
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError, ensureDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
@@ -44,6 +45,8 @@ class Daemon:
     def __init__(self, settings: Settings, reactor: Any, log: FilteringBoundLogger) -> None:
         self.settings = settings
         self.ports: list[IListeningPort] = []
+        self.ready = False
+        self._built_from = settings
         self._reactor = reactor
         self._log = log
         self.control = Control(
@@ -74,6 +77,7 @@ class Daemon:
         except UmdError as error:
             await self._close()
             raise CannotStart(str(error)) from error
+        self.ready = True
         addresses = [_name_of(port.getHost()) for port in self.ports]
         self._log.info("daemon.ready", listen=addresses, node=self.settings.node)
         systemd.notify("READY=1", "STATUS=serving " + ", ".join(addresses))
@@ -82,16 +86,17 @@ class Daemon:
         """
         Finish what was asked for, within the drain deadline, then close everything.
 
-        New calls are refused at once; a Disconnect is still served while others are being ended.
+        Nobody new is let in: under systemd's socket they wait for the next umd. Who is connected is
+        still served, each with a last answer.
         """
+        self.ready = False
         deadline = self.settings.drain.deadline
         systemd.notify("STOPPING=1", "STATUS=finishing teardowns")
         self._log.info("daemon.stopping", deadline_s=deadline)
-        work = ensureDeferred(self._drain())
-        try:
-            await work.addTimeout(deadline, self._reactor)
-        except TimeoutError:
+        if not await self._within(deadline, self._drain()):
             self._log.warning("daemon.drain-expired", deadline_s=deadline)
+            # Better a fault that says to ask again than no answer.
+            self.control.dismiss()
         await self._close()
         live = sum(1 for _ in self.control.live_calls())
         self._log.info("daemon.stopped", live_calls=live)
@@ -105,16 +110,20 @@ class Daemon:
         """
         systemd.notify(*systemd.reloading())
         try:
-            settings = read()
+            self._take_over(read())
         except ConfigError as error:
             self._log.error("config.refused", mistakes=error.mistakes)
-        else:
-            self._take_over(settings)
-        systemd.notify("READY=1")
+        except Exception:
+            self._log.exception("config.refused")
+        finally:
+            systemd.notify("READY=1")
 
     # -- parts
 
     async def _listen(self, listen: str) -> IListeningPort:
+        if listen.startswith("systemd:domain=UNIX"):
+            # Twisted would remove the socket's file when umd stops, and it is not umd's.
+            raise CannotStart(f"http.listen = {listen!r}: only domain=INET or INET6 is served")
         try:
             port: IListeningPort = await serverFromString(self._reactor, listen).listen(self.front)
         except CannotListenError as error:
@@ -135,14 +144,25 @@ class Daemon:
         return port
 
     async def _drain(self) -> None:
-        await self.control.drain()
         await self._stop_listening()
-        await self.front.drain()
+        self.front.close_idle()
+        await self.control.drain()
+        await self.front.answered()
 
     async def _close(self) -> None:
         await self._stop_listening()
-        self.front.abort()
-        await self.control.stop()
+        await self.front.close()
+        deadline = self.settings.drain.deadline
+        if not await self._within(deadline, self.control.stop()):
+            self._log.error("daemon.backend-does-not-stop", deadline_s=deadline)
+
+    async def _within(self, seconds: float, work: Coroutine[Any, Any, None]) -> bool:
+        """Do something, but not for ever; False when it was given up."""
+        try:
+            await ensureDeferred(work).addTimeout(seconds, self._reactor)
+        except TimeoutError:
+            return False
+        return True
 
     async def _stop_listening(self) -> None:
         ports, self.ports = self.ports, []
@@ -152,7 +172,7 @@ class Daemon:
                 await closed
 
     def _take_over(self, settings: Settings) -> None:
-        restart = _need_restart(self.settings, settings)
+        restart = _need_restart(self._built_from, settings)
         self.settings = settings
         self.control.settings = _control_settings(settings.call)
         self.front.max_body = settings.http.max_body
@@ -185,9 +205,14 @@ def run(
     from twisted.internet import reactor
 
     make_monotonic(reactor)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to reload
     log = configure(settings.log.level, settings.log.format, tap=tap)
     adopt_twisted(log)
-    daemon = Daemon(settings, reactor, log)
+    try:
+        daemon = Daemon(settings, reactor, log)
+    except Exception as error:
+        log.exception("daemon.cannot-start", why=f"a backend cannot be made: {error!r}")
+        return 1
     process = _Process(daemon, reactor, log, read, started)
     reactor.callWhenRunning(process.begin)
     # What has been imported until here stays: the collector need not look at it again.
@@ -213,7 +238,10 @@ class _Process:
         self._log = log
         self._read = read
         self._started = started
+        self._starting: Deferred[None] | None = None
         self._stopping: Deferred[None] | None = None
+        self._reload_asked = False
+        self._ended = False
 
     def begin(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -224,7 +252,8 @@ class _Process:
             feeding = LoopingCall(systemd.notify, "WATCHDOG=1")
             feeding.clock = self._reactor
             self._watch(feeding.start(interval))
-        self._watch(ensureDeferred(self._start()))
+        self._starting = ensureDeferred(self._start())
+        self._watch(self._starting)
 
     async def _start(self) -> None:
         try:
@@ -233,6 +262,8 @@ class _Process:
             self._log.error("daemon.cannot-start", why=str(error))
             self._end(1)
             return
+        except CancelledError:
+            return  # by a signal to stop, which goes on from here
         if self._started is not None:
             self._started(self._daemon)
 
@@ -240,11 +271,16 @@ class _Process:
         self._reactor.callFromThread(self._stop, signal.Signals(number).name)
 
     def _on_reload_signal(self, number: int, frame: object) -> None:
-        self._reactor.callFromThread(self._reload)
+        # However many signals come until then, one reading serves them all.
+        if not self._reload_asked:
+            self._reload_asked = True
+            self._reactor.callFromThread(self._reload)
 
     def _stop(self, by: str) -> None:
         self._log.info("daemon.signalled", signal=by)
         if self._stopping is None:
+            if self._starting is not None:
+                self._starting.cancel()
             self._stopping = ensureDeferred(self._daemon.stop())
             self._watch(self._stopping.addBoth(self._stopped))
         else:
@@ -255,11 +291,14 @@ class _Process:
         return result
 
     def _reload(self) -> None:
-        self._daemon.reload(self._read)
+        self._reload_asked = False
+        if self._daemon.ready:
+            self._daemon.reload(self._read)
 
     def _end(self, status: int) -> None:
-        self.status = status
-        if self._reactor.running:
+        if not self._ended:
+            self._ended = True
+            self.status = status
             self._reactor.stop()
 
     def _watch(self, work: Deferred[Any]) -> None:
@@ -310,4 +349,5 @@ def _name_of(address: Any) -> str:
         return f"[{address.host}]:{address.port}"
     if isinstance(address, IPv4Address):
         return f"{address.host}:{address.port}"
-    return str(getattr(address, "name", address))
+    name = getattr(address, "name", address)
+    return os.fsdecode(name) if isinstance(name, bytes) else str(name)

@@ -204,14 +204,15 @@ class LeavingTests(FrontCase):
         self.assertEqual(self.front.channels, set())
         self.assertEqual(self.flushLoggedErrors(), [])
         self.assertEqual(self.lines, [])
-        self.successResultOf(ensureDeferred(self.front.drain()))
+        self.successResultOf(ensureDeferred(self.front.answered()))
 
     def test_drain_answers_what_was_asked_and_closes_what_is_idle(self) -> None:
         self.post()
         busy = self.transport
         self.connect()
         idle = self.transport
-        drained = ensureDeferred(self.front.drain())
+        self.front.close_idle()
+        drained = ensureDeferred(self.front.answered())
         self.assertTrue(idle.disconnecting)
         self.assertNoResult(drained)
         self.assertFalse(busy.disconnecting)

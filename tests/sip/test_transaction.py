@@ -141,7 +141,9 @@ def names(actions: list[Action]) -> list[str]:
         name = type(action).__name__
         if isinstance(action, (Send, Deliver, Unmatched)):
             message = action.message
-            what: str | int = getattr(message, "method", None) or getattr(message, "status")  # noqa: B009
+            what: str | int = (
+                message.method if isinstance(message, Request) else getattr(message, "status", 0)
+            )
             name = f"{name} {what}"
         found.append(name)
     return found

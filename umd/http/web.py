@@ -19,6 +19,8 @@ from umd.principal import ANONYMOUS, Principal
 IDLE_TIMEOUT: Final = 75
 """Seconds a connection may be silent, between requests and within one."""
 TLS_HANDSHAKE: Final = 0x16  # the first octet of a TLS connection, RFC 8446 section 5.1
+FLUSH_TIME: Final = 2.0
+"""Seconds a connection that is closed has for its last octets to leave."""
 DISCARDED_BODY: Final = 1024 * 1024
 """A body over the limit is read and thrown away up to this many octets, so that the client, still
 sending, reads its 413 instead of a reset."""
@@ -101,8 +103,8 @@ class _Request(Request):
         if not self.channel.persistent:
             headers.setRawHeaders(b"Connection", [b"close"])
         self.write(reply.body)
-        front.ended(self)
         self.finish()
+        front.ended(self)
 
     def _refuse_unread(self) -> None:
         # The channel hands on what still comes in until the connection is closed.
@@ -131,8 +133,8 @@ class _Channel(HTTPChannel):
         self.front.channels.add(self)
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
-        self.front.channels.discard(self)
         super().connectionLost(reason)
+        self.front.left(self)
 
     def dataReceived(self, data: bytes) -> None:
         if self._fresh and data[0] == TLS_HANDSHAKE:
@@ -176,6 +178,7 @@ class Front(ServerFactory):
         self._log = log
         self._open: set[_Request] = set()
         self._idle: Deferred[None] | None = None
+        self._gone: Deferred[None] | None = None
 
     def buildProtocol(self, addr: IAddress | None) -> HTTPChannel:
         channel = _Channel()
@@ -184,20 +187,40 @@ class Front(ServerFactory):
         channel.callLater = self._clock.callLater  # type: ignore[assignment]
         return channel
 
-    async def drain(self) -> None:
-        """Answer what has been asked, close what is idle; return when nothing is left to answer."""
+    def close_idle(self) -> None:
+        """From now on each answer is the last on its connection; close what is idle."""
         self.closing = True
         for channel in list(self.channels):
             if not channel.requests:
                 channel.loseConnection()
+
+    async def answered(self) -> None:
+        """Return when nothing is left to answer."""
         if self._open:
             self._idle = Deferred()
             await self._idle
 
-    def abort(self) -> None:
-        """Close every connection as it is."""
+    async def close(self) -> None:
+        """Close every connection once what was written to it has left, or soon after."""
+        self.closing = True
+        for channel in list(self.channels):
+            channel.loseConnection()
+        if self.channels:
+            self._gone = Deferred()
+            timer = self._clock.callLater(FLUSH_TIME, self._abort)
+            await self._gone
+            if timer.active():
+                timer.cancel()
+
+    def _abort(self) -> None:
         for channel in list(self.channels):
             cast(ITCPTransport, channel.transport).abortConnection()
+
+    def left(self, channel: _Channel) -> None:
+        self.channels.discard(channel)
+        if self._gone is not None and not self.channels:
+            gone, self._gone = self._gone, None
+            gone.callback(None)
 
     async def reply(
         self, principal: Principal, path: str, headers: Mapping[str, str], body: bytes
