@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
-from typing import Any, ClassVar, Final, Protocol
+from typing import Any, ClassVar, Final, Protocol, TypeAlias, runtime_checkable
 
 from pydantic import BaseModel
 from twisted.internet.interfaces import IReactorTime
@@ -16,6 +16,8 @@ from umd.call.call_id import CallId
 from umd.call.cause import Cause
 from umd.call.leg import Answered, Ended, LegEvent, LegId, Progressed
 from umd.errors import UmdError
+from umd.sip.message import Message
+from umd.sip.transaction import Hop
 
 __all__ = [
     "Answered",
@@ -26,8 +28,10 @@ __all__ = [
     "LegEvent",
     "LegId",
     "LegSink",
+    "MessageTap",
     "NoSuchLeg",
     "Progressed",
+    "ShowsMessages",
     "UnknownBackendType",
     "backend_types",
     "load_backend_type",
@@ -149,6 +153,26 @@ class LegBackend(Protocol):
         Raises:
             NoSuchLeg: it carries no such leg. Never taken for success.
             BackendUnavailable: it cannot even be asked. Once it can, `backend_up` is reported.
+        """
+
+
+MessageTap: TypeAlias = Callable[[Hop, Hop, Message], None]
+"""Called with the source, the target and the message, as it crosses; returns at once."""
+
+
+@runtime_checkable
+class ShowsMessages(Protocol):
+    """
+    What a backend may have beside `LegBackend`: it shows the SIP messages of its legs.
+
+    They are what `umd trace` draws. The Call-ID of a leg's messages is the leg's name.
+    """
+
+    def capture_to(self, tap: MessageTap) -> None:
+        """
+        Call `tap` for every message that is sent or received, those of unknown calls too.
+
+        Called once, before `start`, and not at all where nobody wants to see them.
         """
 
 

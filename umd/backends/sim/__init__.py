@@ -13,7 +13,8 @@ from uuid import uuid4
 from pydantic import BaseModel
 from twisted.internet.interfaces import IReactorTime
 
-from umd.backend import FoundLeg, LegBackend, LegEvent, LegId, LegSink
+from umd.backend import FoundLeg, LegBackend, LegEvent, LegId, LegSink, MessageTap, ShowsMessages
+from umd.backends.sim.network import Flight
 from umd.backends.sim.simulation import Seed, SimSection, Simulation
 from umd.call.call import CallState
 from umd.call.call_id import CallId, split_call_id
@@ -21,7 +22,7 @@ from umd.call.cause import Cause
 from umd.clock import Wakeup
 
 
-class SimBackend(LegBackend):
+class SimBackend(LegBackend, ShowsMessages):
     """A `Simulation` on the reactor's clock."""
 
     Settings = SimSection
@@ -36,6 +37,12 @@ class SimBackend(LegBackend):
         self._to_sow = settings.seed
         self._sown: dict[LegId, Seed] = {}
         """The legs that were there from the start, while they live."""
+
+    def capture_to(self, tap: MessageTap) -> None:
+        def crossed(now: float, flight: Flight) -> None:
+            tap(flight.source, flight.target, flight.message)
+
+        self.simulation.network.tap = crossed
 
     async def start(self, sink: LegSink) -> None:
         seeds, self._to_sow = self._to_sow, []
