@@ -1,7 +1,10 @@
-"""What several tests need: a log that keeps its lines, and control on a fake backend."""
+"""What several tests need: a log that keeps its lines, control on a fake backend, tshark."""
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
 from collections.abc import Mapping
 from io import BytesIO
 from typing import Any
@@ -10,6 +13,7 @@ import structlog
 from structlog.testing import LogCapture
 from structlog.typing import FilteringBoundLogger
 from twisted.internet.task import Clock
+from twisted.trial.unittest import SkipTest
 
 from umd.backend import LegBackend
 from umd.call.call import Call
@@ -64,3 +68,22 @@ class ControlRoom:
 
     def logged(self) -> list[str]:
         return [line["event"] for line in self.lines]
+
+
+def tshark(*arguments: str) -> list[list[str]]:
+    """
+    Run tshark; gives its lines of output, each split at tabs.
+
+    Raises:
+        SkipTest: it is not installed, and this is not the machine that checks every change.
+    """
+    if shutil.which("tshark") is None:
+        if os.environ.get("CI") == "true":
+            raise AssertionError("tshark is missing; nothing may be skipped here")
+        raise SkipTest("needs tshark: apt-get install tshark")
+    # Checksums are checked only when asked for; wrong ones do not end it by themselves.
+    checked = ("-o", "ip.check_checksum:TRUE", "-o", "udp.check_checksum:TRUE")
+    result = subprocess.run(
+        ["tshark", *checked, *arguments], capture_output=True, text=True, check=True
+    )
+    return [line.split("\t") for line in result.stdout.splitlines()]
