@@ -46,7 +46,7 @@ class ReadTests(ConfigCase):
     def test_the_example_says_every_key_and_every_default(self) -> None:
         text = EXAMPLE.read_text()
         example, default = load(str(EXAMPLE)), load(None, ["node=lab-1"])
-        for section in ("node", "http", "call", "drain", "log"):
+        for section in ("node", "http", "call", "drain", "log", "trace", "control"):
             self.assertEqual(getattr(example, section), getattr(default, section))
         names = lambda path: ".".join(part for part in path if not part.isdigit())  # noqa: E731
         lines = {names(path) for path in find_lines(text)}
@@ -187,6 +187,25 @@ class MistakeTests(ConfigCase):
             self.read(f'http.listen = "{listen}"\nhttp.allow_anonymous = true')
         for listen in ("tcp:1:interface=127.0.0.2", "tcp:1:interface=localhost", "unix:/x"):
             self.read(f'http.listen = "{listen}"')
+
+    def test_control_sockets_that_cannot_be(self) -> None:
+        for value, words in (
+            ('"@umd"', "a path: an abstract socket has no owner, and anybody could connect to it"),
+            ('"umd.sock"', '"auto", "none", or a path that begins with "/"'),
+            ("5", '"auto", "none", or a path that begins with "/"'),
+            (f'"/{"x" * 107}"', "a path of at most 107 octets"),
+        ):
+            (mistake,) = self.mistakes(f"control.socket = {value}")
+            self.assertTrue(mistake.startswith("umd.toml:1: control.socket = "), mistake)
+            self.assertTrue(mistake.endswith(f": expected {words}"), mistake)
+        for good in ("auto", "none", "/run/umd/control.sock"):
+            settings = self.read("", f"control.socket={good}")
+            self.assertEqual(settings.control.socket, good)
+
+    def test_how_many_messages_are_kept(self) -> None:
+        self.assertEqual(load(None).trace.messages, 10_000)
+        (mistake,) = self.mistakes("trace.messages = 1000001")
+        self.assertIn("trace.messages = 1000001: expected at most 1000000", mistake)
 
     def test_a_mistake_in_an_array_of_tables(self) -> None:
         text = (

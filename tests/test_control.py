@@ -402,6 +402,12 @@ class RetentionTests(ControlCase):
         self.clock.advance(0.2)
         self.failureResultOf(self.ask(call), NoSuchCall)
 
+    def test_the_known_calls_are_those_that_can_be_found(self) -> None:
+        live, ended = self.control.place(ALICE, "answers"), self.control.place(ALICE, "rejects")
+        self.assertEqual(self.control.known_calls(), [live, ended])
+        self.clock.advance(60.0)
+        self.assertEqual(self.control.known_calls(), [live])
+
     def test_no_more_are_remembered_than_told(self) -> None:
         calls = [self.end() for _ in range(3)]
         self.failureResultOf(self.ask(calls[0]), NoSuchCall)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import socket
 import sys
@@ -27,6 +28,7 @@ from pydantic import (
 from twisted.internet.endpoints import serverFromString
 
 from umd.backend import LegBackend, UnknownBackendType, load_backend_type
+from umd.console.address import LONGEST_PATH
 from umd.errors import UmdError
 
 # -- values people can read
@@ -101,6 +103,18 @@ _ENDPOINT: Final = '"tcp:8080:interface=127.0.0.1"'
 _ENDPOINT_TYPES: Final = ("tcp", "tcp6", "unix", "systemd")
 
 
+def _parse_socket(value: object) -> str:
+    if value in ("auto", "none"):
+        return str(value)
+    if isinstance(value, str) and value.startswith(("@", "\0")):
+        raise ValueError("a path: an abstract socket has no owner, and anybody could connect to it")
+    if not isinstance(value, str) or not value.startswith("/") or "\0" in value:
+        raise ValueError('"auto", "none", or a path that begins with "/"')
+    if len(os.fsencode(value)) > LONGEST_PATH:
+        raise ValueError(f"a path of at most {LONGEST_PATH} octets")
+    return value
+
+
 def _parse_node(value: object) -> str:
     if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9._-]{1,253}", value):
         raise ValueError("a name of letters, digits, dots, hyphens and underscores")
@@ -161,6 +175,18 @@ class LogSection(Section):
     format: Literal["auto", "json", "console"] = "auto"
 
 
+class TraceSection(Section):
+    """What is remembered of the SIP messages that cross."""
+
+    messages: Annotated[int, Field(ge=0, le=1_000_000)] = 10_000
+
+
+class ControlSection(Section):
+    """Where the commands on this machine reach umd."""
+
+    socket: Annotated[str, BeforeValidator(_parse_socket)] = "auto"
+
+
 class _File(Section):
     """The whole file, but that each backend reads its own section."""
 
@@ -171,6 +197,8 @@ class _File(Section):
     call: CallSection = CallSection()
     drain: DrainSection = DrainSection()
     log: LogSection = LogSection()
+    trace: TraceSection = TraceSection()
+    control: ControlSection = ControlSection()
     backend: dict[str, dict[str, Any]] = {"sim": {}}
 
 
@@ -192,6 +220,8 @@ class Settings:
     call: CallSection
     drain: DrainSection
     log: LogSection
+    trace: TraceSection
+    control: ControlSection
     backends: tuple[BackendSettings, ...]
     """In the order of the file; the first one places calls by default."""
 
@@ -461,7 +491,16 @@ def _read_tree(tree: Tree, mistakes: _Mistakes) -> Settings | None:
         return None
     if not backends and not mistakes.lines:
         mistakes.add(("backend",), "backend has no section; expected one such as [backend.sim]")
-    return Settings(file.node, file.http, file.call, file.drain, file.log, backends)
+    return Settings(
+        node=file.node,
+        http=file.http,
+        call=file.call,
+        drain=file.drain,
+        log=file.log,
+        trace=file.trace,
+        control=file.control,
+        backends=backends,
+    )
 
 
 def _read_backends(sections: Any, mistakes: _Mistakes) -> Iterator[BackendSettings]:

@@ -272,6 +272,11 @@ class Control:
         for link in self.links.values():
             yield from link.calls.values()
 
+    def known_calls(self) -> list[Call]:
+        """The calls that `find` finds: the live ones, and those that ended and are remembered."""
+        self._forget_old()
+        return list(self._calls.values())
+
     async def drain(self) -> None:
         """Take no new calls, and return when no teardown is under way."""
         self._accepting = False

@@ -16,11 +16,16 @@ from twisted.internet.defer import CancelledError, Deferred, TimeoutError, ensur
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
-from twisted.internet.task import LoopingCall
+from twisted.internet.task import LoopingCall, deferLater
 
 from umd import systemd
+from umd.backend import ShowsMessages
+from umd.capture import Capture
 from umd.clock import make_monotonic
 from umd.config import CallSection, ConfigError, Settings
+from umd.console.address import default_path
+from umd.console.requests import Console
+from umd.console.socket import ControlSocket
 from umd.control import Control, ControlSettings
 from umd.errors import UmdError
 from umd.http.web import Front
@@ -49,10 +54,15 @@ class Daemon:
         self._built_from = settings
         self._reactor = reactor
         self._log = log
+        self.capture = Capture(settings.trace.messages, time.time)
+        backends = {
+            one.name: one.type(one.name, one.settings, reactor) for one in settings.backends
+        }
+        for backend in backends.values():
+            if self.capture.size and isinstance(backend, ShowsMessages):
+                backend.capture_to(self.capture.tap)
         self.control = Control(
-            backends={
-                one.name: one.type(one.name, one.settings, reactor) for one in settings.backends
-            },
+            backends=backends,
             node=settings.node,
             clock=reactor,
             wall=time.time,
@@ -62,6 +72,7 @@ class Daemon:
         )
         service = SoapService(self.control, log, reactor.seconds)
         self.front = Front(service.serve, reactor, log, settings.http.max_body)
+        self.control_socket = self._control_socket(settings.control.socket)
 
     async def start(self) -> None:
         """
@@ -74,12 +85,19 @@ class Daemon:
             await self.control.start()
             for listen in self.settings.http.listen:
                 self.ports.append(await self._listen(listen))
+            if self.control_socket is not None:
+                self.control_socket.open()
         except UmdError as error:
             await self._close()
             raise CannotStart(str(error)) from error
         self.ready = True
         addresses = [_name_of(port.getHost()) for port in self.ports]
-        self._log.info("daemon.ready", listen=addresses, node=self.settings.node)
+        self._log.info(
+            "daemon.ready",
+            listen=addresses,
+            node=self.settings.node,
+            control=None if self.control_socket is None else self.control_socket.path,
+        )
         systemd.notify("READY=1", "STATUS=serving " + ", ".join(addresses))
 
     async def stop(self) -> None:
@@ -120,6 +138,17 @@ class Daemon:
 
     # -- parts
 
+    def _control_socket(self, socket: str) -> ControlSocket | None:
+        if socket == "none":
+            return None
+        path = default_path() if socket == "auto" else socket
+
+        def breathe() -> Deferred[None]:
+            return deferLater(self._reactor, 0)
+
+        console = Console(self.control, self.capture, time.time, breathe)
+        return ControlSocket(path, console, self._reactor, self._log)
+
     async def _listen(self, listen: str) -> IListeningPort:
         if listen.startswith("systemd:domain=UNIX"):
             # Twisted would remove the socket's file when umd stops, and it is not umd's.
@@ -152,6 +181,8 @@ class Daemon:
     async def _close(self) -> None:
         await self._stop_listening()
         await self.front.close()
+        if self.control_socket is not None:
+            await self.control_socket.close()
         deadline = self.settings.drain.deadline
         if not await self._within(deadline, self.control.stop()):
             self._log.error("daemon.backend-does-not-stop", deadline_s=deadline)
@@ -332,8 +363,9 @@ def _need_restart(old: Settings, new: Settings) -> list[str]:
             keys.append(f"http.{name}")
     if old.backends != new.backends:
         keys.append("backend")
-    if old.log != new.log:
-        keys.append("log")
+    for name in ("log", "trace", "control"):
+        if getattr(old, name) != getattr(new, name):
+            keys.append(name)
     return keys
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -31,7 +33,8 @@ class UmdProcess:
     A context manager that runs `umd` until it is left.
 
     Args:
-        arguments: of the command; `http.listen` is set to a free port on loopback.
+        arguments: of the command; `http.listen` is set to a free port on loopback, and
+            `control.socket` to a path of its own.
         environ: for the process, beside this one's.
         launcher: a command that is to run umd's, put before it.
         pass_fds: descriptors the process is given.
@@ -58,10 +61,18 @@ class UmdProcess:
         """Every line it has logged."""
         self.url = ""
         """Of the UM web service."""
+        self.control_socket = ""
+        """The path of it, for `umd.client.ask` and `umd trace --socket`."""
+        self._directory: str | None = None
 
     def __enter__(self) -> UmdProcess:
+        command = self._command
+        if "control.socket" not in " ".join(command):
+            # Not below the working directory: the path of a socket has 107 octets at most.
+            self._directory = tempfile.mkdtemp(prefix="umd-test-")
+            command = [*command, "-o", f"control.socket={self._directory}/control.sock"]
         self.process = subprocess.Popen(
-            self._command,
+            command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -78,6 +89,7 @@ class UmdProcess:
             self._collect()
             raise
         self.url = f"http://{ready['listen'][0]}/EWS/UM2007Legacy.asmx"
+        self.control_socket = ready["control"] or ""
         return self
 
     def __exit__(
@@ -153,4 +165,6 @@ class UmdProcess:
         self._reader.join(5)
         assert self.process.stderr is not None
         self.process.stderr.close()
+        if self._directory is not None:
+            shutil.rmtree(self._directory, ignore_errors=True)
         return status

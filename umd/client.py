@@ -1,0 +1,89 @@
+"""Asks a running umd over its control socket; small and synchronous, for the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Iterator
+from typing import Any, Final
+
+from umd.console.address import find_path
+from umd.errors import UmdError
+
+TIMEOUT: Final = 15
+"""Seconds without a word after which the daemon is taken to be stuck."""
+
+
+class Unreachable(UmdError):
+    """No umd answers at the socket; the text says what to do."""
+
+
+class Refusal(UmdError):
+    """umd answered that it cannot be done."""
+
+    def __init__(self, reply: dict[str, Any]) -> None:
+        super().__init__(reply["error"])
+        self.kind: str = reply.get("kind", "")
+        self.candidates: list[dict[str, Any]] = reply.get("candidates", [])
+
+
+def ask(request: str, path: str | None = None, **fields: Any) -> Iterator[dict[str, Any]]:
+    """
+    Send one request; gives its replies as they come, but the last one.
+
+    Args:
+        request: its name in `umd.console.requests.REQUESTS`.
+        path: of the socket; the one that is there by default.
+        fields: of the request.
+
+    Raises:
+        Unreachable, Refusal
+    """
+    path = find_path() if path is None else path
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(TIMEOUT)
+        try:
+            connection.connect(path)
+            connection.sendall(json.dumps({"request": request, **fields}).encode() + b"\n")
+            with connection.makefile("rb") as replies:
+                for line in replies:
+                    reply: dict[str, Any] = json.loads(line)
+                    if "error" in reply:
+                        raise Refusal(reply)
+                    if "done" in reply:
+                        return
+                    yield reply
+        except (OSError, ValueError) as error:
+            raise Unreachable(_explain(path, error)) from error
+    raise Unreachable(f"umd at {path} ended in the middle of its answer; is it stopping?")
+
+
+def _explain(path: str, error: Exception) -> str:
+    match error:
+        case FileNotFoundError() | NotADirectoryError():
+            why = "there is no such socket"
+        case ConnectionRefusedError():
+            why = "the umd it belonged to has ended"
+        case PermissionError():
+            why = f"it belongs to another user; run this as {_owner(path)} or as root"
+            return f"umd at {path} cannot be reached: {why}."
+        case TimeoutError():
+            return f"umd at {path} did not answer in {TIMEOUT} s; its log may tell why."
+        case _:
+            why = getattr(error, "strerror", None) or str(error)
+    return (
+        f"umd cannot be reached at {path}: {why}.\n"
+        "Start one with `umd serve` or `umd demo`, or name its socket with --socket PATH."
+    )
+
+
+def _owner(path: str) -> str:
+    """The user whose socket it is, as far as that can be seen."""
+    directory = path
+    while directory != "/":
+        try:
+            return f"the user with id {os.stat(directory).st_uid}"
+        except OSError:
+            directory = os.path.dirname(directory)
+    return "its owner"

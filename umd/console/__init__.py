@@ -1,0 +1,1 @@
+"""What an operator asks a running umd: the local control socket, and the requests it answers."""

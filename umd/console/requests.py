@@ -1,0 +1,269 @@
+"""
+What can be asked over the control socket: a table of requests, each with its fields and its answer.
+
+A request is an object with the name of the request and its fields: `{"request": "trace", "call":
+"09df"}`. It is answered by any number of objects, of which the one key says what each is, and one
+at the end: `{"done": {...}}`, or `{"error": "what and why", "kind": "no-such-call"}`.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Annotated, Any, Final, TypeAlias, TypeVar
+
+import orjson
+from pydantic import Field, ValidationError
+
+from umd.call.call import Call, CallState
+from umd.call.call_id import CallId
+from umd.capture import Capture, Captured, clean, octets, sip_call_id, steps
+from umd.config import Section
+from umd.control import Control, NoSuchCall
+from umd.errors import UmdError
+
+T = TypeVar("T")
+Reply: TypeAlias = Mapping[str, Any]
+Breathe: TypeAlias = Callable[[], Awaitable[object]]
+"""Lets the daemon do other things, and goes on when it has."""
+
+CANDIDATES_SHOWN: Final = 10
+AT_ONCE: Final = 2000
+"""Things that are looked at before others get their turn: a millisecond or less."""
+
+
+class Refused(UmdError):
+    """A request is not carried out; the kind is for programs, the text for people."""
+
+    kind = "bad-request"
+    more: Mapping[str, Any] = {}
+
+
+class NoMessages(Refused):
+    """The call is known, its messages are not."""
+
+    kind = "no-messages"
+
+
+class Ambiguous(Refused):
+    """Several calls begin like this."""
+
+    kind = "ambiguous"
+
+    def __init__(self, text: str, found: Sequence[Found]) -> None:
+        super().__init__(f"{len(found)} calls begin with {text!r}")
+        self.more = {"candidates": [_found(one) for one in found[:CANDIDATES_SHOWN]]}
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What an id led to."""
+
+    sip_call_id: str
+    call: Call | None
+    """None: umd does not know it, or not any more; some of its messages are there."""
+
+
+class CallsRequest(Section):
+    """`calls`: those that have not ended."""
+
+
+class TraceRequest(Section):
+    """`trace`: the SIP messages of a call."""
+
+    call: Annotated[str, Field(min_length=1, max_length=1024)]
+    """A CallId, the name of a leg, a SIP Call-ID, or a beginning that only one of them has."""
+    octets: bool = False
+    """Whether to give each message as it was on the wire, in base64."""
+
+
+class Console:
+    """
+    Answers requests.
+
+    Args:
+        control: has the calls.
+        capture: has the messages.
+        wall: the time, seconds since the epoch.
+        breathe: called again and again in whatever takes long.
+    """
+
+    def __init__(
+        self,
+        control: Control,
+        capture: Capture,
+        wall: Callable[[], float],
+        breathe: Breathe,
+    ) -> None:
+        self._control = control
+        self._capture = capture
+        self._wall = wall
+        self._breathe = breathe
+
+    async def answer(self, line: bytes) -> AsyncGenerator[Reply, None]:
+        """
+        Answer one request.
+
+        Raises:
+            UmdError: `refusal` makes the last reply of it.
+        """
+        request_type, request = _read(line)
+        count = 0
+        async with aclosing(request_type.answer(self, request)) as replies:
+            async for reply in replies:
+                count += 1
+                yield reply
+        yield {"done": {"count": count}}
+
+    async def calls(self, request: CallsRequest) -> AsyncGenerator[Reply, None]:
+        async for some in self._in_turns(list(self._control.live_calls())):
+            for call in some:
+                if not call.ended:  # meanwhile
+                    yield {"call": self._describe(call)}
+
+    async def trace(self, request: TraceRequest) -> AsyncGenerator[Reply, None]:
+        found = await self._find(request.call)
+        messages = await self._messages(found)
+        about = {} if found.call is None else self._describe(found.call)
+        yield {"call": {**about, "sip_call_id": clean(found.sip_call_id)}}
+        for step, (_, _, _, message) in zip(steps(messages), messages, strict=True):
+            fields = step.to_json()
+            if request.octets:
+                wire = octets(message)
+                fields["octets"] = wire and b64encode(wire).decode()
+            yield {"message": fields}
+
+    # -- parts
+
+    async def _find(self, text: str) -> Found:
+        """
+        What an id or the beginning of one names; a whole one goes before a beginning.
+
+        Raises:
+            NoSuchCall, Ambiguous
+        """
+        try:
+            call = self._control.find(CallId(text))
+            return Found(call.leg, call)
+        except NoSuchCall:
+            pass
+        exact: dict[object, Found] = {}
+        begins: dict[object, Found] = {}
+        known: set[str] = set()
+        async for calls in self._in_turns(self._control.known_calls()):
+            for call in calls:
+                known.add(call.leg)
+                if call.leg == text:
+                    exact[call.id] = Found(call.leg, call)
+                elif call.leg.startswith(text) or call.id.startswith(text):
+                    begins[call.id] = Found(call.leg, call)
+        async for some in self._in_turns(self._capture.messages()):
+            for _, _, _, message in some:
+                name = sip_call_id(message)
+                if name.startswith(text) and name not in known:
+                    (exact if name == text else begins)[name] = Found(name, None)
+        found = list((exact or begins).values())
+        if not found:
+            raise NoSuchCall(f"no call begins with {text!r}")
+        if len(found) > 1:
+            raise Ambiguous(text, found)
+        return found[0]
+
+    async def _messages(self, found: Found) -> list[Captured]:
+        kept: list[Captured] = []
+        async for some in self._in_turns(self._capture.messages()):
+            kept += [one for one in some if sip_call_id(one[3]) == found.sip_call_id]
+        if kept:
+            return kept
+        if not self._capture.size:
+            raise NoMessages("SIP messages are not kept: trace.messages = 0 in the configuration")
+        raise NoMessages(
+            f"no SIP message of call {found.sip_call_id} is kept: only the last "
+            f"{self._capture.size} of all calls are (trace.messages), and only of backends that "
+            "show theirs"
+        )
+
+    def _describe(self, call: Call) -> dict[str, Any]:
+        ending = call.state is CallState.DISCONNECTING
+        deadline = self._control.settings.deadline
+        return {
+            **_brief(call),
+            "owner": call.owner,
+            "began_at": _iso(call.began_at),
+            "asked_at": _iso(call.asked_at) if call.asked_at else None,
+            "ended_at": _iso(call.ended_at) if call.ended_at else None,
+            "overdue": ending and self._wall() - call.asked_at > deadline,
+        }
+
+    async def _in_turns(self, items: Sequence[T]) -> AsyncGenerator[Sequence[T], None]:
+        for start in range(0, len(items), AT_ONCE):
+            if start:
+                await self._breathe()
+            yield items[start : start + AT_ONCE]
+
+
+@dataclass(frozen=True, slots=True)
+class RequestType:
+    """One kind of request."""
+
+    fields: type[Section]
+    answer: Callable[[Console, Any], AsyncGenerator[Reply, None]]
+    """An async generator of replies, all but the last one."""
+
+
+REQUESTS: Final[Mapping[str, RequestType]] = {
+    "calls": RequestType(CallsRequest, Console.calls),
+    "trace": RequestType(TraceRequest, Console.trace),
+}
+
+
+def refusal(error: Exception) -> Reply | None:
+    """The last reply to a request that ran into an error; None: the error is a mistake of ours."""
+    if isinstance(error, NoSuchCall):
+        return {"error": clean(str(error)), "kind": "no-such-call"}
+    if isinstance(error, Refused):
+        return {"error": clean(str(error)), "kind": error.kind, **error.more}
+    return None
+
+
+def _read(line: bytes) -> tuple[RequestType, Section]:
+    try:
+        read = orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        raise Refused(f"a request is a JSON object on a line of its own: {error}") from None
+    if not isinstance(read, dict):
+        raise Refused("a request is a JSON object on a line of its own")
+    name = read.pop("request", None)
+    request_type = REQUESTS.get(name) if isinstance(name, str) else None
+    if request_type is None:
+        raise Refused(f"there is no request {str(name)[:40]!r}; there is: {', '.join(REQUESTS)}")
+    try:
+        return request_type, request_type.fields.model_validate(read)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise Refused(f"request {name}, field {where[:40]!r}: {first['msg']}") from None
+
+
+def _brief(call: Call) -> dict[str, Any]:
+    return {
+        "id": call.id,
+        "leg": call.leg,
+        "to": call.number,
+        "state": call.state,
+        "backend": call.backend,
+    }
+
+
+def _found(found: Found) -> dict[str, Any]:
+    if found.call is None:
+        return {"leg": clean(found.sip_call_id)}
+    return _brief(found.call)
+
+
+def _iso(at: float) -> str:
+    text = datetime.fromtimestamp(at, timezone.utc).isoformat(timespec="milliseconds")
+    return text.replace("+00:00", "Z")
