@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import json
+import os
 import sys
-from collections.abc import Callable
-from typing import Any
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from umd import __version__
 
-# Exit status: 0 done, 1 the thing asked for is not so, 2 wrong usage or configuration.
+if TYPE_CHECKING:
+    from umd.client import Refusal
+    from umd.ladder import Step
+
+# Exit status: 0 done, 1 the thing asked for is not so, 2 wrong usage or configuration, 3 the daemon
+# cannot be reached.
+NOT_SO = 1
 WRONG_CONFIGURATION = 2
+UNREACHABLE = 3
 
 override_option: Callable[[Any], Any] = click.option(
     "-o",
@@ -19,6 +30,16 @@ override_option: Callable[[Any], Any] = click.option(
     metavar="KEY=VALUE",
     multiple=True,
     help="Override a key of the configuration, call.deadline=2s for example. Repeatable.",
+)
+
+socket_option: Callable[[Any], Any] = click.option(
+    "--socket",
+    "path",
+    metavar="PATH",
+    help="The control socket of the umd to ask; by default the one of this user or of the service.",
+)
+json_option: Callable[[Any], Any] = click.option(
+    "--json", "as_json", is_flag=True, help="One JSON object a line, for programs."
 )
 
 
@@ -73,10 +94,175 @@ def check_config(file: str) -> None:
     click.echo(f"{file}: good")
 
 
+@main.command(epilog="Example: umd calls --json | jq -r .id")
+@json_option
+@socket_option
+def calls(as_json: bool, path: str | None) -> None:
+    """List the live calls; "!" marks one that was asked to end and does not."""
+    from umd.client import ask
+
+    with _asking():
+        found = (reply["call"] for reply in ask("calls", path))
+        if as_json:
+            for call in found:
+                click.echo(json.dumps(call))
+        else:
+            _show_calls(list(found))
+
+
+@main.command(
+    epilog="Example: umd trace 09df --pcap call.pcap && wireshark call.pcap", no_args_is_help=True
+)
+@click.argument("call")
+@click.option(
+    "--pcap",
+    metavar="FILE",
+    help="Write the messages for Wireshark and sngrep, draw nothing; - is standard output.",
+)
+@json_option
+@socket_option
+def trace(call: str, pcap: str | None, as_json: bool, path: str | None) -> None:
+    """
+    Draw the SIP messages of a call as a ladder: who sent what to whom, and when.
+
+    CALL is a CallId, the name of a leg, a SIP Call-ID, or a beginning that no other one has. A call
+    that has ended can be traced as long as its messages are among the last ones (trace.messages).
+    """
+    from umd.client import Unreachable, ask
+    from umd.ladder import Step
+
+    if as_json and pcap is not None:
+        raise click.UsageError("--json and --pcap are two ways to give the same messages.")
+    with _asking():
+        replies = list(ask("trace", path, call=call, octets=pcap is not None))
+        about: dict[str, Any] = next((reply["call"] for reply in replies if "call" in reply), {})
+        messages = [reply["message"] for reply in replies if "message" in reply]
+        try:
+            steps = [Step.from_json(message) for message in messages]
+        except (KeyError, ValueError) as error:
+            raise Unreachable(f"the umd there is of another version: no {error}") from error
+    if as_json:
+        for message in messages:
+            click.echo(json.dumps(message))
+    elif pcap is not None:
+        _write_pcap(pcap, steps, [message["octets"] for message in messages])
+    else:
+        _show_ladder(about, steps)
+
+
 @main.command(epilog="Example: umd version")
 def version() -> None:
     """Tell which umd this is."""
     click.echo(f"umd {__version__}")
+
+
+@contextmanager
+def _asking() -> Iterator[None]:
+    """Tell what a umd did not do, or that there is none, and exit."""
+    from umd.client import Refusal, Unreachable
+
+    try:
+        yield
+    except Refusal as refusal:
+        _tell_refusal(refusal)
+    except Unreachable as error:
+        click.echo(str(error), err=True)
+        sys.exit(UNREACHABLE)
+
+
+def _tell_refusal(refusal: Refusal) -> NoReturn:
+    from umd.ladder import printable
+    from umd.screen import short_names, table
+
+    if refusal.kind == "ambiguous" and refusal.candidates:
+        click.echo(f"{refusal}; which one?", err=True)
+        names = short_names([candidate["leg"] for candidate in refusal.candidates])
+        rows = [
+            (name, candidate.get("to", ""), candidate.get("state", ""), candidate.get("id", ""))
+            for name, candidate in zip(names, refusal.candidates, strict=True)
+        ]
+        for line in table(rows):
+            click.echo(f"  {printable(line)}", err=True)
+    else:
+        words = {"no-such-call": "; `umd calls` lists the live ones"}.get(refusal.kind, "")
+        click.echo(f"{printable(str(refusal))}{words}", err=True)
+    sys.exit(WRONG_CONFIGURATION if refusal.kind == "bad-request" else NOT_SO)
+
+
+def _show_calls(found: list[dict[str, Any]]) -> None:
+    from umd.ladder import printable
+    from umd.screen import STATES, clock, short_names, table
+
+    if not found:
+        click.echo("No live calls.")
+        return
+    now = time.time()
+    rows = [("  CALL", "OWNER", "TO", "STATE", "FOR", "BACKEND", "")]
+    for name, call in zip(short_names([call["leg"] for call in found]), found, strict=True):
+        note = ""
+        if call["overdue"]:
+            note = f"unconfirmed {clock(now - _seconds(call['asked_at']))}"
+        row = (name, call["owner"] or "-", call["to"], STATES[call["state"]])
+        age = clock(now - _seconds(call["began_at"]))
+        mark = "!" if call["overdue"] else " "
+        first, *rest = map(printable, (*row, age, call["backend"], note))
+        rows.append((f"{mark} {first}", *rest))  # type: ignore[arg-type]
+    head, *lines = table(rows)
+    click.echo(click.style(head, bold=True))
+    for line in lines:
+        click.echo(click.style(line, fg="yellow") if line.startswith("!") else line)
+
+
+def _show_ladder(about: dict[str, Any], steps: list[Step]) -> None:
+    from umd.ladder import draw, printable
+    from umd.screen import STATES, ago
+
+    title = click.style(printable(about["sip_call_id"]), bold=True)
+    where = ""
+    if "id" in about:
+        title += f"   to {printable(about['to'])}   {STATES[about['state']]}"
+        where = f"backend {printable(about['backend'])}, "
+    click.echo(title)
+    began = steps[0].to_json()["at"]
+    click.echo(f"{where}first message at {began}, {ago(time.time() - steps[0].at)}")
+    if steps[0].method != "INVITE" or steps[0].retransmission:
+        click.echo("what crossed before it is not kept any more (trace.messages)")
+    click.echo()
+    colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    for line in draw(steps, colour=colour):
+        click.echo(line)
+
+
+def _write_pcap(file: str, steps: list[Step], octets: list[str | None]) -> None:
+    from base64 import b64decode
+
+    from umd.pcap import Packet, capture_file
+
+    packets = [
+        Packet(step.at, step.source, step.target, b64decode(data))
+        for step, data in zip(steps, octets, strict=True)
+        if data is not None
+    ]
+    written = capture_file(packets)
+    if file == "-":
+        sys.stdout.buffer.write(written)
+        return
+    try:
+        with open(file, "wb") as stream:
+            stream.write(written)
+    except OSError as error:
+        click.echo(f"{file} cannot be written: {error.strerror}.", err=True)
+        sys.exit(WRONG_CONFIGURATION)
+    left_out = len(steps) - len(packets)
+    more = f", {left_out} that cannot be written as octets left out" if left_out else ""
+    number = "1 message" if len(packets) == 1 else f"{len(packets)} messages"
+    click.echo(f"{number} in {file}{more}: wireshark {file}, or sngrep -I {file}")
+
+
+def _seconds(at: str) -> float:
+    from datetime import datetime
+
+    return datetime.fromisoformat(at).timestamp()
 
 
 def _refuse(mistakes: tuple[str, ...], consequence: str) -> None:

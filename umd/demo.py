@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,6 +18,7 @@ from umd.call.call import Call
 from umd.call.call_id import split_call_id
 from umd.config import Settings, load
 from umd.daemon import Daemon, run
+from umd.screen import STATES, short_name, table
 from umd.soap.envelope import SOAP11, XSD, XSI
 from umd.soap.um import MESSAGES
 
@@ -85,6 +87,9 @@ def _screen(daemon: Daemon) -> str:
             REQUEST.format(call_id=calls[0].id),
             "X",
         ]
+    if calls and daemon.control_socket is not None and daemon.capture.size:
+        parts += ["", "Then see the SIP messages that did it:", ""]
+        parts += [f"  {_command()} trace {short_name(calls[0].leg)}{_socket_option(daemon)}"]
     return "\n".join(parts) + "\n"
 
 
@@ -94,13 +99,19 @@ def _table(calls: Iterable[Call]) -> list[str]:
     for call in calls:
         words = directory.find(call.number).words
         call_id = call.id if len(call.id) <= 20 else "(below)"
-        rows.append((short_name(call.leg), call.number, call.state.value, words, call_id))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  "
-        + "   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
+        rows.append((short_name(call.leg), call.number, STATES[call.state], words, call_id))
+    return ["  " + line for line in table(rows)]
+
+
+def _command() -> str:
+    """What this umd was called as."""
+    called = sys.argv[0]
+    return f"{sys.executable} -m umd" if called.endswith("__main__.py") else called
+
+
+def _socket_option(daemon: Daemon) -> str:
+    configured = daemon.settings.control.socket
+    return "" if configured == "auto" else f" --socket {shlex.quote(configured)}"
 
 
 def _url(daemon: Daemon) -> str | None:
@@ -110,11 +121,6 @@ def _url(daemon: Daemon) -> str | None:
             name = f"[{host.host}]" if ":" in host.host else host.host
             return f"http://{name}:{host.port}/EWS/UM2007Legacy.asmx"
     return None
-
-
-def short_name(leg: str) -> str:
-    """As much of a leg's name as a person needs to tell it from the others."""
-    return leg[:8]
 
 
 # -- the story
