@@ -66,8 +66,7 @@ def _explain(path: str, error: Exception) -> str:
         case ConnectionRefusedError():
             why = "the umd it belonged to has ended"
         case PermissionError():
-            why = f"it belongs to another user; run this as {_owner(path)} or as root"
-            return f"umd at {path} cannot be reached: {why}."
+            return f"umd cannot be reached at {path}: only {_owner(path)} can connect to it."
         case TimeoutError():
             return f"umd at {path} did not answer in {TIMEOUT} s; its log may tell why."
         case _:
@@ -79,11 +78,11 @@ def _explain(path: str, error: Exception) -> str:
 
 
 def _owner(path: str) -> str:
-    """The user whose socket it is, as far as that can be seen."""
-    directory = path
-    while directory != "/":
+    """Whose socket it is, as far as that can be seen: that of its directory is."""
+    for place in (path, os.path.dirname(path)):
         try:
-            return f"the user with id {os.stat(directory).st_uid}"
+            uid = os.stat(place).st_uid
         except OSError:
-            directory = os.path.dirname(directory)
-    return "its owner"
+            continue
+        return f"user {uid} and root" if uid else "root"
+    return "its owner and root"

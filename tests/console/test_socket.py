@@ -317,5 +317,8 @@ class ClientTests(SocketCase):
             raise PermissionError(13, "Permission denied")
 
         self.patch(socket.socket, "connect", refuse)
-        text = self.why(str(self.directory / "c.sock"))
-        self.assertIn(f"run this as the user with id {os.getuid()} or as root", text)
+        path = str(self.directory / "c.sock")
+        owner = f"user {os.getuid()} and root" if os.getuid() else "root"
+        self.assertEqual(
+            self.why(path), f"umd cannot be reached at {path}: only {owner} can connect to it."
+        )
