@@ -20,9 +20,10 @@ from uuid import uuid4
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SkipTest, TestCase
 
-from umd.backend import Answered, Ended, LegBackend, LegId, NoSuchLeg, Progressed
+from umd.backend import Answered, Ended, LegBackend, LegId, NoSuchLeg, Progressed, ShowsMessages
 from umd.call.call import CallState
 from umd.call.cause import NORMAL_CLEARING, Cause, EndedBy
+from umd.capture import Capture, sip_call_id
 from umd.testing.fakes import RecordingSink
 
 if TYPE_CHECKING:
@@ -76,6 +77,9 @@ class LegBackendContract(_Base):
             self.clock = Clock()
         self.backend = self.make_backend()
         self.sink = RecordingSink()
+        self.capture = Capture(1000, self.clock.seconds)
+        if isinstance(self.backend, ShowsMessages):
+            self.backend.capture_to(self.capture.tap)
         await self.backend.start(self.sink)
         self._started = True
         self.addCleanup(self._stop)
@@ -118,6 +122,16 @@ class LegBackendContract(_Base):
         leg = self._place(self._number("number_that_hangs_up"))
         ended = await self._end_of(leg)
         self.assertEqual((ended.cause.by, ended.confirmed), (EndedBy.FAR_END, True), WHO_ENDED)
+
+    # -- what it may do beside
+
+    async def test_the_messages_it_shows_have_the_name_of_their_leg(self) -> None:
+        """So that `umd trace` finds them; a backend that shows none is right too."""
+        leg = await self._connected(self.number_that_answers)
+        await self._hang_up_and_check(leg)
+        if isinstance(self.backend, ShowsMessages):
+            shown = [m for *_, m in self.capture.messages() if sip_call_id(m) == leg]
+            self.assertTrue(shown, f"no message with Call-ID {leg} was shown")
 
     # -- hanging up
 
