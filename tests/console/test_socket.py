@@ -107,6 +107,16 @@ class OpenTests(SocketCase):
         await self.socket.close()
         self.socket.open()
 
+    async def test_the_socket_of_a_successor_is_left_alone(self) -> None:
+        """Somebody removed our files, another umd came: our end is not the end of its socket."""
+        self.socket.open()
+        os.unlink(self.path)
+        os.unlink(self.path + ".lock")
+        self.make().open()
+        await self.socket.close()
+        self.assertTrue(os.path.exists(self.path))
+        self.assertTrue(os.path.exists(self.path + ".lock"))
+
     def test_a_live_one_is_refused_by_its_process(self) -> None:
         self.socket.open()
         text = self.refused()

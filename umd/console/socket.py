@@ -105,8 +105,10 @@ class ControlSocket(ServerFactory):
         port, self._port = self._port, None
         if port is not None:
             await maybeDeferred(port.stopListening)
-            with suppress(OSError):
-                os.unlink(self.path)
+            # Whoever cleaned up our lock may have made room for another umd, whose socket this is.
+            if self._lock is not None and self._lock.is_there():
+                with suppress(OSError):
+                    os.unlink(self.path)
         for connection in list(self.connections):
             connection.abort()
         self._unlock()
@@ -294,18 +296,20 @@ class _Lock:
                     f"another umd serves there (process {pid or 'unknown'}); end it, or give this "
                     "one a path of its own: -o control.socket=/a/path"
                 ) from None
-            if self._is_there():
+            if self.is_there():
                 break
             os.close(self._file)  # its last holder removed it just now
         os.ftruncate(self._file, 0)
         os.write(self._file, f"{os.getpid()}\n".encode())
 
     def release(self) -> None:
-        with suppress(OSError):
-            os.unlink(self._path)
+        if self.is_there():
+            with suppress(OSError):
+                os.unlink(self._path)
         os.close(self._file)
 
-    def _is_there(self) -> bool:
+    def is_there(self) -> bool:
+        """Whether the file that is locked is still the one that others would lock."""
         try:
             there = os.stat(self._path, follow_symlinks=False)
         except FileNotFoundError:
