@@ -153,6 +153,11 @@ class FarEnds:
         self.endpoint.handle_timer(now)
         self._react(now)
 
+    def release(self, session: Session) -> None:
+        """What the party of this call would do next by itself is off: somebody else drives it."""
+        if isinstance(session.user, _Party) and session.user.timer is not None:
+            session.user.timer.cancel()
+
     # -- what they do
 
     def _react(self, now: float) -> None:
@@ -227,8 +232,7 @@ class FarEnds:
     def _forget(self, session: Session) -> None:
         self._cancels.pop(session.call_id, None)
         self._byes.pop(session.call_id, None)
-        if isinstance(session.user, _Party) and session.user.timer is not None:
-            session.user.timer.cancel()
+        self.release(session)
         session.user = None
 
     # -- who does not simply obey
@@ -238,7 +242,7 @@ class FarEnds:
         if request.method == "CANCEL" and self._cancels:
             session = self._cancels.pop(request.call_id, None)
             if session is not None and session.state is State.OFFERED:
-                self._stop(session)
+                self.release(session)
                 self._answer(session, now)
         elif request.method == "BYE" and self._byes:
             found = self._byes.get(request.call_id)
@@ -269,7 +273,7 @@ class FarEnds:
         """The party is gone and tells nobody; what it said of its BYEs it goes on saying."""
         if session.state is not State.ENDED:
             session.abandon()
-            self._stop(session)
+            self.release(session)
             timeout = self.endpoint.timing.timeout
             self._timers.start(2 * timeout, partial(self._forget_bye, session.call_id), now)
 
@@ -293,10 +297,6 @@ class FarEnds:
         party = session.user
         assert isinstance(party, _Party)
         party.timer = self._timers.start(after, lambda then: act(session, then), now)
-
-    def _stop(self, session: Session) -> None:
-        if isinstance(session.user, _Party) and session.user.timer is not None:
-            session.user.timer.cancel()
 
 
 def _hang_up(session: Session, now: float) -> None:

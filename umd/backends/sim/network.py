@@ -69,6 +69,9 @@ class Differs(UmdError):
     """A message does not read as it was written: umd's own mistake."""
 
 
+Fate: TypeAlias = tuple[float, ...]
+"""After how many seconds each copy of a message arrives; no copy: it is lost."""
+
 Tap: TypeAlias = Callable[[float, Flight], None]
 """Sees each message as it leaves: the time, and what flies."""
 
@@ -95,6 +98,10 @@ class Network:
         self.conditions = conditions
         """May be changed at any time."""
         self.tap: Tap | None = None
+        self.landing_tap: Tap | None = None
+        """The same for each message as it arrives, before its end has it."""
+        self.fate: Callable[[Flight], Fate] = self.draw_fate
+        """Decides what becomes of each message; may be replaced."""
         self.carried = 0
         self.lost = 0
         self.checked = 0
@@ -151,23 +158,30 @@ class Network:
         if target.host in self._refusing:
             self._ends[source.host, source.port][1].send_failed(message, now)
             return
+        fate = self.fate(flight)
+        if not fate:
+            self.lost += 1
+        for delay in fate:
+            if delay:
+                self._flights.start(delay, flight, now)
+            else:
+                self._arriving.append(flight)
+
+    def draw_fate(self, flight: Flight) -> Fate:
+        """Leave it to the conditions and to chance."""
         conditions = self.conditions
         if conditions.loss and self._random.random() < conditions.loss:
-            self.lost += 1
-            return
-        self._launch(flight, now)
+            return ()
+        delay = self._draw_delay()
         if conditions.duplicate and self._random.random() < conditions.duplicate:
-            self._launch(flight, now)
+            return (delay, self._draw_delay())
+        return (delay,)
 
-    def _launch(self, flight: Flight, now: float) -> None:
+    def _draw_delay(self) -> float:
         conditions = self.conditions
-        delay = conditions.delay
         if conditions.jitter:
-            delay += self._random.random() * conditions.jitter
-        if delay:
-            self._flights.start(delay, flight, now)
-        else:
-            self._arriving.append(flight)
+            return conditions.delay + self._random.random() * conditions.jitter
+        return conditions.delay
 
     def _deliver(self, flight: Flight, now: float) -> None:
         found = self._ends.get((flight.target.host, flight.target.port))
@@ -175,6 +189,8 @@ class Network:
             self.lost += 1
             return
         self.carried += 1
+        if self.landing_tap is not None:
+            self.landing_tap(now, flight)
         end = found[1]
         if self._octets:
             end.receive_datagram(flight.message.octets(), flight.source, now)
