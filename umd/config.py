@@ -9,12 +9,12 @@ import re
 import socket
 import sys
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, TypeAlias, get_args
+from typing import Annotated, Any, Final, Literal, TypeAlias, TypeVar, get_args
 
 from pydantic import (
     BaseModel,
@@ -122,6 +122,9 @@ def _parse_node(value: object) -> str:
 
 
 # -- the settings
+
+
+M = TypeVar("M", bound=BaseModel)
 
 
 class Section(BaseModel):
@@ -264,6 +267,34 @@ def load(file: str | None, overrides: Sequence[str] = ()) -> Settings:
 
 KeyPath: TypeAlias = tuple[str, ...]
 Tree: TypeAlias = dict[str, Any]
+
+
+def load_model(
+    file: str, model: type[M], check: Callable[[M], Iterable[tuple[KeyPath, str]]]
+) -> M:
+    """
+    Read another file by the same rules and with the same messages: a scenario of the race lab.
+
+    Args:
+        file: its path.
+        model: derived from `Section`.
+        check: says what is wrong between the keys, `(where, what)` for each mistake.
+
+    Raises:
+        ConfigError: with a line for each mistake.
+    """
+    tree, places = _read_file(file)
+    mistakes = _Mistakes(places, file)
+    try:
+        read = model.model_validate(tree)
+    except ValidationError as error:
+        mistakes.add_all(error, model)
+        raise ConfigError(mistakes.lines) from None
+    for path, said in check(read):
+        mistakes.add(path, said)
+    if mistakes.lines:
+        raise ConfigError(mistakes.lines)
+    return read
 
 
 Place: TypeAlias = tuple[int, str]

@@ -31,7 +31,7 @@ class SimBackend(LegBackend, ShowsMessages):
         assert isinstance(settings, SimSection)
         self.simulation = Simulation(settings, self._report)
         self._clock = clock
-        self._wakeup = Wakeup(clock, self._go_on)
+        self._wakeup = Wakeup(clock, self.go_on)
         self._sink: LegSink | None = None
         self._running = False
         self._to_sow = settings.seed
@@ -64,11 +64,26 @@ class SimBackend(LegBackend, ShowsMessages):
 
     def place(self, leg: LegId, number: str) -> None:
         self.simulation.place(leg, number, self._clock.seconds())
-        self._go_on()
+        self.go_on()
 
     def hang_up(self, leg: LegId, cause: Cause) -> None:
         self.simulation.hang_up(leg, cause, self._clock.seconds())
-        self._go_on()
+        self.go_on()
+
+    def go_on(self) -> None:
+        """
+        Do what is due; also for who has touched the simulation from outside.
+
+        What is reported may lead back here: then the outer one goes on.
+        """
+        if self._running:
+            return
+        self._running = True
+        try:
+            self.simulation.network.run(self._clock.seconds())
+        finally:
+            self._running = False
+            self._wakeup.no_later_than(self.simulation.network.next_due())
 
     def _sow(self, seed: Seed) -> None:
         name = str(uuid4()) if seed.call_id is None else split_call_id(seed.call_id)[0]
@@ -82,17 +97,6 @@ class SimBackend(LegBackend, ShowsMessages):
             return FoundLeg(leg=leg, state=state, number=number)
         call_id = None if seed.call_id is None else CallId(seed.call_id)
         return FoundLeg(leg=leg, state=state, number=seed.number, call_id=call_id)
-
-    def _go_on(self) -> None:
-        """Do what is due. What is reported may lead back here: then the outer one goes on."""
-        if self._running:
-            return
-        self._running = True
-        try:
-            self.simulation.network.run(self._clock.seconds())
-        finally:
-            self._running = False
-            self._wakeup.no_later_than(self.simulation.network.next_due())
 
     def _report(self, event: LegEvent) -> None:
         # None while the seeds are sown: those are found, not reported.

@@ -1,0 +1,244 @@
+"""Known mistakes, planted on purpose: the lab finds each, makes it small, and repeats it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from umd.backend import Ended as LegEnded
+from umd.backends.sim.far_ends import FarEnds
+from umd.call.call import Call
+from umd.call.cause import Cause, EndedBy
+from umd.call.leg import Ended
+from umd.control import Control, Outcome, Teardown
+from umd.lab import scenario as files
+from umd.lab.choices import FAR, Fate, Verb
+from umd.lab.explore import A, B, Finding, Plan, Shape, Tally, explore, shrink, units_of
+from umd.lab.referee import Rule
+from umd.lab.run import run
+from umd.lab.scenario import one_call
+from umd.lab.seeds import read_seed, seed_of
+from umd.sip import session as sip
+from umd.sip.session import Input, Session, State
+from umd.sip.transaction import Event, TransactionLayer
+from umd.sip_legs import SipLegs
+
+ASKS = ((A, Verb.DISCONNECT),)
+BOTH = ((A, Verb.DISCONNECT), (B, Verb.DISCONNECT))
+RACE = ((A, Verb.DISCONNECT), (FAR, Verb.ANSWER), (FAR, Verb.HANG_UP))
+
+
+class PlantedTests(SynchronousTestCase):
+    def plant(self, owner: Any, name: str, mistake: Callable[..., Any]) -> None:
+        """Put a mistake where `owner.name` was; it gets what was there as its first argument."""
+        original = getattr(owner, name)
+        self.patch(owner, name, lambda *args, **kwargs: mistake(original, *args, **kwargs))
+
+    def find(
+        self,
+        rule: Rule,
+        number: str = "5550180",
+        *,
+        acts: int = 1,
+        faults: int = 0,
+        fates: Sequence[Fate] = (Fate.LOSE,),
+        who_does: tuple[tuple[str, Verb], ...] = ASKS,
+    ) -> Finding:
+        """The lab finds it; its seed file repeats it, and passes once the mistake is gone."""
+        shape = Shape(acts, faults, tuple(fates), who_does)
+        tally = Tally()
+        for each in explore(list(units_of([Plan("planted", (one_call(number),), (shape,))]))):
+            tally.add(each)
+        found = [each for each in tally.findings if each.violation.rule is rule]
+        self.assertTrue(found, [str(each.violation) for each in tally.findings[:3]])
+        small = shrink(found[0])
+        seed = self.mktemp()
+        with open(seed, "w") as file:
+            file.write(files.write(seed_of(small)))
+        again = run(read_seed(seed))
+        self.assertIn(small.violation, again.violations)
+        self._seed = seed
+        return small
+
+    def tearDown(self) -> None:
+        # The mistake is gone by now: what was found holds again.
+        self.assertEqual(run(read_seed(self._seed)).violations, [])
+
+    # -- the session
+
+    def test_a_session_that_ends_twice(self) -> None:
+        def twice(original: Any, legs: SipLegs, leg: Any, event: sip.Event) -> None:
+            original(legs, leg, event)
+            if isinstance(event, sip.Ended):
+                legs.report(LegEnded(leg, Cause(by=EndedBy.FAR_END)))
+
+        self.plant(SipLegs, "_report_one", twice)
+        self.find(Rule.ONE_END)
+
+    def test_a_cancel_that_does_not_wait_for_a_provisional(self) -> None:
+        def hasty(original: Any, session: Session, now: float, **options: Any) -> None:
+            original(session, now, **options)
+            if session.state is State.GIVING_UP:
+                session.state = State.CANCELLING
+                assert session.request is not None
+                session._send_cancel(session.request, now)
+
+        self.plant(Session, "hang_up", hasty)
+        found = self.find(Rule.PROTOCOL)
+        self.assertEqual(list(map(str, found.choices)), ["A disconnects after told Placed"])
+
+    def test_a_bye_before_the_ack_of_a_200_that_crosses_the_cancel(self) -> None:
+        def silent(original: Any, session: Session, dialog: Any, response: Any) -> None:
+            if session.state is not State.CLEARING:
+                original(session, dialog, response)
+
+        self.plant(Session, "_send_ack", silent)
+        found = self.find(Rule.PROTOCOL, acts=2, who_does=RACE)
+        self.assertEqual(len(found.choices), 2)
+
+    def test_a_bye_of_the_far_end_that_is_swallowed(self) -> None:
+        def deaf(original: Any, session: Session, transaction: Any, request: Any, now: Any) -> None:
+            if session.state is State.CONFIRMED:
+                session._reply(transaction, request, 200, now)
+            else:
+                original(session, transaction, request, now)
+
+        self.plant(Session, "_on_bye", deaf)
+        self.find(Rule.HEARD, "5550121")
+
+    def test_a_bye_into_a_dialog_that_is_over(self) -> None:
+        def stubborn(
+            original: Any, session: Session, transaction: Any, request: Any, now: Any
+        ) -> None:
+            before = session.state
+            original(session, transaction, request, now)
+            if before is State.CONFIRMED:
+                session._send_bye(now)
+
+        self.plant(Session, "_on_bye", stubborn)
+        self.find(Rule.DEAD_DIALOG, acts=2, who_does=RACE)
+
+    def test_silence_taken_for_a_confirmation(self) -> None:
+        def hopeful(original: Any, session: Session, *args: Any, confirmed: bool) -> None:
+            original(session, *args, confirmed=True)
+
+        self.plant(Session, "_end", hopeful)
+        self.find(Rule.TRUTHFUL, faults=1, fates=(Fate.CUT,))
+
+    # -- transactions and timers
+
+    def test_a_transaction_that_never_terminates(self) -> None:
+        def lingers(
+            original: Any, layer: TransactionLayer, transaction: Any, event: Event, *rest: Any
+        ) -> None:
+            if event is not Event.TIMER_K:
+                original(layer, transaction, event, *rest)
+            else:
+                layer._stop_timer(transaction)
+
+        self.plant(TransactionLayer, "_start_linger", lingers)
+        self.find(Rule.NOTHING_LEFT)
+
+    def test_an_early_dialog_that_is_never_forgotten(self) -> None:
+        self.plant(Session, "_forget_early", lambda original, session: None)
+        self.find(Rule.NOTHING_LEFT)
+
+    def test_a_2xx_whose_repetition_gets_no_ack(self) -> None:
+        self.plant(Session, "_ack_again", lambda original, session, response: True)
+        found = self.find(Rule.PROTOCOL, "5550101")
+        self.assertEqual(found.choices, ())
+
+    # -- control
+
+    def test_an_answer_before_the_end_is_confirmed(self) -> None:
+        def hasty(original: Any, control: Control, link: Any, teardown: Teardown) -> None:
+            original(control, link, teardown)
+            teardown.expired = True  # whoever asks from now on is answered at once
+
+        self.plant(Control, "_hang_up", hasty)
+        self.find(Rule.ANSWERED_ONCE, acts=2, who_does=BOTH)
+
+    def test_ended_said_of_what_is_only_ending(self) -> None:
+        def hasty(original: Any, control: Control, link: Any, teardown: Teardown) -> None:
+            original(control, link, teardown)
+            teardown.waiting = _Hasty()  # type: ignore[assignment]
+
+        self.plant(Control, "_hang_up", hasty)
+        self.find(Rule.ANSWERED_ONCE)
+
+    def test_a_second_client_that_is_forgotten(self) -> None:
+        def forgetful(
+            original: Any, control: Control, teardown: Teardown, outcome: Outcome | None
+        ) -> None:
+            while len(teardown.waiting) > 1:
+                teardown.waiting.pop()
+            original(control, teardown, outcome)
+
+        self.plant(Control, "_answer", forgetful)
+        found = self.find(Rule.ANSWERED_ONCE, acts=2, who_does=BOTH)
+        self.assertIn("never answered", found.violation.said)
+
+    def test_the_wrong_cause_when_both_hang_up_at_once(self) -> None:
+        def latest(original: Any, call: Call, event: Ended, at: float) -> Any:
+            if event.cause.by is EndedBy.FAR_END:
+                call.cause = None
+            return original(call, event, at)
+
+        def remote(original: Any, ended: sip.Ended, asked: Cause | None) -> Cause:
+            cause: Cause = original(ended, asked)
+            crossed = ended.confirmed and ended.status == 200 and asked is not None
+            return Cause(by=EndedBy.FAR_END) if crossed else cause
+
+        import umd.sip_legs
+
+        self.plant(Call, "_end", latest)
+        self.plant(umd.sip_legs, "cause_of", remote)
+        self.find(Rule.CAUSE, "5550190")
+
+    def test_a_backend_that_reports_what_cannot_be(self) -> None:
+        def again(original: Any, legs: SipLegs, leg: Any, event: sip.Event) -> None:
+            original(legs, leg, event)
+            if isinstance(event, sip.Answered):
+                original(legs, leg, event)
+
+        self.plant(SipLegs, "_report_one", again)
+        self.find(Rule.LEGAL, "5550101")
+
+    # -- anything
+
+    def test_a_row_that_is_missing_from_a_table(self) -> None:
+        """The 200 that crosses the CANCEL is the only way into this row."""
+        table = dict(sip.TRANSITIONS)
+        table[State.CANCELLING] = {
+            what: state
+            for what, state in table[State.CANCELLING].items()
+            if what is not Input.SUCCESS
+        }
+        self.patch(sip, "TRANSITIONS", table)
+        found = self.find(Rule.RAISED, acts=2, who_does=RACE)
+        self.assertIn("2xx in state cancelling", found.violation.said)
+
+    def test_a_far_end_that_makes_its_own_mistake(self) -> None:
+        """The same core runs at the other end: it is judged as well."""
+
+        def mute(original: Any, far_ends: FarEnds, *args: Any) -> None:
+            raise ValueError("planted")
+
+        self.plant(FarEnds, "_talk", mute)
+        found = self.find(Rule.RAISED, "5550101")
+        self.assertIn("planted", found.violation.said)
+
+
+class _Hasty:
+    """A queue that answers whoever joins it."""
+
+    def append(self, slot: Any) -> None:
+        slot.callback(Outcome.ENDED)
+
+    def __bool__(self) -> bool:
+        return False
+
+    def __contains__(self, slot: Any) -> bool:
+        return False

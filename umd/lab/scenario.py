@@ -1,0 +1,260 @@
+"""A scenario: who is called, how bad the network is, what happens when, and what must come of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Annotated, Any, Final
+
+from pydantic import BeforeValidator, Field, PlainSerializer
+
+from umd.backends.sim.far_ends import Behaviour
+from umd.backends.sim.simulation import SimSection
+from umd.call.cause import EndedBy
+from umd.config import Duration, KeyPath, Section, load_model
+from umd.control import ControlSettings, Outcome
+from umd.lab.choices import (
+    FAR,
+    FIRST_CALL,
+    Act,
+    Choice,
+    InvalidChoice,
+    Verb,
+    parse_choice,
+    parse_place,
+)
+from umd.lab.referee import Rule
+
+PLACE: Final = "place"
+
+
+def _choice(value: object) -> Choice:
+    try:
+        return parse_choice(value if isinstance(value, str) else "")
+    except InvalidChoice as error:
+        raise ValueError(f"a choice such as {error}") from None
+
+
+def _do(value: object) -> Act | None:
+    if value == PLACE:
+        return None
+    try:
+        return Act.parse(value if isinstance(value, str) else "")
+    except InvalidChoice as error:
+        raise ValueError(f'"place" or {error}') from None
+
+
+def _after(value: object) -> str:
+    try:
+        return parse_place(value if isinstance(value, str) else "")
+    except InvalidChoice as error:
+        raise ValueError(str(error)) from None
+
+
+class NetworkSection(Section):
+    """`[network]`: what becomes of every message; the keys of `[backend.sim]`."""
+
+    delay: Duration = 0.01
+    jitter: Duration | None = None
+    loss: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    duplicate: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    octets: bool = False
+    random_seed: int = 1
+
+
+class CallSection(Section):
+    """`[call]`: as in umd's own configuration."""
+
+    deadline: Duration = 5.0
+
+
+class Step(Section):
+    """`[[step]]`: one thing that somebody does."""
+
+    do: Annotated[Any, BeforeValidator(_do), PlainSerializer(lambda v: str(v or PLACE))]
+    """An `Act`, or None to place a call."""
+    at: Duration | None = None
+    """Seconds from the start; the start itself when neither this nor `after` is given."""
+    after: Annotated[str, BeforeValidator(_after)] | None = None
+    """Right after this has happened."""
+    number: str | None = None
+    """Whom to place the call to."""
+    name: str = Field(FIRST_CALL, pattern=r"^[\w-]+$")
+    """How the call is named that is placed."""
+
+
+class Expectation(Section):
+    """`[[expect]]`: what must have become of one call when everything has come to rest."""
+
+    call: str = FIRST_CALL
+    answers: dict[str, Annotated[Outcome, Field(strict=False)]] = {}
+    """What each client was told, by its name; the last answer when it asked more than once."""
+    events: list[str] | None = None
+    """Its lifecycle events, all of them, in order."""
+    by: Annotated[EndedBy, Field(strict=False)] | None = None
+    confirmed: bool | None = None
+    q850: int | None = None
+    sip_status: int | None = None
+    within: Duration | None = None
+    """From the first request to end it, or from its placing where there was none, to its end."""
+    answered_within: Duration | None = None
+    """From each request to end it to its answer."""
+
+
+class Found(Section):
+    """`[found]`: in a seed file, what the lab saw."""
+
+    umd: str
+    violated: Annotated[Rule, Field(strict=False)]
+    said: str
+
+
+class Walk(Section):
+    """`[walk]`: in a seed file, the random walk that came to it."""
+
+    steps: int
+    seed: int
+    calls: int
+
+
+class Scenario(Section):
+    """A whole file; a seed file is one too."""
+
+    title: str = ""
+    network: NetworkSection = NetworkSection()
+    call: CallSection = CallSection()
+    far_end: dict[str, Behaviour] = {}
+    step: list[Step] = []
+    choices: list[
+        Annotated[Any, BeforeValidator(_choice), PlainSerializer(lambda choice: str(choice))]
+    ] = []
+    expect: list[Expectation] = []
+    found: Found | None = None
+    walk: Walk | None = None
+
+    def sim_section(self) -> SimSection:
+        """The simulator's configuration."""
+        return SimSection(
+            **self.network.model_dump(exclude={"delay", "jitter"}),
+            check_every=0,
+            far_end=self.far_end,
+        ).model_copy(update={"delay": self.network.delay, "jitter": self.network.jitter})
+
+    def control_settings(self) -> ControlSettings:
+        """Control's settings."""
+        return ControlSettings(deadline=self.call.deadline)
+
+
+def one_call(number: str, title: str = "", deadline: float = 5.0) -> Scenario:
+    """The scenario of the lab's own sets: one call to a number, and whatever is chosen."""
+    step = Step.model_construct(do=None, at=None, after=None, number=number, name=FIRST_CALL)
+    return Scenario(title=title).model_copy(
+        update={"step": [step], "call": CallSection.model_construct(deadline=deadline)}
+    )
+
+
+def load(file: str) -> Scenario:
+    """
+    Read a scenario or a seed.
+
+    Raises:
+        ConfigError: with `file:line: what is wrong` for each mistake.
+    """
+    return load_model(file, Scenario, _check)
+
+
+def _check(scenario: Scenario) -> Iterator[tuple[KeyPath, str]]:
+    if scenario.walk is not None:
+        return
+    names: list[str] = []
+    for index, step in enumerate(scenario.step):
+        path = ("step", str(index))
+        if step.at is not None and step.after is not None:
+            yield (*path, "after"), f"step.{index}: expected at or after, not both"
+        if step.do is None:
+            if step.number is None:
+                yield path, f"step.{index}: expected number, whom to place the call to"
+            if step.name in names:
+                yield (*path, "name"), f"step.{index}: there is a call named {step.name} already"
+            names.append(step.name)
+    if not names:
+        yield (), 'no [[step]] with do = "place"; nothing would happen'
+        return
+    acts = [(("step", str(i), "do"), step.do) for i, step in enumerate(scenario.step) if step.do]
+    acts += [
+        (("choices", str(i)), choice.act)
+        for i, choice in enumerate(scenario.choices)
+        if hasattr(choice, "act")
+    ]
+    for path, act in acts:
+        if act.call not in names:
+            yield path, f"{act}: no call is named {act.call} (there is: {', '.join(names)})"
+    asking = {act.who for _, act in acts if act.verb in (Verb.DISCONNECT, Verb.INSIST)}
+    for path, act in acts:
+        if act.who != FAR and act.who not in asking:
+            yield path, f"{act}: {act.who} has asked for nothing that it could leave"
+    for index, expect in enumerate(scenario.expect):
+        if expect.call not in names:
+            yield ("expect", str(index)), f"expect.{index}: no call is named {expect.call}"
+        for client in expect.answers:
+            if client not in asking:
+                yield ("expect", str(index), "answers"), f"{client} asks for nothing here"
+
+
+# -- writing
+
+
+def write(scenario: Scenario) -> str:
+    """The file of a scenario: what is not as by default, as TOML."""
+    tree = scenario.model_dump(mode="json", exclude_defaults=True)
+    tree["step"] = [step.model_dump(mode="json", exclude_defaults=True) for step in scenario.step]
+    lines: list[str] = []
+    _write_table(_as_read(tree), (), lines)
+    return "\n".join(lines).strip() + "\n"
+
+
+def _as_read(tree: dict[str, Any]) -> dict[str, Any]:
+    """Durations as they are written: they were read from text into numbers."""
+    durations = {"delay", "jitter", "deadline", "at", "within", "answered_within"}
+    durations |= {"ring_after", "answer_after", "answer_spread", "hang_up_after"}
+    read: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            read[key] = _as_read(value)
+        elif isinstance(value, list):
+            read[key] = [_as_read(item) if isinstance(item, dict) else item for item in value]
+        elif key in durations and isinstance(value, float):
+            read[key] = f"{round(value * 1000, 6):g}ms"
+        elif value is not None:
+            read[key] = value
+    return read
+
+
+def _write_table(tree: dict[str, Any], path: tuple[str, ...], lines: list[str]) -> None:
+    tables = {
+        key: value
+        for key, value in tree.items()
+        if isinstance(value, dict) or (isinstance(value, list) and value and _is_table(value[0]))
+    }
+    for key, value in tree.items():
+        if key in tables:
+            continue
+        if isinstance(value, list) and len(value) > 1:
+            lines.append(f"{key} = [")
+            lines += [f"    {json.dumps(item)}," for item in value]
+            lines.append("]")
+        else:
+            lines.append(f"{key} = {json.dumps(value)}")
+    for key, value in tables.items():
+        name = ".".join((*path, key))
+        if isinstance(value, dict):
+            lines += ["", f"[{name}]"]
+            _write_table(value, (*path, key), lines)
+            continue
+        for item in value:
+            lines += ["", f"[[{name}]]"]
+            _write_table(item, (*path, key), lines)
+
+
+def _is_table(value: object) -> bool:
+    return isinstance(value, dict)

@@ -1,0 +1,46 @@
+"""Seed files: a violation as a scenario that comes to it, small enough to read."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from umd import __version__
+from umd.lab import scenario as files
+from umd.lab.explore import Finding
+from umd.lab.referee import Violation
+from umd.lab.scenario import Found, Scenario
+
+
+def seed_of(finding: Finding) -> Scenario:
+    """The scenario of a finding, its choices written into it."""
+    scenario = finding.scenario
+    choices = [*scenario.choices, *finding.choices]
+    return scenario.model_copy(update={"choices": choices, "found": found(finding.violation)})
+
+
+def found(violation: Violation) -> Found:
+    """What the lab saw, for the record."""
+    return Found(umd=__version__, violated=violation.rule, said=violation.said)
+
+
+def read_seed(file: str) -> Scenario:
+    """
+    Read a seed.
+
+    Raises:
+        ConfigError: with `file:line: what is wrong`.
+    """
+    return files.load(file)
+
+
+def write_seed(seed: Scenario, directory: Path) -> Path:
+    """Write it under a name that says what was violated and how it is told from others."""
+    directory.mkdir(parents=True, exist_ok=True)
+    assert seed.found is not None
+    stem = re.sub(r"\W+", "-", str(seed.found.violated))
+    number = 1
+    while (path := directory / f"{stem}-{number}.toml").exists():
+        number += 1
+    path.write_text(f"# umd lab replay {path.name}\n{files.write(seed)}")
+    return path
