@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from umd import __version__
+from umd.lab.commands import lab
 
 if TYPE_CHECKING:
     from umd.client import Refusal
@@ -50,6 +51,9 @@ json_option: Callable[[Any], Any] = click.option(
 @click.version_option(__version__, message="umd %(version)s")
 def main() -> None:
     """Telephony call control: a SOAP Disconnect ends a call, and OK means that it is down."""
+
+
+main.add_command(lab)
 
 
 @main.command(epilog="Example: umd serve -c /etc/umd/umd.toml -o log.level=debug")

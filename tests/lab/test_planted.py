@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -163,7 +164,7 @@ class PlantedTests(SynchronousTestCase):
     def test_ended_said_of_what_is_only_ending(self) -> None:
         def hasty(original: Any, control: Control, link: Any, teardown: Teardown) -> None:
             original(control, link, teardown)
-            teardown.waiting = _Hasty()  # type: ignore[assignment]
+            teardown.waiting = _Hasty()
 
         self.plant(Control, "_hang_up", hasty)
         self.find(Rule.ANSWERED_ONCE)
@@ -173,7 +174,7 @@ class PlantedTests(SynchronousTestCase):
             original: Any, control: Control, teardown: Teardown, outcome: Outcome | None
         ) -> None:
             while len(teardown.waiting) > 1:
-                teardown.waiting.pop()
+                _ = teardown.waiting.pop()
             original(control, teardown, outcome)
 
         self.plant(Control, "_answer", forgetful)
@@ -231,7 +232,7 @@ class PlantedTests(SynchronousTestCase):
         self.assertIn("planted", found.violation.said)
 
 
-class _Hasty:
+class _Hasty(deque[Any]):
     """A queue that answers whoever joins it."""
 
     def append(self, slot: Any) -> None:

@@ -106,36 +106,42 @@ KEPT: Final = 100
 
 # -- the default set
 
+RINGS: Final = "5550180"
+"""The far end that does nothing by itself but ring."""
+PATIENT: Final = ("5550100", "5550108", "5550199")
+"""Where a deadline beyond 64*T1 makes a difference."""
 
-def default_plans(numbers: Sequence[str] | None = None) -> list[Plan]:
+
+def default_plans(numbers: Sequence[str] | None = None, *, short: bool = False) -> list[Plan]:
     """
     What `umd lab explore` does when it is told nothing.
 
     Args:
         numbers: only these far ends.
+        short: only what a unit test has time for.
     """
     chosen = tuple(built_in()) if numbers is None else tuple(numbers)
-    once = Shape(acts=1, faults=1)
-    lost_twice = Shape(acts=1, faults=2, fates=(Fate.LOSE,), messages=14)
     everybody = CLIENT_ACTS + FAR_ACTS
-    plans = [Plan("every far end", tuple(map(one_call, chosen)), (once, lost_twice))]
-    if RINGS in chosen:
+    both = ((A, Verb.DISCONNECT), (B, Verb.DISCONNECT), (A, Verb.LEAVE))
+    if short:
+        each: tuple[Shape, ...] = (Shape(1, 1, (Fate.LOSE,), messages=10),)
+        crowd: tuple[Shape, ...] = (Shape(2, 0, who_does=everybody),)
+        late: tuple[Shape, ...] = (Shape(2, 0, who_does=both),)
+    else:
+        each = (Shape(1, 1), Shape(1, 2, (Fate.LOSE,), messages=16))
         crowd = (
-            Shape(acts=2, faults=1, who_does=everybody, messages=16),
-            Shape(acts=3, faults=0, who_does=everybody),
+            Shape(2, 1, who_does=everybody, messages=16),
+            Shape(2, 2, (Fate.LOSE,), who_does=everybody, messages=12),
+            Shape(3, 0, who_does=everybody),
         )
+        late = (Shape(2, 0, who_does=both), Shape(1, 1, (Fate.CUT,), both))
+    plans = [Plan("every far end", tuple(map(one_call, chosen)), each)]
+    if RINGS in chosen:
         plans.append(Plan("everybody acts", (one_call(RINGS),), crowd))
     patient = tuple(one_call(n, deadline=40.0) for n in PATIENT if n in chosen)
     if patient:
-        both = ((A, Verb.DISCONNECT), (B, Verb.DISCONNECT), (A, Verb.LEAVE))
-        plans.append(Plan("a long deadline", patient, (Shape(2, 1, (Fate.CUT,), both),)))
+        plans.append(Plan("a long deadline", patient, late))
     return plans
-
-
-RINGS: Final = "5550180"
-"""The far end that does nothing by itself but ring."""
-PATIENT: Final = ("5550100", "5550108", "5550199")
-"""Where a deadline beyond 64*T1 makes a difference."""
 
 
 # -- units

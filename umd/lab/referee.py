@@ -200,7 +200,7 @@ class Referee:
             case Outcome.ENDED_UNCONFIRMED if end is None and now < first + self._deadline - MOMENT:
                 self.wrong(Rule.ANSWERED_ONCE, f"{who} was answered before the deadline", now, case)
             case Outcome.ENDED_UNCONFIRMED if case.confirmed:
-                self.wrong(Rule.TRUTHFUL, f"{who} was told unconfirmed; it was confirmed", now, case)
+                self.wrong(Rule.TRUTHFUL, f"{who} was told unconfirmed; it is not so", now, case)
         if now > max(first + self._deadline, asked.at) + MOMENT:
             self.wrong(Rule.ANSWERED_ONCE, f"{who} was answered after the deadline", now, case)
 
@@ -253,7 +253,8 @@ class Referee:
         if event.cause.by is not first:
             self.wrong(Rule.CAUSE, f"by {event.cause.by}; it was {first}", now, case)
         if first is EndedBy.FAR_END and event.cause.sip_status != case.failed:
-            self.wrong(Rule.CAUSE, f"status {event.cause.sip_status}; it was {case.failed}", now, case)
+            said = f"status {event.cause.sip_status}; it was {case.failed}"
+            self.wrong(Rule.CAUSE, said, now, case)
 
     def _see_down(self, case: Case, what: str, now: float) -> None:
         for session in case.far:
@@ -401,7 +402,8 @@ class Referee:
         """
         for asked in self.requests:
             if not asked.left:
-                self.wrong(Rule.ANSWERED_ONCE, f"{asked.client} was never answered", now, asked.case)
+                said = f"{asked.client} was never answered"
+                self.wrong(Rule.ANSWERED_ONCE, said, now, asked.case)
         self.requests.clear()
         for case in self.cases.values():
             self._see_both_ends(case, now, connected)

@@ -1,9 +1,9 @@
-"""A scenario: who is called, how bad the network is, what happens when, and what must come of it."""
+"""A scenario: who is called, how bad the network is, what happens when, what must come of it."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Final
 
 from pydantic import BeforeValidator, Field, PlainSerializer
@@ -14,9 +14,9 @@ from umd.call.cause import EndedBy
 from umd.config import Duration, KeyPath, Section, load_model
 from umd.control import ControlSettings, Outcome
 from umd.lab.choices import (
-    FAR,
     FIRST_CALL,
     Act,
+    ActAt,
     Choice,
     InvalidChoice,
     Verb,
@@ -164,41 +164,47 @@ def load(file: str) -> Scenario:
 
 
 def _check(scenario: Scenario) -> Iterator[tuple[KeyPath, str]]:
+    """What is wrong between the keys."""
     if scenario.walk is not None:
         return
     names: list[str] = []
     for index, step in enumerate(scenario.step):
         path = ("step", str(index))
         if step.at is not None and step.after is not None:
-            yield (*path, "after"), f"step.{index}: expected at or after, not both"
+            yield (*path, "after"), "expected at or after, not both"
         if step.do is None:
             if step.number is None:
-                yield path, f"step.{index}: expected number, whom to place the call to"
+                yield path, "expected number: whom to place the call to"
             if step.name in names:
-                yield (*path, "name"), f"step.{index}: there is a call named {step.name} already"
+                yield (*path, "name"), f"there is a call named {step.name} already"
             names.append(step.name)
-    if not names:
-        yield (), 'no [[step]] with do = "place"; nothing would happen'
-        return
-    acts = [(("step", str(i), "do"), step.do) for i, step in enumerate(scenario.step) if step.do]
-    acts += [
-        (("choices", str(i)), choice.act)
-        for i, choice in enumerate(scenario.choices)
-        if hasattr(choice, "act")
-    ]
+    if names:
+        yield from _check_acts(scenario, names)
+    else:
+        yield (), 'expected a [[step]] with do = "place"; nothing would happen'
+
+
+def _check_acts(scenario: Scenario, names: Sequence[str]) -> Iterator[tuple[KeyPath, str]]:
+    acts: list[tuple[KeyPath, Act]] = []
+    for index, step in enumerate(scenario.step):
+        if step.do is not None:
+            acts.append((("step", str(index), "do"), step.do))
+    for index, choice in enumerate(scenario.choices):
+        if isinstance(choice, ActAt):
+            acts.append((("choices", str(index)), choice.act))
+    asking = {act.who for _, act in acts if act.verb in (Verb.DISCONNECT, Verb.INSIST)}
     for path, act in acts:
         if act.call not in names:
             yield path, f"{act}: no call is named {act.call} (there is: {', '.join(names)})"
-    asking = {act.who for _, act in acts if act.verb in (Verb.DISCONNECT, Verb.INSIST)}
-    for path, act in acts:
-        if act.who != FAR and act.who not in asking:
-            yield path, f"{act}: {act.who} has asked for nothing that it could leave"
+        if act.verb is Verb.LEAVE and act.who not in asking:
+            yield path, f"{act}: {act.who} asks for nothing that it could leave"
     for index, expect in enumerate(scenario.expect):
+        path = ("expect", str(index))
         if expect.call not in names:
-            yield ("expect", str(index)), f"expect.{index}: no call is named {expect.call}"
+            yield path, f"no call is named {expect.call} (there is: {', '.join(names)})"
         for client in expect.answers:
             if client not in asking:
-                yield ("expect", str(index), "answers"), f"{client} asks for nothing here"
+                yield (*path, "answers", client), f"{client} asks for nothing here"
 
 
 # -- writing

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
 from random import Random
 from typing import Final
@@ -37,7 +37,8 @@ class Walked:
     """Transactions at both ends when all was over."""
     violation: Violation | None = None
     """The first one; the walk ends there."""
-    story: list[Line] | None = None
+    story: list[Line] = field(default_factory=list)
+    """Of a walk that is watched."""
 
 
 class Walk:
@@ -128,7 +129,9 @@ class Walk:
         if name is not None:
             self.walked.disconnects += 1
             insist = self.random.random() < 0.1
-            self.world.disconnect(next(self._clients), self.world.calls[name], insist)
+            client, call = next(self._clients), self.world.calls[name]
+            self.world.note(f"{client} disconnects ({name})", None, call.leg)
+            self.world.disconnect(client, call, insist)
 
     def _leave(self) -> None:
         waiting = self.world.waiting
@@ -138,11 +141,13 @@ class Walk:
     def _answer(self) -> None:
         name = self._one_live()
         if name is not None and self._far(name, RINGING) is not None:
+            self.world.note(f"far answers ({name})", None, self.world.calls[name].leg)
             self.world.answer(self.world.calls[name])
 
     def _hang_up(self) -> None:
         name = self._one_live()
         if name is not None and self._far(name) is not None:
+            self.world.note(f"far hangs up ({name})", None, self.world.calls[name].leg)
             self.world.hang_up(self.world.calls[name])
 
     def _far(self, name: str, states: Sequence[State] = UP) -> Session | None:

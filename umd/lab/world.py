@@ -48,6 +48,8 @@ class Line(NamedTuple):
     """What happened, in the words by which a choice can name it."""
     detail: Any = None
     """What there is to tell beyond that: an event, an outcome, the delays of the copies."""
+    of: str = ""
+    """The leg of the call that it is about."""
 
 
 class VirtualClock(Clock):
@@ -253,10 +255,10 @@ class World:
         if not drained.called:
             self.referee.wrong(Rule.NOTHING_LEFT, "a teardown is left", self.now)
 
-    def note(self, marker: str, detail: Any = None) -> None:
+    def note(self, marker: str, detail: Any = None, of: str = "") -> None:
         """Keep a line of the story."""
         if self._keep:
-            self.story.append(Line(self.now, marker, detail))
+            self.story.append(Line(self.now, marker, detail, of))
 
     def _pump(self) -> None:
         self._backend.go_on()
@@ -279,31 +281,37 @@ class World:
         )
         if not deferred.called:
             self._pending[client] = (deferred, asked)
-        deferred.addCallbacks(
-            self._answered, self._failed, (client, call, asked, insist), None, (client, asked)
+        # Both ends of it are told to the referee; nobody waits for the chain itself.
+        _ = deferred.addCallbacks(
+            self._answered,
+            self._failed,
+            callbackArgs=(client, call, asked, insist),
+            errbackArgs=(client, asked),
         )
 
     def _answered(
         self, outcome: Outcome, client: str, call: Call, asked: Asked, insist: bool
     ) -> None:
         self._pending.pop(client, None)
-        self.note(f"answered {client}", outcome)
+        self.note(f"answered {client}", outcome, call.leg)
         self.referee.answered(asked, outcome, self.now)
         if insist:
             self._ask(client, call, False)
 
     def _failed(self, failure: Failure, client: str, asked: Asked) -> None:
         self._pending.pop(client, None)
+        error = failure.value
+        assert error is not None
         if not asked.left:
-            self.note(f"answered {client}", failure.value)
-            self.referee.refused(asked, failure.value, self.now)
+            self.note(f"answered {client}", error, asked.case.leg)
+            self.referee.refused(asked, error, self.now)
 
     # -- what is heard
 
     def _on_lifecycle(self, call: Call, event: LifecycleEvent) -> None:
         if self._keep:
             prefix = self._prefixes[call.leg]
-            self.note(f"told {prefix}{type(event).__name__}", event)
+            self.note(f"told {prefix}{type(event).__name__}", event, call.leg)
         self.referee.lifecycle(call, event, self.now)
 
     def _on_leg_event(self, event: LegEvent) -> None:
@@ -318,7 +326,7 @@ class World:
             nth = self._sent[kind] = self._sent.get(kind, 0) + 1
             label = f"{kind} {nth}"
             if flight.target.host == REFUSING.host:
-                self.note(f"sent {label}", "refused")
+                self.note(f"sent {label}", "refused", message.call_id)
             else:
                 self._labels[id(flight)] = _Labelled(flight, label)
         self.referee.sent(flight, now)
@@ -333,7 +341,7 @@ class World:
         offset = self.messages % 10_000 * APART
         fate = tuple(delay + offset + copy * APART / 2 for copy, delay in enumerate(fate))
         if labelled is not None:
-            self.note(f"sent {labelled.label}", fate)
+            self.note(f"sent {labelled.label}", fate, flight.message.call_id)
             labelled.copies = len(fate)
             if not fate:
                 del self._labels[id(flight)]
@@ -342,7 +350,7 @@ class World:
     def _on_landed(self, now: float, flight: Flight) -> None:
         if self._keep:
             labelled = self._labels[id(flight)]
-            self.note(f"got {labelled.label}")
+            self.note(f"got {labelled.label}", None, flight.message.call_id)
             labelled.copies -= 1
             if not labelled.copies:
                 del self._labels[id(flight)]
@@ -377,7 +385,7 @@ def kind_of(message: Message) -> str:
 def _done(coroutine: Any) -> Any:
     """What a coroutine that waits for nothing gives back."""
     results: list[Any] = []
-    Deferred.fromCoroutine(coroutine).addBoth(results.append)
+    _ = Deferred.fromCoroutine(coroutine).addBoth(results.append)
     if isinstance(results[0], Failure):
         results[0].raiseException()
     return results[0]
