@@ -33,6 +33,8 @@ class Fate(StrEnum):
     """It is overtaken by what follows in the next exchanges."""
     HOLD = "hold"
     """It is overtaken by its own repetitions as well."""
+    BREAK = "break"
+    """It and everything after it in its direction is lost, for longer than anybody repeats."""
     CUT = "cut"
     """It and everything after it in its direction is lost: for ever."""
 
@@ -43,6 +45,7 @@ DELAYS: Final[Mapping[Fate, tuple[float, ...]]] = {
     Fate.ECHO: (0.0, 4.5),
     Fate.DELAY: (0.05,),
     Fate.HOLD: (2.2,),
+    Fate.BREAK: (),
     Fate.CUT: (),
 }
 """How much later than usual each copy arrives, in seconds."""
@@ -68,6 +71,8 @@ FAR: Final = "far"
 """Who the far end is, in a choice."""
 FIRST_CALL: Final = "call"
 """The name of a call that has been given none; its messages are written without a name."""
+OUTAGE: Final = 33.0
+"""How long a direction stays broken, in seconds: 64*T1 and a little."""
 REST: Final = "rest"
 """The place where nothing is under way any more, not even a lingering transaction."""
 

@@ -206,6 +206,7 @@ def children(
     acts = [choice for choice in choices if isinstance(choice, ActAt)]
     faults = [choice for choice in choices if isinstance(choice, Fault)]
     cut = {choice.message[0] for choice in faults if choice.fate is Fate.CUT}
+    # What a break swallows is not there to meet a fate: it was lost anyway.
     more_acts, more_faults = len(acts) < shape.acts, len(faults) < shape.faults
     first_turn, first_message = unit.start
     seen: set[str] = set()

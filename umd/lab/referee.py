@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from math import inf
 from typing import Final
 
 from umd.backend import Answered, Ended, LegEvent, Progressed
@@ -87,7 +88,7 @@ class Case:
     __slots__ = (
         "leg", "behaviour", "placed_at", "call", "far", "ends", "confirmed", "disconnected", "seq",
         "first_asked", "heard", "failed", "seen", "provisional", "final", "acked", "unacked",
-        "ack_got", "answered_at", "over", "declined", "cancelled_at",
+        "bye_final", "ack_got", "answered_at", "over", "declined", "cancelled_at", "heard_at",
     )  # fmt: skip
 
     def __init__(self, leg: str, at: float, behaviour: Behaviour) -> None:
@@ -109,8 +110,12 @@ class Case:
         """`(branch, method)` of the requests that were sent: the next one like it is a copy."""
         self.provisional = False
         """The caller has heard a provisional."""
+        self.heard_at = inf
+        """When the caller first heard anything."""
         self.final = False
         """The caller has heard a final."""
+        self.bye_final: int | None = None
+        """What answered umd's BYE."""
         self.failed: int | None = None
         """The failure that the caller has heard."""
         self.acked: set[str] = set()
@@ -252,9 +257,18 @@ class Referee:
             first = EndedBy.DAEMON
         if event.cause.by is not first:
             self.wrong(Rule.CAUSE, f"by {event.cause.by}; it was {first}", now, case)
-        if first is EndedBy.FAR_END and event.cause.sip_status != case.failed:
-            said = f"status {event.cause.sip_status}; it was {case.failed}"
-            self.wrong(Rule.CAUSE, said, now, case)
+        status = event.cause.sip_status
+        if first is EndedBy.FAR_END:
+            right = status == case.failed
+        elif case.bye_final is not None or case.failed is not None:
+            right = status == (case.bye_final or case.failed)
+        elif event.confirmed:
+            right = status in (None, 200)  # by the far end's own BYE
+        else:
+            right = status in (408, 503)  # umd's own words for silence
+        if not right:
+            heard = case.bye_final or case.failed or case.heard or "nothing"
+            self.wrong(Rule.CAUSE, f"status {status}; the far end said {heard}", now, case)
 
     def _see_down(self, case: Case, what: str, now: float) -> None:
         for session in case.far:
@@ -337,6 +351,8 @@ class Referee:
         assert isinstance(message, Response)
         method, status = message.cseq.method, message.status
         if method == "BYE" and status >= 200:
+            if side == UMD and case.bye_final is None:
+                case.bye_final = status
             tag = message.to_tag if side == UMD else message.from_tag
             case.over[side].add(tag or "")
         elif method == "INVITE" and side == UMD:
@@ -356,20 +372,31 @@ class Referee:
             case.ack_got.add(request.to_tag or "")
 
     def _invite_answered(self, case: Case, response: Response, now: float) -> None:
+        case.heard_at = min(case.heard_at, now)
         if response.status < 200:
             case.provisional = True
             return
         case.final = True
         if response.status < 300:
-            # 64*T1 after CANCEL the transaction is destroyed, and what comes then is nobody's
-            # (RFC 3261 section 9.1); the callee gives up waiting for its ACK.
-            if case.cancelled_at is None or now < case.cancelled_at + self._timeout - MOMENT:
+            if not self._given_up(case, now):
                 case.unacked = response.to_tag or ""
                 self._to_ack.append(case)
         else:
             if case.failed is None:
                 case.failed = response.status
             self._over(case, str(response.status))
+
+    def _given_up(self, case: Case, now: float) -> bool:
+        """
+        Whether the INVITE's transaction is gone: 64*T1 without a response, or after its CANCEL.
+
+        What comes then is nobody's (RFC 3261 sections 17.1.1.2 and 9.1); the callee will give up
+        waiting for its ACK.
+        """
+        since = case.cancelled_at
+        if since is None and case.heard_at > case.placed_at + self._timeout - MOMENT:
+            since = case.placed_at
+        return since is not None and now > since + self._timeout - MOMENT
 
     def _over(self, case: Case, what: str) -> None:
         if case.heard is None and case.disconnected is None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import Final
 
 from umd.backends.sim.network import Fate as Delays
 from umd.call.call import Call
 from umd.call.events import Disconnected, DisconnectRequested, LifecycleEvent
 from umd.control import Outcome
-from umd.lab.choices import DELAYS, REST, Act, ActAt, Choice, Fate, Fault, Verb
+from umd.lab.choices import DELAYS, OUTAGE, REST, Act, ActAt, Choice, Fate, Fault, Verb
 from umd.lab.referee import Referee, Rule, Violation
 from umd.lab.scenario import Expectation, Scenario, Step
 from umd.lab.world import RINGING, Line, World
@@ -73,7 +74,8 @@ class Run:
         self._acts: defaultdict[str, list[ActAt]] = defaultdict(list)
         self._timed: list[Step] = []
         self._not_done: dict[int, Choice] = {}
-        self._cut: set[str] = set()
+        self._dead_until: dict[str, float] = {}
+        """By direction: until when everything in it is lost."""
         self._take(scenario, choices)
         self._keep_turns = turns
         self._turns: list[Turn] = []
@@ -144,7 +146,7 @@ class Run:
             self._turn_done()
         else:
             self.referee.wrong(Rule.NOTHING_LEFT, "it never comes to rest", self.world.now)
-        self.referee.at_rest(self.world.now, connected=not self._cut)
+        self.referee.at_rest(self.world.now, connected=not self._dead_until)
 
     def _over(self) -> None:
         """End what is left, first here, then at the far end; then nothing may be left."""
@@ -153,7 +155,7 @@ class Run:
             if not call.ended:
                 world.disconnect(LAST_CLIENT, call)
                 self._rest_again()
-        self.referee.at_rest(world.now, connected=not self._cut)
+        self.referee.at_rest(world.now, connected=not self._dead_until)
         for call in world.calls.values():
             if world.far_session(call) is not None:
                 world.hang_up(call)
@@ -221,8 +223,10 @@ class Run:
                 if isinstance(choice, Fault) and choice.message == label:
                     del self._not_done[id(choice)]
             if fate is Fate.CUT:
-                self._cut.add(side)
-        if side in self._cut:
+                self._dead_until[side] = inf
+            elif fate is Fate.BREAK:
+                self._dead_until.setdefault(side, self.world.now + OUTAGE)
+        if self.world.now < self._dead_until.get(side, 0.0):
             return ()
         if fate is None or not usual:
             return usual

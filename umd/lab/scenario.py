@@ -54,8 +54,9 @@ def _after(value: object) -> str:
 class NetworkSection(Section):
     """`[network]`: what becomes of every message; the keys of `[backend.sim]`."""
 
-    delay: Duration = 0.01
-    jitter: Duration | None = None
+    delay: Annotated[Duration, Field(le=2.5)] = 0.01
+    """With the jitter at most T4: SIP takes it that no message lives longer."""
+    jitter: Annotated[Duration, Field(le=2.5)] | None = None
     loss: Annotated[float, Field(ge=0, lt=1)] = 0.0
     duplicate: Annotated[float, Field(ge=0, lt=1)] = 0.0
     octets: bool = False

@@ -218,7 +218,8 @@ class Ended:
     status: int
     """
     What the INVITE came to: a failure's status, 487 cancelled, 408 nothing heard (also of the ACK),
-    503 not to be sent, 200 when it was answered and ended by BYE.
+    503 not to be sent, 200 when it was answered and ended by BYE; the failure that answered our
+    BYE, if one did.
     """
     reasons: tuple[str, ...]
     """The values of the Reason headers (RFC 3326) of the message that ended it, as received."""
@@ -582,6 +583,8 @@ class Session:
             return
         # §15.1.1: whatever the answer, the session is over; 2xx and 481 say that it is so there.
         self._bye = None
+        if response.status >= 300 and self._status == 200:
+            self._status = response.status
         self._bye_done(confirmed=response.status < 300 or response.status == 481)
 
     def _try_bye_again(self, response: Response, now: float) -> bool:
@@ -741,7 +744,8 @@ class Session:
         invite = self.request
         assert invite is not None
         by: Side = "remote" if before is PROCEEDING else "local"
-        self._end(487, reasons, by, confirmed=True)
+        # Only who has answered may send it (§15): 200, lost on the way, and nobody said 487.
+        self._end(self._status, reasons, by, confirmed=True)
         if before is PROCEEDING:
             self._send_cancel(invite, now)
         else:
