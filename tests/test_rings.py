@@ -41,6 +41,10 @@ class RingsTests(SynchronousTestCase):
         )
         self.assertEqual(loaded & {"twisted", "structlog", "pydantic", "asyncio"}, set())
 
+    def test_the_commands_of_the_lab_come_at_once(self) -> None:
+        loaded = loaded_by("umd.lab.commands")
+        self.assertEqual(loaded & {"twisted", "structlog", "pydantic", "multiprocessing"}, set())
+
     def test_the_command_line_comes_at_once(self) -> None:
         loaded = loaded_by("umd.cli", "umd.client", "umd.ladder", "umd.pcap", "umd.screen")
         slow = {"twisted", "structlog", "pydantic", "lxml", "orjson", "asyncio"}

@@ -150,9 +150,13 @@ def _finish(work: Callable[[], list[Verdict]], as_json: bool, junit: str | None)
         click.echo(f"{error.filename}: {error.strerror}", err=True)
         sys.exit(WRONG_USAGE)
     width = max((len(verdict.name) for verdict in verdicts), default=0)
-    for verdict in verdicts:
+    suite = verdicts[0].suite if verdicts else ""
+    for number, verdict in enumerate(verdicts):
         if as_json:
             click.echo(verdict.as_json())
-        else:
-            show(verdict, width)
+            continue
+        if verdict.suite != suite or (number == 0 and verdicts[-1].suite != suite):
+            suite = verdict.suite
+            click.echo(click.style(f"{suite}:", bold=True))
+        show(verdict, width)
     sys.exit(status_of(verdicts))

@@ -110,6 +110,10 @@ RINGS: Final = "5550180"
 """The far end that does nothing by itself but ring."""
 PATIENT: Final = ("5550100", "5550108", "5550199")
 """Where a deadline beyond 64*T1 makes a difference."""
+SLOW: Final = 0.6
+"""Seconds from end to end: beyond T1, so that everything crosses its own repetitions."""
+EVERYBODY: Final = CLIENT_ACTS + FAR_ACTS
+TWO_CLIENTS: Final = ((A, Verb.DISCONNECT), (B, Verb.DISCONNECT), (A, Verb.LEAVE))
 
 
 def default_plans(numbers: Sequence[str] | None = None, *, short: bool = False) -> list[Plan]:
@@ -121,27 +125,41 @@ def default_plans(numbers: Sequence[str] | None = None, *, short: bool = False) 
         short: only what a unit test has time for.
     """
     chosen = tuple(built_in()) if numbers is None else tuple(numbers)
-    everybody = CLIENT_ACTS + FAR_ACTS
-    both = ((A, Verb.DISCONNECT), (B, Verb.DISCONNECT), (A, Verb.LEAVE))
+    free = tuple(number for number in chosen if number == RINGS)
+    patient = tuple(number for number in chosen if number in PATIENT)
+    each = tuple(map(one_call, chosen))
+    slow = tuple(one_call(number, delay=SLOW) for number in chosen)
+    octets = tuple(one_call(number, octets=True) for number in chosen)
+    freely = tuple(map(one_call, free))
+    freely_slow = tuple(one_call(number, delay=SLOW) for number in free)
+    late = tuple(one_call(number, deadline=40.0) for number in patient)
+    lose = (Fate.LOSE,)
     if short:
-        each: tuple[Shape, ...] = (Shape(1, 1, (Fate.LOSE,), messages=10),)
-        crowd: tuple[Shape, ...] = (Shape(2, 0, who_does=everybody),)
-        late: tuple[Shape, ...] = (Shape(2, 0, who_does=both),)
+        plans = [
+            Plan("every far end", each, (Shape(1, 1, lose, messages=8),)),
+            Plan("everybody acts", freely, (Shape(2, 0, who_does=EVERYBODY),)),
+            Plan("a long deadline", late, (Shape(1, 0),)),
+            Plan("every message as octets", octets, (Shape(0, 0),)),
+        ]
     else:
-        each = (Shape(1, 1), Shape(1, 2, (Fate.LOSE,), messages=16))
         crowd = (
-            Shape(2, 1, who_does=everybody, messages=16),
-            Shape(2, 2, (Fate.LOSE,), who_does=everybody, messages=12),
-            Shape(3, 0, who_does=everybody),
+            Shape(2, 1, who_does=EVERYBODY, messages=16),
+            Shape(2, 2, lose, EVERYBODY, messages=12),
+            Shape(3, 0, who_does=EVERYBODY),
         )
-        late = (Shape(2, 0, who_does=both), Shape(1, 1, (Fate.CUT,), both))
-    plans = [Plan("every far end", tuple(map(one_call, chosen)), each)]
-    if RINGS in chosen:
-        plans.append(Plan("everybody acts", (one_call(RINGS),), crowd))
-    patient = tuple(one_call(n, deadline=40.0) for n in PATIENT if n in chosen)
-    if patient:
-        plans.append(Plan("a long deadline", patient, late))
-    return plans
+        plans = [
+            Plan("every far end", each, (Shape(1, 1), Shape(1, 2, lose, messages=16))),
+            Plan("a slow line", slow, (Shape(1, 1, (Fate.LOSE, Fate.DELAY)),)),
+            Plan("every message as octets", octets, (Shape(1, 0),)),
+            Plan("everybody acts", freely, crowd),
+            Plan("everybody acts, slow line", freely_slow, (Shape(2, 0, who_does=EVERYBODY),)),
+            Plan(
+                "a long deadline",
+                late,
+                (Shape(2, 0, who_does=TWO_CLIENTS), Shape(1, 1, (Fate.BREAK, Fate.CUT))),
+            ),
+        ]
+    return [plan for plan in plans if plan.scenarios]
 
 
 # -- units
@@ -194,7 +212,7 @@ def explore_unit(unit: Unit) -> Tally:
 
 def digest(unit: Unit, result: Result) -> bytes:
     """What tells one interleaving from another."""
-    place = f"{unit.scenario.step}{unit.scenario.call}{unit.scenario.title}"
+    place = f"{unit.plan} {unit.scenario.step[0].number} {unit.scenario.title}"
     return blake2b(f"{place}\n{result.order}".encode(), digest_size=12).digest()
 
 
@@ -206,7 +224,6 @@ def children(
     acts = [choice for choice in choices if isinstance(choice, ActAt)]
     faults = [choice for choice in choices if isinstance(choice, Fault)]
     cut = {choice.message[0] for choice in faults if choice.fate is Fate.CUT}
-    # What a break swallows is not there to meet a fate: it was lost anyway.
     more_acts, more_faults = len(acts) < shape.acts, len(faults) < shape.faults
     first_turn, first_message = unit.start
     seen: set[str] = set()

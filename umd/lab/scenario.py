@@ -80,7 +80,7 @@ class Step(Section):
     """Right after this has happened."""
     number: str | None = None
     """Whom to place the call to."""
-    name: str = Field(FIRST_CALL, pattern=r"^[\w-]+$")
+    name: Annotated[str, Field(pattern=r"^[\w-]+$")] = FIRST_CALL
     """How the call is named that is placed."""
 
 
@@ -146,12 +146,16 @@ class Scenario(Section):
         return ControlSettings(deadline=self.call.deadline)
 
 
-def one_call(number: str, title: str = "", deadline: float = 5.0) -> Scenario:
+def one_call(
+    number: str, *, deadline: float = 5.0, delay: float = 0.01, octets: bool = False
+) -> Scenario:
     """The scenario of the lab's own sets: one call to a number, and whatever is chosen."""
-    step = Step.model_construct(do=None, at=None, after=None, number=number, name=FIRST_CALL)
-    return Scenario(title=title).model_copy(
-        update={"step": [step], "call": CallSection.model_construct(deadline=deadline)}
-    )
+    parts = {
+        "step": [Step(do=PLACE, number=number)],
+        "call": CallSection().model_copy(update={"deadline": deadline}),
+        "network": NetworkSection(octets=octets).model_copy(update={"delay": delay}),
+    }
+    return Scenario().model_copy(update=parts)
 
 
 def load(file: str) -> Scenario:

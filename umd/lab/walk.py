@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import accumulate, count
 from random import Random
 from typing import Final
 
@@ -75,12 +75,13 @@ class Walk:
     def go(self, steps: int, tell: Callable[[Walked], None] | None = None) -> Walked:
         """Take so many steps, then end everything and see that nothing is left."""
         acts = [act for act, _ in self._acts]
-        weights = [weight for _, weight in self._acts]
+        weights = list(accumulate(weight for _, weight in self._acts))
         walked = self.walked
         try:
-            for act in self.random.choices(acts, weights, k=steps):
+            for walked.steps in range(1, steps + 1):
+                # One draw at a time: a shorter walk is the beginning of a longer one.
+                (act,) = self.random.choices(acts, cum_weights=weights)
                 act()
-                walked.steps += 1
                 if self.referee.violations:
                     break
                 if walked.steps % 1000 == 0:

@@ -1,0 +1,37 @@
+"""Choices as text."""
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from umd.lab.choices import FAR, Act, ActAt, Fate, Fault, InvalidChoice, Verb, parse_choice
+
+
+class ChoiceTests(SynchronousTestCase):
+    def test_what_is_written_is_read(self) -> None:
+        for choice in (
+            Fault(Fate.LOSE, "> INVITE 1"),
+            Fault(Fate.ECHO, "second < 200 BYE 12"),
+            ActAt(Act("A", Verb.DISCONNECT), "sent > INVITE 1"),
+            ActAt(Act("alice-2", Verb.INSIST, "second"), "got second < 180 INVITE 2"),
+            ActAt(Act(FAR, Verb.HANG_UP), "told Connected"),
+            ActAt(Act(FAR, Verb.ANSWER), "answered A"),
+            ActAt(Act("B", Verb.LEAVE), "A disconnects"),
+            ActAt(Act("B", Verb.DISCONNECT), "rest"),
+        ):
+            self.assertEqual(parse_choice(str(choice)), choice)
+
+    def test_what_is_no_choice(self) -> None:
+        for text in (
+            "",
+            "lose",
+            "lose BYE",
+            "lose > BYE",
+            "eat > BYE 1",
+            "A disconnects",
+            "A disconnects after",
+            "A disconnects after lunch",
+            "far disconnects after rest",
+            "A answers after rest",
+            "A disconnects twice after rest",
+        ):
+            with self.assertRaises(InvalidChoice, msg=text):
+                parse_choice(text)

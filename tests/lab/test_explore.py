@@ -1,0 +1,104 @@
+"""The explorer: what it enumerates, and that umd stands it."""
+
+from dataclasses import replace
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from umd.backends.sim.far_ends import built_in
+from umd.lab.choices import FAR, REST, Fate, Verb
+from umd.lab.explore import (
+    A,
+    Plan,
+    Shape,
+    Tally,
+    children,
+    default_plans,
+    explore,
+    explore_unit,
+    units_of,
+)
+from umd.lab.referee import Referee
+from umd.lab.run import run
+from umd.lab.scenario import one_call
+from umd.lab.world import World
+
+RACE = ((A, Verb.DISCONNECT), (FAR, Verb.ANSWER), (FAR, Verb.HANG_UP))
+
+
+class ExploreTests(SynchronousTestCase):
+    def explore(self, number: str, shape: Shape, jobs: int = 1) -> Tally:
+        tally = Tally()
+        plan = Plan("test", (one_call(number),), (shape,))
+        for each in explore(list(units_of([plan])), jobs):
+            tally.add(each)
+        return tally
+
+    def test_the_default_set_in_short(self) -> None:
+        """No invariant is violated, whatever the far end, whoever acts when, whatever gets lost."""
+        tally = Tally()
+        for each in explore(list(units_of(default_plans(short=True)))):
+            tally.add(each)
+        self.assertEqual([str(each) for each in tally.findings], [])
+        self.assertGreater(len(tally.orders), 1000)
+
+    def test_the_default_set_has_every_far_end(self) -> None:
+        plan = default_plans()[0]
+        numbers = [scenario.step[0].number for scenario in plan.scenarios]
+        self.assertEqual(numbers, list(built_in()))
+
+    def test_every_place_and_every_message(self) -> None:
+        """A client can ask after each step of a call, and each message can get lost."""
+        scenario = one_call("5550101")
+        (unit, *_) = units_of([Plan("test", (scenario,), (Shape(1, 1, (Fate.LOSE,)),))])
+        result = run(scenario, turns=True)
+        unit = replace(unit, start=(0, 0))
+        found = [str(choices[-1]) for choices, _ in children(unit, result.turns)]
+        self.assertEqual(
+            found,
+            [
+                "lose > INVITE 1",
+                "A disconnects after told Placed",
+                "A disconnects after got > INVITE 1",
+                "lose < 200 INVITE 1",
+                "A disconnects after sent < 200 INVITE 1",
+                "lose > ACK 1",
+                "A disconnects after got < 200 INVITE 1",
+                "A disconnects after got > ACK 1",
+                f"A disconnects after {REST}",
+            ],
+        )
+
+    def test_the_same_count_every_time_and_with_any_number_of_jobs(self) -> None:
+        shape = Shape(2, 0, who_does=RACE)
+        one, two = self.explore("5550180", shape), self.explore("5550180", shape, jobs=2)
+        self.assertEqual((one.runs, one.orders), (two.runs, two.orders))
+        self.assertGreater(len(one.orders), 50)
+
+    def test_alike_runs_are_one(self) -> None:
+        """A delay that nothing overtakes changes nothing."""
+        tally = self.explore("5550186", Shape(0, 1, (Fate.DELAY,)))
+        self.assertLess(len(tally.orders), tally.runs)
+
+    def test_what_follows_a_choice_comes_after_it(self) -> None:
+        """So that no set of choices is tried twice."""
+        seen: set[frozenset[str]] = set()
+        for unit in units_of([Plan("test", (one_call("5550101"),), (Shape(0, 2, (Fate.LOSE,)),))]):
+            tally = explore_unit(unit)
+            self.assertEqual(tally.violated, 0)
+            for choices, _ in children(unit, run(unit.scenario, unit.choices, turns=True).turns):
+                chosen = frozenset(map(str, choices))
+                self.assertNotIn(chosen, seen)
+                seen.add(chosen)
+        self.assertGreater(len(seen), 5)
+
+
+class WorldTests(SynchronousTestCase):
+    def test_a_world_that_is_left_alone_comes_to_rest(self) -> None:
+        scenario = one_call("5550180")
+        referee = Referee(5.0)
+        world = World(scenario.sim_section(), scenario.control_settings(), referee)
+        call = world.place("call", "5550180")
+        while world.step():
+            pass
+        self.assertEqual((call.state.value, referee.violations), ("alerting", []))
+        self.assertIsNotNone(world.far_session(call))

@@ -1,0 +1,82 @@
+"""Random walks, and the story that is told of a run."""
+
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from umd.lab.choices import parse_choice
+from umd.lab.referee import Rule
+from umd.lab.run import run
+from umd.lab.scenario import Scenario, one_call
+from umd.lab.story import heading, ladder
+from umd.lab.walk import walk
+from umd.sip.session import Session
+
+BAD = Scenario.model_validate({"network": {"jitter": "80ms", "loss": 0.1, "duplicate": 0.1}})
+
+
+class WalkTests(SynchronousTestCase):
+    def test_no_transaction_is_left(self) -> None:
+        for seed in (1, 2):
+            walked = walk(BAD, steps=6000, seed=seed, calls=30)
+            self.assertIsNone(walked.violation)
+            self.assertEqual((walked.steps, walked.left), (6000, 0))
+            self.assertGreater(walked.calls, 300)
+            self.assertGreater(walked.lost, 200)
+
+    def test_the_same_seed_is_the_same_walk_watched_or_not(self) -> None:
+        one = walk(BAD, steps=1500, seed=3, calls=20)
+        other = walk(BAD, steps=1500, seed=3, calls=20, watch=True)
+        self.assertTrue(other.story)
+        other.story = []
+        self.assertEqual(one, other)
+
+    def test_a_planted_mistake_is_found_and_repeated(self) -> None:
+        send_ack = Session._send_ack
+        acks = []
+
+        def forgetful(session: Session, dialog: Any, response: Any) -> None:
+            acks.append(response.call_id)
+            if len(acks) % 50:
+                send_ack(session, dialog, response)
+
+        self.patch(Session, "_send_ack", forgetful)
+        first = walk(BAD, steps=20_000, seed=4, calls=20)
+        assert first.violation is not None
+        self.assertEqual(first.violation.rule, Rule.PROTOCOL)
+        acks.clear()
+        again = walk(BAD, steps=first.steps, seed=4, calls=20, watch=True)
+        self.assertEqual(again.violation, first.violation)
+        leg = first.violation.leg
+        self.assertTrue(any(line.of == leg for line in again.story))
+
+
+class StoryTests(SynchronousTestCase):
+    def test_a_ladder(self) -> None:
+        """Each message on its way, what is lost, what people do and what they are told."""
+        choices = [
+            parse_choice("A disconnects after told Alerting"),
+            parse_choice("lose > BYE 1"),
+            parse_choice("echo < 180 INVITE 1"),
+        ]
+        scenario = one_call("5550181")
+        result = run(scenario, choices)
+        told = "\n".join([*heading(scenario, choices), *ladder(result)])
+        for words in (
+            "far end   5550181: rings, answers just before a CANCEL",
+            "choice    lose > BYE 1",
+            "0.0210  A disconnects ",
+            "|- BYE 1 -",
+            "x             | lost",
+            " copies after 0.01 s, 4.51 s",
+            "call: ended by client, 200 confirmed",
+            "A is answered: ended ",
+            "-- all is at rest --",
+        ):
+            self.assertIn(words, told)
+
+    def test_a_violation_stands_where_it_happened(self) -> None:
+        self.patch(Session, "_send_ack", lambda *args: None)
+        lines = list(ladder(run(one_call("5550101"))))
+        where = next(number for number, line in enumerate(lines) if "!! protocol" in line)
+        self.assertIn("200 INVITE 1 <", lines[where - 2])
