@@ -18,7 +18,7 @@ from umd.call.cause import (
 from umd.sip import session as sip
 from umd.sip.endpoint import Endpoint
 from umd.sip.fields import FieldError, NameAddr, Reason, Uri
-from umd.sip.session import Session, State
+from umd.sip.session import Login, Session, State
 from umd.sip.transaction import Hop
 
 REQUEST_TIMEOUT: Final = 408
@@ -36,11 +36,19 @@ class SipLegs:
     Args:
         endpoint: carries them.
         report: is told what becomes of them.
+        incoming: is given each call that comes in and that nobody asked for; without it such a call
+            is left alone.
     """
 
-    def __init__(self, endpoint: Endpoint, report: Callable[[LegEvent], None]) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        report: Callable[[LegEvent], None],
+        incoming: Callable[[Session], None] | None = None,
+    ) -> None:
         self.endpoint = endpoint
         self.report = report
+        self.incoming = incoming
         self._sessions: dict[LegId, Session] = {}
         self._alerting: set[LegId] = set()
         self._asked: dict[LegId, Cause] = {}
@@ -50,10 +58,21 @@ class SipLegs:
         return len(self._sessions)
 
     def place(
-        self, leg: LegId, uri: str, hop: Hop, now: float, *, from_: str, body: bytes = b""
+        self,
+        leg: LegId,
+        uri: str,
+        hop: Hop,
+        now: float,
+        *,
+        from_: str,
+        body: bytes = b"",
+        routes: Sequence[str] = (),
+        login: Login | None = None,
     ) -> None:
-        """Send an INVITE whose Call-ID is the leg's name."""
-        session = self.endpoint.place(uri, hop, now, from_=from_, call_id=leg, body=body)
+        """Send an INVITE whose Call-ID is the leg's name; the rest as `Endpoint.place` has it."""
+        session = self.endpoint.place(
+            uri, hop, now, from_=from_, call_id=leg, body=body, routes=routes, login=login
+        )
         session.user = leg
         self._sessions[leg] = session
 
@@ -82,8 +101,10 @@ class SipLegs:
         while (happened := self.endpoint.next_event()) is not None:
             session, event = happened
             leg = session.user
-            if leg is None:
-                continue  # a call that came in: nobody asked for it
+            if leg is None:  # a call that came in
+                if isinstance(event, sip.Incoming) and self.incoming is not None:
+                    self.incoming(session)
+                continue
             assert isinstance(leg, str)
             self._report_one(LegId(leg), event)
 

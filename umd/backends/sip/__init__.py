@@ -1,0 +1,158 @@
+"""
+Calls over SIP: umd is a user agent of its own, over UDP, that places calls by way of one peer.
+
+The peer is a PBX, a proxy or a gateway; what it says is what is reported. There is no media yet:
+umd offers a stream that nobody sends on. See docs/sip.md.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from typing import Final
+
+import structlog
+from pydantic import BaseModel
+from twisted.internet.interfaces import IReactorTime
+
+from umd.backend import BackendUnavailable, Ended, FoundLeg, LegBackend, LegEvent, LegId, LegSink
+from umd.backends.sip.section import NotDiallable, SipSection, read_login, uri_host, uri_to
+from umd.backends.sip.silence import Silence
+from umd.backends.sip.udp import UdpPort
+from umd.call.cause import Cause, EndedBy
+from umd.errors import UmdError
+from umd.sip.endpoint import Endpoint
+from umd.sip.session import Login, Session
+from umd.sip.timing import Timing
+from umd.sip_legs import SipLegs
+
+__all__ = ["SipBackend", "SipSection"]
+
+INVALID_NUMBER_FORMAT: Final = 28  # Q.850
+UNAVAILABLE: Final = 480
+"""
+The answer to every call that comes in: umd takes none.
+
+Not 486: a caller who hears busy tries again, or asks to be called back.
+"""
+
+
+class CannotStart(UmdError):
+    """Its address cannot be had, or its password not be read."""
+
+
+class SipBackend(LegBackend):
+    """One SIP user agent."""
+
+    Settings = SipSection
+
+    def __init__(self, name: str, settings: BaseModel, clock: IReactorTime) -> None:
+        assert isinstance(settings, SipSection)
+        self.settings = settings
+        self.port: UdpPort | None = None
+        """Where it is reached, while it is started."""
+        self._name = name
+        self._clock = clock
+        self._log = structlog.get_logger().bind(backend=name)
+        self._sink: LegSink | None = None
+        self._legs: SipLegs | None = None
+        self._silence = Silence("", 0)
+        self._from = ""
+        self._login: Login | None = None
+
+    async def start(self, sink: LegSink) -> None:
+        settings = self.settings
+        port = UdpPort(self._clock, self._log, fallback=settings.peer)
+        try:
+            self._login = read_login(settings)
+            listening = port.listen(settings.listen.host, settings.listen.port)
+        except UmdError as error:
+            raise CannotStart(f"backend.{self._name}: {error}") from error
+        host = settings.advertise or uri_host(listening.host)
+        self._from = settings.from_ or f"sip:umd@{host}"
+        self._silence = Silence(host, secrets.randbits(31))
+        endpoint = Endpoint(
+            host,
+            listening.port,
+            _new_id,
+            timing=Timing(t1=settings.t1),
+            answer_offer=self._silence.answer,
+        )
+        self.port = port
+        self._sink = sink
+        self._legs = SipLegs(endpoint, self._report, self._refuse)
+        port.serve(endpoint, self._legs.report_events)
+
+    async def stop(self) -> None:
+        """
+        Close the port. Nobody could end a call any more that is left: each gets one BYE or CANCEL.
+
+        It is not waited for what that comes to.
+        """
+        port, self.port = self.port, None
+        legs, self._legs = self._legs, None
+        self._sink = None
+        if port is None or legs is None:
+            return
+        for leg, _, _ in list(legs.states()):
+            legs.hang_up(leg, Cause(by=EndedBy.DAEMON), self._clock.seconds())
+        await port.close()
+
+    async def legs(self) -> Sequence[FoundLeg]:
+        if self._legs is None:
+            return []
+        return [
+            FoundLeg(leg=leg, state=state, number=number)
+            for leg, state, number in self._legs.states()
+        ]
+
+    def place(self, leg: LegId, number: str) -> None:
+        legs, port = self._running()
+        try:
+            uri = uri_to(number, self.settings.template)
+        except NotDiallable as error:
+            self._log.warning("sip.not-diallable", leg=leg, why=str(error))
+            cause = Cause(by=EndedBy.DAEMON, q850=INVALID_NUMBER_FORMAT)
+            self._report(Ended(leg, cause, confirmed=True))
+            return
+        legs.place(
+            leg,
+            uri,
+            self.settings.peer,
+            self._clock.seconds(),
+            from_=self._from,
+            body=self._silence.offer(),
+            routes=self.settings.routes,
+            login=self._login,
+        )
+        port.pump()
+
+    def hang_up(self, leg: LegId, cause: Cause) -> None:
+        legs, port = self._running()
+        legs.hang_up(leg, cause, self._clock.seconds())
+        port.pump()
+
+    def _running(self) -> tuple[SipLegs, UdpPort]:
+        if self._legs is None or self.port is None:
+            raise BackendUnavailable(f"{self._name} is not started")
+        return self._legs, self.port
+
+    def _report(self, event: LegEvent) -> None:
+        if self._sink is not None:
+            self._sink.leg_event(event)
+
+    def _refuse(self, session: Session) -> None:
+        """A call has come in."""
+        assert session.request is not None
+        self._log.info(
+            "sip.call-refused",
+            status=UNAVAILABLE,
+            to=session.request.uri,
+            sip_call_id=session.call_id,
+        )
+        session.reject(UNAVAILABLE, self._clock.seconds())
+
+
+def _new_id() -> str:
+    """For tags and branches: nobody may guess them (RFC 3261 §19.3)."""
+    return secrets.token_hex(8)

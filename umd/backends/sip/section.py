@@ -1,0 +1,177 @@
+"""What `[backend.sip]` may say, and from a number as dialled to the URI that is called."""
+
+from __future__ import annotations
+
+import re
+from ipaddress import IPv6Address, ip_address
+from pathlib import Path
+from typing import Annotated, Final, Self, TypeAlias
+from urllib.parse import quote
+
+from pydantic import AfterValidator, Field, PlainValidator, model_validator
+
+from umd.config import Duration, Section
+from umd.errors import UmdError
+from umd.sip.fields import FieldError, NameAddr, Uri
+from umd.sip.session import Login
+from umd.sip.transaction import Hop
+
+NUMBER: Final = "{number}"
+LONGEST_NUMBER: Final = 255
+_ADDRESS: Final = re.compile(r"udp:(\[[^\]]*\]|[^:]*):([0-9]{1,5})")
+_EXPECTED: Final = 'an address such as "udp:127.0.0.1:5060" or "udp:[::1]:5060", without a name'
+_HOST: Final = re.compile(r"[A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]+\]")
+
+
+def parse_address(value: object) -> Hop:
+    """`"udp:127.0.0.1:5060"` to where that is; an address of IPv6 stands in brackets."""
+    match = _ADDRESS.fullmatch(value) if isinstance(value, str) else None
+    if match is None or int(match[2]) > 65535:
+        raise ValueError(_EXPECTED)
+    try:
+        found = ip_address(match[1].strip("[]"))
+    except ValueError:
+        raise ValueError(_EXPECTED) from None
+    if isinstance(found, IPv6Address) != match[1].startswith("["):
+        raise ValueError(_EXPECTED)
+    return Hop(str(found), int(match[2]))
+
+
+def _check_peer(hop: Hop) -> Hop:
+    if hop.port == 0 or ip_address(hop.host).is_unspecified:
+        raise ValueError(_EXPECTED + ", that something listens on")
+    return hop
+
+
+def _check_host(value: str) -> str:
+    if _HOST.fullmatch(value) is None:
+        raise ValueError('a host such as "192.0.2.7" or "umd.example.com", without a port')
+    return value
+
+
+def _check_template(value: str) -> str:
+    if value.count(NUMBER) != 1 or not _is_sip_uri(value.replace(NUMBER, "1")):
+        raise ValueError('a SIP URI with {number} in it, such as "sip:{number}@example.com"')
+    return value
+
+
+def _check_uri(value: str) -> str:
+    if not _is_sip_uri(value):
+        raise ValueError('a SIP URI such as "sip:umd@example.com"')
+    return value
+
+
+def _check_route(value: str) -> str:
+    try:
+        loose = NameAddr.parse(value).address.is_loose
+    except FieldError:
+        loose = False
+    if not loose or not value.startswith("<"):
+        raise ValueError('a loose route such as "<sip:192.0.2.1;lr>"')
+    return value
+
+
+def _is_sip_uri(text: str) -> bool:
+    try:
+        uri = Uri.parse(text)
+    except FieldError:
+        return False
+    # What cannot stand between < and > would end the address in To or From.
+    return uri.scheme == "sip" and uri.headers is None and not set(text) & set('<>" ')
+
+
+UdpAddress: TypeAlias = Annotated[Hop, PlainValidator(parse_address)]
+
+
+class SipSection(Section):
+    """`[backend.sip]`."""
+
+    listen: UdpAddress = Hop("127.0.0.1", 5060)
+    peer: Annotated[UdpAddress, AfterValidator(_check_peer)]
+    advertise: Annotated[str, AfterValidator(_check_host)] | None = None
+    uri: Annotated[str, AfterValidator(_check_template)] | None = None
+    from_: Annotated[str, AfterValidator(_check_uri)] | None = Field(default=None, alias="from")
+    routes: list[Annotated[str, AfterValidator(_check_route)]] = []
+    username: Annotated[str, Field(min_length=1)] | None = None
+    password_file: str | None = None
+    t1: Annotated[Duration, Field(ge=0.01, le=4.0)] = 0.5
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if ip_address(self.listen.host).is_unspecified and self.advertise is None:
+            raise ValueError("advertise as well, since listen is every address of this machine")
+        if (self.username is None) != (self.password_file is None):
+            raise ValueError("username and password_file, both or neither")
+        if ip_address(self.listen.host).version != ip_address(self.peer.host).version:
+            raise ValueError("listen and peer both of IPv4, or both of IPv6")
+        return self
+
+    @property
+    def template(self) -> str:
+        """Whom to call, with `{number}` in it."""
+        return self.uri or f"sip:{NUMBER}@{uri_host(self.peer.host)}:{self.peer.port}"
+
+
+def uri_host(host: str) -> str:
+    """An address as it stands in a URI or a Via."""
+    return f"[{host}]" if ":" in host else host
+
+
+class NoPassword(UmdError):
+    """The file with the password cannot be used."""
+
+
+def read_login(section: SipSection) -> Login | None:
+    """
+    Who we are to a peer that asks; None where nothing is configured.
+
+    The password is the first line of its file.
+
+    Raises:
+        NoPassword
+    """
+    if section.username is None or section.password_file is None:
+        return None
+    file = section.password_file
+    try:
+        password = Path(file).read_bytes().decode().partition("\n")[0].rstrip("\r")
+    except OSError as error:
+        raise NoPassword(f"password_file = {file!r}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise NoPassword(f"password_file = {file!r}: not UTF-8") from None
+    if not password:
+        raise NoPassword(f"password_file = {file!r}: its first line is empty")
+    return Login(section.username, password)
+
+
+class NotDiallable(UmdError):
+    """Nothing that a SIP URI could be made of."""
+
+
+_PHONE: Final = re.compile(r"\+?[0-9*#]+")
+_separators: Final = str.maketrans("", "", " -().\t")
+_IN_USER: Final = "-_.!~*'()&=+$,;/"
+"""What stands for itself in the user part of a URI, beside letters and digits (RFC 3261 §25.1)."""
+
+
+def uri_to(number: str, template: str) -> str:
+    """
+    Whom to call.
+
+    A phone number may be written as people do; a `sip:` URI is taken as it is; anything else
+    becomes the user part.
+
+    Raises:
+        NotDiallable
+    """
+    number = number.strip()
+    if not 0 < len(number) <= LONGEST_NUMBER:
+        raise NotDiallable(f"a number of {len(number)} characters")
+    if number[:4].lower() == "sip:":
+        if not _is_sip_uri(number):
+            raise NotDiallable("not a SIP URI")
+        return number
+    plain = number.translate(_separators)
+    if _PHONE.fullmatch(plain) is None:
+        plain = number
+    return template.replace(NUMBER, quote(plain, safe=_IN_USER, errors="replace"))
