@@ -51,6 +51,8 @@ class SipBackend(LegBackend):
         self.settings = settings
         self.port: UdpPort | None = None
         """Where it is reached, while it is started."""
+        self.endpoint: Endpoint | None = None
+        """What speaks there; for counting."""
         self._name = name
         self._clock = clock
         self._log = structlog.get_logger().bind(backend=name)
@@ -71,7 +73,7 @@ class SipBackend(LegBackend):
         host = settings.advertise or uri_host(listening.host)
         self._from = settings.from_ or f"sip:umd@{host}"
         self._silence = Silence(host, secrets.randbits(31))
-        endpoint = Endpoint(
+        self.endpoint = endpoint = Endpoint(
             host,
             listening.port,
             _new_id,

@@ -113,6 +113,8 @@ class UdpPort(DatagramProtocol):
         receive_buffer: int = RECEIVE_BUFFER,
     ) -> None:
         self.counts = Counts()
+        self.address = Hop("", 0)
+        """Where it is, once it listens."""
         self._clock = clock
         self._log = log
         self._fallback = fallback
@@ -154,13 +156,14 @@ class UdpPort(DatagramProtocol):
             )
         except CannotListenError as error:
             raise CannotListen(f"listen = udp:{host}:{port}: {error.socketError}") from error
-        address = self._port.getHost()
-        self._log = self._log.bind(listen=f"{address.host}:{address.port}")
+        got = self._port.getHost()
+        self.address = Hop(got.host, got.port)
+        self._log = self._log.bind(listen=f"{got.host}:{got.port}")
         handle = self._port.getHandle()
         if isinstance(handle, socket.socket):
             self._socket = handle
             self._set_receive_buffer(handle)
-        return Hop(address.host, address.port)
+        return self.address
 
     def serve(self, end: End, report: Callable[[], None] | None = None) -> None:
         """

@@ -1,0 +1,1 @@
+"""umd against programs that others wrote, over real sockets on loopback."""
