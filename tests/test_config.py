@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from umd.backends.sim import SimBackend
 from umd.backends.sim.simulation import SimSection
+from umd.backends.sip import SipSection
 from umd.config import (
     ConfigError,
     Settings,
@@ -20,6 +22,8 @@ from umd.config import (
 )
 
 EXAMPLE = Path(__file__).parent.parent / "conf" / "umd.toml"
+SIP_EXAMPLE = EXAMPLE.with_name("umd-sip.toml")
+FROM_EXAMPLE = ("sip:umd@example.com", "umd")
 DEMO = Path(__file__).parent.parent / "umd" / "demo.toml"
 
 
@@ -51,6 +55,19 @@ class ReadTests(ConfigCase):
         names = lambda path: ".".join(part for part in path if not part.isdigit())  # noqa: E731
         lines = {names(path) for path in find_lines(text)}
         known = known_keys(_File) + known_keys(SimSection, ("backend", "sim"))
+        self.assertEqual(sorted(set(known) - lines), [])
+
+    def test_the_sip_example_says_every_key_and_every_default(self) -> None:
+        """As it stands, and with every key that it only shows."""
+        (backend,) = load(str(SIP_EXAMPLE)).backends
+        default = SipSection.model_validate({"peer": "udp:127.0.0.1:5070"})
+        self.assertEqual(backend.settings, default)
+        shown = re.sub(r"^#(?=[a-z_]+ =)", "", SIP_EXAMPLE.read_text(), flags=re.MULTILINE)
+        (backend,) = self.read(shown).backends
+        assert isinstance(backend.settings, SipSection)
+        self.assertEqual((backend.settings.from_, backend.settings.username), FROM_EXAMPLE)
+        lines = {".".join(path) for path in find_lines(shown)}
+        known = known_keys(SipSection, ("backend", "pbx"))
         self.assertEqual(sorted(set(known) - lines), [])
 
     def test_the_demo_is_an_ordinary_configuration(self) -> None:
@@ -235,6 +252,26 @@ class MistakeTests(ConfigCase):
             ("[backend.sim.far_end.1]\nreject_with = 200\n", "expected at least 300"),
         ):
             self.assertIn(mistake, self.mistakes(text)[0])
+
+    def test_a_sip_backend(self) -> None:
+        text = '[backend.pbx]\ntype = "sip"\n'
+        self.assertEqual(self.mistakes(text), ["umd.toml:1: backend.pbx.peer is missing"])
+        text += 'peer = "udp:pbx.example.com:5060"\nfrm = "sip:a@b"\nuri = "sip:1@pbx"\n'
+        self.assertEqual(
+            self.mistakes(text),
+            [
+                'umd.toml:3: backend.pbx.peer = "udp:pbx.example.com:5060": expected an address'
+                ' such as "udp:127.0.0.1:5060" or "udp:[::1]:5060", without a name',
+                "umd.toml:4: backend.pbx.frm is not a setting; did you mean backend.pbx.from?",
+                'umd.toml:5: backend.pbx.uri = "sip:1@pbx": expected a SIP URI with {number} in it,'
+                ' such as "sip:{number}@example.com"',
+            ],
+        )
+        text = '[backend.pbx]\ntype = "sip"\npeer = "udp:[::1]:5070"\nlisten = "udp:[::1]:0"\n'
+        self.read(text)
+        text += 'username = "umd"\n'
+        (line,) = self.mistakes(text)
+        self.assertIn("expected username and password_file, both or neither", line)
 
     def test_what_is_no_toml(self) -> None:
         (mistake,) = self.mistakes('[http]\nlisten = "tcp\n')

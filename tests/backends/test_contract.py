@@ -6,6 +6,7 @@ from umd import backend
 from umd.backend import LegBackend, UnknownBackendType, backend_types, load_backend_type
 from umd.backends.sim import SimBackend
 from umd.backends.sim.simulation import SimSection
+from umd.backends.sip import SipBackend
 from umd.testing import FakeBackend, LegBackendContract
 
 
@@ -46,9 +47,10 @@ class FakeBackendTests(LegBackendContract, TestCase):
 
 
 class EntryPointTests(SynchronousTestCase):
-    def test_the_simulator_is_found_as_any_plugin_is(self) -> None:
-        self.assertIs(load_backend_type("sim"), SimBackend)
-        self.assertIn("sim", backend_types())
+    def test_what_is_built_in_is_found_as_any_plugin_is(self) -> None:
+        for name, kind in (("sim", SimBackend), ("sip", SipBackend)):
+            self.assertIs(load_backend_type(name), kind)
+            self.assertIn(name, backend_types())
 
     def test_what_is_no_backend_is_told_apart(self) -> None:
         class Bare(LegBackend):
