@@ -298,5 +298,6 @@ class SocketTests(TestCase):
 
     def test_an_address_that_is_taken(self) -> None:
         other = UdpPort(reactor, self.log)
-        with self.assertRaisesRegex(CannotListen, f"udp:127.0.0.1:{self.address.port}: .*in use"):
+        taken = f"udp:127.0.0.1:{self.address.port}: Address already in use"
+        with self.assertRaisesRegex(CannotListen, taken):
             other.listen(LOOPBACK, self.address.port)

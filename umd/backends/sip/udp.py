@@ -155,7 +155,8 @@ class UdpPort(DatagramProtocol):
                 port, self, interface=host, maxPacketSize=LARGEST_DATAGRAM
             )
         except CannotListenError as error:
-            raise CannotListen(f"listen = udp:{host}:{port}: {error.socketError}") from error
+            why = getattr(error.socketError, "strerror", None) or error.socketError
+            raise CannotListen(f"listen = udp:{host}:{port}: {why}") from error
         got = self._port.getHost()
         self.address = Hop(got.host, got.port)
         self._log = self._log.bind(listen=f"{got.host}:{got.port}")
