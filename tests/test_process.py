@@ -175,8 +175,10 @@ class CommandTests(ProcessCase):
             self.assertTrue(last.startswith("1 mistake; "), last)
 
     def test_a_good_file(self) -> None:
-        result = umd("check-config", str(ROOT / "conf" / "umd.toml"))
-        self.assertEqual((result.returncode, result.stderr), (0, ""))
+        file = str(ROOT / "conf" / "umd.toml")
+        for arguments in ((file,), (file, "-o", "call.deadline=2s", "-o", "log.level=debug")):
+            result = umd("check-config", *arguments)
+            self.assertEqual((result.returncode, result.stderr), (0, ""))
 
     def test_a_socket_that_cannot_be_had(self) -> None:
         result = umd("serve", "-o", "http.listen=systemd:domain=INET:index=0")

@@ -87,12 +87,13 @@ def demo(overrides: tuple[str, ...]) -> None:
 
 @main.command("check-config", epilog="Example: umd check-config /etc/umd/umd.toml")
 @click.argument("file")
-def check_config(file: str) -> None:
+@override_option
+def check_config(file: str, overrides: tuple[str, ...]) -> None:
     """Tell every mistake in a configuration; exit status 2 when there is one."""
     from umd.config import ConfigError, load
 
     try:
-        load(file)
+        load(file, overrides)
     except ConfigError as error:
         _refuse(error.mistakes, "it would not start")
     click.echo(f"{file}: good")
