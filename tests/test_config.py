@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -196,9 +197,45 @@ class MistakeTests(ConfigCase):
         for listen in ('"8080"', '"http:8080"', "8080", "[]", '""', '["tcp:1", 2]', '"tcp:abc"'):
             (mistake,) = self.mistakes(f"http.listen = {listen}")
             self.assertIn('expected a Twisted endpoint string such as "tcp:8080:interface', mistake)
+        for listen, why in (
+            ("tcp:-1", "the port is not from 0 to 65535"),
+            ("tcp6:99999", "the port is not from 0 to 65535"),
+            ("tcp:" + "1" * 5000, "Exceeds the limit"),
+            ("tcp:1:interface=nonsense", "the interface is no IP address"),
+            ("tcp6:1:interface=\\:x", "the interface is no IP address"),
+            ("tcp:1\\", "nothing follows the last backslash"),
+            ("tcp:1:a\n=1", "unexpected keyword argument 'a\\n'"),
+            ("unix:", "the path is not of 1 to 107 octets"),
+            ("unix:/" + "x" * 107, "the path is not of 1 to 107 octets"),
+            ("systemd:", "either an index or a name"),
+            ("systemd:domain=INET", "either an index or a name"),
+            ("systemd:domain=INET:index=0:name=x", "either an index or a name"),
+            ("systemd:domain=X25:index=0", "not INET, INET6 or UNIX"),
+            ("systemd:domain=INET:index=-1", "the index is no number"),
+            ("systemd:domain=INET:name=", "the name is empty"),
+        ):
+            (mistake,) = self.mistakes(f"http.listen = {json.dumps(listen)}")
+            self.assertIn(why, mistake)
+            self.assertLess(len(mistake), 400)
+
+    def test_listeners_that_can_be(self) -> None:
+        for listen in (
+            "unix:/a\\:b\\=c:mode=660",
+            "systemd:INET:0",
+            "systemd:domain=UNIX:name=x",
+            "tcp:0:127.0.0.1",
+            "tcp6:0:50:\\:\\:1",
+        ):
+            self.assertEqual(self.read(f"http.listen = '{listen}'").http.listen, (listen,))
 
     def test_listeners_that_others_reach_need_to_be_asked_for(self) -> None:
-        for listen in ("tcp:1", "tcp:1:interface=0.0.0.0", "tcp6:1", "tcp:1:interface=10.0.0.1"):
+        for listen in (
+            "tcp:1",
+            "tcp:1:interface=0.0.0.0",
+            "tcp6:1",
+            "tcp:1:interface=10.0.0.1",
+            "tcp:1:interface=127.0.0.1:interface=0.0.0.0",
+        ):
             (mistake,) = self.mistakes(f'http.listen = "{listen}"')
             self.assertIn(f"whoever reaches {listen} could end any call", mistake)
             self.read(f'http.listen = "{listen}"\nhttp.allow_anonymous = true')

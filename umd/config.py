@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeAlias, TypeVar, get_args
 
@@ -77,30 +77,87 @@ def _check_endpoint(value: object) -> None:
         raise ValueError(
             f"a Twisted endpoint string such as {_ENDPOINT} (of {', '.join(_ENDPOINT_TYPES)})"
         )
-    if kind == "systemd":
-        return  # can only be read where systemd has handed over the socket
     try:
-        # Only to see whether it can be read: nothing listens yet, and no reactor is touched.
-        serverFromString(None, value)
+        if re.fullmatch(r"(?:[^\\]|\\.)*", value, re.DOTALL) is None:
+            raise ValueError("nothing follows the last backslash")
+        # Only to see whether it can be read: nothing listens yet, and no reactor is touched. That
+        # of systemd can only be read where systemd has handed over the socket.
+        if kind != "systemd":
+            serverFromString(None, value)
+        _CHECKS[kind](_endpoint_fields(value))
     except (ValueError, TypeError) as error:
         raise ValueError(
-            f"a Twisted endpoint string such as {_ENDPOINT}; of {value!r}: {error}"
+            f"a Twisted endpoint string such as {_ENDPOINT}; of {_quoted(value)}: {error}"
         ) from None
-    port = re.match(r"tcp6?:(?:port=)?([0-9]+)", value)
-    if port is not None and int(port[1]) > 65535:
-        raise ValueError(f"a port from 0 to 65535 in {value!r}")
+
+
+def _check_tcp(fields: Mapping[str, str]) -> None:
+    if not 0 <= int(fields["port"]) <= 65535:
+        raise ValueError("the port is not from 0 to 65535")
+    interface = fields.get("interface", "")
+    if interface not in ("", "localhost") and _address(interface) is None:
+        raise ValueError("the interface is no IP address")
+
+
+def _check_unix(fields: Mapping[str, str]) -> None:
+    if not 0 < len(os.fsencode(fields["address"])) < 108:
+        raise ValueError("the path is not of 1 to 107 octets")
+
+
+def _check_systemd(fields: Mapping[str, str]) -> None:
+    if fields.keys() not in ({"domain", "index"}, {"domain", "name"}):
+        raise ValueError("it needs a domain, and either an index or a name")
+    if fields["domain"] not in ("INET", "INET6", "UNIX"):
+        raise ValueError("the domain is not INET, INET6 or UNIX")
+    if not re.fullmatch("[0-9]{1,6}", fields.get("index", "0")):
+        raise ValueError("the index is no number")
+    if not fields.get("name", "x"):
+        raise ValueError("the name is empty")
+
+
+def _endpoint_fields(endpoint: str) -> dict[str, str]:
+    """
+    What Twisted reads in an endpoint string, by name.
+
+    A backslash makes a colon an ordinary character; of two values with one name the last counts.
+    """
+    kind, *parts = re.findall(r"(?:^|:)((?:[^:\\]|\\.)*)", endpoint, re.DOTALL)
+    names = iter(_ENDPOINT_TYPES[kind])
+    fields: dict[str, str] = {}
+    for part in parts:
+        named = re.fullmatch(r"((?:[^=\\]|\\.)*)=(.*)", part, re.DOTALL)
+        name, text = named.groups() if named else (next(names, "too many"), part)
+        fields[name] = re.sub(r"\\(.)", r"\1", text, flags=re.DOTALL)
+    return fields
+
+
+def _address(text: str) -> IPv4Address | IPv6Address | None:
+    try:
+        return ip_address(text)
+    except ValueError:
+        return None
 
 
 def _is_loopback(endpoint: str) -> bool:
-    interface = re.search(r":interface=((?:[^:\\]|\\.)*)", endpoint)
-    try:
-        return interface is not None and ip_address(interface[1].replace("\\", "")).is_loopback
-    except ValueError:
-        return interface is not None and interface[1] == "localhost"
+    interface = _endpoint_fields(endpoint).get("interface", "")
+    address = _address(interface)
+    return interface == "localhost" if address is None else address.is_loopback
 
 
 _ENDPOINT: Final = '"tcp:8080:interface=127.0.0.1"'
-_ENDPOINT_TYPES: Final = ("tcp", "tcp6", "unix", "systemd")
+_ENDPOINT_TYPES: Final = {
+    "tcp": ("port", "interface", "backlog"),
+    "tcp6": ("port", "backlog", "interface"),
+    "unix": ("address", "mode", "backlog", "lockfile"),
+    "systemd": ("domain", "index", "name"),
+}
+"""Each with the names of what needs none by its position."""
+_CHECKS: Final[Mapping[str, Callable[[Mapping[str, str]], None]]] = {
+    "tcp": _check_tcp,
+    "tcp6": _check_tcp,
+    "unix": _check_unix,
+    "systemd": _check_systemd,
+}
 
 
 def _parse_socket(value: object) -> str:
@@ -233,8 +290,40 @@ class ConfigError(UmdError):
     """The configuration has mistakes; nothing was started."""
 
     def __init__(self, mistakes: Sequence[str]) -> None:
-        super().__init__("\n".join(mistakes))
-        self.mistakes = tuple(mistakes)
+        self.mistakes = tuple(_one_line(mistake) for mistake in mistakes)
+        super().__init__("\n".join(self.mistakes))
+
+
+# -- words for the terminal
+
+
+def dotted(path: KeyPath) -> str:
+    """A key as one would write it in TOML, such as `backend."a b".delay`."""
+    return ".".join(part if _BARE.fullmatch(part) else _quoted(part) for part in path)
+
+
+_BARE: Final = re.compile(r"[A-Za-z0-9_-]{1,60}")
+
+
+def _quoted(text: str) -> str:
+    """A basic string of TOML, of which a long one shows its beginning."""
+    text = text if len(text) <= 60 else text[:57] + "..."
+    return '"' + _one_line(text.replace("\\", "\\\\").replace('"', '\\"')) + '"'
+
+
+def _one_line(text: str) -> str:
+    """With whatever would move a terminal's cursor escaped as in TOML."""
+    return text if text.isprintable() else "".join(map(_visible, text))
+
+
+def _visible(character: str) -> str:
+    if character.isprintable():
+        return character
+    code = ord(character)
+    return _SHORT.get(character) or (f"\\u{code:04X}" if code < 0x10000 else f"\\U{code:08X}")
+
+
+_SHORT: Final = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
 # -- reading
