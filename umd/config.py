@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, TypeAlias, TypeVar, get_args
+from typing import Annotated, Any, Final, Literal, TypeAlias, TypeVar, get_args, get_origin
 
 from pydantic import (
     BaseModel,
@@ -543,34 +543,51 @@ class _Mistakes:
 
 
 def _say(error: Any, prefix: KeyPath, inner: KeyPath, model: type[BaseModel]) -> str:
-    key = ".".join(prefix + inner)
+    path = prefix + inner
     if error["type"] == "extra_forbidden":
-        return unknown_key(key, known_keys(model, prefix))
+        return unknown_key(path, known_keys(model, prefix))
     if error["type"] == "missing":
-        return f"{key} is missing"
-    return f"{key} = {_found(error['input'])}: expected {_expected(error)}"
+        return f"{dotted(path)} is missing"
+    return f"{dotted(path)} = {_found(error['input'])}: expected {_expected(error)}"
 
 
-def unknown_key(key: str, known: Sequence[str]) -> str:
+def unknown_key(path: KeyPath, known: Sequence[KeyPath]) -> str:
     """Say that a key is none, and which one was meant."""
-    nearest = get_close_matches(key, known, n=1, cutoff=0.5)
+    key = dotted(path)
+    names = {dotted(_filled(one, path)): one for one in known}
+    nearest = get_close_matches(key, names, n=1, cutoff=0.5)
     if not nearest:
         # The right name in the wrong section is the other common slip.
-        last = key.rpartition(".")[2]
-        nearest = [name for name in known if name.rpartition(".")[2] == last][:1]
+        nearest = [name for name, one in names.items() if one[-1] == path[-1]][:1]
     hint = f"; did you mean {nearest[0]}?" if nearest else ""
     return f"{key} is not a setting{hint}"
 
 
-def known_keys(model: type[BaseModel], prefix: KeyPath = ()) -> list[str]:
-    """The dotted name of every key below a model, sections too."""
-    keys: list[str] = []
+def _filled(known: KeyPath, path: KeyPath) -> KeyPath:
+    """A known key with the numbers and names of the path in the places for any."""
+    filled: KeyPath = ()
+    for index, part in enumerate(known):
+        if part != ANY:
+            filled += (part,)
+        elif index < len(path) - 1 and path[:index] == filled:
+            filled += (path[index],)
+    return filled
+
+
+ANY: Final = "*"
+"""In a known key: the number of an item or a name of one's own choice."""
+
+
+def known_keys(model: type[BaseModel], prefix: KeyPath = ()) -> list[KeyPath]:
+    """Every key below a model, sections too."""
+    keys: list[KeyPath] = []
     for name, field in model.model_fields.items():
         path = (*prefix, field.alias or name)
-        keys.append(".".join(path))
+        keys.append(path)
+        several = get_origin(field.annotation) in (list, tuple, dict)
         for kind in (field.annotation, *get_args(field.annotation)):
             if isinstance(kind, type) and issubclass(kind, BaseModel):
-                keys += known_keys(kind, path)
+                keys += known_keys(kind, (*path, ANY) if several else path)
     return keys
 
 
@@ -589,10 +606,8 @@ def _expected(error: Any) -> str:
 def _found(value: Any) -> str:
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
-    try:
-        text = json.dumps(value, ensure_ascii=True)
-    except (TypeError, ValueError):
-        text = json.dumps(str(value))
+    # The rest is what TOML has and JSON has not: dates and times.
+    text = json.dumps(value, ensure_ascii=True, default=str)
     return text if len(text) <= 60 else text[:57] + "..."
 
 
@@ -631,14 +646,18 @@ def _read_backends(sections: Any, mistakes: _Mistakes) -> Iterator[BackendSettin
         if not isinstance(section, dict):
             continue
         if not re.fullmatch(r"[A-Za-z0-9._-]+", name):
-            mistakes.add(path, f"backend {_found(name)}: expected letters, digits, dots, hyphens")
+            mistakes.add(path, f"backend {_quoted(name)}: expected letters, digits, dots, hyphens")
             continue
         own = dict(section)
         type_name = own.pop("type", name)
+        if not isinstance(type_name, str):
+            found = _found(type_name)
+            mistakes.add((*path, "type"), f"{dotted(path)}.type = {found}: expected a string")
+            continue
         try:
-            backend_type = load_backend_type(str(type_name))
+            backend_type = load_backend_type(type_name)
         except UnknownBackendType as error:
-            mistakes.add((*path, "type"), f"backend.{name}: {error}")
+            mistakes.add((*path, "type"), f"{dotted(path)}: {error}")
             continue
         try:
             settings = backend_type.Settings.model_validate(own)
