@@ -180,6 +180,24 @@ class CommandTests(ProcessCase):
             result = umd("check-config", *arguments)
             self.assertEqual((result.returncode, result.stderr), (0, ""))
 
+    def test_an_override_that_would_not_serve(self) -> None:
+        file = self.configuration('[call]\ndeadline = "1s"\n')
+        digits = "1" * 5000
+        for override, key in (("call.deadline=soon", "call.deadline"), (f"x={digits}", "digits")):
+            for command in (("serve", "-c", file), ("check-config", file)):
+                result = umd(*command, "-o", override)
+                self.assertEqual((result.returncode, result.stdout), (2, ""))
+                first, last = result.stderr.splitlines()
+                self.assertTrue(first.startswith(f"-o {override[:50]}"), first)
+                self.assertIn(key, first)
+                self.assertTrue(last.startswith("1 mistake; "), last)
+
+    def test_a_file_without_a_name(self) -> None:
+        for command in (("serve", "-c", ""), ("check-config", "")):
+            result = umd(*command)
+            self.assertEqual(result.returncode, 2)
+            self.assertIn('"": expected the path of a configuration file\n', result.stderr)
+
     def test_a_socket_that_cannot_be_had(self) -> None:
         result = umd("serve", "-o", "http.listen=systemd:domain=INET:index=0")
         self.assertIn("systemd has handed over no such socket", result.stderr)

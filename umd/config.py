@@ -7,13 +7,14 @@ import math
 import os
 import re
 import socket
+import stat
 import sys
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import cache, cached_property
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeAlias, TypeVar, get_args, get_origin
 
 from pydantic import (
@@ -341,26 +342,17 @@ def load(file: str | None, overrides: Sequence[str] = ()) -> Settings:
     Raises:
         ConfigError: with a line for each mistake.
     """
-    tree: Tree = {}
-    places: dict[KeyPath, Place] = {}
-    if file is not None:
-        tree, places = _read_file(file)
-    for override in overrides:
-        _override(tree, places, override)
-    mistakes = _Mistakes(places, file)
+    text = "" if file is None else _read_text(file)
+    tree = _read_toml(text, file)
+    set_by = [(_override(tree, override), override) for override in overrides]
+    mistakes = _Mistakes(_Places(file, text, set_by))
     settings = _read_tree(tree, mistakes)
     if settings is None or mistakes.lines:
         raise ConfigError(mistakes.lines)
     return settings
 
 
-KeyPath: TypeAlias = tuple[str, ...]
-Tree: TypeAlias = dict[str, Any]
-
-
-def load_model(
-    file: str, model: type[M], check: Callable[[M], Iterable[tuple[KeyPath, str]]]
-) -> M:
+def load_model(file: str, model: type[M], check: Callable[[M], Iterable[tuple[KeyPath, str]]]) -> M:
     """
     Read another file by the same rules and with the same messages: a scenario of the race lab.
 
@@ -372,8 +364,9 @@ def load_model(
     Raises:
         ConfigError: with a line for each mistake.
     """
-    tree, places = _read_file(file)
-    mistakes = _Mistakes(places, file)
+    text = _read_text(file)
+    tree = _read_toml(text, file)
+    mistakes = _Mistakes(_Places(file, text, ()))
     try:
         read = model.model_validate(tree)
     except ValidationError as error:
@@ -386,22 +379,47 @@ def load_model(
     return read
 
 
-Place: TypeAlias = tuple[int, str]
-"""Where a key was set: its rank among all places, and the name a person finds it by."""
+KeyPath: TypeAlias = tuple[str, ...]
+Tree: TypeAlias = dict[str, Any]
+
+_MAX_FILE: Final = 1024**2
+_MAX_LEVELS: Final = 16
+"""Of brackets in a value, and of parts in a key: the tree is walked by recursion."""
+_MAX_DIGITS: Final = 100
 
 
-def _read_file(file: str) -> tuple[Tree, dict[KeyPath, Place]]:
+def _read_text(file: str) -> str:
+    """The text with line feeds alone at the ends of its lines."""
+    if not file:
+        raise ConfigError(['"": expected the path of a configuration file'])
     try:
-        text = Path(file).read_bytes().decode("utf-8-sig")
+        # Without O_NONBLOCK the opening of a FIFO would wait for somebody to write.
+        opened = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        try:
+            if not stat.S_ISREG(os.fstat(opened).st_mode):
+                raise ConfigError([f"{file}: not a regular file"])
+            with open(opened, "rb", closefd=False) as source:
+                octets = source.read(_MAX_FILE + 1)
+        finally:
+            os.close(opened)
     except OSError as error:
         raise ConfigError([f"{file}: {error.strerror}"]) from None
+    if len(octets) > _MAX_FILE:
+        raise ConfigError([f"{file}: longer than 1 MiB"])
+    try:
+        return octets.decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
         raise ConfigError([f"{file}: not UTF-8 at octet {error.start}"]) from None
+
+
+def _read_toml(text: str, file: str | None) -> Tree:
     try:
-        tree = tomllib.loads(text)
+        _heads(text)
+        return tomllib.loads(text)
+    except _BeyondLimits as error:
+        raise ConfigError([f"{file}:{error.line}: {error}"]) from None
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError([_syntax_error(file, text, str(error))]) from None
-    return tree, {path: (line, f"{file}:{line}") for path, line in find_lines(text).items()}
+        raise ConfigError([_syntax_error(f"{file}", text, str(error))]) from None
 
 
 def _syntax_error(file: str, text: str, said: str) -> str:
@@ -411,91 +429,207 @@ def _syntax_error(file: str, text: str, said: str) -> str:
     return f"{file}:{text.count(chr(10)) + 1}: {said}"
 
 
+def _override(tree: Tree, override: str) -> KeyPath:
+    """Put a value into the tree, and tell which key it is the value of."""
+    key, equals, text = override.partition("=")
+    path = tuple(key.strip().split("."))
+    if not equals or not all(path):
+        raise ConfigError([f"{_option(override)}: expected key=value, such as call.deadline=2s"])
+    if len(path) > _MAX_LEVELS:
+        raise ConfigError([f"{_option(override)}: a key of more than {_MAX_LEVELS} parts"])
+    node = tree
+    for part in path[:-1]:
+        below = node.setdefault(part, {})
+        if not isinstance(below, dict):
+            said = f"{dotted(path)} lies below a value, not a section"
+            raise ConfigError([f"{_option(override)}: {said}"])
+        node = below
+    node[path[-1]] = _override_value(override, text)
+    return path
+
+
+def _override_value(override: str, text: str) -> Any:
+    toml = f"value = {text}"
+    try:
+        _heads(toml)
+        read = tomllib.loads(toml)
+    except _BeyondLimits as error:
+        raise ConfigError([f"{_option(override)}: {error}"]) from None
+    except tomllib.TOMLDecodeError:
+        return text
+    return read["value"] if set(read) == {"value"} else text
+
+
+def _option(override: str) -> str:
+    return "-o " + (override if len(override) <= 100 else override[:97] + "...")
+
+
+# -- places
+
+Place: TypeAlias = tuple[int, str]
+"""Where a key was set: its rank among all places, and the name a person finds it by."""
+
+
+class _Places:
+    """Where each key was set; found out only when there is a mistake to tell."""
+
+    def __init__(self, file: str | None, text: str, set_by: Sequence[tuple[KeyPath, str]]) -> None:
+        self._file = file
+        self._text = text
+        self._set_by = set_by
+
+    def find(self, path: KeyPath) -> Place:
+        for end in range(len(path), 0, -1):
+            if path[:end] in self._all:
+                return self._all[path[:end]]
+        return 0, self._file or "defaults"
+
+    @cached_property
+    def _all(self) -> dict[KeyPath, Place]:
+        places = {
+            path: (line, f"{self._file}:{line}") for path, line in find_lines(self._text).items()
+        }
+        for path, override in self._set_by:
+            # What the file says at and below this key is no longer there.
+            for gone in [one for one in places if one[: len(path)] == path]:
+                del places[gone]
+            for end in range(1, len(path) + 1):
+                places.setdefault(path[:end], (sys.maxsize, _option(override)))
+        return places
+
+
 def find_lines(text: str) -> dict[KeyPath, int]:
     """
-    The line, from 1, on which each key of a well-formed TOML text stands.
+    The line, from 1, on which each key of a well-formed TOML text stands; tomllib keeps none.
 
-    tomllib keeps no places. A header is a line; a key's value may go on over many, so lines are
-    added until tomllib can read it. Items of an array of tables are numbered: `("a", "0", "b")`.
+    What is inside of a value stands where its key does and is not listed. Items of an array of
+    tables are numbered: `("a", "0", "b")`.
     """
     places: dict[KeyPath, int] = {}
     counts: dict[KeyPath, int] = {}
     table: KeyPath = ()
-    lines = text.split("\n")
-    at = 0
-    while at < len(lines):
-        first, chunk = at + 1, lines[at]
-        at += 1
-        if not chunk.strip() or chunk.lstrip().startswith("#"):
-            continue
-        if chunk.lstrip().startswith("["):
-            table = _header(chunk, counts)
-            for end in range(1, len(table) + 1):
-                places.setdefault(table[:end], first)
-            continue
-        while (read := _try_toml(chunk)) is None and at < len(lines):
-            chunk += "\n" + lines[at]
-            at += 1
-        for path in _paths(read or {}):
-            places.setdefault(table + path, first)
+    for line, head in _heads(text):
+        if head.startswith("["):
+            path = table = _table(head, counts)
+        else:
+            path = table + _key(head)
+        for end in range(1, len(path) + 1):
+            places.setdefault(path[:end], line)
     return places
 
 
-def _header(line: str, counts: dict[KeyPath, int]) -> KeyPath:
+def _table(head: str, counts: dict[KeyPath, int]) -> KeyPath:
     """The path of `[a.b]` or `[[a.b]]`, with the number of the item in each array on its way."""
+    is_array = head.startswith("[[")
+    parts = _key(head.strip("[]"))
     path: KeyPath = ()
-    node: Any = _try_toml(line) or {}
-    is_array = line.lstrip().startswith("[[")
-    while isinstance(node, dict) and node:
-        key, node = next(iter(node.items()))
-        path += (key,)
-        if isinstance(node, list):
-            node = node[0]
-        last = not node
-        if last and is_array:
+    for index, part in enumerate(parts, 1):
+        path += (part,)
+        if is_array and index == len(parts):
             counts[path] = counts.get(path, -1) + 1
         if path in counts:
             path += (str(counts[path]),)
     return path
 
 
-def _try_toml(text: str) -> Tree | None:
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError:
-        return None
+def _key(text: str) -> KeyPath:
+    if '"' not in text and "'" not in text:
+        return tuple(part.strip() for part in text.split("."))
+    path: KeyPath = ()
+    node: Any = tomllib.loads(f"{text} = 0")
+    while isinstance(node, dict):
+        part, node = next(iter(node.items()))
+        path += (part,)
+    return path
 
 
-def _paths(value: Any) -> Iterator[KeyPath]:
-    items: Iterator[tuple[str, Any]] = iter(())
-    if isinstance(value, dict):
-        items = iter(value.items())
-    elif isinstance(value, list):
-        items = ((str(index), item) for index, item in enumerate(value))
-    for key, item in items:
-        yield (key,)
-        for rest in _paths(item):
-            yield (key, *rest)
+class _BeyondLimits(UmdError):
+    """The text holds what would cost too much to read."""
+
+    def __init__(self, line: int, what: str) -> None:
+        super().__init__(what)
+        self.line = line
 
 
-def _override(tree: Tree, places: dict[KeyPath, Place], override: str) -> None:
-    key, equals, text = override.partition("=")
-    path = tuple(key.strip().split("."))
-    if not equals or not all(path):
-        raise ConfigError([f"-o {override}: expected key=value, such as call.deadline=2s"])
-    read = _try_toml(f"value = {text}")
-    value = text if read is None or set(read) != {"value"} else read["value"]
-    node = tree
-    for part in path[:-1]:
-        below = node.setdefault(part, {})
-        if not isinstance(below, dict):
-            raise ConfigError([f"-o {override}: {key} lies below a value, not a section"])
-        node = below
-    node[path[-1]] = value
-    place = (sys.maxsize, f"-o {override}")
-    for end in range(1, len(path)):
-        places.setdefault(path[:end], place)
-    places[path] = place
+_TOKEN: Final = re.compile(
+    r"""
+    (?P<newline> \n )
+    | (?P<blank> [^\S\n]++ | \#[^\n]*+ )
+    | (?P<string>
+        \"{3} (?: [^"\\]++ | \\. | \"{1,2}(?!") )*+ \"{3,5}
+        | '{3} (?: [^']++ | '{1,2}(?!') )*+ '{3,5}
+        | "(?!"") (?: [^"\\\n]++ | \\[^\n] )*+ "
+        | '(?!'') [^'\n]*+ '
+    )
+    | (?P<endless> ["'] )
+    | (?P<open> [\[{] )
+    | (?P<close> [\]}] )
+    | (?P<dot> \. )
+    | (?P<equals> = )
+    | (?P<comma> , )
+    | (?P<word> [^\s"'\#\[\]{}=.,]++ )
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+_LONG_NUMBER: Final = re.compile(
+    rf"[0-9][0-9_]{{{_MAX_DIGITS}}}|0[xob][0-9A-Fa-f_]{{{_MAX_DIGITS}}}"
+)
+
+
+def _heads(text: str) -> list[tuple[int, str]]:
+    """
+    Each `[header]` and each key before a `=`, raw, with its line, in one pass over the text.
+
+    A text that is no TOML is followed for as long as it makes sense.
+
+    Raises:
+        _BeyondLimits: tomllib would fail otherwise than by TOMLDecodeError, or take very long.
+    """
+    heads: list[tuple[int, str]] = []
+    line = first = 1
+    depth = dots = 0
+    start: int | None = None  # of the head, until a value or the end of a line follows it
+    told = False  # the head of this line is complete
+    for token in _TOKEN.finditer(text):
+        kind = token.lastgroup
+        if kind == "blank":
+            continue
+        if kind == "endless":
+            break  # tomllib says it better
+        if kind == "newline":
+            line += 1
+            dots = 0
+            if not depth:
+                start, told = None, False
+            continue
+        if start is None:
+            start, first = token.start(), line
+        if kind == "string":
+            line += token[0].count("\n")
+        elif kind == "dot":
+            # Beside brackets, a value with dots is none of TOML.
+            dots += not told or depth > 0
+            if dots >= _MAX_LEVELS:
+                raise _BeyondLimits(line, f"a key of more than {_MAX_LEVELS} parts")
+        elif kind == "word":
+            if len(token[0]) > _MAX_DIGITS and _LONG_NUMBER.search(token[0]):
+                raise _BeyondLimits(line, f"a number of more than {_MAX_DIGITS} digits")
+        else:
+            dots = 0
+        if kind == "open":
+            depth += 1
+            if depth > _MAX_LEVELS:
+                raise _BeyondLimits(line, f"a value nested more than {_MAX_LEVELS} deep")
+        elif kind == "close":
+            depth = max(depth - 1, 0)
+        if not told and not depth:
+            if kind == "equals":
+                heads.append((first, text[start : token.start()]))
+                told = True
+            elif kind == "close":
+                heads.append((first, text[start : token.end()]))
+                told = True
+    return heads
 
 
 # -- mistakes
@@ -503,6 +637,7 @@ def _override(tree: Tree, places: dict[KeyPath, Place], override: str) -> None:
 _EXPECTED: Final[Mapping[str, str]] = {
     "bool_type": "true or false",
     "string_type": "a string",
+    "string_unicode": "UTF-8",
     "int_type": "a whole number",
     "float_type": "a number",
     "dict_type": "a section",
@@ -513,33 +648,39 @@ _EXPECTED: Final[Mapping[str, str]] = {
 }
 
 
+_MAX_TOLD: Final = 100
+
+
 class _Mistakes:
     """Collects what is wrong, in words, each with its place."""
 
-    def __init__(self, places: Mapping[KeyPath, Place], file: str | None) -> None:
+    def __init__(self, places: _Places) -> None:
         self._found: list[tuple[Place, str]] = []
         self._places = places
-        self._nowhere: Place = (0, file or "defaults")
+        self._more = 0
+
+    @property
+    def enough(self) -> bool:
+        """Whether nobody will read more of them; to find what was meant takes long."""
+        return len(self._found) >= _MAX_TOLD
 
     @property
     def lines(self) -> list[str]:
         """One for each mistake, in the order of the file."""
         self._found.sort(key=lambda found: found[0][0])
-        return [f"{name}: {text}" for (_, name), text in self._found]
+        more = [f"and {self._more} more like these"] if self._more else []
+        return [f"{name}: {text}" for (_, name), text in self._found] + more
 
     def add(self, path: KeyPath, text: str) -> None:
-        self._found.append((self._place(path), text))
+        self._found.append((self._places.find(path), text))
 
     def add_all(self, error: ValidationError, model: type[BaseModel], prefix: KeyPath = ()) -> None:
         for one in error.errors(include_url=False):
+            if self.enough:
+                self._more += 1
+                continue
             inner = tuple(str(part) for part in one["loc"])
             self.add(prefix + inner, _say(one, prefix, inner, model))
-
-    def _place(self, path: KeyPath) -> Place:
-        for end in range(len(path), 0, -1):
-            if path[:end] in self._places:
-                return self._places[path[:end]]
-        return self._nowhere
 
 
 def _say(error: Any, prefix: KeyPath, inner: KeyPath, model: type[BaseModel]) -> str:
@@ -641,7 +782,10 @@ def _read_tree(tree: Tree, mistakes: _Mistakes) -> Settings | None:
 def _read_backends(sections: Any, mistakes: _Mistakes) -> Iterator[BackendSettings]:
     if not isinstance(sections, dict):
         return
+    load_type = cache(load_backend_type)
     for name, section in sections.items():
+        if mistakes.enough:
+            return
         path = ("backend", name)
         if not isinstance(section, dict):
             continue
@@ -655,7 +799,7 @@ def _read_backends(sections: Any, mistakes: _Mistakes) -> Iterator[BackendSettin
             mistakes.add((*path, "type"), f"{dotted(path)}.type = {found}: expected a string")
             continue
         try:
-            backend_type = load_backend_type(type_name)
+            backend_type = load_type(type_name)
         except UnknownBackendType as error:
             mistakes.add((*path, "type"), f"{dotted(path)}: {error}")
             continue
