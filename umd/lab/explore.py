@@ -14,6 +14,7 @@ happened at; such a run is counted once and its children are not looked at again
 from __future__ import annotations
 
 import gc
+import signal
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
@@ -275,8 +276,17 @@ def explore(units: Sequence[Unit], jobs: int = 1) -> Iterator[Tally]:
             if was_enabled:
                 gc.enable()
         return
-    with get_context("fork").Pool(jobs, gc.disable) as pool:
+    with get_context("fork").Pool(jobs, _begin_work) as pool:
         yield from pool.imap(explore_unit, units, chunksize=4)
+        pool.close()
+        pool.join()
+
+
+def _begin_work() -> None:
+    """Begin a worker: it must die when it is told to, whatever its parent does with signals."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    gc.disable()
 
 
 # -- making a finding small
