@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from umd.backend import Ended as LegEnded
@@ -162,22 +162,17 @@ class PlantedTests(SynchronousTestCase):
         self.find(Rule.ANSWERED_ONCE, acts=2, who_does=BOTH)
 
     def test_ended_said_of_what_is_only_ending(self) -> None:
-        def hasty(original: Any, control: Control, link: Any, teardown: Teardown) -> None:
-            original(control, link, teardown)
-            teardown.waiting = _Hasty()
+        async def hasty(original: Any, control: Control, teardown: Teardown) -> Outcome:
+            return Outcome.ENDED
 
-        self.plant(Control, "_hang_up", hasty)
+        self.plant(Control, "_settled", hasty)
         self.find(Rule.ANSWERED_ONCE)
 
     def test_a_second_client_that_is_forgotten(self) -> None:
-        def forgetful(
-            original: Any, control: Control, teardown: Teardown, outcome: Outcome | None
-        ) -> None:
-            while len(teardown.waiting) > 1:
-                _ = teardown.waiting.pop()
-            original(control, teardown, outcome)
+        async def forgetful(original: Any, control: Control, teardown: Teardown) -> Any:
+            return await (Deferred() if teardown.waiting else original(control, teardown))
 
-        self.plant(Control, "_answer", forgetful)
+        self.plant(Control, "_settled", forgetful)
         found = self.find(Rule.ANSWERED_ONCE, acts=2, who_does=BOTH)
         self.assertIn("never answered", found.violation.said)
 
@@ -230,16 +225,3 @@ class PlantedTests(SynchronousTestCase):
         self.plant(FarEnds, "_talk", mute)
         found = self.find(Rule.RAISED, "5550101")
         self.assertIn("planted", found.violation.said)
-
-
-class _Hasty(deque[Any]):
-    """A queue that answers whoever joins it."""
-
-    def append(self, slot: Any) -> None:
-        slot.callback(Outcome.ENDED)
-
-    def __bool__(self) -> bool:
-        return False
-
-    def __contains__(self, slot: Any) -> bool:
-        return False
