@@ -24,6 +24,20 @@ class NotifyTests(SynchronousTestCase):
         systemd.notify("READY=1", "STATUS=x", environ={"NOTIFY_SOCKET": "@" + name})
         self.assertEqual(listener.recv(100), b"READY=1\nSTATUS=x")
 
+    def test_a_peer_that_does_not_read(self) -> None:
+        """Finding 5: a full queue stopped the daemon; what does not fit is lost."""
+        name = f"umd-test-full-{os.getpid()}"
+        listener = self.listen("\0" + name)
+        environ = {"NOTIFY_SOCKET": "@" + name}
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+            sender.setblocking(False)
+            sender.connect("\0" + name)
+            with self.assertRaises(BlockingIOError):
+                while True:
+                    sender.send(b"filler")
+        systemd.notify("WATCHDOG=1", environ=environ)
+        self.assertEqual(listener.recv(100), b"filler")
+
     def test_nobody_listens(self) -> None:
         systemd.notify("READY=1", environ={})
         systemd.notify("READY=1", environ={"NOTIFY_SOCKET": "/nowhere/at/all"})

@@ -16,6 +16,8 @@ def notify(*states: str, environ: Mapping[str, str] = os.environ) -> None:
     # A name that begins with "@" is in the abstract name space.
     name = "\0" + address[1:] if address.startswith("@") else address
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
+        # Serving goes on also when the peer's queue is full: what it then misses it misses.
+        sender.setblocking(False)
         try:
             sender.connect(name)
             sender.sendall("\n".join(states).encode())
