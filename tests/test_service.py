@@ -77,6 +77,14 @@ class ServiceTests(SynchronousTestCase):
             self.assertEqual(reply.headers["X-UMD-Outcome"], "unknown")
         self.assertEqual(self.call.state, CallState.CONNECTED)
 
+    def test_why_a_request_is_refused_is_logged_in_brief(self) -> None:
+        """Finding 28: a name of half a megabyte was written in full; a call id is cut as well."""
+        self.answer(envelope(f'<{"x" * 5000} xmlns="{MESSAGES}"/>'))
+        self.answer(disconnect("x" * 5000))
+        refused, unknown = (e for e in self.room.lines if e["event"] == "soap.answered")
+        self.assertIn("xxx", refused["why"])
+        self.assertEqual((len(refused["why"]), len(unknown["call"])), (200, 200))
+
     def test_what_is_no_request(self) -> None:
         for body in ("", "<a>", disconnect("a") + "x", envelope(f'<Reboot xmlns="{MESSAGES}"/>')):
             reply = self.answer(body)

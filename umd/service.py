@@ -101,7 +101,7 @@ class SoapService:
                 log.exception("soap.failed")
             if isinstance(error, InvalidRequest):
                 namespace = error.namespace
-                log = log.bind(why=str(error))
+                log = log.bind(why=str(error)[:200])
                 headers[REASON] = _printable(str(error))
             status, octets = 500, refused.fault.write(namespace)
             word = refused.outcome
