@@ -458,6 +458,7 @@ class Control:
         self._log.warning(
             "call.disconnect-unconfirmed",
             call=teardown.call.id,
+            leg=teardown.call.leg,
             backend=teardown.call.backend,
             deadline_s=self.settings.deadline,
         )
