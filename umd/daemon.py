@@ -237,7 +237,7 @@ def run(
 
     make_monotonic(reactor)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to reload
-    log = configure(settings.log.level, settings.log.format, tap=tap)
+    log = configure(settings.log.level, settings.log.format, tap=tap, reactor=reactor)
     adopt_twisted(log)
     try:
         daemon = Daemon(settings, reactor, log)

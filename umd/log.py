@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import logging
+import os
+import re
+import select
+import socket
+import stat
 import sys
-from collections.abc import Callable
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
-from typing import Any, BinaryIO, Final, TypeAlias
+from io import FileIO
+from typing import Any, Final, Protocol, TypeAlias
 
 import orjson
 import structlog
@@ -33,63 +41,268 @@ LEVELS: Final = {
 }
 
 
-class Lines:
-    """Writes whole lines to a stream, and loses them rather than stop what umd is there for."""
+class Sink(Protocol):
+    """What lines go to: `write` takes what it can and says how much, None when it would block."""
 
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
+    def write(self, octets: bytes, /) -> int | None: ...
+
+    def fileno(self) -> int: ...
+
+    def isatty(self) -> bool: ...
+
+
+class Lines:
+    """
+    Writes whole lines, and loses them rather than stop what umd is there for.
+
+    What a slow reader has not taken yet is kept up to `backlog` octets. Then lines are lost until
+    it has taken what is kept, and one line tells how many.
+
+    Args:
+        sink: see `unblocked`.
+        notice: writes the line that tells how many were lost.
+        reactor: says when the sink takes more; without one, the next line finds out.
+        backlog: in octets; a burst of a few thousand lines is no reason to lose any.
+    """
+
+    def __init__(
+        self,
+        sink: Sink,
+        notice: Callable[[int], bytes] = b"(%d lines lost)".__mod__,
+        reactor: Any = None,
+        backlog: int = 1 << 20,
+    ) -> None:
         self.lost = 0
-        """Lines that could not be written: the pipe was closed, the disk full."""
+        """Lines that could not be written: nobody read the pipe or it was closed, the disk full."""
+        self._sink = sink
+        self._notice = notice
+        self._reactor = reactor
+        self._limit = backlog
+        self._kept: deque[tuple[bytes, int]] = deque()
+        """`(octets, 0)` for a line, `(octets, count)` for the notice of so many lost."""
+        self._size = 0
+        self._cut = False
+        """The first one kept has been written in part; its end must follow, whatever comes."""
+        self._untold = 0
+        self._watched = False
 
     def write(self, line: bytes) -> None:
-        try:
-            self._stream.write(line + b"\n")
-            self._stream.flush()
-        except (OSError, ValueError):
-            self.lost += 1
+        if self._kept:
+            self._flush()
+        if self._kept and (self._untold or self._size + len(line) > self._limit):
+            self._lose(0)
+            return
+        self._tell()
+        self._keep(line, 0)
+        self._flush()
 
     # structlog calls the method named like the level.
     debug = info = warning = error = critical = msg = write
 
+    def finish(self, patience: float = 2.0) -> None:
+        """Write what is kept, at the end of the process; waits for a reader so many seconds."""
+        self._unwatch()
+        self._reactor = None
+        self._flush()
+        if not self._kept:
+            return
+        until = time.monotonic() + patience
+        poll = select.poll()
+        poll.register(self._sink.fileno(), select.POLLOUT)
+        while self._kept and poll.poll(max(0.0, until - time.monotonic()) * 1000):
+            before = self._size
+            self._flush()
+            if self._size == before:
+                return
+
+    def _keep(self, line: bytes, told: int) -> None:
+        self._kept.append((line + b"\n", told))
+        self._size += len(line) + 1
+
+    def _tell(self) -> None:
+        if self._untold:
+            self._keep(self._notice(self._untold), self._untold)
+            self._untold = 0
+
+    def _lose(self, told: int) -> None:
+        self.lost += not told
+        self._untold += told or 1
+
+    def _flush(self) -> None:
+        while self._kept:
+            octets, told = self._kept[0]
+            try:
+                taken = self._sink.write(octets)
+            except (OSError, ValueError):
+                self._drop()
+                break
+            if not taken:
+                self._watch()
+                return
+            self._size -= taken
+            self._cut = taken < len(octets)
+            if self._cut:
+                self._kept[0] = (octets[taken:], told)
+                continue
+            self._kept.popleft()
+            if not self._kept:
+                self._tell()
+        self._unwatch()
+
+    def _drop(self) -> None:
+        while len(self._kept) > self._cut:
+            octets, told = self._kept.pop()
+            self._size -= len(octets)
+            self._lose(told)
+
+    # -- what the reactor calls (IWriteDescriptor)
+
+    def fileno(self) -> int:
+        return self._sink.fileno()
+
+    def logPrefix(self) -> str:
+        return "log"
+
+    def doWrite(self) -> None:
+        self._flush()
+
+    def connectionLost(self, reason: object) -> None:
+        self._watched = False
+        # Either nobody reads any more, which the attempt tells, or the reactor stops.
+        reactor, self._reactor = self._reactor, None
+        self._flush()
+        self._reactor = reactor
+
+    def _watch(self) -> None:
+        if self._reactor is not None and not self._watched:
+            self._reactor.addWriter(self)
+            self._watched = True
+
+    def _unwatch(self) -> None:
+        if self._watched:
+            self._watched = False
+            self._reactor.removeWriter(self)
+
+
+def unblocked(stream: Any) -> Sink:
+    """
+    A way to write to the descriptor of a stream that does not wait for who reads it.
+
+    O_NONBLOCK is a flag of the open file, which we share with the shell and our siblings, so it is
+    not set there: a pipe is opened once more, a socket is told with each octet string. Regular
+    files and terminals are written to as they are.
+    """
+    if stream is None:
+        return open(os.devnull, "wb", buffering=0)
+    descriptor = stream.fileno()
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISSOCK(mode):
+        return _Socket(descriptor)
+    if stat.S_ISFIFO(mode):
+        flags = os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC
+        try:
+            return FileIO(os.open(f"/proc/self/fd/{descriptor}", flags), "wb")
+        except OSError:
+            # No /proc, a pipe of another user, or nobody reads it any more.
+            return _Pipe(descriptor)
+    return FileIO(descriptor, "wb", closefd=False)
+
+
+class _Socket:
+    """Such as systemd's journal gives to a service."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._socket = socket.socket(fileno=os.dup(descriptor))
+
+    def write(self, octets: bytes, /) -> int | None:
+        try:
+            return self._socket.send(octets, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+        except BlockingIOError:
+            return None
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def isatty(self) -> bool:
+        return False
+
+
+class _Pipe:
+    """A pipe that cannot be opened once more: a writable one takes PIPE_BUF without waiting."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._poll = select.poll()
+        self._poll.register(descriptor, select.POLLOUT)
+
+    def write(self, octets: bytes, /) -> int | None:
+        if not self._poll.poll(0):
+            return None
+        return os.write(self._descriptor, octets[: select.PIPE_BUF])
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def isatty(self) -> bool:
+        return False
+
 
 Tap: TypeAlias = Callable[[EventDict], bool]
-"""Sees each event before it is written; True when that need not happen any more."""
+"""Sees each event, of whatever level, before it is written; True when that is not needed."""
 
 
 def configure(
     level: str,
     format: str = "auto",
-    stream: BinaryIO | None = None,
+    sink: Sink | None = None,
     tap: Tap | None = None,
+    reactor: Any = None,
 ) -> FilteringBoundLogger:
     """
     Set up logging for the process; called by the wiring, nowhere else.
 
+    Nothing that is logged raises an error in whoever logs it, or makes it wait.
+
     Args:
         level: the least one that is written.
         format: "json", "console", or "auto": colours on a terminal, JSON elsewhere.
-        stream: standard error by default.
+        sink: standard error by default.
         tap: for a screen of its own.
+        reactor: writes on when a slow reader takes more, and writes the rest when it stops.
 
     Returns:
         The logger to hand to whoever logs.
     """
-    stream = stream or sys.stderr.buffer
+    sink = unblocked(sys.stderr) if sink is None else sink
+    terminal = sink.isatty()
     if format == "auto":
-        format = "console" if stream.isatty() else "json"
+        format = "console" if terminal else "json"
+    render = _json_line if format == "json" else _console_line(terminal)
+
+    def notice(lost: int) -> bytes:
+        return render(None, "warning", _begin_line(None, "warning", _lost(lost)))
+
+    lines = Lines(sink, notice, reactor)
+    if reactor is not None:
+        reactor.addSystemEventTrigger("after", "shutdown", lines.finish)
+    least = LEVELS[level]
     structlog.configure(
         processors=[
             _begin_line,
-            structlog.processors.format_exc_info,
-            *([_tapped(tap)] if tap else []),
-            _json_line if format == "json" else _console_line(stream.isatty()),
+            _exception_told,
+            *([_tapped(tap), _at_least(least)] if tap else []),
+            render,
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
-        logger_factory=lambda *_: Lines(stream),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.NOTSET if tap else least),
+        logger_factory=lambda *_: lines,
         cache_logger_on_first_use=True,
     )
     log: FilteringBoundLogger = structlog.get_logger().bind()
     return log
+
+
+def _lost(lines: int) -> EventDict:
+    return {"event": "log.lost", "lines": lines}
 
 
 def adopt_twisted(log: FilteringBoundLogger) -> None:
@@ -179,28 +392,85 @@ def _story(call: Call, event: Disconnected) -> dict[str, Any]:
         story["superseded_by"] = event.superseded.by
         story["superseded_cause"] = event.superseded.q850
         story["superseded_sip_status"] = event.superseded.sip_status
+        story["superseded_reasons"] = event.superseded.reasons
     return story
 
 
 def _begin_line(_: WrappedLogger, level: str, event: EventDict) -> EventDict:
     """Put what every line has where the eye finds it: when, how bad, what."""
     now = datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    # structlog logs an exception as an error of that name.
-    level = "error" if level == "exception" else level
     return {"at": now, "level": level, "event": event.pop("event"), **event}
+
+
+def _exception_told(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
+    try:
+        return structlog.processors.format_exc_info(logger, name, event)
+    except Exception as error:
+        event.pop("exc_info", None)
+        return {**event, "exception": f"cannot be told: {type(error).__name__}"}
 
 
 def _tapped(tap: Tap) -> Processor:
     def show(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-        if tap(event):
+        try:
+            done = tap(event)
+        except Exception:
+            done = False  # a mistake of the screen's is nothing to whoever logs
+        if done:
             raise structlog.DropEvent
         return event
 
     return show
 
 
+def _at_least(least: int) -> Processor:
+    """Drop what is below a level where the bound logger lets everything through, to the tap."""
+
+    def drop(_: WrappedLogger, level: str, event: EventDict) -> EventDict:
+        if LEVELS.get(level, logging.CRITICAL) < least:
+            raise structlog.DropEvent
+        return event
+
+    return drop
+
+
+_DRIVES_A_TERMINAL: Final = re.compile(
+    "[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]"
+)
+"""C1 controls, line separators and changes of direction: JSON lets them through as they are."""
+_UNPRINTABLE: Final = re.compile("[\x00-\x08\x0b-\x1f]|" + _DRIVES_A_TERMINAL.pattern)
+
+
+def _escape(found: re.Match[str]) -> str:
+    return f"\\u{ord(found[0]):04x}"
+
+
 def _json_line(_: WrappedLogger, __: str, event: EventDict) -> bytes:
-    return orjson.dumps(event, default=repr)
+    try:
+        line = orjson.dumps(event, default=repr)
+    except Exception:
+        # A lone surrogate, a key that is no string, an integer of 65 bits, a repr that raises.
+        line = orjson.dumps(_plain(event))
+    if not line.isascii() or b"\x7f" in line:
+        line = _DRIVES_A_TERMINAL.sub(_escape, line.decode()).encode()
+    return line
+
+
+def _plain(value: object, depth: int = 8) -> Any:
+    """Something like `value` that JSON can hold, whatever it is."""
+    try:
+        if value is None or isinstance(value, (bool, float)):
+            return value
+        if isinstance(value, int) and abs(value) < 1 << 63:
+            return int(value)
+        if depth and isinstance(value, Mapping):
+            return {_plain(str(key)): _plain(one, depth - 1) for key, one in value.items()}
+        if depth and isinstance(value, (list, tuple)):
+            return [_plain(one, depth - 1) for one in value]
+        text = value if isinstance(value, str) else repr(value)
+        return text.encode(errors="backslashreplace").decode()
+    except Exception:
+        return f"<{type(value).__name__} that cannot be told>"
 
 
 def _console_line(colors: bool) -> Callable[[WrappedLogger, str, EventDict], bytes]:
@@ -210,6 +480,12 @@ def _console_line(colors: bool) -> Callable[[WrappedLogger, str, EventDict], byt
     )
 
     def render(logger: WrappedLogger, name: str, event: EventDict) -> bytes:
-        return str(renderer(logger, name, event)).encode(errors="backslashreplace")
+        try:
+            if "exception" in event:
+                # Written as it is, in many lines.
+                event["exception"] = _UNPRINTABLE.sub(_escape, event["exception"])
+            return str(renderer(logger, name, {**event})).encode(errors="backslashreplace")
+        except Exception:
+            return _json_line(logger, name, event)
 
     return render
