@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -11,7 +12,7 @@ import sys
 import tempfile
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any, Iterator
@@ -34,6 +35,7 @@ RESPONSE = (
     ' xmlns:xsd="http://www.w3.org/2001/XMLSchema"><soap:Body>'
     '<DisconnectResponse xmlns="{}"/></soap:Body></soap:Envelope>'
 )
+PATH = "/EWS/UM2007Legacy.asmx"
 MESSAGES = "http://schemas.microsoft.com/exchange/services/2006/messages"
 
 
@@ -266,6 +268,136 @@ class DemoTests(ProcessCase):
         self.assertIn("09df9edc  Disconnect asked by anonymous", story)
         self.assertRegex(story, r"09df9edc  200 after \d+ ms: ended, normal clearing \(16\)")
         self.assertEqual(process.returncode, 0)
+
+    def test_the_screen_does_not_depend_on_the_level_of_the_log(self) -> None:
+        """Finding 31: `umd demo -o log.level=warning` showed no story."""
+        with Bare("demo", "-o", "log.level=warning") as demo:
+            demo.ready()
+            self.assertEqual(demo.disconnect(), 200)
+            self.assertEqual(demo.stop(), 0)
+            assert demo.process.stdout is not None and demo.process.stderr is not None
+            self.assertIn(b"Disconnect asked by anonymous", demo.process.stdout.read())
+            self.assertEqual(demo.process.stderr.read(), b"")
+
+    def test_a_screen_that_nobody_looks_at_any_more(self) -> None:
+        """Finding 13: `umd demo | head -1` ended with exit status 120."""
+        with Bare("demo") as demo:
+            assert demo.process.stdout is not None
+            self.assertIn(b"umd ", demo.process.stdout.readline())
+            demo.process.stdout.close()
+            demo.ready()
+            self.assertEqual(demo.disconnect(), 200)
+            self.assertEqual(demo.stop(signal.SIGINT), 0)
+
+    def test_a_screen_that_cannot_be_written_to(self) -> None:
+        for redirection in (">/dev/full", ">&-"):
+            with Bare("demo", shell=redirection) as demo:
+                demo.ready()
+                self.assertEqual(demo.disconnect(), 200)
+                self.assertEqual(demo.stop(), 0, redirection)
+
+
+class LogPipeTests(ProcessCase):
+    """Whatever becomes of standard error, calls are ended and the exit status is 0."""
+
+    def test_nobody_reads_it(self) -> None:
+        """Finding 4: once the pipe was full, the reactor stood still for ever."""
+        with Bare("demo") as demo:
+            assert demo.process.stderr is not None
+            fcntl.fcntl(demo.process.stderr, fcntl.F_SETPIPE_SZ, 4096)
+            demo.ready()
+            for _ in range(100):
+                self.assertEqual(demo.disconnect("x" * 300), 500)
+            self.assertEqual(demo.disconnect(), 200)
+            demo.process.send_signal(signal.SIGTERM)
+            lines = [json.loads(line) for line in demo.process.stderr]
+            self.assertEqual(demo.process.wait(30), 0)
+            events = Counter(line["event"] for line in lines)
+            self.assertEqual((events["soap.answered"], events["log.lost"]), (101, 0))
+            self.assertEqual(lines[-1]["event"], "daemon.stopped")
+
+    def test_it_is_closed_full_or_gone(self) -> None:
+        """Finding 13: the flush at the end made exit status 120 of it."""
+        for redirection in ("2>&-", "2>/dev/full", "2>&- >&- <&-"):
+            with Bare("serve", shell=redirection) as serve:
+                serve.ready()
+                self.assertEqual(serve.disconnect("x"), 500)
+                self.assertEqual(serve.stop(), 0, redirection)
+
+    def test_a_refusal_that_nobody_reads(self) -> None:
+        for redirection in ("2>&-", "2>/dev/full"):
+            with Bare("serve", "-o", "nothing=1", shell=redirection) as serve:
+                self.assertEqual(serve.process.wait(30), 2, redirection)
+
+    def test_its_reader_goes_away(self) -> None:
+        with Bare("serve") as serve:
+            serve.ready()
+            assert serve.process.stderr is not None
+            serve.process.stderr.close()
+            self.assertEqual(serve.disconnect("x"), 500)
+            self.assertEqual(serve.stop(), 0)
+
+
+class Bare:
+    """
+    A umd whose standard streams are the test's affair; it buffers as Python does by default.
+
+    It listens on a unix socket, and tells that it is ready as it tells systemd.
+
+    Args:
+        arguments: of the command.
+        shell: redirections, as `sh` writes them.
+    """
+
+    def __init__(self, *arguments: str, shell: str = "") -> None:
+        self._directory = tempfile.TemporaryDirectory(prefix="umd-test-", dir="/tmp")
+        self._path = os.path.join(self._directory.name, "http")
+        self._states = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._states.settimeout(30)
+        self._states.bind(os.path.join(self._directory.name, "notify"))
+        environ = {**os.environ, "NOTIFY_SOCKET": self._states.getsockname()}
+        environ.pop("PYTHONUNBUFFERED", None)
+        command = [sys.executable, "-m", "umd", *arguments]
+        command += ["-o", f"http.listen=unix:{self._path}", "-o", "control.socket=none"]
+        self.process = subprocess.Popen(
+            ["sh", "-c", f'exec "$@" {shell}', "sh", *command],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environ,
+        )
+
+    def __enter__(self) -> Bare:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        for stream in (self.process.stdout, self.process.stderr):
+            if stream is not None:
+                stream.close()
+        self._states.close()
+        self._directory.cleanup()
+
+    def ready(self) -> None:
+        while not self._states.recv(1000).startswith(b"READY=1"):
+            pass
+
+    def disconnect(self, call_id: str = DOCUMENTED) -> int:
+        """Ask for the end of a call; gives back the HTTP status."""
+        connection = HTTPConnection("localhost", timeout=30)
+        connection.sock = socket.socket(socket.AF_UNIX)
+        with closing(connection):
+            connection.sock.settimeout(30)
+            connection.sock.connect(self._path)
+            headers = {"Content-Type": "text/xml"}
+            connection.request("POST", PATH, disconnect(call_id).encode(), headers)
+            return connection.getresponse().status
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(30)
 
 
 class ClientCommandTests(ProcessCase):

@@ -51,6 +51,7 @@ json_option: Callable[[Any], Any] = click.option(
 @click.version_option(__version__, message="umd %(version)s")
 def main() -> None:
     """Telephony call control: a SOAP Disconnect ends a call, and OK means that it is down."""
+    _fill_standard_descriptors()
 
 
 main.add_command(lab)
@@ -69,7 +70,7 @@ def serve(file: str | None, overrides: tuple[str, ...]) -> None:
         _refuse(error.mistakes, "nothing was started")
     from umd.daemon import run
 
-    sys.exit(run(lambda: load(file, overrides), settings))
+    _leave(run(lambda: load(file, overrides), settings))
 
 
 @main.command(epilog="Example: umd demo -o http.listen=tcp:8081:interface=127.0.0.1")
@@ -80,9 +81,10 @@ def demo(overrides: tuple[str, ...]) -> None:
     from umd.demo import run_demo
 
     try:
-        sys.exit(run_demo(overrides))
+        status = run_demo(overrides)
     except ConfigError as error:
         _refuse(error.mistakes, "nothing was started")
+    _leave(status)
 
 
 @main.command("check-config", epilog="Example: umd check-config /etc/umd/umd.toml")
@@ -270,9 +272,33 @@ def _seconds(at: str) -> float:
     return datetime.fromisoformat(at).timestamp()
 
 
-def _refuse(mistakes: tuple[str, ...], consequence: str) -> None:
-    for mistake in mistakes:
-        click.echo(mistake, err=True)
+def _refuse(mistakes: tuple[str, ...], consequence: str) -> NoReturn:
     number = "1 mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
-    click.echo(f"{number}; {consequence}.", err=True)
-    sys.exit(WRONG_CONFIGURATION)
+    try:
+        for mistake in (*mistakes, f"{number}; {consequence}."):
+            click.echo(mistake, err=True)
+    except OSError:
+        pass  # nobody reads it; the exit status tells as well
+    _leave(WRONG_CONFIGURATION)
+
+
+def _fill_standard_descriptors() -> None:
+    """Put /dev/null where a standard stream was closed, or the next file opened would be it."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number, this one
+    # The interpreter has none for a descriptor that was closed when it began.
+    sys.stdout = sys.stdout or open(os.devnull, "w")
+    sys.stderr = sys.stderr or open(os.devnull, "w")
+
+
+def _leave(status: int) -> NoReturn:
+    """Exit with this status; what nobody reads any more would make it the interpreter's 120."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    sys.exit(status)

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import shlex
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.resources import files
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 import click
 
 from umd import __version__
 from umd.backends.sim.far_ends import Directory
 from umd.call.call import Call
-from umd.call.call_id import split_call_id
 from umd.config import Settings, load
 from umd.daemon import Daemon, run
+from umd.log import Lines, Tap, unblocked
 from umd.screen import STATES, short_name, table
 from umd.soap.envelope import SOAP11, XSD, XSI
 from umd.soap.um import MESSAGES
@@ -61,13 +62,42 @@ def run_demo(overrides: Sequence[str]) -> int:
     def read() -> Settings:
         return load(DEMO_FILE, overrides)
 
+    from twisted.internet import reactor
+
+    screen = Screen(Lines(unblocked(sys.stdout), reactor=reactor), sys.stdout)
+
     def started(daemon: Daemon) -> None:
-        click.echo(_screen(daemon))
+        screen.show(_screen(daemon))
 
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         click.get_current_context().color = False
     # On a terminal the story replaces the log; to a pipe the log goes as it always does.
-    return run(read, read(), started=started, tap=_narrator(replaces_log=sys.stderr.isatty()))
+    tap = narrator(screen.show, replaces_log=sys.stderr.isatty())
+    status = run(read, read(), started=started, tap=tap)
+    screen.lines.finish()
+    return status
+
+
+class Screen:
+    """
+    Standard output, written to without waiting for who reads it.
+
+    Args:
+        lines: to it.
+        like: the stream itself: whether it has colours, and which characters.
+    """
+
+    def __init__(self, lines: Lines, like: TextIO) -> None:
+        self.lines = lines
+        self._encoding = like.encoding
+        self._color = click.get_current_context().color
+        if self._color is None:
+            self._color = like.isatty()
+
+    def show(self, text: str) -> None:
+        if not self._color:
+            text = click.unstyle(text)
+        self.lines.write(text.encode(self._encoding, "backslashreplace"))
 
 
 def _screen(daemon: Daemon) -> str:
@@ -126,15 +156,19 @@ def _url(daemon: Daemon) -> str | None:
 # -- the story
 
 
-def _narrator(replaces_log: bool) -> Callable[[Mapping[str, Any]], bool]:
+def narrator(show: Callable[[str], None], replaces_log: bool) -> Tap:
+    """
+    Make what tells the story.
+
+    Args:
+        show: takes a line.
+        replaces_log: whether what is told, and what is only for the log, needs no line there.
+    """
+
     def tell(event: Mapping[str, Any]) -> bool:
         write = _STORY.get(event["event"])
         if write is not None:
-            line = f"{time.strftime('%H:%M:%S')}  {_name_of(event)}  {write(event)}"
-            try:
-                click.echo(line)
-            except OSError:
-                return False  # the screen is gone; no reason to stop serving
+            show(f"{time.strftime('%H:%M:%S')}  {_name_of(event)}  {write(event)}")
         told = write is not None or event["level"] in ("debug", "info")
         return replaces_log and told
 
@@ -145,8 +179,17 @@ def _name_of(event: Mapping[str, Any]) -> str:
     """The short name of the call an event is about, eight characters."""
     leg: str = event.get("leg", "")
     if not leg and event["event"] == "soap.answered" and event["status"] == 200:
-        leg = split_call_id(event["call"])[0]
+        leg = _leg_of(event["call"])
     return click.style(f"{short_name(leg):8}", bold=True)
+
+
+def _leg_of(call_id: str) -> str:
+    """The leg that a call id names, or its beginning: the log cuts a long one."""
+    try:
+        named = base64.b64decode(call_id, validate=True).decode(errors="replace")
+    except ValueError:
+        return ""
+    return named.rpartition("@")[0] or named
 
 
 def _alerting(event: Mapping[str, Any]) -> str:
@@ -182,7 +225,7 @@ def _answered(event: Mapping[str, Any]) -> str:
     # What a client sent is shown as its repr, so that it cannot drive the terminal.
     if "why" in event:
         return f"request of {event['address']} answered {words}: {event['why']!r}"
-    call = f": {event['call'][:40]!r}" if event["status"] != 200 else ""
+    call = f": {event['call'][:40]!r}" if event["status"] != 200 and "call" in event else ""
     return f"Disconnect of {event['address']} answered {words}{call}"
 
 

@@ -101,6 +101,7 @@ class DaemonCase(SippCase):
             '[http]\nlisten = "tcp:0:interface=127.0.0.1"\n'
             f'[call]\ndeadline = "{deadline}"\n'
             '[drain]\ndeadline = "10ms"\n'
+            '[control]\nsocket = "none"\n'
             '[backend.pbx]\ntype = "sip"\nlisten = "udp:127.0.0.1:0"\n'
             f'peer = "udp:127.0.0.1:{sipp.port}"\n{extra}'
         )

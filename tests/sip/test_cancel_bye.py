@@ -128,7 +128,7 @@ class CancelTests(CallCase):
             self.bob.endpoint.handle_timer(due)
         self.bob.endpoint.handle_timer(33.5)
         self.assertEqual(transfer(self.bob, self.alice, 32.9), ["BYE"])
-        self.assertEqual(self.alice.take_events()[-1], Ended(487, (), "local", True))
+        self.assertEqual(self.alice.take_events()[-1], Ended(200, (), "local", True))
         self.settle(33.5)
         self.finish(33.5)
 
@@ -158,7 +158,7 @@ class ByeTests(CallCase):
         self.assertEqual(self.alice.take_events(), [Ended(200, (), "local", False)])
         callee.hang_up(40.0)
         self.settle(40.0)
-        self.check_ends(Ended(200, (), "local", False), Ended(200, (), "local", True))
+        self.check_ends(Ended(200, (), "local", False), Ended(481, (), "local", True))
         self.finish(40.0)
 
     def test_answers_to_bye(self) -> None:
@@ -171,7 +171,8 @@ class ByeTests(CallCase):
             assert isinstance(send.message, Request)
             response = build.response(send.message, status)
             self.alice.endpoint.receive_datagram(response.octets(), self.bob.hop, 1.1)
-            self.assertEqual(self.alice.take_events(), [Ended(200, (), "local", confirmed)])
+            told = status if status >= 300 else 200
+            self.assertEqual(self.alice.take_events(), [Ended(told, (), "local", confirmed)])
             callee.hang_up(2.0)
             self.settle(2.0)
             self.finish(2.0)
@@ -240,7 +241,7 @@ class ByeTests(CallCase):
         self.assertEqual(callee.state, State.CLEARING)
         self.bob.endpoint.handle_timer(33.5)
         self.assertEqual(transfer(self.bob, self.alice, 33.5), ["BYE"])
-        self.assertEqual(self.alice.take_events()[-1], Ended(487, (), "remote", True))
+        self.assertEqual(self.alice.take_events()[-1], Ended(200, (), "remote", True))
         self.settle(33.5)
         self.assertEqual(self.bob.take_events()[-1], Ended(408, (), "local", True))
         self.finish(33.5)
