@@ -12,7 +12,7 @@ from tests.helpers import ALICE, ControlRoom
 from tests.soap.test_um import disconnect, envelope
 from umd.call.call import Call, CallState
 from umd.control import Control
-from umd.http.exchange import Reply
+from umd.http.exchange import Reply, Request
 from umd.service import SoapService
 from umd.soap.um import MESSAGES, MESSAGES_PASTED
 
@@ -33,7 +33,8 @@ class ServiceTests(SynchronousTestCase):
         headers: Mapping[str, str] = XML,
         path: str = "/EWS/UM2007Legacy.asmx",
     ) -> Deferred[Reply]:
-        return ensureDeferred(self.service.serve(ALICE, path, headers, body.encode()))
+        request = Request(ALICE, "POST", path, "", "http", "h", headers, body.encode())
+        return ensureDeferred(self.service.serve(request))
 
     def disconnect(self, call: Call) -> Deferred[Reply]:
         return self.post(disconnect(call.id))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
 from typing import Final
@@ -15,7 +15,7 @@ from twisted.internet.defer import CancelledError
 from umd.backend import BackendUnavailable
 from umd.call.call_id import CallId
 from umd.control import Control, NoSuchCall
-from umd.http.exchange import TEXT_XML, Reply, refusal
+from umd.http.exchange import TEXT_XML, Reply, Request, refusal
 from umd.principal import Principal
 from umd.soap import fault, um
 from umd.soap.envelope import InvalidRequest, MustUnderstand, VersionMismatch
@@ -67,15 +67,15 @@ class SoapService:
         # Unique across restarts, and short enough to be read out.
         self._request_ids = map(f"r-{uuid4().hex[:6]}-{{}}".format, count(1))
 
-    async def serve(
-        self, principal: Principal, path: str, headers: Mapping[str, str], body: bytes
-    ) -> Reply:
-        """Answer one POST; see `umd.http.exchange.Serve`."""
-        if path.lower() not in um.PATHS:
+    async def serve(self, request: Request) -> Reply:
+        """Answer one request; see `umd.http.exchange.Serve`."""
+        if request.path.lower() not in um.PATHS:
             return refusal(404, "Not here. The service is at /EWS/UM2007Legacy.asmx")
-        if not _is_xml(headers.get("content-type", "")):
+        if request.method != "POST":
+            return refusal(405, "SOAP requests are sent by POST.", Allow="POST")
+        if not _is_xml(request.headers.get("content-type", "")):
             return refusal(415, "Send SOAP 1.1 as Content-Type: text/xml; charset=utf-8")
-        return await self._answer(principal, body)
+        return await self._answer(request.principal, request.body)
 
     async def _answer(self, principal: Principal, body: bytes) -> Reply:
         began = self._seconds()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
@@ -13,24 +11,22 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.http import HTTPChannel
 
 from tests.helpers import capturing_log
-from umd.http.exchange import TEXT_XML, Reply
+from umd.http.exchange import TEXT_XML, Reply, Request
 from umd.http.web import Front
 from umd.principal import Principal
 
 
 class FrontCase(SynchronousTestCase):
     def setUp(self) -> None:
-        self.asked: list[tuple[Principal, str, Mapping[str, str], bytes]] = []
+        self.asked: list[Request] = []
         self.replies: list[Deferred[Reply]] = []
         self.clock = Clock()
         self.log, self.lines = capturing_log()
         self.front = Front(self.serve, self.clock, self.log, max_body=1024)
         self.connect()
 
-    async def serve(
-        self, principal: Principal, path: str, headers: Mapping[str, str], body: bytes
-    ) -> Reply:
-        self.asked.append((principal, path, headers, body))
+    async def serve(self, request: Request) -> Reply:
+        self.asked.append(request)
         waiting: Deferred[Reply] = Deferred()
         self.replies.append(waiting)
         return await waiting
@@ -66,11 +62,11 @@ class FrontCase(SynchronousTestCase):
 class RequestTests(FrontCase):
     def test_a_post_is_served(self) -> None:
         self.post(b"<a/>", b"Content-Type: text/xml", path=b"/EWS/x.asmx?q=1")
-        ((principal, path, headers, body),) = self.asked
-        self.assertEqual((principal.name, principal.address), ("anonymous", "192.168.1.1"))
-        self.assertEqual(
-            (path, headers["content-type"], body), ("/EWS/x.asmx", "text/xml", b"<a/>")
-        )
+        (asked,) = self.asked
+        self.assertEqual(asked.principal, Principal("anonymous", "192.168.1.1"))
+        self.assertEqual((asked.method, asked.path, asked.query), ("POST", "/EWS/x.asmx", "q=1"))
+        self.assertEqual((asked.scheme, asked.host), ("http", "h"))
+        self.assertEqual((asked.headers["content-type"], asked.body), ("text/xml", b"<a/>"))
         self.assertEqual(self.sent(), b"")
         self.reply()
         head, _, sent_body = self.sent().partition(b"\r\n\r\n")
@@ -89,14 +85,14 @@ class RequestTests(FrontCase):
         )
         for octet in request:
             self.send(bytes([octet]))
-        self.assertEqual(self.asked[0][3], b"abcd")
+        self.assertEqual(self.asked[0].body, b"abcd")
 
     def test_pipelined_requests_are_answered_in_order(self) -> None:
         self.post(b"one")
         self.post(b"two")
-        self.assertEqual([asked[3] for asked in self.asked], [b"one"])
+        self.assertEqual([asked.body for asked in self.asked], [b"one"])
         self.reply(0, b"<1/>")
-        self.assertEqual([asked[3] for asked in self.asked], [b"one", b"two"])
+        self.assertEqual([asked.body for asked in self.asked], [b"one", b"two"])
         self.reply(1, b"<2/>")
         sent = self.sent()
         self.assertLess(sent.index(b"<1/>"), sent.index(b"<2/>"))
@@ -107,7 +103,7 @@ class RequestTests(FrontCase):
         )
         self.assertEqual(self.sent(), b"HTTP/1.1 100 Continue\r\n\r\n")
         self.send(b"abc")
-        self.assertEqual(self.asked[0][3], b"abc")
+        self.assertEqual(self.asked[0].body, b"abc")
 
     def test_http_1_0_is_answered_and_closed(self) -> None:
         self.send(b"POST /x HTTP/1.0\r\nContent-Length: 3\r\n\r\nabc")
@@ -116,15 +112,28 @@ class RequestTests(FrontCase):
         self.assertTrue(self.transport.disconnecting)
 
     def test_other_methods_are_told_what_to_do(self) -> None:
-        for method in (b"GET", b"PUT", b"DELETE", b"BREW"):
+        for method in (b"OPTIONS", b"PUT", b"DELETE", b"BREW"):
             self.send(method + b" /x HTTP/1.1\r\nHost: h\r\n\r\n")
             sent = self.sent()
             self.assertTrue(sent.startswith(b"HTTP/1.1 405 "), sent)
-            self.assertIn(b"Allow: POST", sent)
+            self.assertIn(b"Allow: GET, HEAD, POST", sent)
             self.assertEqual(self.lines.pop()["event"], "http.refused")
-        self.send(b"HEAD /x HTTP/1.1\r\nHost: h\r\n\r\n")
-        self.assertTrue(self.sent().endswith(b"\r\n\r\n"))
         self.assertEqual(self.asked, [])
+
+    def test_a_head_is_a_get_without_the_body(self) -> None:
+        for method in (b"GET", b"HEAD"):
+            self.send(method + b" /x?wsdl HTTP/1.1\r\nHost: umd.example:81\r\n\r\n")
+            asked = self.asked[-1]
+            self.assertEqual((asked.method, asked.query, asked.body), ("GET", "wsdl", b""))
+            self.assertEqual(asked.host, "umd.example:81")
+            self.reply(-1)
+            head, _, body = self.sent().partition(b"\r\n\r\n")
+            self.assertIn(b"Content-Length: 5", head)
+            self.assertEqual(body, b"<ok/>" if method == b"GET" else b"")
+
+    def test_without_a_host_it_is_where_the_request_came_in(self) -> None:
+        self.send(b"GET /x HTTP/1.0\r\n\r\n")
+        self.assertRegex(self.asked[0].host, r"^[\d.]+:\d+$")
 
     def test_who_speaks_tls_is_not_kept_waiting(self) -> None:
         self.send(b"\x16\x03\x01\x02\x00\x01")
@@ -134,7 +143,7 @@ class RequestTests(FrontCase):
 
     def test_a_form_is_not_parsed(self) -> None:
         self.post(b"a=1&b=2", b"Content-Type: application/x-www-form-urlencoded")
-        self.assertEqual(self.asked[0][3], b"a=1&b=2")
+        self.assertEqual(self.asked[0].body, b"a=1&b=2")
 
     def test_an_unforeseen_error_is_logged_and_not_shown(self) -> None:
         self.post()

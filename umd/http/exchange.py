@@ -23,11 +23,31 @@ class Reply:
     """Further headers; values are printable ASCII."""
 
 
-Serve: TypeAlias = Callable[[Principal, str, Mapping[str, str], bytes], Awaitable[Reply]]
-"""
-`serve(principal, path, headers, body)` for each POST whose body has come whole.
+@dataclass(slots=True)
+class Request:
+    """One request that has come whole; made by a front and not changed by anybody."""
 
-`path` is the target without its query, as the client spelled it; `headers` by lower-case name.
+    principal: Principal
+    """Who is asking."""
+    method: str
+    """GET or POST; a HEAD is served as the GET whose body the front leaves out."""
+    path: str
+    """The target without its query, as the client spelled it."""
+    query: str
+    """What follows the "?", undecoded; empty where there is none."""
+    scheme: str
+    """By which the client reached umd: http or https."""
+    host: str
+    """As the client wrote it in Host, its port included; where it wrote none, where it came in."""
+    headers: Mapping[str, str]
+    """By lower-case name."""
+    body: bytes
+
+
+Serve: TypeAlias = Callable[[Request], Awaitable[Reply]]
+"""
+Serves one request.
+
 It may raise: the front then answers 500 and logs. It is cancelled when the client goes away.
 """
 

@@ -13,11 +13,13 @@ from twisted.internet.protocol import ServerFactory
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel, Request, datetimeToString
 
+from umd.http import exchange
 from umd.http.exchange import TEXT_PLAIN, Reply, Serve, refusal
 from umd.principal import ANONYMOUS, Principal
 
 IDLE_TIMEOUT: Final = 75
 """Seconds a connection may be silent, between requests and within one."""
+_METHODS: Final[Mapping[bytes, str]] = {b"GET": "GET", b"HEAD": "GET", b"POST": "POST"}
 TLS_HANDSHAKE: Final = 0x16  # the first octet of a TLS connection, RFC 8446 section 5.1
 FLUSH_TIME: Final = 2.0
 """Seconds a connection that is closed has for its last octets to leave."""
@@ -58,21 +60,28 @@ class _Request(Request):
             limit = self.channel.front.max_body
             self._send(refusal(413, f"The body is longer than {limit} octets."))
             return
-        if self.method != b"POST":
-            self._send(refusal(405, "SOAP requests are sent by POST.", Allow="POST"))
+        if self.method not in _METHODS:
+            self._send(refusal(405, "SOAP requests are sent by POST.", Allow="GET, HEAD, POST"))
             return
-        assert self.content is not None
-        self.content.seek(0)
-        self._reply = ensureDeferred(
-            self.channel.front.reply(
-                _principal(self.client),
-                self.path.decode("latin-1"),
-                _headers(self),
-                self.content.read(),
-            )
-        )
+        self._reply = ensureDeferred(self.channel.front.reply(self._as_asked()))
         # Whoever waits for it is the client, not this frame.
         _ = self._reply.addCallbacks(self._send, self._failed)
+
+    def _as_asked(self) -> exchange.Request:
+        assert self.content is not None
+        self.content.seek(0)
+        path, _, query = self.uri.decode("latin-1").partition("?")
+        headers = _headers(self)
+        return exchange.Request(
+            principal=_principal(self.client),
+            method=_METHODS[self.method],
+            path=path,
+            query=query,
+            scheme="https" if self.isSecure() else "http",
+            host=headers.get("host") or _host(self.getHost()),
+            headers=headers,
+            body=self.content.read(),
+        )
 
     def connectionLost(self, reason: Failure) -> None:
         """The client has gone; what it asked for goes on, only nobody waits for it."""
@@ -102,7 +111,8 @@ class _Request(Request):
             self.channel.persistent = 0
         if not self.channel.persistent:
             headers.setRawHeaders(b"Connection", [b"close"])
-        self.write(reply.body)
+        if self.method != b"HEAD":
+            self.write(reply.body)
         self.finish()
         front.ended(self)
 
@@ -222,15 +232,14 @@ class Front(ServerFactory):
             gone, self._gone = self._gone, None
             gone.callback(None)
 
-    async def reply(
-        self, principal: Principal, path: str, headers: Mapping[str, str], body: bytes
-    ) -> Reply:
+    async def reply(self, request: exchange.Request) -> Reply:
         try:
-            return await self._serve(principal, path, headers, body)
+            return await self._serve(request)
         except CancelledError:
             raise
         except Exception:
-            self._log.exception("http.failed", path=path, address=principal.address)
+            address = request.principal.address
+            self._log.exception("http.failed", path=request.path[:200], address=address)
             return Reply(500, b"Internal server error.\n", TEXT_PLAIN)
 
     def begun(self, request: _Request) -> None:
@@ -264,6 +273,12 @@ class Front(ServerFactory):
 def _principal(client: Any) -> Principal:
     address = client.host if isinstance(client, (IPv4Address, IPv6Address)) else ""
     return Principal(ANONYMOUS, address)
+
+
+def _host(address: Any) -> str:
+    """Where a request came in, for one that does not say."""
+    host = getattr(address, "host", "localhost")
+    return f"[{host}]:{address.port}" if ":" in host else f"{host}:{getattr(address, 'port', 80)}"
 
 
 def _headers(request: Request) -> dict[str, str]:
