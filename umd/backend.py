@@ -14,7 +14,7 @@ from twisted.internet.interfaces import IReactorTime
 from umd.call.call import CallState
 from umd.call.call_id import CallId
 from umd.call.cause import Cause
-from umd.call.leg import Answered, Ended, LegEvent, LegId, Progressed
+from umd.call.leg import Answered, Ended, LegEvent, LegId, Media, MediaCount, Progressed
 from umd.errors import UmdError
 from umd.sip.message import Message
 from umd.sip.transaction import Hop
@@ -22,12 +22,15 @@ from umd.sip.transaction import Hop
 __all__ = [
     "Answered",
     "BackendUnavailable",
+    "CarriesMedia",
     "Ended",
     "FoundLeg",
     "LegBackend",
     "LegEvent",
     "LegId",
     "LegSink",
+    "Media",
+    "MediaCount",
     "MessageTap",
     "NoSuchLeg",
     "Progressed",
@@ -153,6 +156,25 @@ class LegBackend(Protocol):
         Raises:
             NoSuchLeg: it carries no such leg. Never taken for success.
             BackendUnavailable: it cannot even be asked. Once it can, `backend_up` is reported.
+        """
+
+
+@runtime_checkable
+class CarriesMedia(Protocol):
+    """
+    What a backend may have beside `LegBackend`: its legs carry sound.
+
+    Without it a message or a greeting is a call in which nothing is heard.
+    """
+
+    def place_with_media(self, leg: LegId, number: str, media: Media) -> None:
+        """
+        Dial as `place` does; once answered, play the prompt, then record, to the end of the leg.
+
+        The `Ended` of the leg says in `media` what crossed. The leg stays when the prompt is over.
+
+        Raises:
+            BackendUnavailable: nothing was dialled, and no event follows.
         """
 
 

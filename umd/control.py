@@ -12,7 +12,16 @@ from structlog.typing import FilteringBoundLogger
 from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
 from twisted.internet.interfaces import IReactorTime
 
-from umd.backend import BackendUnavailable, FoundLeg, LegBackend, LegEvent, LegId, NoSuchLeg
+from umd.backend import (
+    BackendUnavailable,
+    CarriesMedia,
+    FoundLeg,
+    LegBackend,
+    LegEvent,
+    LegId,
+    Media,
+    NoSuchLeg,
+)
 from umd.call.call import Call, CallInput, HangUp, IllegalEvent
 from umd.call.call_id import CallId, make_call_id
 from umd.call.cause import NETWORK_OUT_OF_ORDER, RECOVERY_ON_TIMER_EXPIRY, Cause, EndedBy
@@ -84,6 +93,7 @@ class BackendLink:
     def __init__(self, name: str, backend: LegBackend, control: Control) -> None:
         self.name = name
         self.backend = backend
+        self.carries_media = backend if isinstance(backend, CarriesMedia) else None
         self.down: str | None = None
         """Why it cannot be reached; None while it can."""
         self.calls: dict[LegId, Call] = {}
@@ -188,10 +198,14 @@ class Control:
         number: str,
         *,
         backend: str | None = None,
+        media: Media | None = None,
         request_id: str = "",
     ) -> Call:
         """
         Dial `number` on a backend, the first one by default.
+
+        Args:
+            media: what is to be heard once it is answered, where the backend carries media.
 
         Returns:
             The call, connecting; what becomes of it comes by its backend's events.
@@ -214,7 +228,10 @@ class Control:
         self._record(call, call.place(request_id))
         self._take(link, call)
         try:
-            link.backend.place(leg, number)
+            if media is not None and link.carries_media is not None:
+                link.carries_media.place_with_media(leg, number, media)
+            else:
+                link.backend.place(leg, number)
         except Exception:
             # It is on record that it was tried: so is that it came to nothing.
             failed = Cause(by=EndedBy.DAEMON, q850=NETWORK_OUT_OF_ORDER)
@@ -251,6 +268,15 @@ class Control:
         if teardown.expired:
             return Outcome.ENDED_UNCONFIRMED
         return await self._settled(teardown)
+
+    def inform(self, principal: Principal, call_id: CallId) -> Call:
+        """
+        The record of a call, live or ended and still remembered, for who may see it.
+
+        Raises:
+            NoSuchCall: there is none.
+        """
+        return self.find(call_id)
 
     def find(self, call_id: CallId) -> Call:
         """

@@ -388,6 +388,9 @@ def _story(call: Call, event: Disconnected) -> dict[str, Any]:
         story["talked_s"] = round(event.at - call.connected_at, 3)
     if call.asked_at:
         story["took_ms"] = round((event.at - call.asked_at) * 1000, 3)
+    if event.media is not None:
+        story["media_sent"] = event.media.sent
+        story["media_received"] = event.media.received
     if event.superseded is not None:
         story["superseded_by"] = event.superseded.by
         story["superseded_cause"] = event.superseded.q850

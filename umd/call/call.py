@@ -205,6 +205,7 @@ class Call:
             cause=self.cause,
             superseded=superseded,
             confirmed=event.confirmed,
+            media=event.media,
         )
 
     def _next_seq(self) -> int:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from umd.call.call_id import CallId
 from umd.call.cause import Cause
-from umd.call.leg import LegId
+from umd.call.leg import LegId, MediaCount
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +68,8 @@ class Disconnected(_CallEvent):
     """What the far end said when somebody else had ended the call first."""
     confirmed: bool
     """False when the far end never confirmed it."""
+    media: MediaCount | None = None
+    """What crossed, of a call that was placed with media."""
 
 
 LifecycleEvent = Placed | Resumed | Alerting | Connected | DisconnectRequested | Disconnected

@@ -11,6 +11,27 @@ LegId = NewType("LegId", str)
 """Unique within its backend; at most 255 printable characters."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Media:
+    """What is to be heard on a leg once it is answered."""
+
+    prompt: str
+    """Path of a WAV file: 8 kHz, mono, 16 bits."""
+    prompt_s: float
+    """How long it takes, in seconds."""
+    record_to: str | None = None
+    """Path of the WAV file to which the far end is recorded after the prompt; None: not at all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MediaCount:
+    """What crossed of a leg's media, in RTP packets of 20 ms."""
+
+    sent: int
+    received: int
+    """Of what was to be recorded."""
+
+
 @dataclass(frozen=True, slots=True)
 class Progressed:
     """The far end is being alerted: it rings."""
@@ -33,6 +54,8 @@ class Ended:
     cause: Cause
     confirmed: bool = True
     """False when the far end never said so and the backend stopped waiting for it."""
+    media: MediaCount | None = None
+    """What crossed, of a leg that was placed with media."""
 
 
 LegEvent = Progressed | Answered | Ended

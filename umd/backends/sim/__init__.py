@@ -13,7 +13,18 @@ from uuid import uuid4
 from pydantic import BaseModel
 from twisted.internet.interfaces import IReactorTime
 
-from umd.backend import FoundLeg, LegBackend, LegEvent, LegId, LegSink, MessageTap, ShowsMessages
+from umd.backend import (
+    CarriesMedia,
+    FoundLeg,
+    LegBackend,
+    LegEvent,
+    LegId,
+    LegSink,
+    Media,
+    MessageTap,
+    ShowsMessages,
+)
+from umd.backends.sim.media import MediaCounter
 from umd.backends.sim.network import Flight
 from umd.backends.sim.simulation import Seed, SimSection, Simulation
 from umd.call.call import CallState
@@ -22,7 +33,7 @@ from umd.call.cause import Cause
 from umd.clock import Wakeup
 
 
-class SimBackend(LegBackend, ShowsMessages):
+class SimBackend(LegBackend, ShowsMessages, CarriesMedia):
     """A `Simulation` on the reactor's clock."""
 
     Settings = SimSection
@@ -34,6 +45,7 @@ class SimBackend(LegBackend, ShowsMessages):
         self._wakeup = Wakeup(clock, self.go_on)
         self._sink: LegSink | None = None
         self._running = False
+        self._media = MediaCounter()
         self._to_sow = settings.seed
         self._sown: dict[LegId, Seed] = {}
         """The legs that were there from the start, while they live."""
@@ -65,6 +77,10 @@ class SimBackend(LegBackend, ShowsMessages):
     def place(self, leg: LegId, number: str) -> None:
         self.simulation.place(leg, number, self._clock.seconds())
         self.go_on()
+
+    def place_with_media(self, leg: LegId, number: str, media: Media) -> None:
+        self._media.expect(leg, media)
+        self.place(leg, number)
 
     def hang_up(self, leg: LegId, cause: Cause) -> None:
         self.simulation.hang_up(leg, cause, self._clock.seconds())
@@ -101,4 +117,4 @@ class SimBackend(LegBackend, ShowsMessages):
     def _report(self, event: LegEvent) -> None:
         # None while the seeds are sown: those are found, not reported.
         if self._sink is not None:
-            self._sink.leg_event(event)
+            self._sink.leg_event(self._media.see(event, self._clock.seconds()))
