@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Mapping
+from dataclasses import replace
 from io import BytesIO
 from typing import Any
 
@@ -19,8 +21,11 @@ from umd.backend import LegBackend
 from umd.call.call import Call
 from umd.call.events import LifecycleEvent
 from umd.control import Control, ControlSettings
+from umd.dialplan import DialPlan, Rule
+from umd.pin import PinDelivery, PinNotSent
 from umd.principal import Principal
 from umd.testing import FakeBackend
+from umd.users import Users, UserSettings
 
 ALICE = Principal("alice", "127.0.0.1")
 BOB = Principal("bob", "127.0.0.2")
@@ -87,3 +92,41 @@ def tshark(*arguments: str) -> list[list[str]]:
         ["tshark", *checked, *arguments], capture_output=True, text=True, check=True
     )
     return [line.split("\t") for line in result.stdout.splitlines()]
+
+
+class MemoryUsers(Users):
+    """Users without a file and a thread."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, UserSettings] = {}
+
+    async def get(self, name: str) -> UserSettings:
+        return self.kept.get(name, UserSettings())
+
+    async def change(self, name: str, **settings: bool | str) -> None:
+        self.kept[name] = replace(await self.get(name), **settings)  # type: ignore[arg-type]
+
+
+class RecordingDelivery(PinDelivery):
+    """Keeps what is handed over, or refuses to."""
+
+    def __init__(self) -> None:
+        self.delivered: list[tuple[str, str]] = []
+        self.refuses = False
+
+    async def deliver(self, address: str, pin: str) -> None:
+        if self.refuses:
+            raise PinNotSent("the test refuses")
+        self.delivered.append((address, pin))
+
+
+# Numbers that clients can dial, to the words of the fake backend.
+FAKE_NUMBERS = DialPlan(
+    [
+        Rule(re.compile(r"1"), "answers"),
+        Rule(re.compile(r"2"), "rings"),
+        Rule(re.compile(r"3"), "rejects"),
+        Rule(re.compile(r"4"), "waits"),
+        Rule(re.compile(r"9"), refuse=True, to=""),
+    ]
+)

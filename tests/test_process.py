@@ -22,9 +22,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.call.test_call_id import DOCUMENTED
 from tests.helpers import tshark
-from tests.soap.test_um import canonical, disconnect
+from tests.soap.test_contract import canonical, disconnect
 from umd.call.call_id import make_call_id
-from umd.soap.um import MESSAGES_PASTED
+from umd.soap.namespaces import MESSAGES_PASTED
 from umd.testing import UmdProcess
 
 ROOT = Path(__file__).parent.parent
@@ -233,7 +233,7 @@ class CommandTests(ProcessCase):
             with socket.socket(socket.AF_UNIX) as client:
                 client.connect(path)
                 client.sendall(b"GET / HTTP/1.0\r\n\r\n")
-                self.assertTrue(client.recv(100).startswith(b"HTTP/1.0 404 "))
+                self.assertTrue(client.recv(100).startswith(b"HTTP/1.0 200 "))
 
 
 class DemoTests(ProcessCase):

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 
 from lxml import etree
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.helpers import ALICE, ControlRoom
-from tests.soap.test_um import disconnect, envelope
+from tests.helpers import ALICE, FAKE_NUMBERS, ControlRoom, MemoryUsers, RecordingDelivery
+from tests.soap.test_contract import disconnect, envelope
 from umd.call.call import Call, CallState
+from umd.call.call_id import CallId
 from umd.control import Control
 from umd.http.exchange import Reply, Request
+from umd.principal import ANONYMOUS, Principal
 from umd.service import SoapService
-from umd.soap.um import MESSAGES, MESSAGES_PASTED
+from umd.soap.document import local_name
+from umd.soap.envelope import SOAP12
+from umd.soap.namespaces import MESSAGES, MESSAGES_PASTED, TYPES
+from umd.use_cases import UseCases
 
+END = "DisconnectPhoneCall"
 XML = {"content-type": "text/xml; charset=utf-8"}
 
 
@@ -23,7 +29,12 @@ class ServiceTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.room = ControlRoom()
         self.successResultOf(ensureDeferred(self.room.control.start()))
-        self.service = SoapService(self.room.control, self.room.log, self.room.clock.seconds)
+        use_cases = UseCases(
+            self.room.control, users=MemoryUsers(), plan=FAKE_NUMBERS, pins=RecordingDelivery()
+        )
+        self.service = SoapService(
+            use_cases, self.room.log, self.room.clock.seconds, lambda: 1_000_000.25
+        )
         self.call = self.room.control.place(ALICE, "answers")
         self.room.lines.clear()
 
@@ -34,7 +45,7 @@ class ServiceTests(SynchronousTestCase):
         path: str = "/EWS/UM2007Legacy.asmx",
     ) -> Deferred[Reply]:
         request = Request(ALICE, "POST", path, "", "http", "h", headers, body.encode())
-        return ensureDeferred(self.service.serve(request))
+        return _deferred(self.service.serve(request))
 
     def disconnect(self, call: Call) -> Deferred[Reply]:
         return self.post(disconnect(call.id))
@@ -96,14 +107,14 @@ class ServiceTests(SynchronousTestCase):
     def test_what_is_wrong_is_told_apart_from_the_fault(self) -> None:
         reply = self.answer(envelope(f'<Rebo\u00f6t xmlns="{MESSAGES}"/>'))
         self.assertEqual(
-            reply.headers["X-UMD-Reason"], "no operation Rebo\\xf6t; there is: Disconnect"
+            reply.headers["X-UMD-Reason"], "no operation Rebo\\xf6t here"
         )
         reply = self.answer(envelope(f'<{"a" * 1000} xmlns="{MESSAGES}"/>'))
         self.assertEqual(len(reply.headers["X-UMD-Reason"]), 200)
         self.assertNotIn("X-UMD-Reason", self.answer(disconnect("garbage")).headers)
 
     def test_faults_of_the_envelope(self) -> None:
-        reply = self.answer(envelope("<a/>", soap="http://www.w3.org/2003/05/soap-envelope"))
+        reply = self.answer(envelope("<a/>", soap="http://www.w3.org/2001/12/soap-envelope"))
         self.assertEqual(self.fault_of(reply), ("", "VersionMismatch"))
         header = '<s:Header><h xmlns="urn:h" s:mustUnderstand="1"/></s:Header>'
         reply = self.answer(envelope("<a/>", header=header))
@@ -137,13 +148,14 @@ class ServiceTests(SynchronousTestCase):
             "/unifiedmessaging/service.asmx",
         ):
             self.assertEqual(self.answer(disconnect("x"), path=path).status, 500, path)
-        for path in ("/", "/EWS", "/EWS/UM2007Legacy.asmx/", "/EWS/Exchange.asmx", "*"):
+        for path in ("/", "/EWS", "/EWS/UM2007Legacy.asmx/", "/EWS/Exchange.asmx/", "*"):
             self.assertEqual(self.answer(disconnect("x"), path=path).status, 404, path)
 
     def test_content_types(self) -> None:
         for good in (
             "text/xml",
             "text/xml;charset=UTF-8",
+            'application/soap+xml; charset=utf-8; action="x"',
             'Text/XML ; action="x"; charset="utf-8"',
         ):
             self.assertEqual(
@@ -171,3 +183,158 @@ class ServiceTests(SynchronousTestCase):
         again = self.disconnect(self.call)
         self.room.fake.end(self.call.leg)
         self.assertEqual(self.successResultOf(again).headers["X-UMD-Outcome"], "ended")
+
+    # -- SOAP 1.2
+
+    def test_soap_1_2_is_answered_in_kind(self) -> None:
+        for call_id, status in ((self.call.id, 200), ("garbage", 500)):
+            body = f'<Disconnect xmlns="{MESSAGES}"><CallId>{call_id}</CallId></Disconnect>'
+            reply = self.answer(envelope(body, soap=SOAP12))
+            self.assertEqual(reply.status, status)
+            self.assertEqual(reply.content_type, "application/soap+xml; charset=utf-8")
+            self.assertEqual(etree.fromstring(reply.body).tag, f"{{{SOAP12}}}Envelope")
+
+    # -- EWS
+
+    def ews(self, body: str, header: str = "", who: Principal = ALICE) -> Reply:
+        document = envelope(body, header=f'<s:Header xmlns:t="{TYPES}">{header}</s:Header>')
+        request = Request(
+            who, "POST", "/EWS/Exchange.asmx", "", "http", "h", XML, document.encode()
+        )
+        return self.successResultOf(_deferred(self.service.serve(request)))
+
+    def test_a_call_by_ews(self) -> None:
+        placed = self.ews(
+            f'<PlayOnPhone xmlns="{MESSAGES}"><ItemId Id="AA=="/><DialString>4</DialString>'
+            "</PlayOnPhone>"
+        )
+        found = etree.fromstring(placed.body).find(f".//{{{MESSAGES}}}PhoneCallId")
+        assert found is not None
+        call = self.room.control.find(CallId(found.get("Id", "")))
+        self.assertEqual((call.owner, call.number), ("alice", "waits"))
+        self.assertEqual(placed.headers["X-UMD-Outcome"], "ok")
+
+        # An id made by one family works in the other.
+        body = f'<GetCallInfo xmlns="{MESSAGES}"><CallId>{call.id}</CallId></GetCallInfo>'
+        self.assertIn(b"<CallState>Connecting</CallState>", self.answer(envelope(body)).body)
+
+        id_of_it = f'xmlns="{MESSAGES}"><PhoneCallId Id="{call.id}"/>'
+        ended = self.ews(f"<DisconnectPhoneCall {id_of_it}</DisconnectPhoneCall>")
+        self.assertEqual((ended.status, ended.headers["X-UMD-Outcome"]), (200, "ended"))
+        told = self.ews(f"<GetPhoneCallInformation {id_of_it}</GetPhoneCallInformation>")
+        self.assertIn(b">Disconnected</t:PhoneCallState>", told.body)
+
+    def test_a_problem_by_ews_is_an_answer(self) -> None:
+        """Clients need all three elements, in this order, and the header (reference 6.3)."""
+        body = f'<{END} xmlns="{MESSAGES}"><PhoneCallId Id="x"/></{END}>'
+        reply = self.ews(body)
+        self.assertEqual((reply.status, reply.headers["X-UMD-Outcome"]), (200, "unknown"))
+        root = etree.fromstring(reply.body)
+        answer = root[1][0]
+        self.assertEqual(answer.get("ResponseClass"), "Error")
+        self.assertEqual(
+            [(local_name(child), child.text) for child in answer],
+            [
+                ("MessageText", "The phone call ID isn't valid"),
+                ("ResponseCode", "ErrorInvalidPhoneCallId"),
+                ("DescriptiveLinkKey", "0"),
+            ],
+        )
+        version = root[0][0]
+        self.assertEqual(version.tag, f"{{{TYPES}}}ServerVersionInfo")
+        for number in ("MajorVersion", "MinorVersion", "MajorBuildNumber", "MinorBuildNumber"):
+            int(version.get(number, ""))
+
+    def test_what_is_no_request_of_ews(self) -> None:
+        for body, code in (
+            (f'<FindItem xmlns="{MESSAGES}"/>', "ErrorInvalidRequest"),
+            ("", "ErrorInvalidRequest"),
+            (f'<DisconnectPhoneCall xmlns="{MESSAGES}"/>', "ErrorSchemaValidation"),
+        ):
+            self.assertEqual(self.fault_of(self.ews(body)), ("types", code), body)
+        reply = self.ews(f'\n<DisconnectPhoneCall xmlns="{MESSAGES}"><x/></DisconnectPhoneCall>')
+        root = etree.fromstring(reply.body)
+        self.assertEqual(root.findtext(f".//{{{TYPES}}}LineNumber"), "2")
+        self.assertIn("x is no part of", root.findtext(f".//{{{TYPES}}}Violation", ""))
+
+    def test_versions_of_ews(self) -> None:
+        body = f'<{END} xmlns="{MESSAGES}"><PhoneCallId Id="x"/></{END}>'
+        reply = self.ews(body, '<t:RequestServerVersion Version="Exchange1999"/>')
+        self.assertEqual(self.fault_of(reply), ("types", "ErrorInvalidServerVersion"))
+
+    def test_in_the_name_of_somebody_else(self) -> None:
+        """Where nobody is asked who they are, the header says it; else nobody is somebody else."""
+        header = (
+            "<t:ExchangeImpersonation><t:ConnectingSID><t:PrincipalName>bob</t:PrincipalName>"
+            "</t:ConnectingSID></t:ExchangeImpersonation>"
+        )
+        body = (
+            f'<PlayOnPhone xmlns="{MESSAGES}"><ItemId Id="AA=="/><DialString>4</DialString>'
+            "</PlayOnPhone>"
+        )
+        self.assertEqual(self.ews(body, header, Principal(ANONYMOUS, "")).status, 200)
+        self.assertEqual(list(self.room.control.live_calls())[-1].owner, "bob")
+        denied = self.ews(body, header, ALICE)
+        self.assertEqual(self.fault_of(denied), ("types", "ErrorImpersonateUserDenied"))
+        self.assertEqual(self.ews(body, header, Principal("bob", "")).status, 200)
+
+    # -- what is read by GET
+
+    def get(self, path: str, query: str = "", host: str = "umd.example:8080") -> Reply:
+        request = Request(ALICE, "GET", path, query, "https", host, {}, b"")
+        return self.successResultOf(_deferred(self.service.serve(request)))
+
+    def test_the_address_in_the_wsdl_is_the_one_that_the_client_used(self) -> None:
+        for path in ("/EWS/UM2007Legacy.asmx", "/UnifiedMessaging/Service.asmx"):
+            for query in ("wsdl", "WSDL", "singleWsdl"):
+                root = etree.fromstring(self.get(path, query).body)
+                (address,) = root.iter("{http://schemas.xmlsoap.org/wsdl/soap/}address")
+                self.assertEqual(address.get("location"), f"https://umd.example:8080{path}")
+
+    def test_schemas(self) -> None:
+        for path, query in (
+            ("/EWS/UM2007Legacy.asmx", "xsd=messages"),
+            ("/EWS/Exchange.asmx", "xsd=types"),
+            ("/ews/messages.xsd", ""),
+            ("/ews/types.xsd", ""),
+        ):
+            root = etree.fromstring(self.get(path, query).body)
+            self.assertEqual(root.tag, "{http://www.w3.org/2001/XMLSchema}schema")
+        self.assertEqual(self.get("/EWS/UM2007Legacy.asmx", "xsd=types").status, 404)
+        self.assertIn(b"services", self.get("/ews/services.wsdl").body)
+
+    def test_pages_for_people(self) -> None:
+        page = self.get("/EWS/UM2007Legacy.asmx")
+        self.assertEqual(page.content_type, "text/html; charset=utf-8")
+        self.assertIn(b"SetPlayOnPhoneDialString", page.body)
+        self.assertIn(b"https://umd.example:8080/EWS/UM2007Legacy.asmx?wsdl", page.body)
+        self.assertIn(b"/EWS/Exchange.asmx", self.get("/").body)
+
+    def test_a_host_that_is_none_is_not_believed_in_a_page(self) -> None:
+        evil = '"><script>alert(1)</script>'
+        for path, query in (
+            ("/EWS/UM2007Legacy.asmx", ""),
+            ("/", ""),
+            ("/EWS/Exchange.asmx", "wsdl"),
+        ):
+            self.assertNotIn(b"<script>", self.get(path, query, evil).body)
+
+    def test_autodiscover(self) -> None:
+        body = (
+            '<Autodiscover xmlns="http://schemas.microsoft.com/exchange/autodiscover/outlook/'
+            'requestschema/2006"><Request><EMailAddress>a@example.com</EMailAddress>'
+            "<AcceptableResponseSchema>http://schemas.microsoft.com/exchange/autodiscover/outlook/"
+            "responseschema/2006a</AcceptableResponseSchema></Request></Autodiscover>"
+        )
+        path = "/Autodiscover/Autodiscover.xml"
+        reply = self.answer(body, path=path)
+        self.assertIn(b"<UMUrl>http://h/EWS/UM2007Legacy.asmx</UMUrl>", reply.body)
+        self.assertEqual(self.get(path).status, 405)
+
+
+def _deferred(served: Awaitable[Reply]) -> Deferred[Reply]:
+    """What a front makes of what it is given."""
+    async def wait() -> Reply:
+        return await served
+
+    return ensureDeferred(wait())

@@ -179,6 +179,13 @@ def _parse_node(value: object) -> str:
     return value
 
 
+def _parse_host_port(value: object) -> str:
+    host, colon, port = value.rpartition(":") if isinstance(value, str) else ("", "", "")
+    if not (host and colon and re.fullmatch("[0-9]{1,5}", port) and 0 < int(port) < 65536):
+        raise ValueError('a host and a port such as "mail.example.com:587"')
+    return str(value)
+
+
 # -- the settings
 
 
@@ -223,6 +230,83 @@ class CallSection(Section):
     ended_is: Literal["success", "fault"] = "success"
 
 
+class UmSection(Section):
+    """How the state of a call is told."""
+
+    profile: Literal["strict", "extended"] = "strict"
+
+
+class DialRule(Section):
+    """One `[[dial.rule]]`."""
+
+    match: Annotated[str, Field(min_length=1, max_length=1000)]
+    to: str = ""
+    backend: str | None = None
+    refuse: bool = False
+
+    @field_validator("match")
+    @classmethod
+    def _check_match(cls, value: str) -> str:
+        try:
+            re.compile(value)
+        except (re.error, RecursionError, OverflowError) as error:
+            raise ValueError(f"a regular expression: {error}") from None
+        return value
+
+    @field_validator("to")
+    @classmethod
+    def _check_to(cls, value: str, info: ValidationInfo) -> str:
+        if "match" in info.data:
+            # Matches nothing with as many groups, so that only the references are looked at.
+            nothing = re.compile(f"(?:{info.data['match']})|").fullmatch("")
+            assert nothing is not None
+            try:
+                nothing.expand(value)
+            except (re.error, IndexError) as error:
+                raise ValueError(f"a number in which \\1 is the first group: {error}") from None
+        return value
+
+
+class DialSection(Section):
+    """The dial plan."""
+
+    rule: list[DialRule] = []
+
+
+class PromptsSection(Section):
+    """What is played to whom."""
+
+    folder: Annotated[str, Field(min_length=1)] | None = None
+    default: Annotated[str, Field(min_length=1)] = "auto"
+
+
+class UsersSection(Section):
+    """The settings of users."""
+
+    store: Annotated[str, Field(min_length=1)] = "auto"
+    enabled: list[str] = ["*"]
+    access_numbers: list[str] = []
+
+
+class PinSection(Section):
+    """How a new PIN is made, and how it reaches its owner."""
+
+    length: Annotated[int, Field(ge=4, le=24)] = 6
+    sender: Annotated[str, Field(min_length=1)] = "umd@localhost"
+    mail_domain: str = ""
+    spool: Annotated[str, Field(min_length=1)] | None = None
+    smtp: Annotated[str, BeforeValidator(_parse_host_port)] | None = None
+    smtp_tls: bool = True
+    delivery: Literal["none", "spool", "smtp"] = "none"
+
+    @field_validator("delivery")
+    @classmethod
+    def _check_delivery(cls, value: str, info: ValidationInfo) -> str:
+        if value != "none" and info.data.get(value) is None:
+            raise ValueError(f'"none", or pin.{value} beside it')
+        return value
+
+
 class DrainSection(Section):
     """How umd stops."""
 
@@ -256,6 +340,11 @@ class _File(Section):
     )
     http: HttpSection = HttpSection()
     call: CallSection = CallSection()
+    um: UmSection = UmSection()
+    dial: DialSection = DialSection()
+    prompts: PromptsSection = PromptsSection()
+    users: UsersSection = UsersSection()
+    pin: PinSection = PinSection()
     drain: DrainSection = DrainSection()
     log: LogSection = LogSection()
     trace: TraceSection = TraceSection()
@@ -279,6 +368,11 @@ class Settings:
     node: str
     http: HttpSection
     call: CallSection
+    um: UmSection
+    dial: DialSection
+    prompts: PromptsSection
+    users: UsersSection
+    pin: PinSection
     drain: DrainSection
     log: LogSection
     trace: TraceSection
@@ -765,12 +859,22 @@ def _read_tree(tree: Tree, mistakes: _Mistakes) -> Settings | None:
     backends = tuple(_read_backends(sections, mistakes))
     if file is None:
         return None
+    for number, rule in enumerate(file.dial.rule):
+        if rule.backend is not None and rule.backend not in sections:
+            there = ", ".join(sections) if isinstance(sections, dict) else "none"
+            said = f"dial.rule.{number}.backend = {_quoted(rule.backend)}: expected one of {there}"
+            mistakes.add(("dial", "rule", str(number), "backend"), said)
     if not backends and not mistakes.lines:
         mistakes.add(("backend",), "backend has no section; expected one such as [backend.sim]")
     return Settings(
         node=file.node,
         http=file.http,
         call=file.call,
+        um=file.um,
+        dial=file.dial,
+        prompts=file.prompts,
+        users=file.users,
+        pin=file.pin,
         drain=file.drain,
         log=file.log,
         trace=file.trace,

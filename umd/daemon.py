@@ -30,6 +30,7 @@ from umd.control import Control, ControlSettings
 from umd.errors import UmdError
 from umd.http.web import Front
 from umd.log import Tap, adopt_twisted, configure, lifecycle_log
+from umd.messaging import apply, make_use_cases, make_users
 from umd.service import SoapService
 
 
@@ -70,7 +71,9 @@ class Daemon:
             log=log,
             settings=_control_settings(settings.call),
         )
-        service = SoapService(self.control, log, reactor.seconds)
+        self.users = make_users(settings.users, reactor)
+        self.use_cases = make_use_cases(settings, self.control, self.users, reactor)
+        service = SoapService(self.use_cases, log, reactor.seconds)
         self.front = Front(service.serve, reactor, log, settings.http.max_body)
         self.control_socket = self._control_socket(settings.control.socket)
 
@@ -82,6 +85,7 @@ class Daemon:
             CannotStart
         """
         try:
+            await self.users.open()
             await self.control.start()
             for listen in self.settings.http.listen:
                 self.ports.append(await self._listen(listen))
@@ -123,7 +127,8 @@ class Daemon:
         """
         Take over a changed configuration; a wrong one is told and changes nothing.
 
-        `call`, `drain` and `http.max_body` change at once; what else has changed is named in the
+        `call`, `um`, `dial`, `prompts`, `users` but for its store, `pin`, `drain` and
+        `http.max_body` change at once; what else has changed is named in the
         log, and needs a restart.
         """
         systemd.notify(*systemd.reloading())
@@ -186,6 +191,7 @@ class Daemon:
         deadline = self.settings.drain.deadline
         if not await self._within(deadline, self.control.stop()):
             self._log.error("daemon.backend-does-not-stop", deadline_s=deadline)
+        self.users.close()
 
     async def _within(self, seconds: float, work: Coroutine[Any, Any, None]) -> bool:
         """Do something, but not for ever; False when it was given up."""
@@ -206,6 +212,7 @@ class Daemon:
         restart = _need_restart(self._built_from, settings)
         self.settings = settings
         self.control.settings = _control_settings(settings.call)
+        apply(settings, self.use_cases, self._reactor)
         self.front.max_body = settings.http.max_body
         if restart:
             self._log.warning("config.needs-restart", keys=restart)
@@ -361,6 +368,8 @@ def _need_restart(old: Settings, new: Settings) -> list[str]:
     for name in ("listen", "allow_anonymous"):
         if getattr(old.http, name) != getattr(new.http, name):
             keys.append(f"http.{name}")
+    if old.users.store != new.users.store:
+        keys.append("users.store")
     if old.backends != new.backends:
         keys.append("backend")
     for name in ("log", "trace", "control"):

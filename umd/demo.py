@@ -21,7 +21,7 @@ from umd.daemon import Daemon, run
 from umd.log import Lines, Tap, unblocked
 from umd.screen import STATES, short_name, table
 from umd.soap.envelope import SOAP11, XSD, XSI
-from umd.soap.um import MESSAGES
+from umd.soap.namespaces import MESSAGES
 
 ANOTHER_PORT: Final = "http.listen=tcp:8081:interface=127.0.0.1"
 DEMO_FILE: Final = str(files("umd") / "demo.toml")

@@ -1,123 +1,233 @@
-"""The SOAP door: path to operation to use case, and every error to its fault, from one table."""
+"""The SOAP door: path to operation to use case, and every error to its answer, from one table."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from functools import lru_cache
 from itertools import count
-from typing import Final
+from typing import Final, TypeAlias
 from uuid import uuid4
 
 from structlog.typing import FilteringBoundLogger
-from twisted.internet.defer import CancelledError
+from twisted.internet.defer import CancelledError, succeed
 
 from umd.backend import BackendUnavailable
-from umd.call.call_id import CallId
-from umd.control import Control, NoSuchCall
-from umd.http.exchange import TEXT_XML, Reply, Request, refusal
-from umd.principal import Principal
-from umd.soap import fault, um
-from umd.soap.envelope import InvalidRequest, MustUnderstand, VersionMismatch
+from umd.control import NoSuchBackend, NoSuchCall, Stopping
+from umd.dialplan import NotDialable
+from umd.http.exchange import TEXT_HTML, TEXT_XML, Reply, Request, refusal
+from umd.pin import PinNotSent
+from umd.principal import ANONYMOUS, Principal
+from umd.prompts import NoSuchPrompt
+from umd.soap import autodiscover, ews, pages, um, wsdl
+from umd.soap.contract import CONTRACTS, ENDPOINTS, Contract, SoapRequest, read_request
+from umd.soap.document import InvalidRequest
+from umd.soap.envelope import SOAP11, SOAP12, MustUnderstand, VersionMismatch
+from umd.soap.ews import Impersonation, InvalidVersion
+from umd.soap.fault import VERSION_MISMATCH, Fault, must_understand_fault
+from umd.soap.operations import Family, Values
+from umd.soap.problem import Problem
+from umd.use_cases import Asker, InvalidFolder, NotEnabled, UseCases
 
 OUTCOME: Final = "X-UMD-Outcome"
 REQUEST_ID: Final = "X-UMD-Request"
 REASON: Final = "X-UMD-Reason"
 """What is wrong with a request: the fault may only say that something is."""
+OK: Final = "ok"
+"""The outcome of an operation whose success has only one kind."""
+SOAP_XML: Final = "application/soap+xml; charset=utf-8"
 
-
-@dataclass(frozen=True, slots=True)
-class _Refusal:
-    """How an error looks outside."""
-
-    outcome: str
-    fault: fault.Fault
-
-
-FAULTS: Final[tuple[tuple[type[Exception], _Refusal], ...]] = (
-    (VersionMismatch, _Refusal("invalid-request", fault.VERSION_MISMATCH)),
-    (MustUnderstand, _Refusal("invalid-request", fault.MUST_UNDERSTAND)),
-    (InvalidRequest, _Refusal("invalid-request", fault.INVALID_REQUEST)),
-    (NoSuchCall, _Refusal("unknown", fault.INVALID_CALL_ID)),
-    (BackendUnavailable, _Refusal("backend-unavailable", fault.BACKEND_UNAVAILABLE)),
+PROBLEMS: Final[tuple[tuple[type[Exception], Problem], ...]] = (
+    (InvalidVersion, Problem.INVALID_VERSION),
+    (Impersonation, Problem.IMPERSONATION_DENIED),
+    (InvalidRequest, Problem.INVALID_REQUEST),
+    (NoSuchCall, Problem.UNKNOWN_CALL),
+    (NoSuchPrompt, Problem.INVALID_OBJECT),
+    (InvalidFolder, Problem.INVALID_OBJECT),
+    (NotDialable, Problem.NOT_DIALABLE),
+    (NotEnabled, Problem.NOT_ENABLED),
+    (PinNotSent, Problem.PIN_NOT_SENT),
+    (BackendUnavailable, Problem.BACKEND_UNAVAILABLE),
+    (Stopping, Problem.BUSY),
+    (NoSuchBackend, Problem.INTERNAL),
 )
 """The first that fits an error is how it is answered; anything else is an internal error."""
-INTERNAL: Final = _Refusal("internal-error", fault.INTERNAL_ERROR)
+
+_NOT_SOAP: Final = refusal(
+    415,
+    "Send SOAP 1.1 as Content-Type: text/xml; charset=utf-8, or SOAP 1.2 as application/soap+xml",
+)
+_UseCase: TypeAlias = Callable[..., Awaitable[Values]]
 
 
 class SoapService:
     """
-    Serves the UM web service over any HTTP front.
+    Serves both families of operations, their descriptions and autodiscover over any HTTP front.
 
     Args:
-        control: the use cases.
+        use_cases: what the operations do.
         log: one line a request.
         seconds: a monotonic clock, for how long a request took.
+        wall: seconds since the epoch.
     """
 
     def __init__(
         self,
-        control: Control,
+        use_cases: UseCases,
         log: FilteringBoundLogger,
         seconds: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
     ) -> None:
-        self._control = control
+        self._use_cases: dict[str, _UseCase] = {
+            operation.use_case: getattr(use_cases, operation.use_case)
+            for contract in CONTRACTS
+            for operation in contract.operations.values()
+        }
         self._log = log
         self._seconds = seconds
+        self._wall = wall
         # Unique across restarts, and short enough to be read out.
         self._request_ids = map(f"r-{uuid4().hex[:6]}-{{}}".format, count(1))
 
-    async def serve(self, request: Request) -> Reply:
+    def serve(self, request: Request) -> Awaitable[Reply]:
         """Answer one request; see `umd.http.exchange.Serve`."""
-        if request.path.lower() not in um.PATHS:
-            return refusal(404, "Not here. The service is at /EWS/UM2007Legacy.asmx")
+        path = request.path.lower()
+        contract = ENDPOINTS.get(path)
+        if contract is None:
+            return succeed(self._serve_elsewhere(path, request))
         if request.method != "POST":
-            return refusal(405, "SOAP requests are sent by POST.", Allow="POST")
+            return succeed(_describe(contract, request))
         if not _is_xml(request.headers.get("content-type", "")):
-            return refusal(415, "Send SOAP 1.1 as Content-Type: text/xml; charset=utf-8")
-        return await self._answer(request.principal, request.body)
+            return succeed(_NOT_SOAP)
+        return self._answer(contract, request)
 
-    async def _answer(self, principal: Principal, body: bytes) -> Reply:
+    def _serve_elsewhere(self, path: str, request: Request) -> Reply:
+        if path == autodiscover.PATH:
+            if request.method == "POST":
+                octets = autodiscover.answer(request.body, _base(request), self._wall())
+                return Reply(200, octets, TEXT_XML)
+            return refusal(405, "Autodiscover requests are sent by POST.", Allow="POST")
+        document = wsdl.FILES.get(path)
+        if document is not None and request.method == "GET":
+            return Reply(200, document(_base(request)), TEXT_XML)
+        if path == "/" and request.method == "GET":
+            return Reply(200, pages.index(_base(request)), TEXT_HTML)
+        return refusal(404, "Not here. The service is at /EWS/UM2007Legacy.asmx")
+
+    async def _answer(self, contract: Contract, request: Request) -> Reply:
         began = self._seconds()
         request_id = next(self._request_ids)
-        log = self._log.bind(
-            request_id=request_id, principal=principal.name, address=principal.address
-        )
-        namespace = None
+        principal = request.principal
+        log: dict[str, object] = {
+            "request_id": request_id,
+            "principal": principal.name,
+            "address": principal.address,
+        }
+        """The keys of its line, which grow on the way: to bind a logger costs more."""
         headers = {REQUEST_ID: request_id}
+        asked: SoapRequest | None = None
+        envelope = SOAP11
         try:
-            request = um.read_request(body)
-            namespace = request.namespace
-            log = log.bind(operation="Disconnect", call=request.call_id[:200])
-            outcome = await self._control.disconnect(principal, CallId(request.call_id), request_id)
-            status, octets = 200, um.write_disconnect_response(request)
-            word = outcome.value
+            asked = read_request(contract, request.body)
+            envelope = asked.envelope
+            _note(log, asked)
+            if asked.impersonated is not None:
+                principal = _in_whose_name(asked.impersonated, principal)
+            asker = Asker(principal, request_id)
+            values = await self._use_cases[asked.operation.use_case](asker, **asked.values)
+            status, octets = 200, _write(asked, values)
+            word = str(values["outcome"]) if "outcome" in values else OK
         except CancelledError:
-            log.info("soap.client-gone", took_ms=self._ms_since(began))
+            self._log.info("soap.client-gone", **log, took_ms=self._ms_since(began))
             raise
         except Exception as error:
-            refused = _refusal_of(error)
-            if refused is INTERNAL:
-                log.exception("soap.failed")
+            problem = _problem_of(error)
+            word = problem.value
+            if problem is Problem.INTERNAL:
+                self._log.exception("soap.failed", **log)
+            else:
+                log["why"] = str(error)[:200]
             if isinstance(error, InvalidRequest):
-                namespace = error.namespace
-                log = log.bind(why=str(error)[:200])
+                envelope = error.envelope or envelope
                 headers[REASON] = _printable(str(error))
-            status, octets = 500, refused.fault.write(namespace)
-            word = refused.outcome
-        log.info("soap.answered", outcome=word, status=status, took_ms=self._ms_since(began))
+            status, octets = _tell(contract.family, asked, problem, error, envelope)
+        took_ms = self._ms_since(began)
+        self._log.info("soap.answered", **log, outcome=word, status=status, took_ms=took_ms)
         headers[OUTCOME] = word
-        return Reply(status, octets, TEXT_XML, headers)
+        return Reply(status, octets, SOAP_XML if envelope == SOAP12 else TEXT_XML, headers)
 
     def _ms_since(self, began: float) -> float:
         return round((self._seconds() - began) * 1000, 3)
 
 
-def _refusal_of(error: Exception) -> _Refusal:
-    for kind, refused in FAULTS:
+# -- one request
+
+
+def _note(log: dict[str, object], asked: SoapRequest) -> None:
+    log["operation"] = asked.operation.name
+    call_id = asked.values.get("call_id")
+    if isinstance(call_id, str):
+        log["call"] = call_id[:200]
+
+
+def _in_whose_name(name: str, principal: Principal) -> Principal:
+    """
+    Who is asking: where nobody is asked who they are, whoever ExchangeImpersonation names.
+
+    Raises:
+        Impersonation: somebody who said who they are asks in the name of somebody else.
+    """
+    if name == principal.name:
+        return principal
+    if name and principal.name == ANONYMOUS:
+        return replace(principal, name=name)
+    raise Impersonation(f"{principal.name} may not ask in the name of {name!r}")
+
+
+def _write(asked: SoapRequest, values: Values) -> bytes:
+    if asked.operation.family is Family.UM:
+        return um.write_answer(asked.operation, values, asked.envelope, asked.messages)
+    return ews.write_answer(asked.operation, values, asked.envelope, asked.messages)
+
+
+# -- what goes wrong
+
+
+def _problem_of(error: Exception) -> Problem:
+    for kind, problem in PROBLEMS:
         if isinstance(error, kind):
-            return refused
-    return INTERNAL
+            return problem
+    return Problem.INTERNAL
+
+
+def _tell(
+    family: Family,
+    asked: SoapRequest | None,
+    problem: Problem,
+    error: Exception,
+    envelope: str,
+) -> tuple[int, bytes]:
+    """The status and the envelope for a problem, in the ways of the family that was asked."""
+    if asked is not None:
+        family = asked.operation.family
+    messages = asked.messages if asked is not None else getattr(error, "messages", None)
+    fault = _fault_of(family, problem, error)
+    if fault is not None:
+        return 500, fault.write(envelope, messages)
+    assert asked is not None and messages is not None
+    return 200, ews.write_problem(asked.operation, problem, envelope, messages)
+
+
+def _fault_of(family: Family, problem: Problem, error: Exception) -> Fault | None:
+    """None: it is told by an answer that says so."""
+    if isinstance(error, VersionMismatch):
+        return VERSION_MISMATCH
+    if isinstance(error, MustUnderstand):
+        return must_understand_fault(error.block)
+    if family is Family.UM:
+        return um.FAULTS[problem]
+    return ews.fault_of(problem, error if isinstance(error, InvalidRequest) else None)
 
 
 def _printable(text: str) -> str:
@@ -125,10 +235,34 @@ def _printable(text: str) -> str:
     return "".join(c if " " <= c <= "~" else ascii(c)[1:-1] for c in text[:200])
 
 
+# -- what is read by GET
+
+
+def _describe(contract: Contract, request: Request) -> Reply:
+    """The WSDL, a schema, or the page for people."""
+    address = _base(request) + request.path
+    query = request.query.lower()
+    if query in ("wsdl", "singlewsdl", "wsdl=soap12"):
+        octets = wsdl.write_wsdl(contract, address, soap12=query.endswith("soap12"))
+        return Reply(200, octets, TEXT_XML)
+    if query.startswith("xsd="):
+        schema = wsdl.write_schema(contract, query[len("xsd=") :], address)
+        if schema is None:
+            return refusal(404, "There is no such schema here; there is: ?xsd=messages")
+        return Reply(200, schema, TEXT_XML)
+    return Reply(200, pages.endpoint(contract, address), TEXT_HTML)
+
+
+def _base(request: Request) -> str:
+    """The address by which the client reached umd."""
+    return f"{request.scheme}://{request.host}"
+
+
+@lru_cache(maxsize=64)
 def _is_xml(content_type: str) -> bool:
-    """Whether the label fits what `umd.soap.envelope` reads; it is the octets that are checked."""
+    """Whether the label fits what `umd.soap.document` reads; it is the octets that are checked."""
     media_type, _, parameters = content_type.partition(";")
-    if media_type.strip().lower() != "text/xml":
+    if media_type.strip().lower() not in ("text/xml", "application/soap+xml"):
         return False
     for parameter in parameters.split(";"):
         name, _, value = parameter.partition("=")

@@ -25,7 +25,7 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase, TestCase
 from tests.helpers import ALICE, capturing_log
 from tests.interop import sipp_load
 from tests.interop.sipp import LOOPBACK, Sipp, SippFailed, Traced, need_sipp
-from tests.soap.test_um import disconnect
+from tests.soap.test_contract import disconnect
 from umd.backend import LegBackend
 from umd.backends.sim.far_ends import Behaviour, Directory, FarEnds
 from umd.backends.sip import SipBackend, SipSection

@@ -9,6 +9,7 @@ from typing import Final, TypeAlias
 from umd.principal import Principal
 
 TEXT_XML: Final = "text/xml; charset=utf-8"
+TEXT_HTML: Final = "text/html; charset=utf-8"
 TEXT_PLAIN: Final = "text/plain; charset=utf-8"
 
 

@@ -1,87 +1,129 @@
-"""SOAP 1.1 faults of the UM service, in the shapes of the reference (sections 4.1, 4.2)."""
+"""SOAP faults in the shapes of the reference (um-web-service, sections 4.1 and 4.2)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Final
+from xml.sax.saxutils import escape, quoteattr
 
-from umd.soap.envelope import SOAP11
-from umd.soap.um import MESSAGES
-
-ERRORS: Final = "http://schemas.microsoft.com/exchange/services/2006/errors"
-TYPES: Final = "http://schemas.microsoft.com/exchange/services/2006/types"
+from umd.soap.envelope import SOAP11, SOAP12
+from umd.soap.namespaces import ERRORS, MESSAGES, TYPES
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """One kind of fault, ready but for the spelling of the messages namespace."""
+    """One fault, ready but for the SOAP version and the spelling of the messages namespace."""
 
     code: str
-    document: str
+    namespace: str = ""
+    """Of the code; empty for a code of SOAP itself."""
+    text: str
+    detail: str = ""
+    """XML, in which {messages} stands for the messages namespace."""
+    ours: bool = False
+    """Whether it is the server's fault: SOAP 1.2 says Receiver, else Sender."""
+    header: str = ""
+    """XML of a header block that SOAP 1.2 sends along."""
 
-    def write(self, namespace: str | None = None) -> bytes:
+    def write(self, envelope: str = SOAP11, messages: str | None = None) -> bytes:
         """
         The whole envelope.
 
         Args:
-            namespace: the messages namespace as the request spelled it, where that is known.
+            envelope: its namespace, as the request spelled it.
+            messages: the messages namespace as the request spelled it, where that is known.
         """
-        return self.document.replace("{messages}", namespace or MESSAGES).encode()
+        detail = self.detail.replace("{messages}", messages or MESSAGES)
+        header, body = self._soap12(detail) if envelope == SOAP12 else ("", self._soap11(detail))
+        return (
+            '<?xml version="1.0" encoding="utf-8"?>\n'
+            f'<s:Envelope xmlns:s="{envelope}">{header}<s:Body><s:Fault>{body}</s:Fault></s:Body>'
+            "</s:Envelope>"
+        ).encode()
+
+    def _soap11(self, detail: str) -> str:
+        code = f"<faultcode>s:{self.code}</faultcode>"
+        if self.namespace:
+            code = f'<faultcode xmlns:a="{self.namespace}">a:{self.code}</faultcode>'
+        text = f'<faultstring xml:lang="en-US">{escape(self.text)}</faultstring>'
+        # Without detail it was not the Body that was wrong (SOAP 1.1 section 4.4).
+        return code + text + (f"<detail>{detail}</detail>" if detail else "")
+
+    def _soap12(self, detail: str) -> tuple[str, str]:
+        code = f"<s:Value>s:{self.code}</s:Value>"
+        if self.namespace:
+            whose = "Receiver" if self.ours else "Sender"
+            code = (
+                f"<s:Value>s:{whose}</s:Value><s:Subcode>"
+                f'<s:Value xmlns:a="{self.namespace}">a:{self.code}</s:Value></s:Subcode>'
+            )
+        text = f'<s:Text xml:lang="en-US">{escape(self.text)}</s:Text>'
+        body = f"<s:Code>{code}</s:Code><s:Reason>{text}</s:Reason>"
+        if detail:
+            body += f"<s:Detail>{detail}</s:Detail>"
+        return (f"<s:Header>{self.header}</s:Header>" if self.header else ""), body
 
 
-def _fault(code: str, elements: str) -> Fault:
-    return Fault(
-        code,
-        '<?xml version="1.0" encoding="utf-8"?>\n'
-        f'<s:Envelope xmlns:s="{SOAP11}"><s:Body><s:Fault>{elements}</s:Fault></s:Body>'
-        "</s:Envelope>",
-    )
-
-
-def _call_control_fault(code: str, text: str) -> Fault:
+def call_control_fault(code: str, text: str) -> Fault:
     """Section 4.1: code in the errors namespace, the same word in the detail's ExceptionType."""
-    return _fault(
-        code,
-        f'<faultcode xmlns:a="{ERRORS}">a:{code}</faultcode>'
-        f'<faultstring xml:lang="en-US">{text}</faultstring>'
-        f'<detail><m:ExceptionType xmlns:m="{{messages}}">{code}</m:ExceptionType></detail>',
+    detail = f'<m:ExceptionType xmlns:m="{{messages}}">{code}</m:ExceptionType>'
+    return Fault(code=code, namespace=ERRORS, text=text, detail=detail)
+
+
+def request_fault(code: str, text: str, *, ours: bool = False, violation: str = "") -> Fault:
+    """
+    Section 4.2: code in the types namespace, ResponseCode and Message in the detail.
+
+    Args:
+        violation: XML that follows them.
+    """
+    detail = (
+        f'<e:ResponseCode xmlns:e="{ERRORS}">{code}</e:ResponseCode>'
+        f'<e:Message xmlns:e="{ERRORS}">{escape(text)}</e:Message>{violation}'
+    )
+    return Fault(code=code, namespace=TYPES, text=text, detail=detail, ours=ours)
+
+
+def schema_fault(why: str, line: int, position: int) -> Fault:
+    """What EWS says of a request that is not valid, with its place in it (section 4.2)."""
+    violation = (
+        f'<t:MessageXml xmlns:t="{TYPES}"><t:LineNumber>{line}</t:LineNumber>'
+        f"<t:LinePosition>{position}</t:LinePosition>"
+        f"<t:Violation>{escape(why)}</t:Violation></t:MessageXml>"
+    )
+    fault = request_fault(
+        "ErrorSchemaValidation", "The request failed schema validation.", violation=violation
+    )
+    return Fault(
+        code=fault.code,
+        namespace=fault.namespace,
+        text=f"The request failed schema validation: {why}",
+        detail=fault.detail,
     )
 
 
-def _request_fault(code: str, text: str) -> Fault:
-    """Section 4.2: code in the types namespace, ResponseCode and Message in the detail."""
-    return _fault(
-        code,
-        f'<faultcode xmlns:a="{TYPES}">a:{code}</faultcode>'
-        f'<faultstring xml:lang="en-US">{text}</faultstring>'
-        f'<detail><e:ResponseCode xmlns:e="{ERRORS}">{code}</e:ResponseCode>'
-        f'<e:Message xmlns:e="{ERRORS}">{text}</e:Message></detail>',
+def must_understand_fault(block: tuple[str, str]) -> Fault:
+    """
+    A header block was not understood.
+
+    Args:
+        block: its expanded name; SOAP 1.2 names it in a header block (part 1, section 5.4.8).
+    """
+    namespace, name = block
+    header = f"<s:NotUnderstood qname={quoteattr('n:' + name)} xmlns:n={quoteattr(namespace)}/>"
+    return Fault(
+        code="MustUnderstand",
+        text="A header block that must be understood is not.",
+        header=header if namespace else "",
     )
 
 
-def _envelope_fault(code: str, text: str) -> Fault:
-    """SOAP 1.1 section 4.4: no detail, as it was not the Body that was wrong."""
-    return _fault(
-        code,
-        f'<faultcode>s:{code}</faultcode><faultstring xml:lang="en-US">{text}</faultstring>',
-    )
-
-
-INVALID_CALL_ID: Final = _call_control_fault(
-    "InvalidCallIdException", "The call identifier isn't valid."
+INVALID_REQUEST: Final = request_fault("ErrorInvalidRequest", "The request is invalid.")
+INTERNAL_ERROR: Final = request_fault(
+    "ErrorInternalServerError",
+    "An internal server error occurred. The operation failed.",
+    ours=True,
 )
-INVALID_REQUEST: Final = _request_fault("ErrorInvalidRequest", "The request is invalid.")
-# The last two have no code in the reference: these are of EWS, whose clients know them; they come
-# again later on the first of them.
-BACKEND_UNAVAILABLE: Final = _request_fault(
-    "ErrorServerBusy",
-    "What carries the call cannot be reached at the moment. The call will be ended when it can; "
-    "ask again to learn when it is.",
-)
-INTERNAL_ERROR: Final = _request_fault(
-    "ErrorInternalServerError", "An internal server error occurred. The operation failed."
-)
-VERSION_MISMATCH: Final = _envelope_fault("VersionMismatch", "The envelope is not one of SOAP 1.1.")
-MUST_UNDERSTAND: Final = _envelope_fault(
-    "MustUnderstand", "A header block that must be understood is not."
+VERSION_MISMATCH: Final = Fault(
+    code="VersionMismatch", text="The envelope is not one of SOAP 1.1 or SOAP 1.2."
 )

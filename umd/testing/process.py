@@ -18,7 +18,7 @@ from typing import Any, Final
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
-from umd.soap.um import MESSAGES
+from umd.soap.namespaces import MESSAGES
 
 REQUEST: Final = (
     '<?xml version="1.0" encoding="utf-8"?>'

@@ -1,0 +1,77 @@
+"""What unified messaging needs, built from the settings: the wiring of `umd.use_cases`."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from umd.config import DialSection, PinSection, PromptsSection, Settings, UsersSection
+from umd.control import Control
+from umd.dialplan import DialPlan, Rule
+from umd.pin import NoDelivery, PinDelivery, SmtpDelivery, SpoolDelivery
+from umd.prompts import TONE, Prompts
+from umd.use_cases import MessagingSettings, UseCases
+from umd.users import MEMORY, Users
+
+
+def make_users(section: UsersSection, reactor: Any) -> Users:
+    """The store of `users.store`; by default in the StateDirectory of systemd, else in memory."""
+    path = section.store
+    if path == "auto":
+        state = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
+        path = str(Path(state) / "users.sqlite") if state else "memory"
+    return Users(MEMORY if path == "memory" else path, reactor)
+
+
+def make_use_cases(settings: Settings, control: Control, users: Users, reactor: Any) -> UseCases:
+    """Every operation's use case."""
+    use_cases = UseCases(control, users=users, pins=NoDelivery())
+    apply(settings, use_cases, reactor)
+    return use_cases
+
+
+def apply(settings: Settings, use_cases: UseCases, reactor: Any) -> None:
+    """Take over what may change while running: all but `users.store`."""
+    use_cases.plan = _plan(settings.dial)
+    use_cases.prompts = _prompts(settings.prompts)
+    use_cases.pins = _delivery(settings.pin, reactor)
+    use_cases.settings = MessagingSettings(
+        extended=settings.um.profile == "extended",
+        enabled=tuple(settings.users.enabled),
+        access_numbers=tuple(settings.users.access_numbers),
+        pin_length=settings.pin.length,
+        mail_domain=settings.pin.mail_domain,
+    )
+
+
+def _plan(section: DialSection) -> DialPlan:
+    return DialPlan(
+        [
+            Rule(re.compile(rule.match), rule.to, rule.backend, rule.refuse)
+            for rule in section.rule
+        ]
+    )
+
+
+def _prompts(section: PromptsSection) -> Prompts:
+    default: str | None = section.default
+    if default == "tone" or (default == "auto" and section.folder is None):
+        default = TONE
+    elif default in ("auto", "none"):
+        default = None
+    return Prompts(section.folder, default)
+
+
+def _delivery(section: PinSection, reactor: Any) -> PinDelivery:
+    match section.delivery:
+        case "none":
+            return NoDelivery()
+        case "spool":
+            assert section.spool is not None
+            return SpoolDelivery(section.spool, section.sender)
+        case "smtp":
+            assert section.smtp is not None
+            host, _, port = section.smtp.rpartition(":")
+            return SmtpDelivery(host, int(port), section.sender, reactor, section.smtp_tls)

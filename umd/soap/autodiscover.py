@@ -1,0 +1,87 @@
+"""
+Autodiscover in its POX form: a mail address in, the addresses of both endpoints out.
+
+Reference um-web-service, 2.1, and the published pages of the POX schema.
+"""
+
+from __future__ import annotations
+
+from time import gmtime, strftime
+from typing import Final
+from xml.sax.saxutils import escape
+
+from umd.soap.contract import EWS, UM
+from umd.soap.document import InvalidRequest, local_name, read_document, text_of
+
+PATH: Final = "/autodiscover/autodiscover.xml"
+"""In lower case."""
+_RESPONSE: Final = "http://schemas.microsoft.com/exchange/autodiscover/responseschema/2006"
+_OUTLOOK: Final = "http://schemas.microsoft.com/exchange/autodiscover/outlook/responseschema/2006a"
+
+INVALID: Final = (600, "Invalid Request")
+NO_SUCH_SCHEMA: Final = (601, "Requested schema version not supported.")
+
+
+def answer(body: bytes, base: str, at: float) -> bytes:
+    """
+    Answer one request.
+
+    Args:
+        base: `scheme://host` as the client reached umd.
+        at: now, in seconds since the epoch; an error is dated.
+
+    Returns:
+        The document; an invalid request gets the one that says so, with HTTP 200 as well.
+    """
+    try:
+        address, schema = _read(body)
+    except InvalidRequest:
+        return _error(*INVALID, at)
+    if schema.lower() != _OUTLOOK:
+        return _error(*NO_SUCH_SCHEMA, at)
+    return _found(address, base)
+
+
+def _read(body: bytes) -> tuple[str, str]:
+    """`(mail address, schema of the answer that is wanted)`"""
+    root = read_document(body)
+    if local_name(root) != "Autodiscover" or len(root) != 1 or local_name(root[0]) != "Request":
+        raise InvalidRequest("no Autodiscover with a Request")
+    fields = {local_name(child): text_of(child) for child in root[0]}
+    address = fields.get("EMailAddress") or fields.get("LegacyDN", "")
+    if not address:
+        raise InvalidRequest("no EMailAddress")
+    return address, fields.get("AcceptableResponseSchema", "")
+
+
+def _found(address: str, base: str) -> bytes:
+    um = escape(base + UM.path)
+    ews = escape(base + EWS.path)
+    # OABUrl is not there: clients need it for no call (MS-OXDSCLI 2.2.4.1.1.2.6).
+    protocols = "".join(
+        f"<Protocol><Type>{kind}</Type><ASUrl>{ews}</ASUrl><EwsUrl>{ews}</EwsUrl>"
+        f"<UMUrl>{um}</UMUrl></Protocol>"
+        for kind in ("EXCH", "EXPR")
+    )
+    name = escape(address.partition("@")[0])
+    return _document(
+        f'<Response xmlns="{_OUTLOOK}"><User><DisplayName>{name}</DisplayName>'
+        f"<AutoDiscoverSMTPAddress>{escape(address)}</AutoDiscoverSMTPAddress></User>"
+        "<Account><AccountType>email</AccountType><Action>settings</Action>"
+        f"{protocols}</Account></Response>"
+    )
+
+
+def _error(code: int, message: str, at: float) -> bytes:
+    when = strftime("%H:%M:%S", gmtime(at)) + f".{int(at % 1 * 10**7):07d}"
+    return _document(
+        f'<Response><Error Time="{when}" Id="0"><ErrorCode>{code}</ErrorCode>'
+        f"<Message>{escape(message)}</Message><DebugData/></Error></Response>"
+    )
+
+
+def _document(inside: str) -> bytes:
+    return (
+        f'<?xml version="1.0" encoding="utf-8"?>\n<Autodiscover xmlns="{_RESPONSE}">{inside}'
+        "</Autodiscover>"
+    ).encode()

@@ -1,0 +1,120 @@
+"""The two families side by side: where each is served, and a request of either read whole."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from umd.soap import ews, um
+from umd.soap.document import InvalidRequest, expanded_name, invalid
+from umd.soap.envelope import Envelope, NoSuchOperation, check_header, read_envelope
+from umd.soap.namespaces import TYPES_OF
+from umd.soap.operations import Family, Operation, Value, holds, read_parts
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Contract:
+    """One family as it is served."""
+
+    family: Family
+    path: str
+    """Of its endpoint, as it is shown to people."""
+    operations: Mapping[str, Operation]
+    elsewhere: Mapping[str, Operation]
+    """The operations of the other family."""
+    understood: frozenset[str]
+    """The header blocks that it understands."""
+
+
+UM: Final = Contract(
+    family=Family.UM,
+    path="/EWS/UM2007Legacy.asmx",
+    operations=um.OPERATIONS,
+    elsewhere=ews.OPERATIONS,
+    understood=um.UNDERSTOOD,
+)
+EWS: Final = Contract(
+    family=Family.EWS,
+    path="/EWS/Exchange.asmx",
+    operations=ews.OPERATIONS,
+    elsewhere=um.OPERATIONS,
+    understood=ews.UNDERSTOOD,
+)
+CONTRACTS: Final = (UM, EWS)
+ENDPOINTS: Final[Mapping[str, Contract]] = {
+    "/ews/um2007legacy.asmx": UM,
+    "/unifiedmessaging/service.asmx": UM,
+    "/ews/exchange.asmx": EWS,
+}
+"""By path in lower case: Exchange 2010 and later, Exchange 2007 (reference um-web-service, 2.1)."""
+
+
+@dataclass(slots=True)
+class SoapRequest:
+    """What a client asks for; nobody changes it, and to freeze it costs a request's time."""
+
+    operation: Operation
+    values: dict[str, Value]
+    """The arguments of the use case."""
+    envelope: str
+    """The envelope's namespace, in the client's spelling."""
+    messages: str
+    """The messages namespace, in the client's spelling."""
+    impersonated: str | None
+    """In whose name; None: in the asker's own."""
+
+
+def read_request(contract: Contract, body: bytes) -> SoapRequest:
+    """
+    Read a request by the name of the element in the Body; a SOAPAction is not needed for it.
+
+    Args:
+        contract: of the endpoint that it came to.
+
+    Raises:
+        InvalidRequest, or one of its kinds: it is no request of this endpoint.
+    """
+    envelope = read_envelope(body)
+    messages, name = expanded_name(envelope.operation)
+    try:
+        return _read(contract, envelope, messages, name)
+    except InvalidRequest as error:
+        error.envelope = envelope.namespace
+        error.messages = messages if messages in TYPES_OF else None
+        raise
+
+
+def _read(contract: Contract, envelope: Envelope, messages: str, name: str) -> SoapRequest:
+    if envelope.header:
+        check_header(envelope, contract.understood)
+    if messages not in TYPES_OF:
+        why = f"{name} is in namespace {messages!r}, not that of the messages"
+        raise invalid(envelope.operation, why)
+    operation = _find(contract, envelope, name)
+    impersonated = None
+    if envelope.header and contract is EWS:
+        ews.check_version(envelope)
+        impersonated = ews.impersonated(envelope)
+    values = read_parts(envelope.operation, operation.request)
+    return SoapRequest(operation, values, envelope.namespace, messages, impersonated)
+
+
+def _find(contract: Contract, envelope: Envelope, name: str) -> Operation:
+    """
+    The operation of this name at this endpoint.
+
+    Both families have a PlayOnPhone: where the first child is not of the endpoint's own, it is the
+    other's (reference um-web-service, section 1).
+    """
+    operation = contract.operations.get(name)
+    elsewhere = contract.elsewhere.get(name)
+    if operation is None:
+        other = EWS if contract is UM else UM
+        hint = f"; it is served at {other.path}" if elsewhere else ""
+        line = envelope.operation.sourceline or 0
+        raise NoSuchOperation(f"no operation {name} here{hint}", line=line, position=1)
+    if elsewhere is not None and not holds(envelope.operation, operation.request):
+        if holds(envelope.operation, elsewhere.request):
+            return elsewhere
+    return operation

@@ -1,0 +1,317 @@
+"""
+The EWS family: the three call operations of Exchange Web Services, and the configuration that
+clients ask for before them.
+
+A problem is an answer with `ResponseClass="Error"`; a fault only says that the request itself is
+wrong. What clients require of the order and presence of elements: reference um-web-service, 6.3.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final
+from xml.sax.saxutils import escape
+
+from umd.soap.document import XML_SPACE, Element, InvalidRequest, local_name
+from umd.soap.envelope import Envelope, NoSuchOperation
+from umd.soap.fault import INTERNAL_ERROR, INVALID_REQUEST, Fault, request_fault, schema_fault
+from umd.soap.namespaces import TYPES, TYPES_OF, TYPES_PASTED
+from umd.soap.operations import (
+    BOOLEAN,
+    Family,
+    Home,
+    Operation,
+    Part,
+    SimpleType,
+    Values,
+    write_parts,
+)
+from umd.soap.problem import Problem
+from umd.soap.um import BUSY, NOT_DIALABLE, NOT_ENABLED, UNAVAILABLE, UNKNOWN_CALL
+
+PHONE_CALL_STATE: Final = SimpleType(
+    "PhoneCallStateType",
+    (
+        "Idle", "Connecting", "Alerted", "Connected", "Disconnected", "Incoming", "Transferring",
+        "Forwarding",
+    ),
+    Home.TYPES,
+)  # fmt: skip
+FAILURE_CAUSE: Final = SimpleType(
+    "ConnectionFailureCauseType",
+    ("None", "UserBusy", "NoAnswer", "Unavailable", "Other"),
+    Home.TYPES,
+)
+SERVICE_CONFIGURATION: Final = SimpleType(
+    "ServiceConfigurationType", ("UnifiedMessagingConfiguration",), Home.TYPES
+)
+
+_CALL_ID: Final = Part(
+    name="PhoneCallId",
+    attributes={"Id": "call_id"},
+    complex_type="t:PhoneCallIdType",
+    about="as PlayOnPhone answered it",
+)
+
+
+def _typed(name: str, key: str, type_: SimpleType) -> Part:
+    return Part(name=name, key=key, type=type_, home=Home.TYPES)
+
+
+OPERATIONS: Final[Mapping[str, Operation]] = {
+    operation.name: operation
+    for operation in (
+        Operation(
+            name="DisconnectPhoneCall",
+            family=Family.EWS,
+            use_case="disconnect",
+            summary="Ends the call in whatever state it is; answers once it is down, or after "
+            "call.deadline.",
+            request=(_CALL_ID,),
+            problems={
+                Problem.UNKNOWN_CALL: UNKNOWN_CALL,
+                Problem.BACKEND_UNAVAILABLE: UNAVAILABLE + "; it is ended when it can be",
+            },
+        ),
+        Operation(
+            name="GetPhoneCallInformation",
+            family=Family.EWS,
+            use_case="get_call_info",
+            summary="Tells the state of a call, and why it ended.",
+            request=(_CALL_ID,),
+            # The two SIP elements must be absent from a success (section 6.1).
+            answer=(
+                Part(
+                    name="PhoneCallInformation",
+                    complex_type="t:PhoneCallInformationType",
+                    parts=(
+                        _typed("PhoneCallState", "state", PHONE_CALL_STATE),
+                        _typed("ConnectionFailureCause", "cause", FAILURE_CAUSE),
+                    ),
+                ),
+            ),
+            problems={Problem.UNKNOWN_CALL: UNKNOWN_CALL},
+        ),
+        Operation(
+            name="PlayOnPhone",
+            family=Family.EWS,
+            use_case="play_on_phone",
+            summary="Calls a number by the dial plan, and plays the message of an item once "
+            "answered.",
+            request=(
+                Part(
+                    name="ItemId",
+                    attributes={"Id": "entry_id", "ChangeKey": ""},
+                    complex_type="t:ItemIdType",
+                    about="base64, names a file in prompts.folder",
+                ),
+                Part(
+                    name="DialString",
+                    key="dial_string",
+                    about="whom to call, empty for your own default",
+                ),
+            ),
+            answer=(_CALL_ID,),
+            problems={
+                Problem.INVALID_OBJECT: "the Id is not base64, or there is no prompt for it",
+                Problem.NOT_DIALABLE: NOT_DIALABLE,
+                Problem.NOT_ENABLED: NOT_ENABLED,
+                Problem.BACKEND_UNAVAILABLE: UNAVAILABLE,
+                Problem.BUSY: BUSY,
+            },
+        ),
+        Operation(
+            name="GetServiceConfiguration",
+            family=Family.EWS,
+            use_case="get_service_configuration",
+            summary="Tells whether you can have messages played on a telephone, and on which.",
+            request=(
+                Part(name="ActingAs", absent="", about="not looked at"),
+                Part(
+                    name="RequestedConfiguration",
+                    parts=(
+                        Part(
+                            name="ConfigurationName",
+                            key="names",
+                            type=SERVICE_CONFIGURATION,
+                            many=True,
+                        ),
+                    ),
+                    about="UnifiedMessagingConfiguration",
+                ),
+            ),
+            answer=(
+                Part(
+                    name="ResponseMessages",
+                    parts=(
+                        Part(
+                            name="ServiceConfigurationResponseMessageType",
+                            attributes={"ResponseClass": "response_class"},
+                            parts=(
+                                Part(name="ResponseCode", key="response_code"),
+                                Part(
+                                    name="UnifiedMessagingConfiguration",
+                                    complex_type="t:UnifiedMessageServiceConfiguration",
+                                    parts=(
+                                        _typed("UmEnabled", "enabled", BOOLEAN),
+                                        Part(
+                                            name="PlayOnPhoneDialString",
+                                            key="dial_string",
+                                            home=Home.TYPES,
+                                        ),
+                                        _typed("PlayOnPhoneEnabled", "enabled", BOOLEAN),
+                                    ),
+                                ),
+                            ),
+                        ),
+                    ),
+                ),
+            ),
+            problems={},
+        ),
+    )
+}
+
+RESPONSES: Final[Mapping[Problem, tuple[str, str]]] = {
+    Problem.UNKNOWN_CALL: ("ErrorInvalidPhoneCallId", "The phone call ID isn't valid"),
+    Problem.INVALID_OBJECT: (
+        "ErrorItemNotFound",
+        "The specified object was not found in the store.",
+    ),
+    Problem.NOT_DIALABLE: (
+        "ErrorPhoneNumberNotDialable",
+        "The phone number isn't dialable: it is no telephone number, or dialing restrictions are "
+        "preventing it from being dialed.",
+    ),
+    Problem.NOT_ENABLED: (
+        "ErrorUserNotUnifiedMessagingEnabled",
+        "The user isn't enabled for unified messaging.",
+    ),
+    Problem.BACKEND_UNAVAILABLE: (
+        "ErrorServerBusy",
+        "What carries the call cannot be reached at the moment. Ask again.",
+    ),
+    Problem.BUSY: ("ErrorServerBusy", "The server is stopping. Ask again."),
+}
+"""The response code and the text of each problem that is told by an answer."""
+
+FAULTS: Final[Mapping[Problem, Fault]] = {
+    Problem.INVALID_REQUEST: INVALID_REQUEST,
+    Problem.INTERNAL: INTERNAL_ERROR,
+    Problem.INVALID_VERSION: request_fault(
+        "ErrorInvalidServerVersion", "The specified server version is invalid."
+    ),
+    Problem.IMPERSONATION_DENIED: request_fault(
+        "ErrorImpersonateUserDenied",
+        "The account does not have permission to impersonate the requested user.",
+    ),
+}
+
+_SERVER_VERSION: Final = (
+    'MajorVersion="14" MinorVersion="0" MajorBuildNumber="639" MinorBuildNumber="20" '
+    'Version="Exchange2010"'
+)
+"""The numbers of the published examples; clients need all four, and take any (section 6.3)."""
+_VERSION: Final = re.compile(
+    r"Exchange(?:2007|2007_SP1|2010|2010_SP1|2010_SP2|2013|2013_SP1|2015|2016)"
+    r"|V[0-9]{4}_[0-9]{2}_[0-9]{2}"
+)
+_TYPES_BLOCKS: Final = (
+    "RequestServerVersion",
+    "MailboxCulture",
+    "ExchangeImpersonation",
+    "TimeZoneContext",
+    "DateTimePrecision",
+    "ManagementRole",
+)
+_ADDRESSING: Final = (
+    "http://www.w3.org/2005/08/addressing",
+    "http://schemas.xmlsoap.org/ws/2004/08/addressing",
+)
+
+UNDERSTOOD: Final[frozenset[str]] = frozenset(
+    [f"{{{types}}}{name}" for types in (TYPES, TYPES_PASTED) for name in _TYPES_BLOCKS]
+    # They say what the address and the Body say too (section 6.3).
+    + [f"{{{addressing}}}{name}" for addressing in _ADDRESSING for name in ("Action", "To")]
+)
+
+
+class InvalidVersion(InvalidRequest):
+    """RequestServerVersion names no version of Exchange (section 4.2)."""
+
+
+class Impersonation(InvalidRequest):
+    """Somebody asks in the name of somebody else, and may not."""
+
+
+def check_version(envelope: Envelope) -> None:
+    """
+    Refuse a RequestServerVersion that names no known version; none at all is fine.
+
+    Raises:
+        InvalidVersion
+    """
+    for block in _blocks(envelope, "RequestServerVersion"):
+        version = (block.get("Version") or "").strip(XML_SPACE)
+        if not _VERSION.fullmatch(version):
+            line = block.sourceline or 0
+            raise InvalidVersion("RequestServerVersion is no known version", line=line, position=1)
+
+
+def impersonated(envelope: Envelope) -> str | None:
+    """In whose name the request is made by ExchangeImpersonation; None: in the asker's own."""
+    for block in _blocks(envelope, "ExchangeImpersonation"):
+        for name in block.iter("{*}PrincipalName", "{*}PrimarySmtpAddress", "{*}SmtpAddress"):
+            return (name.text or "").strip(XML_SPACE)
+        return ""
+    return None
+
+
+def fault_of(problem: Problem, error: InvalidRequest | None = None) -> Fault | None:
+    """
+    The fault for a problem; None where it is told by an answer.
+
+    Args:
+        error: what is wrong with an invalid request.
+    """
+    if problem is Problem.INVALID_REQUEST and error is not None:
+        if isinstance(error, NoSuchOperation):
+            return INVALID_REQUEST
+        return schema_fault(str(error), error.line, error.position)
+    return FAULTS.get(problem)
+
+
+def write_answer(operation: Operation, values: Values, envelope: str, messages: str) -> bytes:
+    """The envelope of a success; see `umd.soap.um.write_answer`."""
+    inside = write_parts(operation.answer, values, messages)
+    return _write(
+        operation, "Success", f"<ResponseCode>NoError</ResponseCode>{inside}", envelope, messages
+    )
+
+
+def write_problem(operation: Operation, problem: Problem, envelope: str, messages: str) -> bytes:
+    """The envelope of an answer that tells a problem: all three elements, in this order."""
+    code, text = RESPONSES[problem]
+    inside = (
+        f"<MessageText>{escape(text)}</MessageText><ResponseCode>{code}</ResponseCode>"
+        "<DescriptiveLinkKey>0</DescriptiveLinkKey>"
+    )
+    return _write(operation, "Error", inside, envelope, messages)
+
+
+def _write(
+    operation: Operation, response_class: str, inside: str, envelope: str, messages: str
+) -> bytes:
+    name = f"{operation.name}Response"
+    return (
+        '<?xml version="1.0" encoding="utf-8"?>\n'
+        f'<s:Envelope xmlns:s="{envelope}"><s:Header><h:ServerVersionInfo '
+        f'xmlns:h="{TYPES_OF[messages]}" {_SERVER_VERSION}/></s:Header><s:Body>'
+        f'<{name} xmlns="{messages}" ResponseClass="{response_class}">{inside}</{name}>'
+        "</s:Body></s:Envelope>"
+    ).encode()
+
+
+def _blocks(envelope: Envelope, name: str) -> list[Element]:
+    return [block for block in envelope.header if local_name(block) == name]

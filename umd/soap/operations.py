@@ -1,0 +1,243 @@
+"""
+How an operation is described, once: reading its request, writing its answer, its schema and its
+documentation all come from the same `Operation`.
+
+A request and an answer are trees of `Part`. A part that carries a value has a `key`: the name of
+the use case's argument in a request, of the use case's result in an answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final, TypeAlias
+from xml.sax.saxutils import escape, quoteattr
+
+from umd.soap.document import (
+    XML_SPACE,
+    Element,
+    invalid,
+    local_name,
+    text_of,
+)
+from umd.soap.namespaces import TYPES_OF
+from umd.soap.problem import Problem
+
+Value: TypeAlias = "str | bool | tuple[str, ...] | None"
+Values: TypeAlias = Mapping[str, Value]
+
+
+class Family(StrEnum):
+    """The two contracts, by the word used in logs and documentation."""
+
+    UM = "um"
+    EWS = "ews"
+
+
+class Home(StrEnum):
+    """Which of the two namespaces a name belongs to, by its usual prefix."""
+
+    MESSAGES = "m"
+    TYPES = "t"
+
+
+@dataclass(frozen=True, slots=True)
+class SimpleType:
+    """What the text of a value may be."""
+
+    name: str
+    """In the schema; `xs:` before a built-in one."""
+    values: tuple[str, ...] = ()
+    """Of an enumeration."""
+    home: Home = Home.MESSAGES
+    """Where an enumeration is defined."""
+
+
+STRING: Final = SimpleType("xs:string")
+BOOLEAN: Final = SimpleType("xs:boolean")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Part:
+    """One element of a request or an answer."""
+
+    name: str
+    key: str = ""
+    """Of the value that is its text."""
+    type: SimpleType = STRING
+    """Of its text."""
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    """Its attributes and the key of each; an empty key: it is allowed, and not looked at."""
+    parts: tuple[Part, ...] = ()
+    """The elements inside."""
+    many: bool = False
+    """Whether it may come several times: then its value is a tuple of texts."""
+    absent: str | None = None
+    """Of a request: what it means when it is not there; None: then the request is not valid."""
+    optional: bool = False
+    """Of an answer: it is left out where its value is None."""
+    spellings: tuple[str, ...] = ()
+    """Of a request: further names it goes by."""
+    home: Home = Home.MESSAGES
+    complex_type: str = ""
+    """The name of its type in the schema, with its prefix, where the contract names it."""
+    about: str = ""
+    """What it is, for the documentation."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """One operation of a family."""
+
+    name: str
+    family: Family
+    use_case: str
+    """The name of the method of `umd.use_cases.UseCases` that carries it out."""
+    summary: str
+    """What umd does, for the documentation."""
+    request: tuple[Part, ...] = ()
+    answer: tuple[Part, ...] = ()
+    """What the answer holds; nothing: it is empty."""
+    problems: Mapping[Problem, str]
+    """What can stand in its way beside an invalid request, each with its trigger."""
+
+
+# -- reading
+
+
+def read_parts(element: Element, parts: tuple[Part, ...]) -> dict[str, Value]:
+    """
+    Read the children of an element by local name: rpc/encoded clients put them in no namespace.
+
+    Returns:
+        The values, by their keys.
+
+    Raises:
+        InvalidRequest: a part is missing, unknown, doubled or not of its type.
+    """
+    values: dict[str, Value] = {}
+    missing = list(parts)
+    stray = element.text or ""
+    for child in element:
+        stray += child.tail or ""
+        part = _part_named(local_name(child), parts)
+        if part is None:
+            raise invalid(child, f"{local_name(child)} is no part of {local_name(element)}")
+        if part in missing:
+            missing.remove(part)
+        elif not part.many:
+            raise invalid(child, f"{part.name} is given twice")
+        _read_part(child, part, values)
+    if stray.strip(XML_SPACE):
+        raise invalid(element, f"text stands between the parts of {local_name(element)}")
+    for part in missing:
+        _supply_absent(element, part, values)
+    return values
+
+
+def holds(operation: Element, parts: tuple[Part, ...]) -> bool:
+    """Whether the first child of an operation is one of these parts; True where there is none."""
+    for child in operation:
+        return _part_named(local_name(child), parts) is not None
+    return True
+
+
+def _part_named(name: str, parts: tuple[Part, ...]) -> Part | None:
+    for part in parts:
+        if name == part.name or name in part.spellings:
+            return part
+    return None
+
+
+def _read_part(element: Element, part: Part, values: dict[str, Value]) -> None:
+    if part.attributes:
+        _read_attributes(element, part, values)
+    if part.parts:
+        values.update(read_parts(element, part.parts))
+    elif part.many:
+        before = values.get(part.key, ())
+        assert isinstance(before, tuple)
+        values[part.key] = (*before, str(_value(element, part)))
+    elif part.key:
+        values[part.key] = _value(element, part)
+
+
+def _read_attributes(element: Element, part: Part, values: dict[str, Value]) -> None:
+    for name, key in part.attributes.items():
+        if key:
+            text = element.get(name)
+            if text is None:
+                raise invalid(element, f"{part.name} has no attribute {name}")
+            values[key] = text.strip(XML_SPACE)
+
+
+def _value(element: Element, part: Part) -> str | bool:
+    text = text_of(element)
+    if part.type is STRING:
+        return text
+    if part.type is BOOLEAN:
+        truth = _TRUTHS.get(text)
+        if truth is None:
+            raise invalid(element, f"{part.name} is neither true nor false")
+        return truth
+    if part.type.values and text not in part.type.values:
+        raise invalid(element, f"{part.name} is none of {', '.join(part.type.values)}")
+    return text
+
+
+# xs:boolean; the element pages print it with a capital letter, and are copied from.
+_TRUTHS: Final = {
+    "true": True, "1": True, "True": True, "false": False, "0": False, "False": False,
+}  # fmt: skip
+
+
+def _supply_absent(operation: Element, part: Part, values: dict[str, Value]) -> None:
+    if part.absent is None:
+        raise invalid(operation, f"{local_name(operation)} has no {part.name}")
+    if part.key:
+        values[part.key] = part.absent
+
+
+# -- writing
+
+
+def write_parts(parts: tuple[Part, ...], values: Values, messages: str) -> str:
+    """
+    The XML of an answer's parts.
+
+    Args:
+        values: what the use case gave, by key.
+        messages: the messages namespace as the request spelled it; it is the default one here.
+    """
+    return "".join(_write_part(part, values, messages) for part in parts)
+
+
+def _write_part(part: Part, values: Values, messages: str) -> str:
+    value = values[part.key] if part.key else ""
+    if value is None and part.optional:
+        return ""
+    name, declared = part.name, ""
+    if part.home is Home.TYPES:
+        name, declared = f"t:{part.name}", f' xmlns:t="{TYPES_OF[messages]}"'
+    attributes = "".join(
+        f" {attribute}={quoteattr(str(values[key]))}"
+        for attribute, key in part.attributes.items()
+        if key
+    )
+    inside = write_parts(part.parts, values, messages) + _text(value)
+    if not inside:
+        return f"<{name}{declared}{attributes}/>"
+    return f"<{name}{declared}{attributes}>{inside}</{name}>"
+
+
+def _text(value: Value) -> str:
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "true" if value else "false"
+        case tuple():
+            return escape(",".join(value))
+        case _:
+            return escape(value)

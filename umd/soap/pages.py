@@ -1,0 +1,187 @@
+"""The tables of operations for people: the page that a browser gets, and docs/operations.md."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from html import escape
+from typing import Final
+
+from umd.soap import ews, um
+from umd.soap.contract import CONTRACTS, Contract
+from umd.soap.envelope import SOAP11
+from umd.soap.namespaces import MESSAGES
+from umd.soap.operations import Family, Operation, Part
+from umd.soap.problem import Problem
+
+_TITLES: Final = {
+    Family.UM: "Exchange Unified Messaging web service",
+    Family.EWS: "Exchange Web Services: the operations for calls",
+}
+_EXAMPLES: Final = {
+    Family.UM: f'<GetCallInfo xmlns="{MESSAGES}"><CallId>CALLID</CallId></GetCallInfo>',
+    Family.EWS: f'<GetPhoneCallInformation xmlns="{MESSAGES}"><PhoneCallId Id="CALLID"/>'
+    "</GetPhoneCallInformation>",
+}
+_PAGE: Final = """<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><title>umd: {title}</title>
+<style>body{{font:16px/1.5 sans-serif;max-width:60em;margin:2em auto;padding:0 1em}}
+pre{{background:#f4f4f4;padding:1em;overflow:auto}}td,th{{text-align:left;padding:.2em 1em .2em 0;
+vertical-align:top}}</style></head><body>{body}</body></html>
+"""
+
+
+def index(base: str) -> bytes:
+    """
+    The page at the root: what is served here.
+
+    Args:
+        base: `scheme://host` as the client reached umd.
+    """
+    links = "".join(
+        f'<li><a href="{escape(base + one.path)}">{_TITLES[one.family]}</a></li>'
+        for one in CONTRACTS
+    )
+    return _page("call control", f"<h1>umd</h1><p>Call control by SOAP.</p><ul>{links}</ul>")
+
+
+def endpoint(contract: Contract, address: str) -> bytes:
+    """The page of an endpoint: its operations, its description, and an example to copy."""
+    family, shown = contract.family, escape(address)
+    rows = "".join(
+        f"<tr><td><code>{operation.name}</code></td><td>{escape(operation.summary)}</td></tr>"
+        for operation in contract.operations.values()
+    )
+    example = escape(
+        f"curl -s {address} -H 'Content-Type: text/xml' -d @- <<'X'\n"
+        f'<s:Envelope xmlns:s="{SOAP11}"><s:Body>\n  {_EXAMPLES[family]}\n'
+        "</s:Body></s:Envelope>\nX"
+    )
+    return _page(
+        _TITLES[family],
+        f"<h1>{escape(_TITLES[family])}</h1><p>SOAP 1.1 and 1.2 by POST to <code>{shown}</code>. "
+        f'Description: <a href="{shown}?wsdl">WSDL</a>, or <a href="{shown}?wsdl=soap12">with SOAP '
+        f"1.2</a>.</p><table>{rows}</table><p>An example to copy:</p><pre>{example}</pre>",
+    )
+
+
+def _page(title: str, body: str) -> bytes:
+    return _PAGE.format(title=escape(title), body=body).encode()
+
+
+# -- docs/operations.md
+
+
+def reference() -> str:
+    """docs/operations.md, whole."""
+    return "\n".join(_lines()) + "\n"
+
+
+def _lines() -> Iterator[str]:
+    yield "# Operations"
+    yield ""
+    yield "What each operation does, what it takes and gives, and every fault with its trigger."
+    yield "It is written from the tables in `umd/soap/`, which a test compares. To write it anew:"
+    yield ""
+    yield "    python -m umd.soap.pages > docs/operations.md"
+    for contract in CONTRACTS:
+        yield ""
+        yield f"## {_TITLES[contract.family]}"
+        yield ""
+        yield f"At `{contract.path}`" + (
+            ", and at `/UnifiedMessaging/Service.asmx` as Exchange 2007 had it."
+            if contract.family is Family.UM
+            else ". A problem is told by HTTP 200 and `ResponseClass=\"Error\"`."
+        )
+        for operation in contract.operations.values():
+            yield from _section(operation)
+    yield from _common()
+
+
+def _section(operation: Operation) -> Iterator[str]:
+    yield ""
+    yield f"### {operation.name}"
+    yield ""
+    yield operation.summary
+    yield ""
+    yield f"- takes: {_tell(operation.request) or 'nothing'}"
+    yield f"- gives: {_tell(operation.answer) or 'an empty answer'}"
+    if operation.problems:
+        yield ""
+        yield f"| when | {_how(operation.family)} | `X-UMD-Outcome` |"
+        yield "| --- | --- | --- |"
+        for problem, trigger in operation.problems.items():
+            yield f"| {trigger} | `{code_of(operation.family, problem)}` | `{problem}` |"
+
+
+def _how(family: Family) -> str:
+    return "fault" if family is Family.UM else "ResponseCode"
+
+
+def code_of(family: Family, problem: Problem) -> str:
+    """The code by which a family tells a problem."""
+    if family is Family.UM:
+        return um.FAULTS[problem].code
+    if problem in ews.RESPONSES:
+        return ews.RESPONSES[problem][0]
+    return ews.FAULTS[problem].code
+
+
+def _tell(parts: tuple[Part, ...]) -> str:
+    return "; ".join(filter(None, map(_tell_one, parts)))
+
+
+def _tell_one(part: Part) -> str:
+    names = [f"`{part.name}/@{name}`" for name, key in part.attributes.items() if key]
+    if part.key:
+        names.append(f"`{part.name}`")
+    about = part.about or ", ".join(part.type.values)
+    if names and about:
+        names[-1] += f" ({about})"
+    return "; ".join(filter(None, (*names, _tell(part.parts))))
+
+
+def _common() -> Iterator[str]:
+    yield ""
+    yield "## What any request can get"
+    yield ""
+    yield "By a fault, with HTTP 500. `X-UMD-Reason` says in words what is wrong with a request."
+    yield ""
+    yield "| when | fault at the UM endpoint | fault at the EWS endpoint | `X-UMD-Outcome` |"
+    yield "| --- | --- | --- | --- |"
+    invalid = Problem.INVALID_REQUEST.value
+    yield (
+        "| it is not well-formed XML, has a DOCTYPE, is too long, or a part is missing, unknown, "
+        "doubled or of another type | `ErrorInvalidRequest` | `ErrorSchemaValidation` | "
+        f"`{invalid}` |"
+    )
+    yield (
+        "| the Body is empty, or names no operation of the endpoint | `ErrorInvalidRequest` | "
+        f"`ErrorInvalidRequest` | `{invalid}` |"
+    )
+    yield (
+        "| the envelope is not one of SOAP 1.1 or 1.2 | `VersionMismatch` | the same | "
+        f"`{invalid}` |"
+    )
+    yield (
+        "| a header block that must be understood is not | `MustUnderstand` | the same | "
+        f"`{invalid}` |"
+    )
+    version = Problem.INVALID_VERSION
+    yield (
+        "| RequestServerVersion names no version | - | "
+        f"`{code_of(Family.EWS, version)}` | `{version}` |"
+    )
+    denied = Problem.IMPERSONATION_DENIED
+    yield (
+        "| ExchangeImpersonation names somebody else than who has said who they are | - | "
+        f"`{code_of(Family.EWS, denied)}` | `{denied}` |"
+    )
+    internal = Problem.INTERNAL
+    yield (
+        "| something goes wrong that umd did not foresee; the log has it | "
+        f"`{code_of(Family.UM, internal)}` | the same | `{internal}` |"
+    )
+
+
+if __name__ == "__main__":
+    print(reference(), end="")

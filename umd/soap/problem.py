@@ -1,0 +1,21 @@
+"""What can stand in the way of a request, in the words of the log and of `X-UMD-Outcome`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Problem(StrEnum):
+    """One word a problem; each family of operations has its own fault or response code for it."""
+
+    UNKNOWN_CALL = "unknown"
+    INVALID_OBJECT = "invalid-object"
+    NOT_DIALABLE = "not-dialable"
+    NOT_ENABLED = "not-enabled"
+    PIN_NOT_SENT = "pin-not-sent"
+    BUSY = "busy"
+    BACKEND_UNAVAILABLE = "backend-unavailable"
+    IMPERSONATION_DENIED = "impersonation-denied"
+    INVALID_VERSION = "invalid-version"
+    INVALID_REQUEST = "invalid-request"
+    INTERNAL = "internal-error"
