@@ -30,7 +30,12 @@ class StoryTests(SynchronousTestCase):
 
     def test_an_answer_is_told_by_the_leg_of_its_call(self) -> None:
         """Finding 30: the log cuts a long id, which then was no id any more."""
-        keys = {"status": 200, "outcome": "ended", "address": "127.0.0.1"}
+        keys = {
+            "status": 200,
+            "outcome": "ended",
+            "address": "127.0.0.1",
+            "operation": "Disconnect",
+        }
         rest = "Disconnect of 127.0.0.1 answered HTTP 200, ended"
         for call, name in (
             (make_call_id("09df9edc-1", "demo"), "09df9edc"),
@@ -47,9 +52,12 @@ class StoryTests(SynchronousTestCase):
         rest = " of 127.0.0.1 answered HTTP 500"
         invalid = {"outcome": "invalid-request", "why": "bad"}
         for told, words in (
-            ({"outcome": "unknown", "call": "\x1b"}, f"Disconnect{rest}, unknown: '\\x1b'"),
+            (
+                {"outcome": "unknown", "operation": "GetCallInfo", "why": "no call '\x1b'"},
+                f"GetCallInfo{rest}, unknown: \"no call '\\x1b'\"",
+            ),
             (invalid, f"request{rest}, invalid-request: 'bad'"),
-            ({"outcome": "internal-error"}, f"Disconnect{rest}, internal-error"),
+            ({"outcome": "internal-error", "operation": "X"}, f"X{rest}, internal-error"),
         ):
             self.assertEqual(self.tell("soap.answered", **told, **keys), f"{'':8}  {words}")
 

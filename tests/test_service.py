@@ -213,6 +213,8 @@ class ServiceTests(SynchronousTestCase):
         call = self.room.control.find(CallId(found.get("Id", "")))
         self.assertEqual((call.owner, call.number), ("alice", "waits"))
         self.assertEqual(placed.headers["X-UMD-Outcome"], "ok")
+        (line,) = (line for line in self.room.lines if line["event"] == "soap.answered")
+        self.assertEqual((line["operation"], line["call"]), ("PlayOnPhone", call.id))
 
         # An id made by one family works in the other.
         body = f'<GetCallInfo xmlns="{MESSAGES}"><CallId>{call.id}</CallId></GetCallInfo>'

@@ -224,9 +224,8 @@ def _answered(event: Mapping[str, Any]) -> str:
     words = click.style(f"HTTP {event['status']}, {event['outcome']}", fg=colour)
     # What a client sent is shown as its repr, so that it cannot drive the terminal.
     if "why" in event:
-        return f"request of {event['address']} answered {words}: {event['why']!r}"
-    call = f": {event['call'][:40]!r}" if event["status"] != 200 and "call" in event else ""
-    return f"Disconnect of {event['address']} answered {words}{call}"
+        words += f": {event['why']!r}"
+    return f"{event.get('operation', 'request')} of {event['address']} answered {words}"
 
 
 def _stopping(event: Mapping[str, Any]) -> str:

@@ -131,11 +131,13 @@ class SoapService:
         try:
             asked = read_request(contract, request.body)
             envelope = asked.envelope
-            _note(log, asked)
+            log["operation"] = asked.operation.name
+            _note_call(log, asked.values)
             if asked.impersonated is not None:
                 principal = _in_whose_name(asked.impersonated, principal)
             asker = Asker(principal, request_id)
             values = await self._use_cases[asked.operation.use_case](asker, **asked.values)
+            _note_call(log, values)
             status, octets = 200, _write(asked, values)
             word = str(values["outcome"]) if "outcome" in values else OK
         except CancelledError:
@@ -164,9 +166,9 @@ class SoapService:
 # -- one request
 
 
-def _note(log: dict[str, object], asked: SoapRequest) -> None:
-    log["operation"] = asked.operation.name
-    call_id = asked.values.get("call_id")
+def _note_call(log: dict[str, object], values: Values) -> None:
+    """Which call a request names, or has made."""
+    call_id = values.get("call_id")
     if isinstance(call_id, str):
         log["call"] = call_id[:200]
 
