@@ -233,7 +233,7 @@ class CommandTests(ProcessCase):
             with socket.socket(socket.AF_UNIX) as client:
                 client.connect(path)
                 client.sendall(b"GET / HTTP/1.0\r\n\r\n")
-                self.assertTrue(client.recv(100).startswith(b"HTTP/1.0 200 "))
+                self.assertTrue(client.recv(100).startswith(b"HTTP/1.1 200 "))
 
 
 class DemoTests(ProcessCase):

@@ -11,7 +11,7 @@ import stat
 import sys
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from functools import cache, cached_property
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -31,6 +31,7 @@ from twisted.internet.endpoints import serverFromString
 from umd.backend import LegBackend, UnknownBackendType, load_backend_type
 from umd.console.address import LONGEST_PATH
 from umd.errors import UmdError
+from umd.http.limits import Limits
 
 # -- values people can read
 
@@ -206,6 +207,23 @@ class HttpSection(Section):
         "tcp:8080:interface=127.0.0.1",
     )
     max_body: Annotated[Size, Field(ge=1024, le=64 * 1024)] = 64 * 1024
+    max_head: Annotated[Size, Field(ge=1024, le=256 * 1024)] = 16 * 1024
+    max_header_lines: Annotated[int, Field(ge=8, le=1000)] = 64
+    max_target: Annotated[Size, Field(ge=64, le=64 * 1024)] = 2 * 1024
+    max_chunks: Annotated[int, Field(ge=1, le=65536)] = 1024
+    max_pipelined: Annotated[int, Field(ge=1, le=1000)] = 16
+    head_timeout: Duration = 10.0
+    body_timeout: Duration = 10.0
+    min_body_rate: Annotated[Size, Field(ge=0, le=1024**2)] = 1024
+    idle_timeout: Duration = 75.0
+    write_timeout: Duration = 30.0
+    linger: Duration = 2.0
+    max_connections: Annotated[int, Field(ge=1, le=1_000_000)] = 12_000
+    max_connections_per_address: Annotated[int, Field(ge=1, le=1_000_000)] = 2_000
+    max_waiting: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
+    max_held: Annotated[Size, Field(ge=1024**2, le=64 * 1024**3)] = 128 * 1024**2
+    max_stall: Duration = 0.25
+    retry_after: Duration = 1.0
 
     @field_validator("listen")
     @classmethod
@@ -219,6 +237,10 @@ class HttpSection(Section):
                 "http.allow_anonymous = true"
             )
         return value
+
+    def limits(self) -> Limits:
+        """What the front is told of these."""
+        return Limits(**{one.name: getattr(self, one.name) for one in fields(Limits)})
 
 
 class CallSection(Section):

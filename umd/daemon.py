@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import resource
 import signal
 import time
 from collections.abc import Callable, Coroutine
@@ -28,10 +29,13 @@ from umd.console.requests import Console
 from umd.console.socket import ControlSocket
 from umd.control import Control, ControlSettings
 from umd.errors import UmdError
-from umd.http.web import Front
+from umd.http.front import Front
 from umd.log import Tap, adopt_twisted, configure, lifecycle_log
 from umd.messaging import apply, make_use_cases, make_users
 from umd.service import SoapService
+
+SPARE_DESCRIPTORS = 200
+"""Files, sockets and pipes that are no connection of a client."""
 
 
 class CannotStart(UmdError):
@@ -74,7 +78,7 @@ class Daemon:
         self.users = make_users(settings.users, reactor)
         self.use_cases = make_use_cases(settings, self.control, self.users, reactor)
         service = SoapService(self.use_cases, log, reactor.seconds)
-        self.front = Front(service.serve, reactor, log, settings.http.max_body)
+        self.front = Front(service.serve, reactor, log, settings.http.limits())
         self.control_socket = self._control_socket(settings.control.socket)
 
     async def start(self) -> None:
@@ -84,6 +88,7 @@ class Daemon:
         Raises:
             CannotStart
         """
+        self._allow_descriptors()
         try:
             await self.users.open()
             await self.control.start()
@@ -127,9 +132,8 @@ class Daemon:
         """
         Take over a changed configuration; a wrong one is told and changes nothing.
 
-        `call`, `um`, `dial`, `prompts`, `users` but for its store, `pin`, `drain` and
-        `http.max_body` change at once; what else has changed is named in the
-        log, and needs a restart.
+        `call`, `um`, `dial`, `prompts`, `users` but for its store, `pin`, `drain` and the limits of
+        `http` change at once; what else has changed is named in the log, and needs a restart.
         """
         systemd.notify(*systemd.reloading())
         try:
@@ -142,6 +146,24 @@ class Daemon:
             systemd.notify("READY=1")
 
     # -- parts
+
+    def _allow_descriptors(self) -> None:
+        """Let there be as many open connections as are allowed, if the system does."""
+        wanted = self.settings.http.max_connections + SPARE_DESCRIPTORS
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if soft != resource.RLIM_INFINITY and soft < wanted:
+            allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+            try:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, allowed), hard))
+            except (OSError, ValueError):
+                allowed = soft
+            if allowed < wanted:
+                self._log.warning(
+                    "http.few-descriptors",
+                    allowed=allowed,
+                    wanted=wanted,
+                    hint="raise LimitNOFILE= of the unit, or lower http.max_connections",
+                )
 
     def _control_socket(self, socket: str) -> ControlSocket | None:
         if socket == "none":
@@ -213,7 +235,7 @@ class Daemon:
         self.settings = settings
         self.control.settings = _control_settings(settings.call)
         apply(settings, self.use_cases, self._reactor)
-        self.front.max_body = settings.http.max_body
+        self.front.limits = settings.http.limits()
         if restart:
             self._log.warning("config.needs-restart", keys=restart)
         self._log.info("config.reloaded")

@@ -45,11 +45,12 @@ class Request:
     body: bytes
 
 
-Serve: TypeAlias = Callable[[Request], Awaitable[Reply]]
+Serve: TypeAlias = Callable[[Request], Reply | Awaitable[Reply]]
 """
 Serves one request.
 
-It may raise: the front then answers 500 and logs. It is cancelled when the client goes away.
+It gives back the reply, or something to await for it. It may raise: the front then answers 500 and
+logs. What is awaited is cancelled when the client goes away.
 """
 
 

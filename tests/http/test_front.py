@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
-from twisted.web.http import HTTPChannel
 
 from tests.helpers import capturing_log
 from umd.http.exchange import TEXT_XML, Reply, Request
-from umd.http.web import Front
+from umd.http.front import Front
+from umd.http.limits import Limits
 from umd.principal import Principal
 
 
@@ -22,19 +25,18 @@ class FrontCase(SynchronousTestCase):
         self.replies: list[Deferred[Reply]] = []
         self.clock = Clock()
         self.log, self.lines = capturing_log()
-        self.front = Front(self.serve, self.clock, self.log, max_body=1024)
+        self.limits = Limits(max_body=1024)
+        self.front = Front(self.serve, self.clock, self.log, self.limits)
         self.connect()
 
-    async def serve(self, request: Request) -> Reply:
+    def serve(self, request: Request) -> Reply | Awaitable[Reply]:
         self.asked.append(request)
         waiting: Deferred[Reply] = Deferred()
         self.replies.append(waiting)
-        return await waiting
+        return waiting
 
-    def connect(self) -> None:
-        channel = self.front.buildProtocol(None)
-        assert isinstance(channel, HTTPChannel)
-        self.channel = channel
+    def connect(self, host: str = "192.168.1.1") -> None:
+        self.channel = self.front.buildProtocol(IPv4Address("TCP", host, 54321))
         self.transport = StringTransport()
         self.channel.makeConnection(self.transport)
 
@@ -74,7 +76,8 @@ class RequestTests(FrontCase):
         self.assertEqual(lines[0], b"HTTP/1.1 200 OK")
         self.assertIn(b"Content-Length: 5", lines)
         self.assertIn(b"Content-Type: text/xml; charset=utf-8", lines)
-        self.assertIn(b"x-umd-outcome: ended", [line.lower() for line in lines])
+        self.assertIn(b"X-UMD-Outcome: ended", lines)
+        self.assertEqual(len([line for line in lines if line.startswith(b"Date: ")]), 1)
         self.assertEqual(sent_body, b"<ok/>")
         self.assertFalse(self.transport.disconnecting)
 
@@ -112,11 +115,13 @@ class RequestTests(FrontCase):
         self.assertTrue(self.transport.disconnecting)
 
     def test_other_methods_are_told_what_to_do(self) -> None:
-        for method in (b"OPTIONS", b"PUT", b"DELETE", b"BREW"):
+        for method, status in ((b"OPTIONS", 405), (b"PUT", 405), (b"DELETE", 405), (b"BREW", 501)):
+            self.connect()
             self.send(method + b" /x HTTP/1.1\r\nHost: h\r\n\r\n")
             sent = self.sent()
-            self.assertTrue(sent.startswith(b"HTTP/1.1 405 "), sent)
+            self.assertTrue(sent.startswith(b"HTTP/1.1 %d " % status), sent)
             self.assertIn(b"Allow: GET, HEAD, POST", sent)
+            self.assertIn(b"Connection: close", sent)
             self.assertEqual(self.lines.pop()["event"], "http.refused")
         self.assertEqual(self.asked, [])
 
@@ -165,14 +170,10 @@ class LimitTests(FrontCase):
 
     def test_a_chunked_body_over_the_limit(self) -> None:
         chunk = b"200\r\n" + b"a" * 0x200 + b"\r\n"
-        self.send(
-            b"POST /x HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
-            + chunk * 3
-            + b"0\r\n\r\n"
-        )
+        self.send(b"POST /x HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n" + chunk * 3)
         self.refused()
 
-    def test_a_body_nobody_would_wait_for_is_refused_unread(self) -> None:
+    def test_a_long_body_is_refused_before_it_comes(self) -> None:
         self.send(
             b"POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 2000000\r\n"
             b"Expect: 100-continue\r\n\r\n"
@@ -180,13 +181,6 @@ class LimitTests(FrontCase):
         self.refused()
         self.send(b"a" * 5000)
         self.assertEqual(self.sent(), b"")
-
-    def test_a_chunked_body_without_end_is_cut_off(self) -> None:
-        self.send(b"POST /x HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n")
-        chunk = b"10000\r\n" + b"a" * 0x10000 + b"\r\n"
-        for _ in range(17):
-            self.send(chunk)
-        self.refused()
 
     def refused(self) -> None:
         sent = self.sent()
@@ -196,10 +190,178 @@ class LimitTests(FrontCase):
         self.assertTrue(self.transport.disconnecting)
         self.assertEqual(self.asked, [])
 
+    def test_values_that_are_no_header_are_an_error_of_ours(self) -> None:
+        self.post()
+        self.replies[0].callback(Reply(200, b"", TEXT_XML, {"X": "a\r\nSet-Cookie: b"}))
+        sent = self.sent()
+        self.assertTrue(sent.startswith(b"HTTP/1.1 500 "), sent)
+        self.assertNotIn(b"Set-Cookie", sent)
+
+
+class TimeTests(FrontCase):
+    """Check 23, by the numbers of the settings."""
+
     def test_a_silent_connection_is_closed(self) -> None:
-        self.send(b"POST /x HTTP/1.1\r\n")
-        self.clock.advance(76.0)
+        for _ in range(2):
+            self.clock.pump([0.1] * 749)
+            self.assertFalse(self.transport.disconnecting)
+            self.post()
+            self.reply(-1)
+        self.clock.advance(75.1)
         self.assertTrue(self.transport.disconnecting)
+
+    def test_empty_lines_do_not_keep_it_open(self) -> None:
+        self.clock.advance(74.0)
+        self.send(b"\r\n")
+        self.clock.advance(2.0)
+        self.assertTrue(self.transport.disconnecting)
+
+    def test_a_head_that_does_not_come(self) -> None:
+        for octet in b"POST /x H":
+            self.send(bytes([octet]))
+            self.clock.advance(1.0)
+        self.assertEqual(self.sent(), b"")
+        self.clock.advance(1.1)
+        self.assertTrue(self.sent().startswith(b"HTTP/1.1 408 "))
+        self.assertTrue(self.transport.disconnecting)
+
+    def test_a_body_that_comes_too_slowly(self) -> None:
+        self.front.limits = Limits(min_body_rate=10)
+        self.send(b"POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 1000\r\n\r\n")
+        for _ in range(10):
+            self.send(b"a" * 20)
+            self.clock.advance(2.0)
+        self.assertEqual(self.sent(), b"")
+        for _ in range(10):
+            self.send(b"a" * 2)
+            self.clock.advance(2.0)
+        self.assertTrue(self.sent().startswith(b"HTTP/1.1 408 "))
+        self.assertEqual(self.asked, [])
+
+    def test_who_waits_for_an_answer_is_not_timed_out(self) -> None:
+        self.post()
+        self.clock.advance(200.0)
+        self.reply()
+        self.assertTrue(self.sent().startswith(b"HTTP/1.1 200 "))
+        self.assertFalse(self.transport.disconnecting)
+
+    def test_no_timer_is_left(self) -> None:
+        """However many requests there were, there is one timer, and none after the end."""
+        for _ in range(100):
+            self.post()
+            self.reply(-1)
+        self.assertLessEqual(len(self.clock.getDelayedCalls()), 2)
+        self.channel.connectionLost(Failure(ConnectionDone()))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
+class CrowdTests(FrontCase):
+    """Checks 19 and 24, and being too busy."""
+
+    def test_pipelining_is_read_as_far_as_there_is_room(self) -> None:
+        for _ in range(self.limits.max_pipelined):
+            self.post()
+            self.assertEqual(self.transport.producerState, "producing")
+        self.post()
+        self.assertEqual(self.transport.producerState, "paused")
+        self.assertEqual(len(self.asked), 1)
+        for number in range(self.limits.max_pipelined + 1):
+            self.reply(number, b"<%d/>" % number)
+        self.assertEqual(self.transport.producerState, "producing")
+        sent = self.sent()
+        places = [sent.index(b"<%d/>" % number) for number in range(17)]
+        self.assertEqual(places, sorted(places))
+
+    def test_long_bodies_that_wait_take_the_room_sooner(self) -> None:
+        for _ in range(3):
+            self.post(b"a" * 1024)
+        self.assertEqual(self.transport.producerState, "paused")
+        self.assertEqual(self.front.held, 2048)
+        self.reply(0)
+        self.reply(1)
+        self.assertEqual((self.transport.producerState, self.front.held), ("producing", 0))
+
+    def test_a_flood_in_one_read_ends_the_connection(self) -> None:
+        self.send(b"GET /x HTTP/1.1\r\nHost: h\r\n\r\n" * 3640)
+        for number in range(16):
+            self.reply(number)
+        sent = self.sent()
+        self.assertEqual(sent.count(b"HTTP/1.1 200 OK"), 16)
+        self.assertEqual(sent.count(b"HTTP/1.1 400 Bad Request"), 1)
+        self.assertTrue(self.transport.disconnecting)
+
+    def test_what_was_good_is_answered_before_the_error(self) -> None:
+        self.post()
+        self.send(b"garbage\r\n\r\n")
+        self.assertEqual(self.sent(), b"")
+        self.reply()
+        sent = self.sent()
+        self.assertLess(sent.index(b"HTTP/1.1 200 "), sent.index(b"HTTP/1.1 400 "))
+        self.assertTrue(self.transport.disconnecting)
+        self.post()
+        self.assertEqual(len(self.asked), 1)
+
+    def test_a_100_continue_waits_for_its_turn(self) -> None:
+        self.post()
+        self.send(
+            b"POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n"
+        )
+        self.assertEqual(self.sent(), b"")
+        self.reply()
+        self.assertTrue(self.sent().endswith(b"<ok/>HTTP/1.1 100 Continue\r\n\r\n"))
+
+    def test_too_many_connections(self) -> None:
+        self.front.limits = Limits(max_connections=3, max_connections_per_address=2)
+        self.connect()
+        self.assertEqual(self.sent(), b"")
+        self.connect()
+        sent = self.sent()
+        self.assertTrue(sent.startswith(b"HTTP/1.1 503 "), sent)
+        self.assertIn(b"Retry-After: 1", sent)
+        self.assertTrue(self.transport.disconnecting)
+        self.channel.connectionLost(Failure(ConnectionDone()))
+        self.connect("192.168.1.2")
+        self.assertEqual(self.sent(), b"")
+        self.connect("192.168.1.3")
+        self.assertTrue(self.sent().startswith(b"HTTP/1.1 503 "))
+
+    def test_too_many_requests(self) -> None:
+        self.front.limits = Limits(max_waiting=1)
+        self.post()
+        self.connect()
+        self.post()
+        sent = self.sent()
+        self.assertTrue(sent.startswith(b"HTTP/1.1 503 "), sent)
+        self.assertIn(b"Retry-After: 1", sent)
+        self.reply()
+        self.connect()
+        self.post()
+        self.assertEqual(len(self.asked), 2)
+
+    def test_too_much_memory(self) -> None:
+        self.front.limits = Limits(max_held=1500)
+        half = b"POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 1001\r\n\r\n" + b"a" * 1000
+        self.send(half)
+        self.assertEqual(self.sent(), b"")
+        self.connect()
+        self.send(half)
+        self.assertTrue(self.sent().startswith(b"HTTP/1.1 503 "))
+        self.assertEqual(self.front.held, 1000)
+
+    def test_octets_lie_too_long(self) -> None:
+        """Twice in a row, as one pause is no overload."""
+        for _ in range(2):
+            self.post()
+            self.assertEqual(len(self.asked), 1 + _)
+            self.reply(-1)
+            self.clock.advance(0.4)
+        self.sent()
+        self.post()
+        self.assertTrue(self.sent().startswith(b"HTTP/1.1 503 "))
+        self.clock.advance(0.1)
+        self.connect()
+        self.post()
+        self.assertEqual(len(self.asked), 3)
 
 
 class LeavingTests(FrontCase):
@@ -210,7 +372,7 @@ class LeavingTests(FrontCase):
         self.post()
         self.lose()
         self.assertTrue(self.replies[0].called)
-        self.assertEqual(self.front.channels, set())
+        self.assertEqual(self.front.connections, set())
         self.assertEqual(self.flushLoggedErrors(), [])
         self.assertEqual(self.lines, [])
         self.successResultOf(ensureDeferred(self.front.answered()))

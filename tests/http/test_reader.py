@@ -1,0 +1,312 @@
+"""
+From octets to requests: each check that a server on llhttp has to add, by its number in the list.
+
+Every case is read whole, octet by octet, and in threes: the verdict must not depend on it.
+"""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+import umd.http
+from tests.http.helpers import SPLITS, chunked, pieces, read, request
+from umd.http.limits import Limits
+from umd.http.reader import BODY, ENDED, HEAD, NOTHING, Heads, Reader
+
+TE = "Transfer-Encoding: chunked"
+
+
+class ReaderCase(SynchronousTestCase):
+    def refused(
+        self, status: int, octets: bytes, before: int = 0, limits: Limits | None = None
+    ) -> None:
+        """Refused with this status after so many good requests, however it is split."""
+        for size in SPLITS:
+            reader = read(octets, size, limits)
+            assert reader.refusal is not None, (octets[:200], size, list(reader.complete))
+            self.assertEqual((reader.refusal.status, len(reader.complete)), (status, before), size)
+
+    def taken(self, octets: bytes, *bodies: bytes, limits: Limits | None = None) -> Reader:
+        """Taken as requests with these bodies."""
+        for size in SPLITS:
+            reader = read(octets, size, limits)
+            self.assertIn(reader.refusal, (None, ENDED), (str(reader.refusal), octets[:200], size))
+            self.assertEqual([body for _, body in reader.complete], list(bodies), size)
+        return reader
+
+
+class RequestTests(ReaderCase):
+    def test_a_post(self) -> None:
+        octets = request("Content-Type: text/xml", target="/EWS/x.asmx?q=%41", body=b"<a/>")
+        ((head, body),) = self.taken(octets, b"<a/>").complete
+        self.assertEqual((head.method, head.path, head.query), ("POST", "/EWS/x.asmx", "q=%41"))
+        self.assertEqual((head.host, head.headers["content-type"]), ("h", "text/xml"))
+        self.assertTrue(head.keep_alive)
+
+    def test_requests_one_after_the_other(self) -> None:
+        octets = request(body=b"one") + request(TE) + chunked(b"tw", b"o") + request(method="GET")
+        self.taken(octets, b"one", b"two", b"")
+
+    def test_the_same_head_again_is_not_parsed_again(self) -> None:
+        reader = read(request(body=b"one"))
+        for body in (b"two", b"six"):
+            reader.receive(request(body=body))
+        (first, _), (second, body), (third, _) = reader.complete
+        self.assertIs(first, second)
+        self.assertIs(first, third)
+        self.assertEqual(body, b"two")
+
+    def test_the_same_head_on_another_connection(self) -> None:
+        """The chunks that follow a head that is known still go through llhttp."""
+        heads = Heads(Limits())
+        octets = request(TE) + chunked(b"abc")
+        for size in SPLITS:
+            reader = Reader(heads)
+            for piece in pieces(octets * 2, size):
+                reader.receive(piece)
+            self.assertEqual([body for _, body in reader.complete], [b"abc", b"abc"])
+            wrong = Reader(heads)
+            for piece in pieces(request(TE) + b"3 \r\nabc\r\n0\r\n\r\n", size):
+                wrong.receive(piece)
+            assert wrong.refusal is not None
+            self.assertEqual((wrong.refusal.status, len(wrong.complete)), (400, 0))
+
+    def test_a_head_that_was_good_by_other_limits_is_looked_at_again(self) -> None:
+        heads = Heads(Limits())
+        reader = Reader(heads)
+        reader.receive(request(body=b"a" * 2000))
+        heads.limits = Limits(max_body=1024)
+        reader.receive(request(body=b"a" * 2000))
+        assert reader.refusal is not None
+        self.assertEqual((reader.refusal.status, len(reader.complete)), (413, 1))
+
+    def test_the_heads_that_are_remembered_are_few(self) -> None:
+        heads = Heads(Limits())
+        for number in range(2 * Heads.MOST):
+            Reader(heads).receive(request(f"X-Number: {number}"))
+        Reader(heads).receive(request("X-Long: " + "x" * Heads.LONGEST))
+        self.assertEqual(len(heads._known), Heads.MOST)
+
+    def test_in_which_part_it_is(self) -> None:
+        reader = Reader(Heads(Limits()))
+        seen = []
+        head = b"POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n"
+        for piece in (b"\r\n", head, b"\r\na", b"b"):
+            reader.receive(piece)
+            seen.append((reader.part, reader.held > 0))
+        self.assertEqual(seen, [(NOTHING, False), (HEAD, True), (BODY, True), (NOTHING, False)])
+
+    def test_http_1_0(self) -> None:
+        octets = request(version="1.0", body=b"abc").replace(b"Host: h\r\n", b"")
+        reader = self.taken(octets, b"abc")
+        self.assertIs(reader.refusal, ENDED)
+        ((head, _),) = reader.complete
+        self.assertEqual((head.keep_alive, head.host), (False, ""))
+        ((head, _),) = self.taken(request("Connection: keep-alive", version="1.0"), b"").complete
+        self.assertTrue(head.keep_alive and head.says_keep_alive)
+
+    def test_empty_lines_before_a_request(self) -> None:
+        """Some clients send one after a body (RFC 9112 section 2.2)."""
+        self.taken(b"\r\n" + request(body=b"a") + b"\r\n\r\n" + request(body=b"b"), b"a", b"b")
+
+
+class CheckTests(ReaderCase):
+    """By the number of the check."""
+
+    def test_01_a_head_over_the_limit(self) -> None:
+        fields = [f"X-{n}: {'x' * 1000}" for n in range(20)]
+        self.refused(431, request(*fields))
+        self.refused(431, request("X: " + "x" * 20_000))
+        self.taken(request(*fields[:15]), b"")
+        self.refused(431, request("X: " + "x" * 2000), limits=Limits(max_head=1024))
+
+    def test_02_too_many_header_fields_and_a_long_target(self) -> None:
+        self.refused(431, request(*["A: b"] * 63))
+        self.taken(request(*["A: b"] * 62), b"")
+        self.refused(414, request(target="/" + "x" * 2048))
+        self.refused(414, request(target="/" + "x" * 200_000))
+        self.refused(414, request(target="/" + "x" * 2048, method="GET"))
+        self.taken(request(target="/" + "x" * 2047), b"")
+        self.refused(414, b"GET /" + b"x" * 3000)
+        self.refused(414, b"GET /" + b"x" * 100, limits=Limits(max_target=64))
+
+    def test_03_the_version_and_single_spaces(self) -> None:
+        for version, status in (("2.0", 505), ("0.9", 505), ("1.2", 505), ("1.10", 400)):
+            self.refused(status, request(version=version))
+        self.refused(400, b"GET /\r\n\r\n")
+        for line in (b"POST  /x HTTP/1.1", b"POST /x  HTTP/1.1", b"POST\t/x HTTP/1.1",
+                     b" POST /x HTTP/1.1", b"POST /x HTTP/1.1 ", b"POST /x RTSP/1.0",
+                     b"GET /x RTSP/1.0", b"POST /x http/1.1", b"POST /x"):  # fmt: skip
+            self.refused(400, request().replace(b"POST /x HTTP/1.1", line))
+
+    def test_04_other_methods(self) -> None:
+        for method in ("OPTIONS", "PUT", "DELETE", "TRACE", "CONNECT", "PATCH"):
+            self.refused(405, request(method=method))
+        for method in ("PRI", "SOURCE", "QUERY", "BREW", "post", "Post", "-BLARGH"):
+            self.refused(501, request(method=method))
+
+    def test_05_targets_that_are_no_path(self) -> None:
+        for target in ("*", "http://h/x", "h:80", "x", "/x#y", "/<x", '/">', "/x%00y", "/x%0",
+                       "/x%", "/{x}", "/\\x", "/\xe9", "/\x7f", "/x|y", "/x^", "/`"):  # fmt: skip
+            self.refused(400, request(target=target))
+        self.taken(request(target="/%C3%A9/a;b=c,d?e=1"), b"")
+
+    def test_06_pieces_are_joined(self) -> None:
+        octets = request(target="/long/path?query", body=b"abcdef")
+        ((head, _),) = self.taken(octets, b"abcdef").complete
+        self.assertEqual((head.path, head.query), ("/long/path", "query"))
+
+    def test_07_one_host(self) -> None:
+        plain = request()
+        for host in (b"", b"Host: \r\n", b"Host: h\r\nHost: h\r\n", b"Host: h\r\nhost: g\r\n",
+                     b"Host: a b@/?\r\n", b"Host: u@h\r\n", b"Host: h/\r\n", b"Host: h:x\r\n",
+                     b"Host: h:123456\r\n", b"Host: [::1\r\n", b"Host: a,b\xe9\r\n"):  # fmt: skip
+            self.refused(400, plain.replace(b"Host: h\r\n", host))
+        for host in (b"h:80", b"[::1]:8080", b"a.b-c.example", b" h\t"):
+            self.taken(plain.replace(b"Host: h\r\n", b"Host: " + host + b"\r\n"), b"")
+
+    def test_08_the_content_length(self) -> None:
+        plain = request()
+        for value in (b"+1", b"-1", b"1,1", b"0x1", b"1_0", b"", b"18446744073709551616", b"1 1",
+                      b"00000000001", b"9" * 12, b"\x8513"):  # fmt: skip
+            self.refused(400, plain.replace(b"Length: 0", b"Length: " + value))
+        for value in (b"65537", b"9999999999"):
+            # Before any octet of the body has come.
+            self.refused(413, plain.replace(b"Length: 0", b"Length: " + value))
+        self.taken(plain.replace(b"Length: 0", b"Length: 3\t ") + b"abc", b"abc")
+        self.taken(request(body=b"a" * 65536), b"a" * 65536)
+        self.refused(400, request("Content-Length: 3", body=b"abc"))
+
+    def test_09_a_post_without_a_length(self) -> None:
+        self.refused(411, b"POST /x HTTP/1.1\r\nHost: h\r\n\r\nGET /y HTTP/1.1\r\nHost: h\r\n\r\n")
+        self.refused(411, b"POST /x HTTP/1.0\r\n\r\n")
+
+    def test_10_transfer_encodings(self) -> None:
+        for value, status in (("gzip, chunked", 501), (",chunked", 501), ("identity", 400),
+                              ("chunked, chunked", 400), ("x", 400), ("gzip", 400)):  # fmt: skip
+            self.refused(status, request(f"Transfer-Encoding: {value}") + chunked(b"abc"))
+        self.refused(400, request(TE, TE) + chunked(b"abc"))
+        self.refused(400, request(TE, "Content-Length: 3") + chunked(b"abc"))
+        self.refused(400, request(TE, version="1.0") + chunked(b"abc"))
+        self.taken(request("Transfer-Encoding: Chunked") + chunked(b"abc"), b"abc")
+
+    def test_11_an_upgrade(self) -> None:
+        smuggled = request(method="GET", target="/smuggled")
+        for fields in (("Connection: Upgrade", "Upgrade: websocket"),
+                       ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c")):  # fmt: skip
+            self.refused(400, request(*fields, body=smuggled))
+            self.refused(400, request(*fields, method="GET") + smuggled)
+        self.refused(405, request(method="CONNECT", target="h:443") + smuggled)
+
+    def test_12_a_chunked_body_over_the_limits(self) -> None:
+        self.refused(413, request(TE) + chunked(b"a" * 65536, b"a"))
+        self.refused(413, request(TE) + b"fffffff0\r\n")
+        self.refused(413, request(TE) + chunked(*[b"a"] * 1025))
+        self.refused(413, request(TE) + b"1;" + b"x" * 200_000)
+        self.refused(413, request(TE) + b"0" * 200_000 + b"1\r\na\r\n")
+        self.taken(request(TE) + chunked(b"a" * 65536), b"a" * 65536)
+        self.taken(request(TE) + chunked(*[b"a"] * 1024), b"a" * 1024)
+        for wrong in (b"3 \r\nabc", b"0x3\r\nabc", b"+3\r\nabc", b"3\nabc", b"3\r\nabcd", b"g\r\n",
+                      b"\r\n", b"3;a\nb\r\nabc", b"-1\r\n", b"11111111111111111\r\n"):  # fmt: skip
+            reader = read(request(TE) + wrong + b"\r\n0\r\n\r\n")
+            assert reader.refusal is not None, wrong
+            self.refused(reader.refusal.status, request(TE) + wrong + b"\r\n0\r\n\r\n")
+
+    def test_13_trailers(self) -> None:
+        octets = request(TE) + chunked(b"abc", trailers=b"X-Checksum: 1\r\nY: 2\r\n")
+        ((head, _),) = self.taken(octets, b"abc").complete
+        self.assertNotIn("x-checksum", head.headers)
+        for trailer in (b"Host: other\r\n", b"Content-Length: 3\r\n", b"Authorization: x\r\n",
+                        b"Transfer-Encoding: chunked\r\n", b"A_b: c\r\n"):  # fmt: skip
+            self.refused(400, request(TE) + chunked(b"abc", trailers=trailer))
+        self.refused(431, request(TE) + chunked(b"abc", trailers=b"A: b\r\n" * 65))
+
+    def test_14_what_must_not_be_said_twice(self) -> None:
+        for name in ("Content-Type", "SOAPAction", "Authorization", "Expect", "Content-Encoding"):
+            self.refused(400, request(f"{name}: 100-continue", f"{name.lower()}: 100-continue"))
+        self.refused(400, request("Transfer_Encoding: chunked"))
+        # Three Accept headers are what Perl's LWP sends.
+        ((head, _),) = self.taken(request("Accept: a", "Accept: b", "accept: c"), b"").complete
+        self.assertEqual(head.headers["accept"], "a, b, c")
+
+    def test_15_values_are_octets(self) -> None:
+        ((head, _),) = self.taken(request("X: \t\x85a\xa0 \t"), b"").complete
+        self.assertEqual(head.headers["x"], "\x85a\xa0")
+        for value in ("a\x00b", "a\x0bb", "a\x7fb", "a\rb", "a\nb"):
+            self.refused(400, request("X: " + value))
+
+    def test_16_expectations(self) -> None:
+        head = request("Expect: 100-Continue").replace(b"Length: 0", b"Length: 3")
+        for size in SPLITS:
+            reader = read(head, size)
+            self.assertIsNotNone(reader.expected)
+            reader.receive(b"abc")
+            self.assertIsNone(reader.expected)
+        self.assertIsNone(read(head + b"abc").expected)
+        self.refused(417, request("Expect: 200-ok", body=b"abc"))
+        # The checks come first: nobody is told to send what is refused afterwards.
+        self.refused(413, head.replace(b"Length: 3", b"Length: 65537"))
+
+    def test_17_compressed_bodies_and_bodies_of_a_get(self) -> None:
+        body = b"<a>" + b"x" * 1000 + b"</a>"
+        raw = zlib.compressobj(wbits=-15)
+        for coding, octets in (
+            ("gzip", gzip.compress(body)),
+            ("x-gzip", gzip.compress(body)),
+            ("deflate", zlib.compress(body)),
+            ("deflate", raw.compress(body) + raw.flush()),
+            ("identity", body),
+        ):
+            self.taken(request(f"Content-Encoding: {coding}", body=octets), body)
+        self.taken(request(TE, "Content-Encoding: gzip") + chunked(gzip.compress(body)), body)
+        for coding in ("br", "gzip, gzip", "compress"):
+            self.refused(415, request(f"Content-Encoding: {coding}", body=b"x"))
+        for wrong in (b"x", gzip.compress(body)[:-1], gzip.compress(body) + b"x", b"\x1f\x8b"):
+            self.refused(400, request("Content-Encoding: gzip", body=wrong))
+        # A bomb is not inflated beyond the limit.
+        self.refused(413, request("Content-Encoding: gzip", body=gzip.compress(b"\0" * 30_000_000)))
+        for method in ("GET", "HEAD"):
+            self.refused(400, request("Content-Length: 3", method=method) + b"abc")
+            self.refused(400, request(TE, method=method) + chunked(b"abc"))
+            self.taken(request("Content-Length: 0", method=method), b"")
+
+    def test_18_nothing_is_decided_before_the_head_is_complete(self) -> None:
+        octets = request("Expect: 100-continue", "Bad Header: x", body=b"abc")
+        for size in SPLITS:
+            self.assertIsNone(read(octets, size).expected)
+        self.refused(400, octets)
+
+    def test_19_too_many_requests_in_one_read(self) -> None:
+        reader = read(request(method="GET") * 3640)
+        assert reader.refusal is not None
+        self.assertEqual((reader.refusal.status, len(reader.complete)), (400, 16))
+        self.assertEqual(len(read(request(method="GET") * 16 + b"\r\n").complete), 16)
+
+    def test_20_what_was_good_before_an_error(self) -> None:
+        self.refused(400, request(body=b"abc") * 2 + b"garbage\r\n\r\n" + request(), before=2)
+        last = request("Connection: close", body=b"abc")
+        self.assertIs(self.taken(last + request(), b"abc").refusal, ENDED)
+
+    def test_21_after_an_error_nothing_is_read(self) -> None:
+        reader = read(b"garbage\r\n")
+        refusal = reader.refusal
+        reader.receive(request())
+        self.assertIs(reader.refusal, refusal)
+        self.assertEqual((len(reader.complete), reader.held, reader.part), (0, 0, NOTHING))
+
+    def test_22_half_a_request_is_none(self) -> None:
+        for octets in (request(body=b"abc"), request(TE) + chunked(b"abc"), request()):
+            self.assertEqual(len(self.taken(octets[:-1]).complete), 0)
+
+    def test_23_empty_lines_are_no_progress(self) -> None:
+        self.refused(400, b"\r\n" * 100)
+        reader = read(b"\r\n\r")
+        self.assertEqual((reader.part, reader.refusal), (NOTHING, None))
+
+    def test_26_no_leniency_is_ever_asked_for(self) -> None:
+        for file in Path(umd.http.__file__).parent.parent.rglob("*.py"):
+            self.assertNotIn("lenienc" + "ies", file.read_text(), file)

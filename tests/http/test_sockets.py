@@ -1,0 +1,105 @@
+"""The HTTP front over real sockets: what only shows where octets lie unread."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any, cast
+
+from twisted.internet import reactor
+from twisted.internet.threads import deferToThread
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+
+from tests.helpers import capturing_log
+from tests.http.helpers import request
+from umd.http.exchange import TEXT_PLAIN, Reply, Request
+from umd.http.front import Front
+from umd.testing import UmdProcess
+
+
+class SocketTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.umd = UmdProcess("serve")
+        self.umd.__enter__()
+        self.addCleanup(self.umd.stop)
+
+    def connect(self) -> socket.socket:
+        host, _, port = self.umd.url.split("/")[2].rpartition(":")
+        client = socket.create_connection((host, int(port)), timeout=20)
+        self.addCleanup(client.close)
+        return client
+
+    def rest(self, client: socket.socket) -> bytes:
+        """All that comes until the end."""
+        received = bytearray()
+        while piece := client.recv(65536):
+            received += piece
+        return bytes(received)
+
+    def test_a_client_that_still_sends_reads_why_it_was_refused(self) -> None:
+        """Check 24: no reset overtakes the answer."""
+        client = self.connect()
+        client.sendall(request(body=b"").replace(b"Length: 0", b"Length: 9000000"))
+        try:
+            for _ in range(90):
+                client.sendall(b"a" * 100_000)
+        except ConnectionError as error:
+            self.fail(f"reset while sending: {error}")
+        client.shutdown(socket.SHUT_WR)
+        received = self.rest(client)
+        self.assertTrue(received.startswith(b"HTTP/1.1 413 "), received)
+        self.assertIn(b"Connection: close\r\n", received)
+
+    def test_octet_by_octet(self) -> None:
+        client = self.connect()
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for octet in request("Connection: close", body=b"<a/>", target="/ews/um2007legacy.asmx"):
+            client.send(bytes([octet]))
+        self.assertTrue(self.rest(client).startswith(b"HTTP/1.1 415 "))
+
+    def test_a_client_that_leaves_at_once(self) -> None:
+        for _ in range(50):
+            client = self.connect()
+            client.sendall(request(body=b"<a/>"))
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+            client.close()
+        client = self.connect()
+        client.sendall(request("Connection: close", method="GET"))
+        self.assertTrue(self.rest(client).startswith(b"HTTP/1.1 404 "))
+        self.assertEqual(self.umd.events("http.failed"), [])
+
+
+class SlowReaderTests(TestCase):
+    LENGTH = 8_000_000
+
+    async def test_a_client_that_reads_late_gets_everything_in_order(self) -> None:
+        """What it does not take is kept, and what it asks meanwhile waits for its turn."""
+        asked: list[str] = []
+
+        def serve(request: Request) -> Reply:
+            asked.append(request.path)
+            return Reply(200, request.path.encode() * (self.LENGTH // 2), TEXT_PLAIN)
+
+        log, lines = capturing_log()
+        real = cast(Any, reactor)
+        front = Front(serve, real, log)
+        port = real.listenTCP(0, front, interface="127.0.0.1")
+
+        def talk() -> tuple[list[str], bytes]:
+            with socket.create_connection(("127.0.0.1", port.getHost().port), 20) as client:
+                first = request(method="GET", target="/a")
+                client.sendall(first + request(method="GET", target="/b"))
+                received = bytearray(client.recv(1))
+                client.sendall(request("Connection: close", method="GET", target="/c"))
+                before = list(asked)
+                while piece := client.recv(1 << 20):
+                    received += piece
+                return before, bytes(received)
+
+        before, received = await deferToThread(talk)
+        await front.close()
+        await port.stopListening()
+        self.assertEqual((before, asked), (["/a"], ["/a", "/b", "/c"]))
+        bodies = [part.split(b"\r\n\r\n")[1] for part in received.split(b"HTTP/1.1 200 OK")[1:]]
+        self.assertEqual([len(body) for body in bodies], [self.LENGTH] * 3)
+        self.assertEqual([body[:2] for body in bodies], [b"/a", b"/b", b"/c"])
+        self.assertEqual(lines, [])

@@ -1,0 +1,237 @@
+"""The HTTP front: every connection, what they may take together, and how they end."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Awaitable
+from typing import Final
+
+from structlog.typing import FilteringBoundLogger
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
+from twisted.internet.protocol import ServerFactory
+
+from umd.http.answer import Answers, put_off
+from umd.http.connection import Connection, Wait
+from umd.http.deadlines import Deadlines
+from umd.http.exchange import Reply, Request, Serve
+from umd.http.head import Head
+from umd.http.limits import Limits
+from umd.http.reader import Heads
+
+FLUSH_TIME: Final = 2.0
+"""Seconds a connection that is closed has for its last octets to leave."""
+PULSE: Final = 0.1
+"""Seconds between two looks at how late the reactor is."""
+
+
+class Front(ServerFactory):
+    """
+    Serves HTTP/1.1 by handing each request to `serve`.
+
+    Args:
+        serve: see `umd.http.exchange.Serve`.
+        clock: monotonic.
+        log: for what goes wrong on this edge.
+        limits: see there.
+    """
+
+    noisy = False
+
+    def __init__(
+        self,
+        serve: Serve,
+        clock: IReactorTime,
+        log: FilteringBoundLogger,
+        limits: Limits | None = None,
+    ) -> None:
+        limits = limits or Limits()
+        self.heads = Heads(limits)
+        self.answers = Answers()
+        self.deadlines: Deadlines[Wait, Connection] = Deadlines(
+            clock, _intervals(limits), lambda wait, connection: connection.time_out(wait)
+        )
+        self.connections: set[Connection] = set()
+        self.waiting = 0
+        """Requests that wait for what they asked for."""
+        self.held = 0
+        """Octets of unfinished and waiting requests."""
+        self.closing = False
+        """Each answer is the last on its connection."""
+        self.draining = False
+        self.late = 0.0
+        """Seconds that the reactor was late at each of the last two looks: so long octets lie
+        unread. One pause of its own is no reason to send anybody away."""
+        self._serve = serve
+        self._clock = clock
+        self._log = log
+        self._per_address: Counter[str] = Counter()
+        self._answered: Deferred[None] | None = None
+        self._all_gone: Deferred[None] | None = None
+        self._pulse: IDelayedCall | None = None
+        self._pulse_due = 0.0
+        self._late_before = 0.0
+        self._refusals = 0
+        self._refusals_at = float("-inf")
+
+    @property
+    def limits(self) -> Limits:
+        """May be replaced while serving."""
+        return self.heads.limits
+
+    @limits.setter
+    def limits(self, limits: Limits) -> None:
+        self.heads.limits = limits
+        self.deadlines.set_intervals(_intervals(limits))
+
+    def serve(self, request: Request) -> Reply | Awaitable[Reply]:
+        return self._serve(request)
+
+    # -- connections
+
+    def buildProtocol(self, addr: IAddress | None) -> Connection:
+        address = addr.host if isinstance(addr, (IPv4Address, IPv6Address)) else ""
+        connection = Connection(self, address)
+        limits = self.limits
+        if len(self.connections) >= limits.max_connections or (
+            address and self._per_address[address] >= limits.max_connections_per_address
+        ):
+            connection.refused_at_once = True
+        return connection
+
+    def joined(self, connection: Connection) -> None:
+        self.connections.add(connection)
+        if connection.address:
+            self._per_address[connection.address] += 1
+        if self._pulse is None:
+            self._beat()
+
+    def left(self, connection: Connection) -> None:
+        self.connections.discard(connection)
+        address = connection.address
+        if address:
+            self._per_address[address] -= 1
+            if self._per_address[address] <= 0:
+                del self._per_address[address]
+        self.answered_one()
+        if not self.connections and self._pulse is not None:
+            self._pulse.cancel()
+            self._pulse = None
+            self.late = self._late_before = 0.0
+            self.deadlines.close()
+        if self._all_gone is not None and not self.connections:
+            gone, self._all_gone = self._all_gone, None
+            gone.callback(None)
+
+    # -- overload
+
+    def overloaded(self) -> Reply | None:
+        """The answer for a request that has to come again later, if it has to."""
+        limits = self.limits
+        if self.waiting >= limits.max_waiting:
+            return self.busy("There are too many requests.")
+        if self.late > limits.max_stall:
+            return self.busy("umd is too busy.")
+        return None
+
+    def busy(self, why: str) -> Reply:
+        return put_off(f"{why} Try again later.", self.limits.retry_after)
+
+    def _beat(self) -> None:
+        now = self._clock.seconds()
+        late = now - self._pulse_due if self._pulse is not None else 0.0
+        self.late, self._late_before = min(late, self._late_before), late
+        self._pulse_due = now + PULSE
+        self._pulse = self._clock.callLater(PULSE, self._beat)
+
+    # -- the end
+
+    def close_idle(self) -> None:
+        """From now on each answer is the last on its connection; close what is idle."""
+        self.closing = True
+        for connection in list(self.connections):
+            connection.leave()
+
+    async def answered(self) -> None:
+        """Return when nothing is left to answer."""
+        self.draining = True
+        if any(connection.unanswered for connection in self.connections):
+            self._answered = Deferred()
+            await self._answered
+
+    def answered_one(self) -> None:
+        """Called where something was answered, or need not be any more."""
+        if self._answered is not None:
+            if not any(connection.unanswered for connection in self.connections):
+                done, self._answered = self._answered, None
+                done.callback(None)
+
+    async def close(self) -> None:
+        """Close every connection once what was written to it has left, or soon after."""
+        self.closing = True
+        for connection in list(self.connections):
+            connection.close()
+        if self.connections:
+            self._all_gone = Deferred()
+            timer = self._clock.callLater(FLUSH_TIME, self._abort)
+            await self._all_gone
+            if timer.active():
+                timer.cancel()
+        self.deadlines.close()
+
+    def _abort(self) -> None:
+        for connection in list(self.connections):
+            connection.abort()
+
+    # -- the log
+
+    def refused(self, connection: Connection, status: int, head: Head | None, why: str) -> None:
+        """A request that never reached the service, or that it would not look into."""
+        # A client that does nothing else must not fill the disk: what is beyond is counted.
+        now = self._clock.seconds()
+        if now - self._refusals_at >= 1.0:
+            unlogged = max(0, self._refusals - MOST_REFUSALS)
+            if unlogged:
+                self._log.warning("http.refusals-not-logged", count=unlogged)
+            self._refusals, self._refusals_at = 0, now
+        self._refusals += 1
+        if self._refusals > MOST_REFUSALS:
+            return
+        self._log.info(
+            "http.refused",
+            status=status,
+            why=why,
+            method=head.method if head else "",
+            path=head.path[:200] if head else "",
+            address=connection.address,
+        )
+
+    def spoke_tls(self, connection: Connection) -> None:
+        """A client began a TLS handshake where there is none."""
+        self._log.info(
+            "http.tls-on-plain-port", address=connection.address, hint="use http://"
+        )
+
+    def failed(self, connection: Connection, head: Head | None, error: BaseException) -> None:
+        """Something was raised that nobody expected."""
+        self._log.error(
+            "http.failed",
+            path=head.path[:200] if head else "",
+            address=connection.address,
+            exc_info=error,
+        )
+
+
+MOST_REFUSALS: Final = 100
+"""Of which a line is written in one second."""
+
+
+def _intervals(limits: Limits) -> dict[Wait, float]:
+    return {
+        Wait.NEXT: limits.idle_timeout,
+        Wait.HEAD: limits.head_timeout,
+        Wait.BODY: limits.body_timeout,
+        Wait.TAKEN: limits.write_timeout,
+        Wait.LINGER: limits.linger,
+    }
