@@ -12,12 +12,8 @@ from umd.sip.transaction import (
     CLIENT_NON_INVITE,
     SERVER_INVITE,
     SERVER_NON_INVITE,
-    Acknowledged,
-    Action,
     ClientInvite,
     ClientNonInvite,
-    Created,
-    Deliver,
     Event,
     Hop,
     IllegalEvent,
@@ -28,7 +24,6 @@ from umd.sip.transaction import (
     Table,
     Transaction,
     TransactionLayer,
-    Unmatched,
     response_hop,
     server_key,
 )
@@ -134,46 +129,96 @@ def answer(to: Request, status: int, tag: str = "b") -> Response:
     return build.response(to, status, to_tag=tag)
 
 
-def names(actions: list[Action]) -> list[str]:
-    """What kinds of action, with the message where there is one."""
-    found = []
-    for action in actions:
-        name = type(action).__name__
-        if isinstance(action, (Send, Deliver, Unmatched)):
-            message = action.message
-            what: str | int = (
-                message.method if isinstance(message, Request) else getattr(message, "status", 0)
-            )
-            name = f"{name} {what}"
-        found.append(name)
-    return found
+class Recorder:
+    """The user and the core of a layer: writes down what it is told, and what is sent."""
+
+    def __init__(self) -> None:
+        self.layer = TransactionLayer(self)
+        self.sent: list[Send] = []
+        self._told: list[str] = []
+        self.opened: Transaction | None = None
+        """The server transaction that was opened last."""
+
+    def told(self, what: str = "") -> list[str]:
+        """All since the last call, in order."""
+        for message, hop in self.layer.outgoing:
+            name = message.method if isinstance(message, Request) else getattr(message, "status")
+            self._told.append(f"Send {name}")
+            self.sent.append(Send(message, hop))
+        self.layer.outgoing.clear()
+        if what:
+            self._told.append(what)
+            return []
+        told, self._told = self._told, []
+        return told
+
+    def on_request(self, transaction: Transaction, request: Request, now: float) -> None:
+        transaction.user = self
+        self.opened = transaction
+        self.told(f"Created {request.method}")
+
+    def on_ack(self, ack: Request, now: float) -> None:
+        self.told("Unmatched ACK")
+
+    def on_stray(self, response: Response) -> None:
+        self.told(f"Unmatched {response.status}")
+
+    def on_response(self, transaction: Transaction, response: Response, now: float) -> None:
+        self.told(f"Deliver {response.status}")
+
+    def on_no_response(self, transaction: Transaction, status: int, now: float) -> None:
+        self.told(f"No response {status}")
+
+    def on_failure_acknowledged(self, transaction: Transaction) -> None:
+        self.told("Acknowledged")
+
+    def on_no_ack(self, transaction: Transaction) -> None:
+        self.told("No ACK")
+
+    def on_terminated(self, transaction: Transaction) -> None:
+        self.told("Terminated")
 
 
 class LayerCase(SynchronousTestCase):
     def setUp(self) -> None:
-        self.layer = TransactionLayer()
+        self.user = Recorder()
+        self.layer = self.user.layer
 
     def timeline(self, until: float) -> list[tuple[int, str]]:
-        """Everything that happens by time alone: `(milliseconds, action)`."""
+        """Everything that happens by time alone: `(milliseconds, what)`."""
         found = []
         while (due := self.layer.next_due()) is not None and due <= until:
-            self.assertEqual(self.layer.handle_timer(due - 0.0009), [])  # not a millisecond early
-            for name in names(self.layer.handle_timer(due)):
+            self.assertEqual(self.wait(due - 0.0009), [])  # not a millisecond early
+            for name in self.wait(due):
                 found.append((round(due * 1000), name))
         return found
 
+    def wait(self, now: float) -> list[str]:
+        self.layer.handle_timer(now)
+        return self.user.told()
+
     def send(self, message: Request, hop: Hop = UDP, now: float = 0.0) -> Transaction:
-        transaction, send = self.layer.send_request(message, hop, now)
-        self.assertEqual(send, Send(message, hop))
+        transaction = self.layer.send_request(message, hop, now, self.user)
+        self.assertEqual(self.user.told(), [f"Send {message.method}"])
+        self.assertEqual(self.user.sent[-1], (message, hop))
         return transaction
 
     def receive(self, message: Request | Response, hop: Hop = UDP, now: float = 0.0) -> list[str]:
-        return names(self.layer.receive(message, hop, now))
+        self.layer.receive(message, hop, now)
+        return self.user.told()
 
     def accept(self, message: Request, hop: Hop = UDP, now: float = 0.0) -> Transaction:
-        (created,) = self.layer.receive(message, hop, now)
-        assert isinstance(created, Created)
-        return created.transaction
+        self.assertEqual(self.receive(message, hop, now), [f"Created {message.method}"])
+        assert self.user.opened is not None
+        return self.user.opened
+
+    def respond(self, transaction: Transaction, response: Response, now: float) -> list[str]:
+        self.layer.send_response(transaction, response, now)
+        return self.user.told()
+
+    def break_off(self, message: Request | Response) -> list[str]:
+        self.layer.transport_error(message, 0.1)
+        return self.user.told()
 
     def again(self, seconds: tuple[float, ...], what: str) -> list[tuple[int, str]]:
         return [(round(each * 1000), f"Send {what}") for each in seconds]
@@ -187,7 +232,7 @@ class ClientInviteTests(LayerCase):
             self.timeline(100),
             [
                 *self.again(invite_schedule(Timing()), "INVITE"),
-                (32000, "TimedOut"),
+                (32000, "No response 408"),
                 (32000, "Terminated"),
             ],
         )
@@ -196,7 +241,7 @@ class ClientInviteTests(LayerCase):
     def test_silence_over_tcp(self) -> None:
         """Over a reliable transport nothing is repeated."""
         self.send(request(), TCP)
-        self.assertEqual(self.timeline(100), [(32000, "TimedOut"), (32000, "Terminated")])
+        self.assertEqual(self.timeline(100), [(32000, "No response 408"), (32000, "Terminated")])
 
     def test_provisional_stops_both(self) -> None:
         """After a 1xx it may ring for ever."""
@@ -220,9 +265,9 @@ class ClientInviteTests(LayerCase):
         """It has the INVITE's branch and CSeq number, and the To of the failure, §17.1.1.3."""
         invite = request()
         self.send(invite)
-        send = self.layer.receive(answer(invite, 486, "xyz"), UDP, 1.0)[0]
-        assert isinstance(send, Send) and isinstance(send.message, Request)
-        ack = send.message
+        self.receive(answer(invite, 486, "xyz"), UDP, 1.0)
+        ack = self.user.sent[-1].message
+        assert isinstance(ack, Request)
         self.assertEqual(
             (ack.method, ack.uri, ack.via, ack.cseq.number, ack.cseq.method, ack.to_tag),
             ("ACK", invite.uri, invite.via, 1, "ACK", "xyz"),
@@ -246,24 +291,24 @@ class ClientInviteTests(LayerCase):
             self.assertEqual(self.receive(answer(invite, 180), hop, 0.0), [])
             self.assertEqual(self.receive(answer(invite, 486), hop, 0.0), [])
             self.assertEqual(self.layer.next_due(), 32.0)
-            self.assertEqual(names(self.layer.handle_timer(32.0)), ["Terminated"])
-            self.layer = TransactionLayer()
+            self.assertEqual(self.wait(32.0), ["Terminated"])
+            self.setUp()
 
     def test_transport_error(self) -> None:
         """It ends a transaction that has heard nothing, and leaves one that has."""
         invite = request()
         self.send(invite)
         self.assertEqual(
-            names(self.layer.transport_error(invite, 0.1)), ["TransportFailed", "Terminated"]
+            self.break_off(invite), ["No response 503", "Terminated"]
         )
         self.send(invite)
         self.receive(answer(invite, 180))
-        self.assertEqual(self.layer.transport_error(invite, 0.1), [])
+        self.assertEqual(self.break_off(invite), [])
 
     def test_late_timers(self) -> None:
         """A driver that was held up for a minute finds the end, not a burst of repetitions."""
         self.send(request())
-        self.assertEqual(names(self.layer.handle_timer(60.0)), ["TimedOut", "Terminated"])
+        self.assertEqual(self.wait(60.0), ["No response 408", "Terminated"])
 
     def test_same_branch_twice(self) -> None:
         """Two INVITEs with one branch would be one transaction: our mistake."""
@@ -279,7 +324,7 @@ class ClientNonInviteTests(LayerCase):
             self.timeline(100),
             [
                 *self.again(request_schedule(Timing()), "BYE"),
-                (32000, "TimedOut"),
+                (32000, "No response 408"),
                 (32000, "Terminated"),
             ],
         )
@@ -293,7 +338,7 @@ class ClientNonInviteTests(LayerCase):
             self.timeline(100),
             [
                 *self.again((0.5, 4.5, 8.5, 12.5, 16.5, 20.5, 24.5, 28.5), "BYE"),
-                (32000, "TimedOut"),
+                (32000, "No response 408"),
                 (32000, "Terminated"),
             ],
         )
@@ -305,13 +350,16 @@ class ClientNonInviteTests(LayerCase):
         self.assertEqual(self.receive(answer(bye, 200), now=1.0), ["Deliver 200"])
         self.assertEqual(self.receive(answer(bye, 200), now=2.0), [])
         self.assertEqual(self.layer.counts.absorbed, 1)
-        self.assertEqual(self.timeline(100), [(6000, "Terminated")])
+        self.assertEqual(self.layer.next_due(), 6.0)
+        self.assertEqual(self.timeline(100), [])  # its user has been told all there was to tell
+        self.assertEqual(len(self.layer), 0)
 
     def test_final_over_tcp(self) -> None:
         """K is zero over a reliable transport."""
         bye = request("BYE")
         self.send(bye, TCP)
-        self.assertEqual(self.receive(answer(bye, 200), TCP), ["Deliver 200", "Terminated"])
+        self.assertEqual(self.receive(answer(bye, 200), TCP), ["Deliver 200"])
+        self.assertEqual(len(self.layer), 0)
 
     def test_method_is_part_of_the_key(self) -> None:
         """CANCEL has the branch of its INVITE and is a transaction of its own, §17.1.3."""
@@ -324,7 +372,8 @@ class ClientNonInviteTests(LayerCase):
     def test_transport_error(self) -> None:
         """It ends the transaction and is told."""
         self.send(request("BYE"))
-        self.assertEqual(names(self.layer.hop_failed(UDP, 0.2)), ["TransportFailed", "Terminated"])
+        self.layer.hop_failed(UDP, 0.2)
+        self.assertEqual(self.user.told(), ["No response 503", "Terminated"])
         self.assertEqual(self.layer.next_due(), None)
 
 
@@ -342,7 +391,7 @@ class ServerInviteTests(LayerCase):
         invite = request()
         transaction = self.accept(invite)
         ringing = answer(invite, 180)
-        self.assertEqual(names(self.layer.send_response(transaction, ringing, 0.1)), ["Send 180"])
+        self.assertEqual(self.respond(transaction, ringing, 0.1), ["Send 180"])
         self.assertEqual(self.layer.next_due(), None)
         self.assertEqual(self.receive(invite, now=0.5), ["Send 180"])
 
@@ -350,12 +399,12 @@ class ServerInviteTests(LayerCase):
         """G repeats it ten times, H gives up at 32 s."""
         invite = request()
         transaction = self.accept(invite)
-        self.layer.send_response(transaction, answer(invite, 486), 0.0)
+        self.respond(transaction, answer(invite, 486), 0.0)
         self.assertEqual(
             self.timeline(100),
             [
                 *self.again(response_schedule(Timing()), "486"),
-                (32000, "TimedOut"),
+                (32000, "No ACK"),
                 (32000, "Terminated"),
             ],
         )
@@ -365,10 +414,10 @@ class ServerInviteTests(LayerCase):
         invite = request()
         transaction = self.accept(invite)
         refusal = answer(invite, 486)
-        self.layer.send_response(transaction, refusal, 0.0)
+        self.respond(transaction, refusal, 0.0)
         self.assertEqual(self.receive(invite, now=0.1), ["Send 486"])
         ack = build.ack_for(invite, refusal)
-        self.assertEqual(names(self.layer.receive(ack, UDP, 1.0)), ["Acknowledged"])
+        self.assertEqual(self.receive(ack, UDP, 1.0), ["Acknowledged"])
         self.assertEqual(self.receive(ack, now=1.1), [])
         self.assertEqual(self.receive(invite, now=1.2), [])
         self.assertEqual(self.timeline(100), [(6000, "Terminated")])
@@ -378,7 +427,7 @@ class ServerInviteTests(LayerCase):
         invite = request()
         transaction = self.accept(invite, TCP)
         refusal = answer(invite, 486)
-        self.layer.send_response(transaction, refusal, 0.0)
+        self.respond(transaction, refusal, 0.0)
         self.assertEqual(self.layer.next_due(), 32.0)
         self.assertEqual(
             self.receive(build.ack_for(invite, refusal), TCP, 1.0), ["Acknowledged", "Terminated"]
@@ -390,9 +439,9 @@ class ServerInviteTests(LayerCase):
             invite = request()
             transaction = self.accept(invite, hop)
             ok = answer(invite, 200)
-            self.assertEqual(names(self.layer.send_response(transaction, ok, 0.0)), ["Send 200"])
+            self.assertEqual(self.respond(transaction, ok, 0.0), ["Send 200"])
             self.assertEqual(self.receive(invite, hop, 0.1), [])
-            self.assertEqual(names(self.layer.send_response(transaction, ok, 0.5)), ["Send 200"])
+            self.assertEqual(self.respond(transaction, ok, 0.5), ["Send 200"])
             self.assertEqual(transaction.last, None)
             self.assertEqual(self.timeline(100), [(32000, "Terminated")])
 
@@ -400,7 +449,7 @@ class ServerInviteTests(LayerCase):
         """A failure after a 2xx is our mistake, and so is anything after the end."""
         invite = request()
         transaction = self.accept(invite)
-        self.layer.send_response(transaction, answer(invite, 200), 0.0)
+        self.respond(transaction, answer(invite, 200), 0.0)
         self.assertRaises(
             IllegalEvent, self.layer.send_response, transaction, answer(invite, 486), 0.1
         )
@@ -410,12 +459,13 @@ class ServerInviteTests(LayerCase):
         )
 
     def test_transport_error_ends_nothing(self) -> None:
-        """RFC 6026 section 7.1: the user hears of it, the transaction stays."""
+        """RFC 6026 section 7.1: the transaction stays."""
         invite = request()
         transaction = self.accept(invite)
         ringing = answer(invite, 180)
-        self.layer.send_response(transaction, ringing, 0.0)
-        self.assertEqual(names(self.layer.transport_error(ringing, 0.1)), ["TransportFailed"])
+        self.respond(transaction, ringing, 0.0)
+        self.assertEqual(self.break_off(ringing), [])
+        self.assertEqual(self.layer.counts.transport_errors, 1)
         self.assertEqual(transaction.state, State.PROCEEDING)
 
     def test_ack_of_a_2xx_is_nobodys(self) -> None:
@@ -437,16 +487,16 @@ class ServerNonInviteTests(LayerCase):
         transaction = self.accept(bye)
         self.assertEqual(self.receive(bye, now=0.1), [])
         ok = answer(bye, 200)
-        self.assertEqual(names(self.layer.send_response(transaction, ok, 1.0)), ["Send 200"])
+        self.assertEqual(self.respond(transaction, ok, 1.0), ["Send 200"])
         self.assertEqual(self.receive(bye, now=1.5), ["Send 200"])
-        self.assertEqual(self.layer.send_response(transaction, answer(bye, 500), 1.6), [])
+        self.assertEqual(self.respond(transaction, answer(bye, 500), 1.6), [])
         self.assertEqual(self.timeline(100), [(33000, "Terminated")])
 
     def test_provisional(self) -> None:
         """A 1xx is given again too."""
         bye = request("BYE")
         transaction = self.accept(bye)
-        self.layer.send_response(transaction, answer(bye, 100), 1.0)
+        self.respond(transaction, answer(bye, 100), 1.0)
         self.assertEqual(self.receive(bye, now=1.5), ["Send 100"])
 
     def test_final_over_tcp(self) -> None:
@@ -454,7 +504,7 @@ class ServerNonInviteTests(LayerCase):
         bye = request("BYE")
         transaction = self.accept(bye, TCP)
         self.assertEqual(
-            names(self.layer.send_response(transaction, answer(bye, 200), 0.0)),
+            self.respond(transaction, answer(bye, 200), 0.0),
             ["Send 200", "Terminated"],
         )
 
@@ -463,13 +513,13 @@ class ServerNonInviteTests(LayerCase):
         bye = request("BYE")
         transaction = self.accept(bye)
         ok = answer(bye, 200)
-        self.layer.send_response(transaction, ok, 0.0)
+        self.respond(transaction, ok, 0.0)
         self.assertEqual(
-            names(self.layer.transport_error(ok, 0.1)), ["TransportFailed", "Terminated"]
+            self.break_off(ok), ["No ACK", "Terminated"]
         )
 
 
-class KeyTests(SynchronousTestCase):
+class KeyTests(LayerCase):
     def test_sent_by_is_part_of_it(self) -> None:
         """Two clients may choose the same branch, §17.2.3."""
         one = request()
@@ -487,17 +537,15 @@ class KeyTests(SynchronousTestCase):
 
     def test_old_peer(self) -> None:
         """Without the magic cookie, From tag, Call-ID, CSeq and Via tell requests apart."""
-        layer = TransactionLayer()
         invite = request(branch="1")
-        (created,) = layer.receive(invite, UDP, 0.0)
-        assert isinstance(created, Created)
-        self.assertEqual(layer.receive(request(branch="1"), UDP, 0.1), [])
+        transaction = self.accept(invite)
+        self.assertEqual(self.receive(request(branch="1"), UDP, 0.1), [])
         refusal = answer(invite, 486)
-        layer.send_response(created.transaction, refusal, 0.2)
+        self.respond(transaction, refusal, 0.2)
         ack = build.ack_for(invite, refusal)
-        self.assertEqual(layer.receive(ack, UDP, 0.3), [Acknowledged(created.transaction)])
-        self.assertEqual(len(layer.receive(request("BYE", branch="1"), UDP, 0.4)), 1)
-        self.assertEqual(len(layer), 2)
+        self.assertEqual(self.receive(ack, UDP, 0.3), ["Acknowledged"])
+        self.accept(request("BYE", branch="1"), UDP, 0.4)
+        self.assertEqual(len(self.layer), 2)
 
     def test_responses_go_where_the_via_says(self) -> None:
         """To the source address; to its port with rport, else to the port of the Via, §18.2.2."""

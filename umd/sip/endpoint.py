@@ -33,20 +33,10 @@ from umd.sip.session import (
 from umd.sip.timing import Timing
 from umd.sip.transaction import (
     MAGIC_COOKIE,
-    Acknowledged,
-    Action,
-    ClientInvite,
-    ClientNonInvite,
-    Created,
-    Deliver,
     Hop,
     Send,
-    Terminated,
-    TimedOut,
     Transaction,
     TransactionLayer,
-    TransportFailed,
-    Unmatched,
     response_hop,
 )
 from umd.sip.validate import Rejection, check_request, check_response, rejection_for
@@ -91,11 +81,10 @@ class Endpoint:
         self.sent_by = f"{host}:{port}"
         self._host = host
         self._answer_offer = answer_offer
-        self._layer = TransactionLayer(self.timing)
+        self._layer = TransactionLayer(self, self.timing)
         self._dialogs: dict[tuple[str, str, str], tuple[Session, Dialog]] = {}
         self._alarms: Timers[tuple[Session, Alarm]] = Timers()
         self._events: deque[tuple[Session, Event]] = deque()
-        self._outgoing: list[Send] = []
         self._targets: dict[tuple[str, Hop], Target] = {}
         self.strays = 0
         """Messages dropped since the start: of no transaction, of no dialog, or malformed."""
@@ -211,19 +200,20 @@ class Endpoint:
 
     def receive_message(self, message: Message, source: Hop, now: float) -> None:
         """Take a message that is known to be well-formed: another endpoint's, or judged before."""
-        self._act(self._layer.receive(message, source, now), now)
+        self._layer.receive(message, source, now)
 
     def send_failed(self, message: Message, now: float) -> None:
         """This message, given out by `messages_to_send`, could not be sent."""
-        self._act(self._layer.transport_error(message, now), now)
+        self._layer.transport_error(message, now)
 
     def hop_failed(self, hop: Hop, now: float) -> None:
         """Nothing can be sent to `hop`. Costs a look at every transaction."""
-        self._act(self._layer.hop_failed(hop, now), now)
+        self._layer.hop_failed(hop, now)
 
     def messages_to_send(self) -> list[Send]:
         """What has to go out since the last call, as messages, in order."""
-        outgoing, self._outgoing = self._outgoing, []
+        layer = self._layer
+        outgoing, layer.outgoing = layer.outgoing, []
         return outgoing
 
     def datagrams_to_send(self) -> list[tuple[bytes, Hop]]:
@@ -248,7 +238,7 @@ class Endpoint:
                     session, alarm = item
                     session.on_alarm(alarm, now)
             else:
-                self._act(self._layer.handle_timer(now), now)
+                self._layer.handle_timer(now)
 
     def next_event(self) -> tuple[Session, Event] | None:
         """What has happened, oldest first; None when that is all."""
@@ -265,78 +255,24 @@ class Endpoint:
             hop = response_hop(request, source)
         except MessageError:
             hop = source  # no Via that could be read
-        self._outgoing.append(Send(response, hop))
+        self._layer.outgoing.append(Send(response, hop))
 
-    # What the transactions say
+    # What the transactions say (the protocol Core)
 
-    def _act(self, actions: list[Action], now: float) -> None:
-        for action in actions:  # the frequent kinds first
-            if isinstance(action, Send):
-                self._outgoing.append(action)
-            elif isinstance(action, Terminated):
-                self._terminated(action.transaction)
-            elif isinstance(action, Deliver):
-                self._deliver(action.transaction, action.message, now)
-            elif isinstance(action, Created):
-                self._on_request(action.transaction, action.request, now)
-            elif isinstance(action, Unmatched):
-                self._on_unmatched(action.message, now)
-            else:
-                self._rare(action, now)
+    def on_stray(self, response: Response) -> None:
+        """A response of no transaction."""
+        self.strays += 1
 
-    def _terminated(self, transaction: Transaction) -> None:
-        session, transaction.user = transaction.user, None
-        if session is not None:
-            session.on_terminated(transaction)
-
-    def _rare(self, action: Acknowledged | TimedOut | TransportFailed, now: float) -> None:
-        transaction = action.transaction
-        match action:
-            case Acknowledged():
-                if transaction.user is not None:
-                    transaction.user.on_failure_acknowledged(transaction)
-            case TimedOut():
-                self._failed(transaction, 408, now)
-            case TransportFailed():
-                if transaction.terminated:
-                    self._failed(transaction, 503, now)
-
-    def _deliver(self, transaction: Transaction, message: Message, now: float) -> None:
-        if isinstance(message, Request):
-            self._on_ack(message, now)
-            return
-        assert isinstance(message, Response)
-        session = transaction.user
-        if session is not None:
-            if isinstance(transaction, ClientNonInvite) and message.status >= 200:
-                transaction.user = None  # nothing more will be delivered
-            session.on_response(transaction, message, now)
-
-    def _failed(self, transaction: Transaction, status: int, now: float) -> None:
-        session = transaction.user
-        if session is None:
-            return
-        if isinstance(transaction, (ClientInvite, ClientNonInvite)):
-            session.on_no_response(transaction, status, now)
-        else:
-            session.on_no_ack(transaction)
-
-    def _on_unmatched(self, message: Message, now: float) -> None:
-        if isinstance(message, Request):
-            self._on_ack(message, now)
-        else:
-            self.strays += 1
-
-    # Requests
-
-    def _on_ack(self, ack: Request, now: float) -> None:
+    def on_ack(self, ack: Request, now: float) -> None:
+        """The ACK of a 2xx: its dialog's."""
         found = self._dialogs.get((ack.call_id, ack.to_tag or "", ack.from_tag or ""))
         if found is None:
             self.strays += 1
         else:
             found[0].on_ack(ack, now)
 
-    def _on_request(self, transaction: Transaction, request: Request, now: float) -> None:
+    def on_request(self, transaction: Transaction, request: Request, now: float) -> None:
+        """A request that has opened a transaction."""
         method = request.method
         if method == "CANCEL":
             self._on_cancel(transaction, request, now)
@@ -369,8 +305,8 @@ class Endpoint:
         if invite is None:
             self._reply(transaction, request, 481, now)
             return
-        session = invite.user
-        tag = session.local_tag if isinstance(session, Session) else self.new_id()  # §9.2
+        session = invite.user if isinstance(invite.user, Session) else None
+        tag = session.local_tag if session is not None else self.new_id()  # §9.2
         self.respond(transaction, outgoing.response(request, 200, to_tag=tag), now)
         if session is not None:
             session.on_cancel(request, now)
@@ -421,13 +357,11 @@ class Endpoint:
 
     def send_request(self, request: Request, hop: Hop, now: float, session: Session) -> Transaction:
         """Open a client transaction."""
-        transaction, send = self._layer.send_request(request, hop, now, session)
-        self._outgoing.append(send)
-        return transaction
+        return self._layer.send_request(request, hop, now, session)
 
     def send(self, message: Message, hop: Hop) -> None:
         """Send what opens no transaction and belongs to none: the ACK of a 2xx."""
-        self._outgoing.append(Send(message, hop))
+        self._layer.outgoing.append(Send(message, hop))
 
     def authorize(self, login: Login, response: Response, method: str, uri: str) -> Headers:
         """The header fields that answer a challenge (§22.2, §22.3); none when we cannot."""
@@ -451,16 +385,11 @@ class Endpoint:
 
     def respond(self, transaction: Transaction, response: Response, now: float) -> None:
         """Send a response."""
-        for action in self._layer.send_response(transaction, response, now):
-            if isinstance(action, Send):
-                self._outgoing.append(action)
-            else:
-                transaction.user = None  # over a reliable transport that was all
+        self._layer.send_response(transaction, response, now)
 
     def abandon(self, transaction: Transaction) -> None:
         """Forget a transaction."""
         self._layer.abandon(transaction)
-        transaction.user = None
 
     def start_timer(
         self, interval: float, session: Session, alarm: Alarm, now: float

@@ -12,15 +12,17 @@ count down to the deadline of B, F or H; later the one timer is D, I, J, K, L or
 call leaves no cancelled 32 s timer behind, and a lingering transaction holds its key, its last
 message where it may have to repeat it, and nothing else.
 
-Every public method of `TransactionLayer` takes `now` and returns actions in the order in which to
-carry them out.
+What a transaction has to say goes straight to its `user`, the session that opened or answers it;
+what opens or concerns none goes to the `core`, the endpoint. Whatever the layer does itself is done
+before it tells them, so that they may use it again at once. What is to be sent gathers in
+`outgoing`, in order.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
-from typing import Any, ClassVar, Final, NamedTuple, TypeAlias
+from typing import ClassVar, Final, NamedTuple, Protocol, TypeAlias
 
 from umd.errors import UmdError
 from umd.sip import build, outgoing
@@ -202,7 +204,7 @@ SERVER_NON_INVITE: Final[Table] = {  # figure 8
 }
 
 _OF_CLASS: Final = (
-    None,
+    FAILURE,  # no status begins with 0
     PROVISIONAL,
     SUCCESS,
     FAILURE,
@@ -241,8 +243,8 @@ class Transaction:
         """
         self.hop = hop
         """Where `last` goes."""
-        self.user: Any = None
-        """Whom its messages are for; the layer never looks at it."""
+        self.user: User | None = None
+        """Whom its messages are for."""
         self.timer: Timer[Transaction] | None = None
         self.wait = 0.0
         """Seconds until `last` goes out once more; 0 when the running timer is the deadline."""
@@ -321,58 +323,42 @@ class Send(NamedTuple):
     hop: Hop
 
 
-class Created(NamedTuple):
-    """A request has opened this server transaction: answer it."""
+class User(Protocol):
+    """Whom a transaction serves (the RFC's TU): a session."""
 
-    transaction: ServerInvite | ServerNonInvite
-    request: Request
+    def on_response(self, transaction: Transaction, response: Response, now: float) -> None:
+        """A response that was not here before, or a 2xx to INVITE once more."""
 
+    def on_no_response(self, transaction: Transaction, status: int, now: float) -> None:
+        """Our request has timed out (408) or could not be sent (503)."""
 
-class Deliver(NamedTuple):
-    """A message of a known transaction that its user must hear of."""
+    def on_failure_acknowledged(self, transaction: Transaction) -> None:
+        """
+        The ACK of our non-2xx final has come.
 
-    transaction: Transaction
-    message: Message
+        The figures keep this from the user; ours wants to know that the far end has heard.
+        """
 
+    def on_no_ack(self, transaction: Transaction) -> None:
+        """It has not come (timer H)."""
 
-class Unmatched(NamedTuple):
-    """A message of no transaction, or one that its transaction has no row for."""
-
-    message: Message
-    hop: Hop
-
-
-class Acknowledged(NamedTuple):
-    """
-    The ACK of a non-2xx final has come.
-
-    The figures keep this from the user; ours wants to know that the far end has heard.
-    """
-
-    transaction: Transaction
+    def on_terminated(self, transaction: Transaction) -> None:
+        """The transaction is gone; nothing more comes from it."""
 
 
-class TimedOut(NamedTuple):
-    """Timer B, F or H: the peer has not said what it had to."""
+class Core(Protocol):
+    """Whose the layer is: the user agent."""
 
-    transaction: Transaction
+    def on_request(
+        self, transaction: ServerInvite | ServerNonInvite, request: Request, now: float
+    ) -> None:
+        """A request has opened this transaction: answer it."""
 
+    def on_ack(self, ack: Request, now: float) -> None:
+        """The ACK of a 2xx, or of nothing: it belongs to no transaction."""
 
-class TransportFailed(NamedTuple):
-    """The last message could not be sent."""
-
-    transaction: Transaction
-
-
-class Terminated(NamedTuple):
-    """The transaction is gone; nothing more comes from it."""
-
-    transaction: Transaction
-
-
-Action: TypeAlias = (
-    Send | Created | Deliver | Unmatched | Acknowledged | TimedOut | TransportFailed | Terminated
-)
+    def on_stray(self, response: Response) -> None:
+        """A response of no transaction."""
 
 
 def server_key(request: Request, method: str) -> Key:
@@ -441,11 +427,13 @@ class TransactionLayer:
     All transactions of one endpoint, found by key, driven by messages and by time.
 
     Args:
+        core: is told of what belongs to no transaction yet.
         timing: T1, T2 and T4.
     """
 
-    def __init__(self, timing: Timing | None = None) -> None:
+    def __init__(self, core: Core, timing: Timing | None = None) -> None:
         timing = timing or Timing()
+        self._core = core
         self._t1 = timing.t1
         self._t2 = timing.t2
         self._timeout = timing.timeout
@@ -460,6 +448,8 @@ class TransactionLayer:
         self._client: dict[Key, ClientInvite | ClientNonInvite] = {}
         self._server: dict[Key, ServerInvite | ServerNonInvite] = {}
         self._timers: Timers[Transaction] = Timers()
+        self.outgoing: list[Send] = []
+        """What is to be sent; for whoever sends it to take away."""
         self.counts = Counts()
 
     def __len__(self) -> int:
@@ -472,8 +462,8 @@ class TransactionLayer:
     # The user's side
 
     def send_request(
-        self, request: Request, hop: Hop, now: float, user: Any = None
-    ) -> tuple[ClientInvite | ClientNonInvite, Send]:
+        self, request: Request, hop: Hop, now: float, user: User | None = None
+    ) -> ClientInvite | ClientNonInvite:
         """Open a client transaction for a request with a branch of its own (not for ACK)."""
         method = request.method
         key = (branch_of(request), method)
@@ -487,12 +477,11 @@ class TransactionLayer:
         transaction.user = user
         self._client[key] = transaction
         self.counts.created += 1
+        self.outgoing.append(Send(request, hop))
         self._start_repeating(transaction, now)
-        return transaction, Send(request, hop)
+        return transaction
 
-    def send_response(
-        self, transaction: Transaction, response: Response, now: float
-    ) -> list[Action]:
+    def send_response(self, transaction: Transaction, response: Response, now: float) -> None:
         """
         Send a response in a server transaction.
 
@@ -500,64 +489,56 @@ class TransactionLayer:
             IllegalEvent: the transaction is past that, or gone.
         """
         before = transaction.state
-        event = _OF_CLASS[response.status // 100]
-        assert event is not None
-        transaction.advance(event)
+        transaction.advance(_OF_CLASS[response.status // 100])
         if before is COMPLETED:
-            return []
-        transaction.last = response
-        actions: list[Action] = [Send(response, transaction.hop)]
-        if transaction.state is COMPLETED:
-            if isinstance(transaction, ServerInvite):
-                self._start_repeating(transaction, now)
-            else:
-                self._start_linger(transaction, Event.TIMER_J, now, actions)
-        elif transaction.state is ACCEPTED:
+            return
+        self.outgoing.append(Send(response, transaction.hop))
+        after = transaction.state
+        if after is ACCEPTED:
             transaction.last = None  # the session repeats its 2xx itself (§13.3.1.4)
             if before is PROCEEDING:
-                self._start_linger(transaction, Event.TIMER_L, now, actions)
-        else:
+                self._start_linger(transaction, Event.TIMER_L, now)
+            return
+        transaction.last = response
+        if after is PROCEEDING:
             self._stop_timer(transaction)  # the 100 is not needed any more
-        return actions
+        elif isinstance(transaction, ServerInvite):
+            self._start_repeating(transaction, now)
+        else:
+            self._start_linger(transaction, Event.TIMER_J, now)
 
     def abandon(self, transaction: Transaction) -> None:
         """Forget a transaction without a word: of a cancelled INVITE nothing came (§9.1)."""
         if not transaction.terminated:
             transaction.state = TERMINATED
+            transaction.user = None
             self._remove(transaction)
 
     # The network's side
 
-    def receive(self, message: Message, source: Hop, now: float) -> list[Action]:
+    def receive(self, message: Message, source: Hop, now: float) -> None:
         """Give a message to the transaction that it belongs to, or open one for it."""
-        actions: list[Action] = []
         if isinstance(message, Response):
-            self._receive_response(message, source, now, actions)
+            self._receive_response(message, now)
         else:
             assert isinstance(message, Request)
-            self._receive_request(message, source, now, actions)
-        return actions
+            self._receive_request(message, source, now)
 
-    def transport_error(self, message: Message, now: float) -> list[Action]:
-        """A message given out in a `Send` could not be sent (§17.1.4, §17.2.4, RFC 6026 §7)."""
+    def transport_error(self, message: Message, now: float) -> None:
+        """A message that was to be sent could not be (§17.1.4, §17.2.4, RFC 6026 §7)."""
         if isinstance(message, Request):
-            found: Transaction | None = self._client.get((message.via.branch or "", message.method))
-            if message.method == "ACK":
-                found = self._client.get((message.via.branch or "", "INVITE"))
+            method = "INVITE" if message.method == "ACK" else message.method
+            found: Transaction | None = self._client.get((branch_of(message), method))
         else:
             via = message.via
             found = self._server.get((via.branch or "", via.sent_by, message.cseq.method))
-        actions: list[Action] = []
         if found is not None:
-            self._transport_failed(found, actions)
-        return actions
+            self._transport_failed(found, now)
 
-    def hop_failed(self, hop: Hop, now: float) -> list[Action]:
+    def hop_failed(self, hop: Hop, now: float) -> None:
         """Nothing can be sent to this hop any more: its connection or its host is gone."""
-        actions: list[Action] = []
         for transaction in [each for each in self if each.hop == hop]:
-            self._transport_failed(transaction, actions)
-        return actions
+            self._transport_failed(transaction, now)
 
     def invite_of(self, cancel: Request) -> Transaction | None:
         """The INVITE that a CANCEL means (§9.2)."""
@@ -569,122 +550,117 @@ class TransactionLayer:
         """When to call `handle_timer` next, or None while nothing runs."""
         return self._timers.next_due()
 
-    def handle_timer(self, now: float) -> list[Action]:
+    def handle_timer(self, now: float) -> None:
         """Do what is due at `now`."""
-        actions: list[Action] = []
         while (transaction := self._timers.pop_due(now)) is not None:
             transaction.timer = None
             again, end = transaction.TIMERS[transaction.state]
             late = transaction.wait == 0.0 or now >= transaction.deadline
-            self._fire(transaction, end if late else again, now, actions)
-        return actions
+            self._fire(transaction, end if late else again, now)
 
-    def _fire(
-        self, transaction: Transaction, event: Event, now: float, actions: list[Action]
-    ) -> None:
+    def _fire(self, transaction: Transaction, event: Event, now: float) -> None:
         transaction.advance(event)
         if event in self._linger:
-            self._finish(transaction, actions)
+            self._finish(transaction)
             return
         match event:
             case Event.TIMER_A:
-                self._repeat(transaction, actions)
+                self._repeat(transaction)
                 self._wait(transaction, 2 * transaction.wait, now)
             case Event.TIMER_E if transaction.state is PROCEEDING:
-                self._repeat(transaction, actions)
+                self._repeat(transaction)
                 self._wait(transaction, self._t2, now)
             case Event.TIMER_E | Event.TIMER_G:
-                self._repeat(transaction, actions)
+                self._repeat(transaction)
                 self._wait(transaction, min(2 * transaction.wait, self._t2), now)
             case Event.TRYING:
-                self._send_trying(transaction, actions)
+                self._send_trying(transaction)
             case Event.TIMER_B | Event.TIMER_F | Event.TIMER_H:
                 self.counts.timed_out += 1
-                actions.append(TimedOut(transaction))
-                self._finish(transaction, actions)
+                self._fail(transaction, 408, now)
             case _:
                 raise IllegalEvent(f"{event.value} is no timer")
 
     # Responses
 
-    def _receive_response(
-        self, response: Response, source: Hop, now: float, actions: list[Action]
-    ) -> None:
+    def _receive_response(self, response: Response, now: float) -> None:
         if isinstance(response, Own):
             key: Key = (response.branch, response.method)
         else:
             key = (response.via.branch or "", response.cseq.method)
         transaction = self._client.get(key)
-        event = _OF_CLASS[response.status // 100]
-        if transaction is None or event is None:
+        if transaction is None:
             self.counts.unmatched += 1
-            actions.append(Unmatched(response, source))
+            self._core.on_stray(response)
             return
+        event = _OF_CLASS[response.status // 100]
         before = transaction.state
         transaction.advance(event)
         if before is COMPLETED or before is ACCEPTED:
-            self._response_again(transaction, event, response, actions)
-        elif event is PROVISIONAL:
+            self._response_again(transaction, event, response, now)
+            return
+        user = transaction.user
+        if event is PROVISIONAL:
             if before is CALLING:
                 self._stop_timer(transaction)  # no timer A, nor B: it may ring for ever
-            actions.append(Deliver(transaction, response))
-        elif isinstance(transaction, ClientInvite):
-            self._invite_final(transaction, response, now, actions)
+        elif not isinstance(transaction, ClientInvite):
+            transaction.last = None
+            transaction.user = None  # nothing more will be for it
+            self._start_linger(transaction, Event.TIMER_K, now)
+        elif event is SUCCESS:
+            transaction.last = None
+            self._start_linger(transaction, Event.TIMER_M, now)
         else:
-            transaction.last = None
-            actions.append(Deliver(transaction, response))
-            self._start_linger(transaction, Event.TIMER_K, now, actions)
-
-    def _invite_final(
-        self, transaction: ClientInvite, response: Response, now: float, actions: list[Action]
-    ) -> None:
-        if transaction.state is ACCEPTED:
-            transaction.last = None
-            actions.append(Deliver(transaction, response))
-            self._start_linger(transaction, Event.TIMER_M, now, actions)
+            self._fail_invite(transaction, response, now)
             return
+        if user is not None:
+            user.on_response(transaction, response, now)
+
+    def _fail_invite(self, transaction: ClientInvite, failure: Response, now: float) -> None:
+        """Acknowledge and tell a failure, before timer D, which may be zero."""
         invite = transaction.last
         assert isinstance(invite, Request)
-        transaction.last = build.ack_for(invite, response)
-        actions.append(Send(transaction.last, transaction.hop))
-        actions.append(Deliver(transaction, response))
-        self._start_linger(transaction, Event.TIMER_D, now, actions)
+        transaction.last = build.ack_for(invite, failure)
+        self.outgoing.append(Send(transaction.last, transaction.hop))
+        try:
+            if transaction.user is not None:
+                transaction.user.on_response(transaction, failure, now)
+        finally:
+            self._start_linger(transaction, Event.TIMER_D, now)
 
     def _response_again(
-        self, transaction: Transaction, event: Event, response: Response, actions: list[Action]
+        self, transaction: Transaction, event: Event, response: Response, now: float
     ) -> None:
         """Acknowledge a repeated failure, pass on every 2xx to INVITE, absorb the rest."""
-        if not isinstance(transaction, ClientInvite):
-            self.counts.absorbed += 1
-        elif event is SUCCESS:
-            actions.append(Deliver(transaction, response))
-        elif event is FAILURE and transaction.state is COMPLETED:
-            self._repeat(transaction, actions)
-        else:
-            self.counts.absorbed += 1
+        if isinstance(transaction, ClientInvite):
+            if event is SUCCESS:
+                if transaction.user is not None:
+                    transaction.user.on_response(transaction, response, now)
+                return
+            if event is FAILURE and transaction.state is COMPLETED:
+                self._repeat(transaction)
+                return
+        self.counts.absorbed += 1
 
     # Requests
 
-    def _receive_request(
-        self, request: Request, source: Hop, now: float, actions: list[Action]
-    ) -> None:
-        is_ack = request.method == "ACK"
-        key = server_key(request, "INVITE" if is_ack else request.method)
-        transaction = self._server.get(key)
-        if transaction is not None:
-            event = ACK if is_ack else REQUEST
-            if event in transaction.TRANSITIONS[transaction.state]:
-                self._request_again(transaction, event, request, now, actions)
-                return
-        elif not is_ack:
-            self._create(key, request, source, now, actions)
+    def _receive_request(self, request: Request, source: Hop, now: float) -> None:
+        method = request.method
+        if method == "ACK":
+            self._receive_ack(request, now)
             return
-        self.counts.unmatched += 1
-        actions.append(Unmatched(request, source))
+        key = server_key(request, method)
+        transaction = self._server.get(key)
+        if transaction is None:
+            self._create(key, request, source, now)
+            return
+        transaction.advance(REQUEST)
+        if isinstance(transaction.last, Response):
+            self._repeat(transaction)
+        else:
+            self.counts.absorbed += 1
 
-    def _create(
-        self, key: Key, request: Request, source: Hop, now: float, actions: list[Action]
-    ) -> None:
+    def _create(self, key: Key, request: Request, source: Hop, now: float) -> None:
         hop = response_hop(request, source)
         transaction: ServerInvite | ServerNonInvite
         if request.method == "INVITE":
@@ -694,44 +670,40 @@ class TransactionLayer:
             transaction = ServerNonInvite(key, TRYING, None, hop)
         self._server[key] = transaction
         self.counts.created += 1
-        actions.append(Created(transaction, request))
+        self._core.on_request(transaction, request, now)
 
-    def _request_again(
-        self,
-        transaction: Transaction,
-        event: Event,
-        request: Request,
-        now: float,
-        actions: list[Action],
-    ) -> None:
+    def _receive_ack(self, ack: Request, now: float) -> None:
+        transaction = self._server.get(server_key(ack, "INVITE"))
+        if transaction is None or ACK not in transaction.TRANSITIONS[transaction.state]:
+            self.counts.unmatched += 1
+            self._core.on_ack(ack, now)
+            return
         before = transaction.state
-        transaction.advance(event)
-        if event is REQUEST:
-            if isinstance(transaction.last, Response):
-                self._repeat(transaction, actions)
-            else:
-                self.counts.absorbed += 1
-        elif before is ACCEPTED:
-            actions.append(Deliver(transaction, request))  # only from a peer of RFC 2543
+        transaction.advance(ACK)
+        if before is ACCEPTED:
+            self._core.on_ack(ack, now)  # only from a peer of RFC 2543
         elif before is COMPLETED:
             transaction.last = None
-            actions.append(Acknowledged(transaction))
-            self._start_linger(transaction, Event.TIMER_I, now, actions)
+            try:
+                if transaction.user is not None:
+                    transaction.user.on_failure_acknowledged(transaction)
+            finally:
+                self._start_linger(transaction, Event.TIMER_I, now)
         else:
             self.counts.absorbed += 1
 
     # Steps that several machines share
 
-    def _repeat(self, transaction: Transaction, actions: list[Action]) -> None:
+    def _repeat(self, transaction: Transaction) -> None:
         assert transaction.last is not None
         self.counts.repeated += 1
-        actions.append(Send(transaction.last, transaction.hop))
+        self.outgoing.append(Send(transaction.last, transaction.hop))
 
-    def _send_trying(self, transaction: Transaction, actions: list[Action]) -> None:
+    def _send_trying(self, transaction: Transaction) -> None:
         request = transaction.last
         assert isinstance(request, Request)
         transaction.last = outgoing.response(request, 100)
-        actions.append(Send(transaction.last, transaction.hop))
+        self.outgoing.append(Send(transaction.last, transaction.hop))
 
     def _start_repeating(self, transaction: Transaction, now: float) -> None:
         """Timers A and B, E and F, G and H; over a reliable transport only the second of them."""
@@ -746,31 +718,40 @@ class TransactionLayer:
         transaction.wait = wait if wait < left else 0.0
         transaction.timer = self._timers.start(min(wait, max(left, 0.0)), transaction, now)
 
-    def _start_linger(
-        self, transaction: Transaction, event: Event, now: float, actions: list[Action]
-    ) -> None:
+    def _start_linger(self, transaction: Transaction, event: Event, now: float) -> None:
         """Stay to absorb what comes late; L and M always, the others where messages get lost."""
         if transaction.timer is not None:
             transaction.timer.cancel()
         transaction.wait = 0.0
         if transaction.hop.reliable and event not in _ON_ANY_TRANSPORT:
             transaction.advance(event)
-            self._finish(transaction, actions)
+            self._finish(transaction)
         else:
             transaction.timer = self._timers.start(self._linger[event], transaction, now)
 
-    def _transport_failed(self, transaction: Transaction, actions: list[Action]) -> None:
+    def _transport_failed(self, transaction: Transaction, now: float) -> None:
+        """The RFC lets a server INVITE transaction live on; only who ends tells its user."""
         if Event.TRANSPORT_ERROR not in transaction.TRANSITIONS[transaction.state]:
             return  # nothing of it is on the way
         transaction.advance(Event.TRANSPORT_ERROR)
         self.counts.transport_errors += 1
-        actions.append(TransportFailed(transaction))
         if transaction.terminated:
-            self._finish(transaction, actions)
+            self._fail(transaction, 503, now)
 
-    def _finish(self, transaction: Transaction, actions: list[Action]) -> None:
+    def _fail(self, transaction: Transaction, status: int, now: float) -> None:
+        """The peer has not said what it had to, or cannot be reached."""
         self._remove(transaction)
-        actions.append(Terminated(transaction))
+        user = transaction.user
+        if user is not None:
+            if isinstance(transaction, (ClientInvite, ClientNonInvite)):
+                user.on_no_response(transaction, status, now)
+            else:
+                user.on_no_ack(transaction)
+        self._tell_terminated(transaction)
+
+    def _finish(self, transaction: Transaction) -> None:
+        self._remove(transaction)
+        self._tell_terminated(transaction)
 
     def _remove(self, transaction: Transaction) -> None:
         self._stop_timer(transaction)
@@ -779,6 +760,12 @@ class TransactionLayer:
             del self._client[transaction.key]
         else:
             del self._server[transaction.key]
+
+    def _tell_terminated(self, transaction: Transaction) -> None:
+        user = transaction.user
+        if user is not None:
+            transaction.user = None
+            user.on_terminated(transaction)
 
     def _stop_timer(self, transaction: Transaction) -> None:
         if transaction.timer is not None:
