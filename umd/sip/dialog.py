@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import Final, NamedTuple, Protocol
 
 from umd.sip.fields import NameAddr, Uri
-from umd.sip.message import Message, Request, Response
-from umd.sip.outgoing import ExtraHeaders, OwnRequest, number_of
+from umd.sip.message import ExtraHeaders, Message, Request, Response
+from umd.sip.outgoing import OwnRequest
 from umd.sip.transaction import Hop
 
 
@@ -98,7 +98,7 @@ class Dialog:
         """The dialog that a response to our INVITE makes (§12.1.2)."""
         name = DialogId(response.call_id, response.from_tag or "", response.to_tag or "")
         dialog = cls(name, response.get("From") or "", response.get("To") or "", last)
-        dialog.local_cseq = number_of(response)
+        dialog.local_cseq = response.cseq_number
         dialog._take_route(response, around, dialog._remote, backwards=True)
         return dialog
 
@@ -108,7 +108,7 @@ class Dialog:
         name = DialogId(request.call_id, tag, request.from_tag or "")
         local = f"{request.get('To')};tag={tag}"
         dialog = cls(name, local, request.get("From") or "", last)
-        dialog.remote_cseq = number_of(request)
+        dialog.remote_cseq = request.cseq_number
         dialog._take_route(request, around, dialog._remote, backwards=False)
         return dialog
 

@@ -117,8 +117,8 @@ class StreamFramer:
                 messages.append(message)
         except FramingError as error:
             self.error = error
-        except MessageError as error:  # what cannot be read cannot be skipped safely either
-            self.error = FramingError(error.why, error.request, error.status)
+        except MessageError as unread:  # what cannot be read cannot be skipped safely either
+            self.error = FramingError(unread.why, unread.request, unread.status)
         if self.error is not None:
             self._buffer.clear()
             self._message = None

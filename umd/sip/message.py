@@ -8,6 +8,10 @@ message with a malformed From can still be answered with 400, every value echoed
 Header text is UTF-8 with `surrogateescape`: any octet survives the way to text and back. A folded
 line is joined by one SP, as RFC 3261 §25.1 (LWS) allows; nothing else of a value is changed.
 
+A message that umd makes is kept the other way round: as the values that transactions and dialogs go
+by, given when it is made (`umd.sip.outgoing`). Its header list, and with it the octets, is written
+when somebody asks for it; between two endpoints in one process nobody does.
+
 A message is not changed once it is made; the typed fields would not follow. What does it anyway
 (`complete`, `keep_body`, `stamp`) belongs to whoever reads it from the wire.
 """
@@ -16,7 +20,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import Final, TypeAlias, TypeVar
 
 from umd.errors import UmdError
 from umd.sip.fields import (
@@ -37,7 +41,14 @@ MAX_CONTENT_LENGTH: Final = 2**31 - 1
 VERSION: Final = "SIP/2.0"
 
 Headers = list[tuple[str, str]]
+ExtraHeaders: TypeAlias = tuple[tuple[str, str], ...]
 T = TypeVar("T")
+
+
+_WRITTEN: Final = frozenset(
+    ("Via", "Route", "Max-Forwards", "Call-ID", "CSeq", "Content-Type", "Content-Length")
+)
+"""Header fields that only the text of a message made of values has."""
 
 
 class MessageError(UmdError):
@@ -64,32 +75,65 @@ class Message:
     """What requests and responses have in common."""
 
     __slots__ = (
-        "headers",
         "body",
         "version",
+        "_headers",
         "_octets",
         "_first",
         "_via",
         "_from",
         "_to",
         "_cseq",
+        "_call_id",
         "_from_tag",
         "_to_tag",
+        "_branch",
+        "_sent_by",
+        "_cseq_number",
+        "_transport",
+        "_from_raw",
+        "_to_raw",
+        "_contact",
+        "_extra",
     )
 
-    def __init__(self, headers: Headers, body: bytes) -> None:
-        self.headers = headers
-        """`(canonical name, raw value)` in the order of the wire."""
+    # Of a message that is made of values; the last ones only stand in for its text.
+    _sent_by: str
+    _cseq_number: int
+    _transport: str
+    _from_raw: str
+    _to_raw: str
+    _contact: str | None
+    _extra: ExtraHeaders
+
+    def __init__(self, headers: Headers | None, body: bytes) -> None:
         self.body = body
         self.version = VERSION
+        self._headers = headers
+        """None: not written yet."""
         self._octets: bytes | None = None
         self._first: dict[str, str] | None = None
         self._via: Via | None = None
         self._from: NameAddr | None = None
         self._to: NameAddr | None = None
         self._cseq: CSeq | None = None
-        self._from_tag: str | None = ""  # not read yet: a tag is never empty
+        self._call_id = ""  # not read yet, as the tags: they are never empty
+        self._from_tag: str | None = ""
         self._to_tag: str | None = ""
+        self._branch: str | None = None
+        """None: not made of values."""
+
+    @property
+    def headers(self) -> Headers:
+        """`(canonical name, raw value)` in the order of the wire."""
+        headers = self._headers
+        if headers is None:
+            headers = self._headers = self._write()
+        return headers
+
+    def _write(self) -> Headers:
+        """The header list of a message that is made of values."""
+        raise NotImplementedError
 
     @property
     def start_line(self) -> str:
@@ -103,6 +147,8 @@ class Message:
 
     def get(self, name: str) -> str | None:
         """The raw value of the first header field of this name, or None."""
+        if self._headers is None and name not in _WRITTEN:
+            return self._value(name)
         first = self._first
         if first is None:
             first = self._first = dict(reversed(self.headers))
@@ -113,9 +159,25 @@ class Message:
 
     def all(self, name: str) -> list[str]:
         """The raw values of all header fields of this name, in order."""
+        if self._headers is None and name not in _WRITTEN:
+            extra = [value for key, value in self._extra if key == name]
+            return extra or [value for value in (self._value(name),) if value is not None]
         if name in KNOWN:
             return [value for key, value in self.headers if key == name]
         return self._all_of_unknown(name)
+
+    def _value(self, name: str) -> str | None:
+        """The same from the values that the message is made of."""
+        if name == "Contact":
+            return self._contact
+        if name == "From":
+            return self._from_raw
+        if name == "To":
+            return self._to_raw
+        for key, value in self._extra:
+            if key == name:
+                return value
+        return None
 
     def _all_of_unknown(self, name: str) -> list[str]:
         """A compact name, another spelling, or a header field that the table does not have."""
@@ -221,10 +283,29 @@ class Message:
     @property
     def call_id(self) -> str:
         """The Call-ID."""
-        value = self._need("Call-ID")
-        if not value or " " in value or "\t" in value:
-            raise HeaderError("Call-ID", "empty or with blanks")
+        value = self._call_id
+        if not value:
+            value = self._need("Call-ID")
+            if not value or " " in value or "\t" in value:
+                raise HeaderError("Call-ID", "empty or with blanks")
+            self._call_id = value
         return value
+
+    @property
+    def branch(self) -> str:
+        """The branch of the topmost Via; empty when it has none."""
+        branch = self._branch
+        return self.via.branch or "" if branch is None else branch
+
+    @property
+    def sent_by(self) -> str:
+        """Host and port of the topmost Via."""
+        return self.via.sent_by if self._branch is None else self._sent_by
+
+    @property
+    def cseq_number(self) -> int:
+        """The number of the CSeq."""
+        return self.cseq.number if self._branch is None else self._cseq_number
 
     @property
     def cseq(self) -> CSeq:
@@ -320,20 +401,27 @@ class Request(Message):
 
     def __init__(self, method: str, uri: str, headers: Headers, body: bytes = b"") -> None:
         # Message.__init__ written out: a call costs a tenth of a new BYE.
-        self.headers = headers
         self.body = body
         self.version = VERSION
+        self._headers = headers
         self._octets = None
         self._first = None
         self._via = None
         self._from = None
         self._to = None
         self._cseq = None
+        self._call_id = ""
         self._from_tag = ""
         self._to_tag = ""
+        self._branch = None
         self.method = method
         self.uri = uri
         """The Request-URI as written; see `Uri.parse`."""
+
+    @property
+    def made_of_values(self) -> bool:
+        """Whether it is ours, and its Via, CSeq and tags are what it was made of."""
+        return self._branch is not None
 
     @property
     def start_line(self) -> str:
@@ -362,12 +450,20 @@ class Request(Message):
 class Response(Message):
     """A response (RFC 3261 §7.2)."""
 
-    __slots__ = ("status", "reason")
+    __slots__ = ("status", "reason", "_cseq_method")
+
+    _cseq_method: str
+    """Of a response that is made of values."""
 
     def __init__(self, status: int, reason: str, headers: Headers, body: bytes = b"") -> None:
         super().__init__(headers, body)
         self.status = status
         self.reason = reason
+
+    @property
+    def cseq_method(self) -> str:
+        """The method that it answers."""
+        return self.cseq.method if self._branch is None else self._cseq_method
 
     @property
     def start_line(self) -> str:

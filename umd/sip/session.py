@@ -22,7 +22,7 @@ from umd.errors import UmdError
 from umd.sip import build, outgoing
 from umd.sip.dialog import Dialog, Surroundings
 from umd.sip.message import Message, Request, Response
-from umd.sip.outgoing import OwnRequest, method_of, number_of
+from umd.sip.outgoing import OwnRequest
 from umd.sip.timing import Timing
 from umd.sip.transaction import ClientInvite, Hop, ServerInvite, Transaction
 from umd.timers import Timer
@@ -457,7 +457,7 @@ class Session:
             self._on_invite_response(response, now)
         elif transaction is self._bye:
             self._on_bye_response(response, now)
-        elif method_of(response) == "INVITE" and response.status >= 200:
+        elif response.cseq_method == "INVITE" and response.status >= 200:
             self._on_other_invite_response(transaction, response, now)
         # What CANCEL or an old try came to changes nothing (§9.1).
 
@@ -572,7 +572,9 @@ class Session:
         self._advance(Input.CHALLENGE)
         self._forget_early()
         self._authorization = authorization
-        self.request = again(self.request, self._agent, self._hop, authorization)
+        self.request = self.request.again(
+            self._agent.new_branch(), self._hop.transport, authorization
+        )
         self._invite = self._agent.send_request(self.request, self._hop, now, self)
         return True
 
@@ -651,7 +653,7 @@ class Session:
         self, dialog: Dialog, transaction: Transaction, request: Request, now: float
     ) -> None:
         """A request in one of our dialogs: anything but ACK and CANCEL."""
-        if not dialog.take_cseq(number_of(request)):
+        if not dialog.take_cseq(request.cseq_number):
             self._reply(transaction, request, 500, now)  # §12.2.2
             return
         match request.method:
@@ -678,7 +680,7 @@ class Session:
     def on_ack(self, request: Request, now: float) -> None:
         """An ACK in our dialog: of the 2xx that we wait for, or of one acknowledged before."""
         pending = self._pending
-        if pending is None or pending.cseq != number_of(request):
+        if pending is None or pending.cseq != request.cseq_number:
             return
         self._pending = None
         self._stop_alarm()
@@ -941,7 +943,7 @@ class Session:
         body = b""
         if response.body and not self.local_body:  # the 2xx made the offer: the ACK answers it
             body = self.local_body = self._agent.answer_offer(self, response.body) or b""
-        number = number_of(response)
+        number = response.cseq_number
         ack = dialog.request(
             "ACK", self._agent, cseq=number, headers=self._authorization, body=body
         )
@@ -956,7 +958,7 @@ class Session:
         """Send the ACK of a repeated 2xx once more; False when this 2xx is new."""
         if self._acks is None:
             return False
-        tag, number = response.to_tag or "", number_of(response)
+        tag, number = response.to_tag or "", response.cseq_number
         for sent in self._acks:
             if sent.cseq == number and sent.tag == tag:
                 self._agent.send(sent.request, sent.hop)
@@ -1007,7 +1009,7 @@ class PendingAck:
     ) -> None:
         self.transaction = transaction
         self.response = response
-        self.cseq = number_of(response)
+        self.cseq = response.cseq_number
         self.wait = wait
         """Seconds until it goes out once more; 0 when the deadline is what we wait for."""
         self.deadline = deadline
@@ -1024,29 +1026,6 @@ KNOWN_METHODS: Final = frozenset(
 ALLOW: Final[Headers] = (("Allow", "INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE"),)
 CAPABILITIES: Final[Headers] = (*ALLOW, ("Accept", "application/sdp"))
 RETRY_AFTER: Final[Headers] = (("Retry-After", "2"),)
-
-
-def again(
-    request: OwnRequest, agent: Surroundings, hop: Hop, authorization: Headers
-) -> OwnRequest:
-    """The same request once more, with credentials: another branch and the next CSeq (§22.2)."""
-    return OwnRequest(
-        request.method,
-        request.uri,
-        agent.sent_by,
-        agent.new_branch(),
-        request.from_raw,
-        request.from_tag or "",
-        request.to_raw,
-        request.to_tag,
-        request.call_id,
-        request.number + 1,
-        hop.transport,
-        request.route_values,
-        request.contact,
-        (*authorization, *request.extra),
-        request.body,
-    )
 
 
 def reasons_of(message: Message) -> tuple[str, ...]:

@@ -27,7 +27,6 @@ from typing import ClassVar, Final, NamedTuple, Protocol, TypeAlias
 from umd.errors import UmdError
 from umd.sip import build, outgoing
 from umd.sip.message import Message, Request, Response
-from umd.sip.outgoing import Own, branch_of
 from umd.sip.timing import TRYING_AFTER, Timing
 from umd.timers import Timer, Timers
 
@@ -370,18 +369,15 @@ def server_key(request: Request, method: str) -> Key:
     A branch without the magic cookie is one of RFC 2543 and says nothing: then the fields that a
     repetition keeps are compared. The To tag is not among them, since ACK has one and INVITE not.
     """
-    if isinstance(request, Own):
-        return (request.branch, request.sent_by, method)
-    via = request.via
-    branch = via.branch
-    if branch is not None and branch.startswith(MAGIC_COOKIE):
-        return (branch, via.sent_by, method)
+    branch = request.branch
+    if branch.startswith(MAGIC_COOKIE):
+        return (branch, request.sent_by, method)
     return (
         request.uri,
         request.from_.tag or "",
         request.call_id,
         request.cseq.number,
-        str(via),
+        str(request.via),
         method,
     )
 
@@ -395,7 +391,7 @@ def response_hop(request: Request, source: Hop) -> Hop:
     """
     if source.reliable:
         return source
-    if isinstance(request, Own):  # asks for rport
+    if request.made_of_values:  # asks for rport
         return source
     via = request.via
     port = via.port or 5060
@@ -466,7 +462,7 @@ class TransactionLayer:
     ) -> ClientInvite | ClientNonInvite:
         """Open a client transaction for a request with a branch of its own (not for ACK)."""
         method = request.method
-        key = (branch_of(request), method)
+        key = (request.branch, method)
         if key in self._client or method == "ACK":
             raise IllegalEvent(f"{method} opens no client transaction with key {key}")
         transaction: ClientInvite | ClientNonInvite
@@ -528,10 +524,11 @@ class TransactionLayer:
         """A message that was to be sent could not be (§17.1.4, §17.2.4, RFC 6026 §7)."""
         if isinstance(message, Request):
             method = "INVITE" if message.method == "ACK" else message.method
-            found: Transaction | None = self._client.get((branch_of(message), method))
+            found: Transaction | None = self._client.get((message.branch, method))
         else:
-            via = message.via
-            found = self._server.get((via.branch or "", via.sent_by, message.cseq.method))
+            assert isinstance(message, Response)
+            key = (message.branch, message.sent_by, message.cseq_method)
+            found = self._server.get(key)
         if found is not None:
             self._transport_failed(found, now)
 
@@ -584,11 +581,7 @@ class TransactionLayer:
     # Responses
 
     def _receive_response(self, response: Response, now: float) -> None:
-        if isinstance(response, Own):
-            key: Key = (response.branch, response.method)
-        else:
-            key = (response.via.branch or "", response.cseq.method)
-        transaction = self._client.get(key)
+        transaction = self._client.get((response.branch, response.cseq_method))
         if transaction is None:
             self.counts.unmatched += 1
             self._core.on_stray(response)
