@@ -22,6 +22,7 @@ import tracemalloc
 from itertools import count
 from statistics import median
 
+from umd.sip import compiled
 from umd.sip.endpoint import Endpoint
 from umd.sip.session import Ended, Session
 from umd.sip.transaction import Hop
@@ -152,6 +153,7 @@ def main() -> None:
         profile.disable()
         pstats.Stats(profile).sort_stats("tottime").print_stats(45)
         return
+    print("SIP core:", "compiled" if compiled() else "pure Python")
     for name, octets in (("objects", False), ("octets", True)):
         rates = rates_of(octets, chosen.calls, chosen.rate)
         print(

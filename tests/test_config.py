@@ -6,6 +6,7 @@ import json
 import os
 import re
 import tomllib
+from importlib.resources import files
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -28,7 +29,7 @@ from umd.config import (
 EXAMPLE = Path(__file__).parent.parent / "conf" / "umd.toml"
 SIP_EXAMPLE = EXAMPLE.with_name("umd-sip.toml")
 FROM_EXAMPLE = ("sip:umd@example.com", "umd")
-DEMO = Path(__file__).parent.parent / "umd" / "demo.toml"
+DEMO = files("umd") / "demo.toml"
 
 
 class ConfigCase(SynchronousTestCase):

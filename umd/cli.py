@@ -160,7 +160,9 @@ def trace(call: str, pcap: str | None, as_json: bool, path: str | None) -> None:
 @main.command(epilog="Example: umd version")
 def version() -> None:
     """Tell which umd this is."""
-    click.echo(f"umd {__version__}")
+    from umd.sip import compiled
+
+    click.echo(f"umd {__version__}" + (", SIP core compiled" if compiled() else ""))
 
 
 @contextmanager

@@ -6,8 +6,8 @@ from typing import Any
 from xml.etree import ElementTree
 
 from click.testing import CliRunner, Result
-from twisted.trial.unittest import SynchronousTestCase
 
+from tests.lab.planting import PlantingCase
 from umd.cli import main
 from umd.lab.referee import Rule
 from umd.sip.session import Session
@@ -25,7 +25,7 @@ q850 = 16
 """
 
 
-class LabCase(SynchronousTestCase):
+class LabCase(PlantingCase):
     def lab(self, *arguments: str, status: int = 0) -> Result:
         result = CliRunner().invoke(main, ["lab", *arguments], catch_exceptions=False)
         self.assertEqual(result.exit_code, status, result.output)

@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from twisted.trial.unittest import SynchronousTestCase
-
+from tests.lab.planting import PlantingCase
 from umd.lab.choices import parse_choice
 from umd.lab.referee import Rule
 from umd.lab.run import run
@@ -15,7 +14,7 @@ from umd.sip.session import Session
 BAD = Scenario.model_validate({"network": {"jitter": "80ms", "loss": 0.1, "duplicate": 0.1}})
 
 
-class WalkTests(SynchronousTestCase):
+class WalkTests(PlantingCase):
     def test_no_transaction_is_left(self) -> None:
         for seed in (1, 2):
             walked = walk(BAD, steps=6000, seed=seed, calls=30)
@@ -51,7 +50,7 @@ class WalkTests(SynchronousTestCase):
         self.assertTrue(any(line.of == leg for line in again.story))
 
 
-class StoryTests(SynchronousTestCase):
+class StoryTests(PlantingCase):
     def test_a_ladder(self) -> None:
         """Each message on its way, what is lost, what people do and what they are told."""
         choices = [
