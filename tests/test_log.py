@@ -17,7 +17,8 @@ from tests.helpers import ALICE, ControlRoom
 from umd.call.cause import Cause, EndedBy
 from umd.call.events import Disconnected
 from umd.control import Control
-from umd.log import Lines, configure, lifecycle_log, unblocked
+from umd.ledger import CallLog
+from umd.log import Lines, configure, unblocked
 
 
 class ClosedPipe(BytesIO):
@@ -394,7 +395,7 @@ class LifecycleTests(SynchronousTestCase):
             node="lab",
             clock=self.room.clock,
             wall=lambda: 1000.0 + self.room.clock.seconds(),
-            record=lifecycle_log(configure("info", "json", self.stream)),
+            record=CallLog(configure("info", "json", self.stream)).record,
             log=self.room.log,
         )
         self.successResultOf(ensureDeferred(self.control.start()))
@@ -426,10 +427,10 @@ class LifecycleTests(SynchronousTestCase):
             closing,
             {
                 "level": "info", "event": "call.disconnected", "call": call.id, "leg": call.leg,
-                "backend": "fake", "number": "answers", "owner": "alice", "outcome": "ended",
-                "confirmed": True, "by": "client", "cause": 16, "event_cause": "None",
-                "sip_status": 200, "reasons": [], "events": 5, "lived_s": 12.65, "talked_s": 12.65,
-                "took_ms": 250.0,
+                "seq": 5, "backend": "fake", "number": "answers", "owner": "alice",
+                "outcome": "ended", "confirmed": True, "by": "client", "cause": 16,
+                "event_cause": "None", "sip_status": 200, "reasons": [], "events": 5,
+                "lived_s": 12.65, "talked_s": 12.65, "took_ms": 250.0,
             },
         )  # fmt: skip
 
@@ -445,7 +446,7 @@ class LifecycleTests(SynchronousTestCase):
             superseded=late,
             confirmed=True,
         )
-        lifecycle_log(configure("info", "json", self.stream))(call, end)
+        CallLog(configure("info", "json", self.stream)).record(call, end)
         closing = self.lines()[-1]
         self.assertEqual(closing["superseded_by"], "far-end")
         self.assertEqual(closing["superseded_reasons"], ["SIP;cause=486"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import Any, ClassVar, Final, Protocol, TypeAlias, runtime_checkable
@@ -25,6 +25,7 @@ __all__ = [
     "CarriesMedia",
     "Ended",
     "FoundLeg",
+    "KnownLeg",
     "LegBackend",
     "LegEvent",
     "LegId",
@@ -34,6 +35,7 @@ __all__ = [
     "MessageTap",
     "NoSuchLeg",
     "Progressed",
+    "RestoresLegs",
     "ShowsMessages",
     "UnknownBackendType",
     "backend_types",
@@ -195,6 +197,46 @@ class ShowsMessages(Protocol):
         Call `tap` for every message that is sent or received, those of unknown calls too.
 
         Called once, before `start`, and not at all where nobody wants to see them.
+        """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownLeg:
+    """A leg that the journal says was live when umd ended."""
+
+    leg: LegId
+    state: CallState
+    """How it stood; disconnecting: its end was asked for, and will be asked for again."""
+    number: str
+    began_at: float
+    """Wall time, seconds since the epoch."""
+    record: bytes | None
+    """The last that `leg_record` gave for it; None: it never got that far."""
+
+
+@runtime_checkable
+class RestoresLegs(Protocol):
+    """
+    What a backend may have beside `LegBackend`: it carries the legs itself, and so must restore
+    them after a restart.
+
+    A backend whose legs live elsewhere, on a PBX, does without: `legs` tells which are still there.
+    """
+
+    def leg_record(self, leg: LegId) -> bytes | None:
+        """
+        What is to be kept of a leg: all that it takes to end it after a restart.
+
+        Asked for when the leg is found or has been answered, from within the sink's `leg_event`; at
+        most 64 KiB. None: there is nothing.
+        """
+
+    def restore(self, legs: Iterable[KnownLeg]) -> None:
+        """
+        Take up legs again; called once, before `start`, and with no legs where none was live.
+
+        Of those that can be restored `legs` tells then; the others are lost. Not called at all
+        where no journal is kept.
         """
 
 

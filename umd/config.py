@@ -174,6 +174,14 @@ def _parse_socket(value: object) -> str:
     return value
 
 
+def _parse_journal(value: object) -> str:
+    if value in ("auto", "none"):
+        return str(value)
+    if not isinstance(value, str) or not value.startswith("/") or "\0" in value:
+        raise ValueError('"auto", "none", or a path that begins with "/"')
+    return value
+
+
 def _parse_node(value: object) -> str:
     if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9._-]{1,253}", value):
         raise ValueError("a name of letters, digits, dots, hyphens and underscores")
@@ -354,6 +362,16 @@ class ControlSection(Section):
     socket: Annotated[str, BeforeValidator(_parse_socket)] = "auto"
 
 
+class JournalSection(Section):
+    """Where what happened to each call is put on record, and what that promises."""
+
+    path: Annotated[str, BeforeValidator(_parse_journal)] = "auto"
+    durability: Literal["full", "relaxed", "off"] = "full"
+    on_error: Literal["refuse", "continue"] = "refuse"
+    keep: Duration = 30 * 86400.0
+    max_size: Annotated[Size, Field(ge=16 * 1024**2)] = 4 * 1024**3
+
+
 class _File(Section):
     """The whole file, but that each backend reads its own section."""
 
@@ -371,6 +389,7 @@ class _File(Section):
     log: LogSection = LogSection()
     trace: TraceSection = TraceSection()
     control: ControlSection = ControlSection()
+    journal: JournalSection = JournalSection()
     backend: dict[str, dict[str, Any]] = {"sim": {}}
 
 
@@ -399,6 +418,7 @@ class Settings:
     log: LogSection
     trace: TraceSection
     control: ControlSection
+    journal: JournalSection
     backends: tuple[BackendSettings, ...]
     """In the order of the file; the first one places calls by default."""
 
@@ -901,6 +921,7 @@ def _read_tree(tree: Tree, mistakes: _Mistakes) -> Settings | None:
         log=file.log,
         trace=file.trace,
         control=file.control,
+        journal=file.journal,
         backends=backends,
     )
 

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any, Protocol
 from uuid import uuid4
 
 from structlog.typing import FilteringBoundLogger
@@ -16,16 +17,18 @@ from umd.backend import (
     BackendUnavailable,
     CarriesMedia,
     FoundLeg,
+    KnownLeg,
     LegBackend,
     LegEvent,
     LegId,
     Media,
     NoSuchLeg,
+    RestoresLegs,
 )
-from umd.call.call import Call, CallInput, HangUp, IllegalEvent
+from umd.call.call import Call, CallInput, CallState, HangUp, IllegalEvent
 from umd.call.call_id import CallId, make_call_id
 from umd.call.cause import NETWORK_OUT_OF_ORDER, RECOVERY_ON_TIMER_EXPIRY, Cause, EndedBy
-from umd.call.events import Disconnected, LifecycleEvent
+from umd.call.events import Connected, Disconnected, LifecycleEvent, Lost
 from umd.call.leg import Ended
 from umd.clock import Alarms
 from umd.errors import UmdError
@@ -47,6 +50,35 @@ class NoSuchBackend(UmdError):
 
 class BackendFailed(UmdError):
     """A backend cannot be started."""
+
+
+class JournalUnavailable(UmdError):
+    """What is asked for cannot be put on record, so it is not done."""
+
+
+class CallJournal(Protocol):
+    """What makes lifecycle events durable, in the order they are given to it."""
+
+    refusing: str | None
+    """Why nothing new may begin, as it could not be put on record; None: all is well."""
+
+    def append(
+        self,
+        call: Call,
+        event: LifecycleEvent,
+        leg_record: bytes | None,
+        then: Callable[[Any], None] | None,
+        argument: Any,
+    ) -> None:
+        """
+        Write an event down, and call `then(argument)` in a later turn, once it is durable.
+
+        Args:
+            leg_record: what its backend needs to restore the leg; None where nothing has changed.
+        """
+
+    def flush(self, then: Callable[[Any], None], argument: Any) -> None:
+        """Call `then(argument)`, in a later turn, when all that was appended is durable."""
 
 
 class Outcome(StrEnum):
@@ -74,13 +106,15 @@ class ControlSettings:
 class Teardown:
     """The end of one call under way, and who waits for it."""
 
-    __slots__ = ("call", "waiting", "deadline", "reached_backend", "expired")
+    __slots__ = ("call", "waiting", "deadline", "recorded", "reached_backend", "expired")
 
     def __init__(self, call: Call) -> None:
         self.call = call
         self.waiting: dict[Deferred[Outcome], None] = {}
         """In the order they came; a dict, as thousands may leave at once."""
         self.deadline: Timer[Teardown] | None = None
+        self.recorded = False
+        """That it was asked for is on record; before that nothing is done about it."""
         self.reached_backend = False
         """The backend took the command; until then the intent is kept for it."""
         self.expired = False
@@ -98,6 +132,9 @@ class BackendLink:
         """Why it cannot be reached; None while it can."""
         self.calls: dict[LegId, Call] = {}
         """Its live calls."""
+        self.recovered: dict[LegId, Call] = {}
+        """Those of them that the journal knew and that have not been found yet."""
+        self.restores = backend if isinstance(backend, RestoresLegs) else None
         self.started = False
         self._control = control
 
@@ -120,7 +157,8 @@ class Control:
         node: the name of this daemon in the ids it issues.
         clock: for deadlines; monotonic.
         wall: the time written into events, seconds since the epoch.
-        record: takes each lifecycle event, with its call, in order.
+        record: takes each lifecycle event, with its call, in order; not used with a journal.
+        journal: makes each lifecycle event durable before it is acted on; None: nothing waits.
         log: for what backends do wrong.
         make_leg_name: names the legs of calls that umd places.
     """
@@ -136,16 +174,24 @@ class Control:
         log: FilteringBoundLogger,
         settings: ControlSettings | None = None,
         make_leg_name: Callable[[], str] = lambda: str(uuid4()),
+        journal: CallJournal | None = None,
     ) -> None:
         self.settings = settings or ControlSettings()
         """May be replaced while running."""
         self.node = node
         self.links = {name: BackendLink(name, backend, self) for name, backend in backends.items()}
         self.illegal_events = 0
-        """How often a backend reported what cannot be."""
+        """How often a backend reported what cannot be, a second end of a call for example."""
+        self.begun = 0
+        """Calls that were placed, found or recovered, since umd started."""
+        self.over = 0
+        """Those of them that have ended."""
+        self.miscounts = 0
+        """How often `begun` was not `over` and the live calls together: a mistake of ours."""
         self._clock = clock
         self._wall = wall
         self._record = record
+        self._journal = journal
         self._log = log
         self._make_leg_name = make_leg_name
         self._calls: dict[CallId, Call] = {}
@@ -153,6 +199,15 @@ class Control:
         self._ended: deque[tuple[float, CallId]] = deque()
         """`(when by the clock, call)` in the order they ended."""
         self._deadlines: Alarms[Teardown] = Alarms(clock, self._deadline_passed)
+        self._waiting_for_record: set[Deferred[None]] = set()
+        self._undiallable: dict[CallId, BackendUnavailable] = {}
+        """Why a backend would not dial calls that somebody still asks about."""
+        self._media: dict[CallId, Media] = {}
+        """What is to be heard on calls that were not dialled yet."""
+        self._homeless: list[Call] = []
+        """Recovered calls whose backend is not configured any more."""
+        self._leg_records: dict[LegId, bytes] = {}
+        """What the journal has of recovered legs, until their backend was given it."""
         self._accepting = True
         self._drained: Deferred[None] | None = None
 
@@ -165,8 +220,12 @@ class Control:
         Raises:
             BackendFailed: one cannot be started; those before it run, until `stop`.
         """
+        while self._homeless:
+            call = self._homeless.pop()
+            self._lose(call, f"there is no backend {call.backend!r} in the configuration any more")
         for link in self.links.values():
             try:
+                self._restore(link)
                 await link.backend.start(link)
                 link.started = True
                 await self._take_up(link)
@@ -211,10 +270,12 @@ class Control:
             The call, connecting; what becomes of it comes by its backend's events.
 
         Raises:
-            Stopping, NoSuchBackend, BackendUnavailable: nothing was dialled.
+            Stopping, NoSuchBackend, BackendUnavailable, JournalUnavailable: nothing was dialled.
+                With a journal it is dialled later, and `dialled` tells of BackendUnavailable.
         """
         if not self._accepting:
             raise Stopping("umd is stopping and places no more calls")
+        self._must_be_recordable()
         link = self._link(backend)
         leg = LegId(self._make_leg_name())
         call = Call(
@@ -225,19 +286,32 @@ class Control:
             owner=principal.name,
             at=self._wall(),
         )
-        self._record(call, call.place(request_id))
+        placed = call.place(request_id)
         self._take(link, call)
-        try:
-            if media is not None and link.carries_media is not None:
-                link.carries_media.place_with_media(leg, number, media)
-            else:
-                link.backend.place(leg, number)
-        except Exception:
-            # It is on record that it was tried: so is that it came to nothing.
-            failed = Cause(by=EndedBy.DAEMON, q850=NETWORK_OUT_OF_ORDER)
-            self.leg_event(link, Ended(leg, failed, confirmed=True))
-            raise
+        if media is not None and link.carries_media is not None:
+            self._media[call.id] = media
+        if self._journal is None:
+            self._record(call, placed)
+            self._dial(call)
+        else:
+            self._journal.append(call, placed, None, self._dial_recorded, call)
         return call
+
+    async def dialled(self, call: Call) -> None:
+        """
+        Return when a call that `place` gave is on record and its backend was told to dial it.
+
+        Whoever is told the CallId must not be told before.
+
+        Raises:
+            BackendUnavailable: it could not be dialled, and has ended.
+            JournalUnavailable: it cannot be put on record at the moment.
+        """
+        if self._journal is not None:
+            await self._on_record()
+            refused = self._undiallable.pop(call.id, None)
+            if refused is not None:
+                raise refused
 
     async def disconnect(
         self, principal: Principal, call_id: CallId, request_id: str = ""
@@ -254,16 +328,16 @@ class Control:
             NoSuchCall: umd does not know the id; nothing was done.
             BackendUnavailable: what carries it cannot be reached. The intent is kept, and carried
                 out when it is back.
+            JournalUnavailable: the intent cannot be put on record. If that is known before, nothing
+                was done; else it is carried out once it is on record.
         """
         call = self.find(call_id)
         if call.ended:
-            if self.settings.ended_is_success:
-                return Outcome.ALREADY_ENDED
-            raise NoSuchCall(f"call {call_id} has ended")
+            return await self._ended_before(call)
         teardown = self._teardown(call, principal, request_id)
-        if call.ended:
+        if call.ended and call.id not in self._teardowns:
             return _outcome(call)
-        if not teardown.reached_backend:
+        if teardown.recorded and not teardown.reached_backend:
             raise _unavailable(self.links[call.backend])
         if teardown.expired:
             return Outcome.ENDED_UNCONFIRMED
@@ -315,6 +389,40 @@ class Control:
         for teardown in list(self._teardowns.values()):
             self._answer(teardown, None)
 
+    # -- what the journal tells
+
+    def recover(self, call: Call, leg_record: bytes | None) -> None:
+        """
+        Take over a call that the journal knows, live or ended, before `start`.
+
+        The live ones are looked for by `start`, and end as `Lost` where they are not to be found.
+
+        Args:
+            leg_record: the last that its backend gave to be kept of the leg.
+        """
+        self._calls[call.id] = call
+        if call.ended:
+            self._ended.append((self._clock.seconds() - (self._wall() - call.ended_at), call.id))
+            return
+        self.begun += 1
+        link = self.links.get(call.backend)
+        if link is None:
+            self._homeless.append(call)
+            return
+        link.calls[call.leg] = call
+        link.recovered[call.leg] = call
+        if leg_record is not None:
+            self._leg_records[call.leg] = leg_record
+
+    def journal_failed(self, why: str) -> None:
+        """Nothing can be put on record: whoever waits for that is told so."""
+        for teardown in list(self._teardowns.values()):
+            if not teardown.recorded or teardown.call.ended:
+                self._answer(teardown, None)
+        waiting, self._waiting_for_record = self._waiting_for_record, set()
+        for slot in waiting:
+            slot.errback(JournalUnavailable(why))
+
     # -- what backends report
 
     def leg_event(self, link: BackendLink, event: LegEvent) -> None:
@@ -359,8 +467,47 @@ class Control:
             self.backend_down(link, str(error))
             return
         for leg in found:
-            if leg.leg not in link.calls:
+            known = link.recovered.pop(leg.leg, None)
+            if known is not None:
+                if not known.ended:
+                    self._resume_known(link, known, leg.state)
+            elif leg.leg not in link.calls:
                 self._resume(link, leg)
+        missing, link.recovered = link.recovered, {}
+        for call in missing.values():
+            if not call.ended:
+                self._lose(call, f"backend {link.name} does not carry it any more")
+
+    def _restore(self, link: BackendLink) -> None:
+        """Give a backend what the journal has of its legs."""
+        if link.restores is None or self._journal is None:
+            return
+        records = self._leg_records
+        link.restores.restore(
+            KnownLeg(
+                leg=leg,
+                state=call.state,
+                number=call.number,
+                began_at=call.began_at,
+                record=records.pop(leg, None),
+            )
+            for leg, call in link.recovered.items()
+        )
+
+    def _resume_known(self, link: BackendLink, call: Call, state: CallState) -> None:
+        """A call of before the restart goes on; what was asked for and not done is done now."""
+        self._write(call, call.resume_as(state, self._wall()))
+        if call.state is CallState.DISCONNECTING:
+            teardown = self._teardowns[call.id] = Teardown(call)
+            teardown.recorded = True
+            self._hang_up(link, teardown)
+
+    def _lose(self, call: Call, reason: str) -> None:
+        lost = call.lose(reason, self._wall())
+        link = self.links.get(call.backend)
+        if link is not None:
+            del link.calls[call.leg]
+        self._end(call, lost)
 
     async def _take_up_later(self, link: BackendLink) -> None:
         try:
@@ -382,23 +529,69 @@ class Control:
             self._log.error("backend.leg-refused", backend=link.name, leg=call.leg, call=call.id)
             return
         self._take(link, call)
-        self._record(call, call.resume())
+        self._write(call, call.resume(), self._leg_record(link, call.leg))
 
     def _take(self, link: BackendLink, call: Call) -> None:
+        self.begun += 1
         self._calls[call.id] = call
         link.calls[call.leg] = call
+
+    def _dial(self, call: Call) -> None:
+        link = self.links[call.backend]
+        media = self._media.pop(call.id, None)
+        try:
+            if media is not None and link.carries_media is not None:
+                link.carries_media.place_with_media(call.leg, call.number, media)
+            else:
+                link.backend.place(call.leg, call.number)
+        except Exception:
+            # It is on record that it was tried: so is that it came to nothing.
+            failed = Cause(by=EndedBy.DAEMON, q850=NETWORK_OUT_OF_ORDER)
+            self.leg_event(link, Ended(call.leg, failed, confirmed=True))
+            raise
+
+    def _dial_recorded(self, call: Call) -> None:
+        """The record of its placing is durable: the call may leave."""
+        if call.state is CallState.DISCONNECTING:
+            # Asked to end before anything of it has left.
+            self._media.pop(call.id, None)
+            assert call.cause is not None
+            self.leg_event(self.links[call.backend], Ended(call.leg, call.cause, confirmed=True))
+            return
+        try:
+            self._dial(call)
+        except BackendUnavailable as error:
+            self._undiallable[call.id] = error
+        except Exception:
+            self._log.exception("backend.failed", backend=call.backend, call=call.id)
+            self._undiallable[call.id] = BackendUnavailable(f"backend {call.backend} has failed")
 
     def _teardown(self, call: Call, principal: Principal, request_id: str) -> Teardown:
         """Join the teardown of a live call, or begin it."""
         link = self.links[call.backend]
         teardown = self._teardowns.get(call.id)
         if teardown is None:
+            self._must_be_recordable()
             teardown = self._teardowns[call.id] = Teardown(call)
-            asked = HangUp(Cause(by=EndedBy.CLIENT), principal.name, request_id)
-            self._apply(link, call, asked)
-        if not teardown.reached_backend:
+            requested = call.apply(
+                HangUp(Cause(by=EndedBy.CLIENT), principal.name, request_id), self._wall()
+            )
+            assert requested is not None
+            if self._journal is None:
+                self._record(call, requested)
+                teardown.recorded = True
+            else:
+                teardown.deadline = self._deadlines.start(self.settings.deadline, teardown)
+                self._journal.append(call, requested, None, self._carry_out, teardown)
+        if teardown.recorded and not teardown.reached_backend:
             self._hang_up(link, teardown)
         return teardown
+
+    def _carry_out(self, teardown: Teardown) -> None:
+        """The record of the request is durable: it may be carried out."""
+        teardown.recorded = True
+        if not teardown.call.ended:
+            self._hang_up(self.links[teardown.call.backend], teardown)
 
     def _hang_up(self, link: BackendLink, teardown: Teardown) -> None:
         """Hand the command to the backend, or keep the intent while it cannot be reached."""
@@ -406,7 +599,7 @@ class Control:
         assert call.cause is not None
         was_down = link.down is not None
         teardown.reached_backend = True
-        if not teardown.expired:
+        if not teardown.expired and teardown.deadline is None:
             teardown.deadline = self._deadlines.start(self.settings.deadline, teardown)
         try:
             link.backend.hang_up(call.leg, call.cause)
@@ -437,14 +630,55 @@ class Control:
             return
         if happened is None:
             return
-        if not isinstance(happened, Disconnected):
-            self._record(call, happened)
-            return
-        self._retain(link, call)
-        try:
-            self._record(call, happened)
-        finally:
-            self._finish_teardown(call)
+        if isinstance(happened, Disconnected):
+            del link.calls[call.leg]
+            self._end(call, happened)
+        elif isinstance(happened, Connected):
+            self._write(call, happened, self._leg_record(link, call.leg))
+        else:
+            self._write(call, happened)
+
+    def _end(self, call: Call, event: Disconnected | Lost) -> None:
+        self._retain(call)
+        if self._journal is None:
+            try:
+                self._record(call, event)
+            finally:
+                self._finish_teardown(call)
+        else:
+            # Whoever asks before it is on record waits for that.
+            if call.id not in self._teardowns:
+                self._teardowns[call.id] = Teardown(call)
+            self._journal.append(call, event, None, self._finish_teardown, call)
+
+    def _write(self, call: Call, event: LifecycleEvent, leg_record: bytes | None = None) -> None:
+        """Write down what nothing waits for."""
+        if self._journal is None:
+            self._record(call, event)
+        else:
+            self._journal.append(call, event, leg_record, None, None)
+
+    def _leg_record(self, link: BackendLink, leg: LegId) -> bytes | None:
+        if link.restores is None or self._journal is None:
+            return None
+        return link.restores.leg_record(leg)
+
+    def _must_be_recordable(self) -> None:
+        if self._journal is not None and self._journal.refusing is not None:
+            raise JournalUnavailable(self._journal.refusing)
+
+    async def _on_record(self) -> None:
+        """Return when everything so far is durable."""
+        assert self._journal is not None
+        slot: Deferred[None] = Deferred()
+        self._waiting_for_record.add(slot)
+        self._journal.flush(self._recorded, slot)
+        await slot
+
+    def _recorded(self, slot: Deferred[None]) -> None:
+        if slot in self._waiting_for_record:
+            self._waiting_for_record.remove(slot)
+            slot.callback(None)
 
     def _illegal(self, link: BackendLink, event: CallInput, why: str) -> None:
         self.illegal_events += 1
@@ -452,8 +686,13 @@ class Control:
             "backend.illegal-event", backend=link.name, leg_event=type(event).__name__, why=why
         )
 
-    def _retain(self, link: BackendLink, call: Call) -> None:
-        del link.calls[call.leg]
+    def _retain(self, call: Call) -> None:
+        self.over += 1
+        live = sum(len(link.calls) for link in self.links.values()) + len(self._homeless)
+        if self.begun != self.over + live:
+            self.miscounts += 1
+            if self.miscounts == 1:
+                self._log.error("control.miscount", begun=self.begun, over=self.over, live=live)
         self._ended.append((self._clock.seconds(), call.id))
         self._forget_old()
 
@@ -464,6 +703,17 @@ class Control:
             del self._calls[ended.popleft()[1]]
 
     # -- who waits for a teardown
+
+    async def _ended_before(self, call: Call) -> Outcome:
+        """What somebody is told who asks for the end of a call that has ended."""
+        teardown = self._teardowns.get(call.id)
+        if teardown is not None:  # its end is not on record yet
+            outcome = await self._settled(teardown)
+            if call.asked_at:
+                return outcome
+        if self.settings.ended_is_success:
+            return Outcome.ALREADY_ENDED
+        raise NoSuchCall(f"call {call.id} has ended")
 
     async def _settled(self, teardown: Teardown) -> Outcome:
         waiting = teardown.waiting
@@ -480,6 +730,11 @@ class Control:
             drained.callback(None)
 
     def _deadline_passed(self, teardown: Teardown) -> None:
+        teardown.deadline = None
+        if not teardown.recorded or teardown.call.ended:
+            # Not even on record: the disk does not answer.
+            self._answer(teardown, None)
+            return
         teardown.expired = True
         self._log.warning(
             "call.disconnect-unconfirmed",
@@ -491,7 +746,7 @@ class Control:
         self._answer(teardown, Outcome.ENDED_UNCONFIRMED)
 
     def _answer(self, teardown: Teardown, outcome: Outcome | None) -> None:
-        """Answer everybody who waits; None: what carries the call cannot be reached."""
+        """Answer everybody who waits; None: it could not be carried out, or put on record."""
         if teardown.deadline is not None:
             teardown.deadline.cancel()
             teardown.deadline = None
@@ -501,6 +756,8 @@ class Control:
             del teardown.waiting[slot]
             if outcome is not None:
                 slot.callback(outcome)
+            elif not teardown.recorded or teardown.call.ended:
+                slot.errback(_unrecorded(self._journal))
             else:
                 slot.errback(_unavailable(self.links[teardown.call.backend]))
 
@@ -525,3 +782,8 @@ def _outcome(call: Call) -> Outcome:
 def _unavailable(link: BackendLink) -> BackendUnavailable:
     why = link.down or "it has failed, as the log tells"
     return BackendUnavailable(f"backend {link.name} cannot be reached: {why}")
+
+
+def _unrecorded(journal: CallJournal | None) -> JournalUnavailable:
+    why = None if journal is None else journal.refusing
+    return JournalUnavailable(why or "the journal does not answer in time")

@@ -6,6 +6,7 @@ import gc
 import os
 import resource
 import signal
+import sqlite3
 import time
 from collections.abc import Callable, Coroutine
 from ipaddress import ip_address
@@ -23,14 +24,18 @@ from umd import systemd
 from umd.backend import ShowsMessages
 from umd.capture import Capture
 from umd.clock import make_monotonic
-from umd.config import CallSection, ConfigError, Settings
+from umd.config import CallSection, ConfigError, JournalSection, Settings
 from umd.console.address import default_path
 from umd.console.requests import Console
 from umd.console.socket import ControlSocket
 from umd.control import Control, ControlSettings
 from umd.errors import UmdError
 from umd.http.front import Front
-from umd.log import Tap, adopt_twisted, configure, lifecycle_log
+from umd.journal.address import default_path as default_journal
+from umd.journal.file import JournalFile
+from umd.journal.sqlite import SqliteStore
+from umd.ledger import CallLog, Ledger, ended_calls, live_calls
+from umd.log import Tap, adopt_twisted, configure
 from umd.messaging import apply, make_use_cases, make_users
 from umd.service import SoapService
 
@@ -66,14 +71,18 @@ class Daemon:
         for backend in backends.values():
             if self.capture.size and isinstance(backend, ShowsMessages):
                 backend.capture_to(self.capture.tap)
+        call_log = CallLog(log)
+        self.store = self._make_store(settings.journal)
+        insist = settings.journal.on_error == "refuse"
         self.control = Control(
             backends=backends,
             node=settings.node,
             clock=reactor,
             wall=time.time,
-            record=lifecycle_log(log),
+            record=call_log.record,
             log=log,
             settings=_control_settings(settings.call),
+            journal=None if self.store is None else Ledger(self.store, call_log, insist),
         )
         self.users = make_users(settings.users, reactor)
         self.use_cases = make_use_cases(settings, self.control, self.users, reactor)
@@ -91,6 +100,7 @@ class Daemon:
         self._allow_descriptors()
         try:
             await self.users.open()
+            self._recover()
             await self.control.start()
             for listen in self.settings.http.listen:
                 self.ports.append(await self._listen(listen))
@@ -106,6 +116,7 @@ class Daemon:
             listen=addresses,
             node=self.settings.node,
             control=None if self.control_socket is None else self.control_socket.path,
+            journal=None if self.store is None else self.store.path,
         )
         systemd.notify("READY=1", "STATUS=serving " + ", ".join(addresses))
 
@@ -165,6 +176,54 @@ class Daemon:
                     hint="raise LimitNOFILE= of the unit, or lower http.max_connections",
                 )
 
+    def _make_store(self, journal: JournalSection) -> SqliteStore | None:
+        path = default_journal() if journal.path == "auto" else journal.path
+        if journal.durability == "off" or path is None or path == "none":
+            return None
+        file = JournalFile(path, journal.durability, journal.keep, journal.max_size)
+
+        def told(trouble: str | None) -> None:
+            if trouble is not None and journal.on_error == "refuse":
+                self.control.journal_failed(trouble)
+
+        return SqliteStore(
+            file,
+            self._reactor.callFromThread,
+            self._log,
+            insist=journal.on_error == "refuse",
+            told=told,
+        )
+
+    def _recover(self) -> None:
+        """Open the journal, and take over the calls it knows."""
+        store = self.store
+        if store is None:
+            return
+        began = time.monotonic()
+        store.open()
+        call = self.settings.call
+        # A million calls make many objects and no garbage.
+        gc.disable()
+        try:
+            for ended in ended_calls(store, time.time() - call.retention, call.retained):
+                self.control.recover(ended, None)
+            for live, leg_record in live_calls(store):
+                self.control.recover(live, leg_record)
+        finally:
+            gc.enable()
+        store.begin()
+        gc.freeze()
+        self._log.info(
+            "journal.opened",
+            path=store.path,
+            durability=self.settings.journal.durability,
+            live_calls=self.control.begun,
+            ended_calls=len(self.control.known_calls()) - self.control.begun,
+            records=store.last,
+            sqlite=sqlite3.sqlite_version,
+            took_ms=round((time.monotonic() - began) * 1000, 3),
+        )
+
     def _control_socket(self, socket: str) -> ControlSocket | None:
         if socket == "none":
             return None
@@ -214,6 +273,12 @@ class Daemon:
         if not await self._within(deadline, self.control.stop()):
             self._log.error("daemon.backend-does-not-stop", deadline_s=deadline)
         self.users.close()
+        if self.store is not None and not await self._within(deadline, self._close_store()):
+            self._log.error("journal.does-not-close", deadline_s=deadline)
+
+    async def _close_store(self) -> None:
+        assert self.store is not None
+        await self.store.close()
 
     async def _within(self, seconds: float, work: Coroutine[Any, Any, None]) -> bool:
         """Do something, but not for ever; False when it was given up."""
@@ -394,7 +459,7 @@ def _need_restart(old: Settings, new: Settings) -> list[str]:
         keys.append("users.store")
     if old.backends != new.backends:
         keys.append("backend")
-    for name in ("log", "trace", "control"):
+    for name in ("log", "trace", "control", "journal"):
         if getattr(old, name) != getattr(new, name):
             keys.append(name)
     return keys

@@ -22,17 +22,6 @@ from structlog.typing import EventDict, FilteringBoundLogger, Processor, Wrapped
 from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogBeginner
 from zope.interface import implementer
 
-from umd.call.call import Call
-from umd.call.events import (
-    Alerting,
-    Connected,
-    Disconnected,
-    DisconnectRequested,
-    LifecycleEvent,
-    Placed,
-    Resumed,
-)
-
 LEVELS: Final = {
     "debug": logging.DEBUG,
     "info": logging.INFO,
@@ -74,6 +63,8 @@ class Lines:
     ) -> None:
         self.lost = 0
         """Lines that could not be written: nobody read the pipe or it was closed, the disk full."""
+        self.takes_json = False
+        """Whether a line is JSON, one of level info is written, and nobody else sees it before."""
         self._sink = sink
         self._notice = notice
         self._reactor = reactor
@@ -286,6 +277,7 @@ def configure(
     if reactor is not None:
         reactor.addSystemEventTrigger("after", "shutdown", lines.finish)
     least = LEVELS[level]
+    lines.takes_json = format == "json" and tap is None and least <= logging.INFO
     structlog.configure(
         processors=[
             _begin_line,
@@ -322,81 +314,26 @@ def adopt_twisted(log: FilteringBoundLogger) -> None:
     globalLogBeginner.beginLoggingTo([observe], redirectStandardIO=False)
 
 
-def lifecycle_log(log: FilteringBoundLogger) -> Callable[[Call, LifecycleEvent], None]:
-    """Make the writer of lifecycle events: a line each, and the last one tells the whole story."""
+def json_lines(log: FilteringBoundLogger) -> Callable[[bytes], None] | None:
+    """
+    Where JSON lines of level info can be written as they are; None where lines are not like that.
 
-    def write(call: Call, event: LifecycleEvent) -> None:
-        match event:
-            case Placed():
-                log.info(
-                    "call.placed",
-                    call=event.call,
-                    leg=event.leg,
-                    backend=event.backend,
-                    number=event.number,
-                    owner=event.owner,
-                    request_id=event.request_id,
-                )
-            case Resumed():
-                log.info(
-                    "call.resumed",
-                    call=event.call,
-                    leg=event.leg,
-                    backend=event.backend,
-                    number=event.number,
-                    state=event.state,
-                )
-            case Alerting():
-                log.info("call.alerting", call=event.call, leg=call.leg)
-            case Connected():
-                setup_s = round(event.at - call.began_at, 3)
-                log.info("call.connected", call=event.call, leg=call.leg, setup_s=setup_s)
-            case DisconnectRequested():
-                log.info(
-                    "call.disconnect-requested",
-                    call=event.call,
-                    leg=call.leg,
-                    by=event.cause.by,
-                    principal=event.principal,
-                    request_id=event.request_id,
-                )
-            case Disconnected():
-                log.info("call.disconnected", **_story(call, event))
+    Args:
+        log: as `configure` gave it.
+    """
+    lines = getattr(log, "_logger", None)
+    if not isinstance(lines, Lines) or not lines.takes_json:
+        return None
+    write = lines.write
 
-    return write
+    def write_safe(line: bytes) -> None:
+        write(line if line.isascii() and b"\x7f" not in line else _safe(line))
+
+    return write_safe
 
 
-def _story(call: Call, event: Disconnected) -> dict[str, Any]:
-    cause = event.cause
-    story: dict[str, Any] = {
-        "call": call.id,
-        "leg": call.leg,
-        "backend": call.backend,
-        "number": call.number,
-        "owner": call.owner,
-        "outcome": "ended" if event.confirmed else "ended-unconfirmed",
-        "confirmed": event.confirmed,
-        "by": cause.by,
-        "cause": cause.q850,
-        "event_cause": cause.event_cause,
-        "sip_status": cause.sip_status,
-        "reasons": cause.reasons,
-        "events": event.seq,
-        "lived_s": round(event.at - call.began_at, 3),
-    }
-    if call.connected_at:
-        story["talked_s"] = round(event.at - call.connected_at, 3)
-    if call.asked_at:
-        story["took_ms"] = round((event.at - call.asked_at) * 1000, 3)
-    if event.media is not None:
-        story["media_sent"] = event.media.sent
-        story["media_received"] = event.media.received
-    if event.superseded is not None:
-        story["superseded_by"] = event.superseded.by
-        story["superseded_cause"] = event.superseded.q850
-        story["superseded_sip_status"] = event.superseded.sip_status
-        story["superseded_reasons"] = event.superseded.reasons
-    return story
+def _safe(line: bytes) -> bytes:
+    return _DRIVES_A_TERMINAL.sub(_escape, line.decode()).encode()
 
 
 def _begin_line(_: WrappedLogger, level: str, event: EventDict) -> EventDict:
@@ -454,9 +391,7 @@ def _json_line(_: WrappedLogger, __: str, event: EventDict) -> bytes:
     except Exception:
         # A lone surrogate, a key that is no string, an integer of 65 bits, a repr that raises.
         line = orjson.dumps(_plain(event))
-    if not line.isascii() or b"\x7f" in line:
-        line = _DRIVES_A_TERMINAL.sub(_escape, line.decode()).encode()
-    return line
+    return line if line.isascii() and b"\x7f" not in line else _safe(line)
 
 
 def _plain(value: object, depth: int = 8) -> Any:

@@ -129,6 +129,7 @@ class UseCases:
             media=media,
             request_id=asker.request_id,
         )
+        await self._control.dialled(call)
         return {"call_id": call.id}
 
     def _state_of(self, call: Call) -> str:

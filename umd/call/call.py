@@ -8,13 +8,14 @@ from enum import StrEnum
 from typing import Final
 
 from umd.call.call_id import CallId
-from umd.call.cause import Cause, EndedBy
+from umd.call.cause import RECOVERY_ON_TIMER_EXPIRY, Cause, EndedBy
 from umd.call.events import (
     Alerting,
     Connected,
     Disconnected,
     DisconnectRequested,
     LifecycleEvent,
+    Lost,
     Placed,
     Resumed,
 )
@@ -148,6 +149,42 @@ class Call:
             owner=self.owner,
             state=self.state,
         )
+
+    def resume_as(self, found: CallState, at: float) -> Resumed:
+        """
+        It was known from before umd started, and its leg is there: `found` is how it stands.
+
+        Who asked for its end is not forgotten by that.
+        """
+        if self.state is not CallState.DISCONNECTING:
+            self.state = found
+            if found is CallState.CONNECTED and not self.connected_at:
+                self.connected_at = at
+        return Resumed(
+            call=self.id,
+            seq=self._next_seq(),
+            at=at,
+            leg=self.leg,
+            backend=self.backend,
+            number=self.number,
+            owner=self.owner,
+            state=self.state,
+        )
+
+    def lose(self, reason: str, at: float) -> Lost:
+        """
+        It is not to be found any more: over, as far as anybody knows.
+
+        Raises:
+            IllegalEvent: it has ended before; nothing has changed.
+        """
+        if self.ended:
+            raise IllegalEvent(f"Lost in state {self.state} of call {self.id}")
+        if self.cause is None:
+            self.cause = Cause(by=EndedBy.DAEMON, q850=RECOVERY_ON_TIMER_EXPIRY)
+        self.state = CallState.DISCONNECTED
+        self.ended_at = at
+        return Lost(call=self.id, seq=self._next_seq(), at=at, cause=self.cause, reason=reason)
 
     def apply(self, event: CallInput, at: float) -> LifecycleEvent | None:
         """

@@ -31,7 +31,11 @@ class Placed(_CallEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resumed(_CallEvent):
-    """A leg that was there before umd started was taken up."""
+    """
+    A leg that was there before umd started was taken up.
+
+    The first event of a leg that was found; a later one of a call that the journal knew.
+    """
 
     leg: LegId
     backend: str
@@ -61,7 +65,7 @@ class DisconnectRequested(_CallEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Disconnected(_CallEvent):
-    """The call is over: the one end event of a call."""
+    """The call is over: the one end event of a call, unless that is `Lost`."""
 
     cause: Cause
     superseded: Cause | None
@@ -72,4 +76,15 @@ class Disconnected(_CallEvent):
     """What crossed, of a call that was placed with media."""
 
 
-LifecycleEvent = Placed | Resumed | Alerting | Connected | DisconnectRequested | Disconnected
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lost(_CallEvent):
+    """Nobody can say what became of the call: the other end event, of what cannot be found."""
+
+    cause: Cause
+    reason: str
+    """For people to read: where it was looked for, and why it is not there."""
+
+
+LifecycleEvent = (
+    Placed | Resumed | Alerting | Connected | DisconnectRequested | Disconnected | Lost
+)

@@ -7,7 +7,6 @@ directory in which nobody else can put another one in its place.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import socket
 import stat
@@ -34,6 +33,7 @@ from zope.interface import implementer
 
 from umd.console.requests import Console, Reply, refusal
 from umd.errors import UmdError
+from umd.lock import FileLock, Held
 
 MAX_REQUEST: Final = 16 * 1024
 """Octets of a line."""
@@ -69,7 +69,7 @@ class ControlSocket(ServerFactory):
         self.reactor = reactor
         self.log = log
         self.connections: set[_Connection] = set()
-        self._lock: _Lock | None = None
+        self._lock: FileLock | None = None
         self._port: _Port | None = None
 
     def open(self) -> None:
@@ -81,7 +81,7 @@ class ControlSocket(ServerFactory):
         """
         try:
             _make_directory(os.path.dirname(self.path))
-            self._lock = _Lock(self.path)
+            self._lock = _lock(self.path)
             _remove_stale(self.path)
             # The mode counts from the first moment on, not only after the chmod that follows.
             mask = os.umask(0o177)
@@ -274,47 +274,14 @@ class _Connection(Protocol, TimeoutMixin):
         self._wire.loseConnection()
 
 
-class _Lock:
-    """
-    Held for a path as long as this process lives, however it dies.
-
-    Raises:
-        CannotOpen: another process holds it.
-    """
-
-    def __init__(self, path: str) -> None:
-        self._path = path + ".lock"
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        while True:
-            self._file = os.open(self._path, flags, 0o600)
-            try:
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                pid = os.read(self._file, 20).decode("ascii", "replace").strip()
-                os.close(self._file)
-                raise CannotOpen(
-                    f"another umd serves there (process {pid or 'unknown'}); end it, or give this "
-                    "one a path of its own: -o control.socket=/a/path"
-                ) from None
-            if self.is_there():
-                break
-            os.close(self._file)  # its last holder removed it just now
-        os.ftruncate(self._file, 0)
-        os.write(self._file, f"{os.getpid()}\n".encode())
-
-    def release(self) -> None:
-        if self.is_there():
-            with suppress(OSError):
-                os.unlink(self._path)
-        os.close(self._file)
-
-    def is_there(self) -> bool:
-        """Whether the file that is locked is still the one that others would lock."""
-        try:
-            there = os.stat(self._path, follow_symlinks=False)
-        except FileNotFoundError:
-            return False
-        return os.path.samestat(there, os.fstat(self._file))
+def _lock(path: str) -> FileLock:
+    try:
+        return FileLock(path)
+    except Held as held:
+        raise CannotOpen(
+            f"another umd serves there (process {held.pid}); end it, or give this one a path of "
+            "its own: -o control.socket=/a/path"
+        ) from None
 
 
 def _make_directory(path: str) -> None:

@@ -13,6 +13,7 @@ from umd.call.events import (
     Disconnected,
     DisconnectRequested,
     LifecycleEvent,
+    Lost,
     Placed,
     Resumed,
 )
@@ -111,6 +112,8 @@ def _event(event: LifecycleEvent) -> str:
             how = "confirmed" if event.confirmed else "unconfirmed"
             status = f" {event.cause.sip_status}" if event.cause.sip_status else ""
             return f"ended by {event.cause.by},{status} {how}"
+        case Lost():
+            return f"lost: {event.reason}"
 
 
 def heading(scenario: Scenario, choices: Iterable[object]) -> Iterator[str]:

@@ -192,6 +192,10 @@ RESPONSES: Final[Mapping[Problem, tuple[str, str]]] = {
         "ErrorServerBusy",
         "What carries the call cannot be reached at the moment. Ask again.",
     ),
+    Problem.JOURNAL_UNAVAILABLE: (
+        "ErrorServerBusy",
+        "What was asked for cannot be put on record. Ask again.",
+    ),
     Problem.BUSY: ("ErrorServerBusy", "The server is stopping. Ask again."),
 }
 """The response code and the text of each problem that is told by an answer."""

@@ -15,6 +15,7 @@ class Problem(StrEnum):
     PIN_NOT_SENT = "pin-not-sent"
     BUSY = "busy"
     BACKEND_UNAVAILABLE = "backend-unavailable"
+    JOURNAL_UNAVAILABLE = "journal-unavailable"
     IMPERSONATION_DENIED = "impersonation-denied"
     INVALID_VERSION = "invalid-version"
     INVALID_REQUEST = "invalid-request"

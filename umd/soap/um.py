@@ -249,6 +249,9 @@ FAULTS: Final[Mapping[Problem, Fault]] = {
         "can; ask again to learn when it is.",
         ours=True,
     ),
+    Problem.JOURNAL_UNAVAILABLE: request_fault(
+        "ErrorServerBusy", "What was asked for cannot be put on record. Ask again.", ours=True
+    ),
     Problem.BUSY: request_fault("ErrorServerBusy", "The server is stopping. Ask again.", ours=True),
     Problem.NOT_ENABLED: request_fault(
         "ErrorUserNotUnifiedMessagingEnabled", "The user isn't enabled for unified messaging."

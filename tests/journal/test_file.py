@@ -1,0 +1,235 @@
+"""The journal as a file: what it keeps, and what it refuses."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from umd.journal import file as journal_file
+from umd.journal.file import AT_ONCE, MIGRATIONS, JournalFile, JournalReader
+from umd.journal.store import CannotOpen, Row, Step
+
+
+def row(call: str, step: int = Step.GOES_ON, at: float = 1000.0, record: bytes = b"{}") -> Row:
+    return Row(call, step, at, record, None)
+
+
+class FileCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.directory = Path(self.mktemp()).absolute()
+        self.directory.mkdir()
+        self.path = str(self.directory / "journal.db")
+
+    def opened(self, **keywords: object) -> JournalFile:
+        file = JournalFile(self.path, **keywords)  # type: ignore[arg-type]
+        file.open()
+        self.addCleanup(file.close)
+        return file
+
+    def refused(self, pattern: str) -> None:
+        with self.assertRaisesRegex(CannotOpen, pattern):
+            self.opened()
+
+
+class KeepTests(FileCase):
+    def test_what_was_written_is_there_again(self) -> None:
+        file = self.opened()
+        file.write([row("a", Step.BEGINS), Row("a", 0, 1001.0, b"two", b"leg"), row("b", 1)])
+        file.close()
+        again = self.opened()
+        self.assertEqual(again.last, 3)
+        self.assertEqual([s.position for s in again.read(0, 10)], [1, 2, 3])
+        self.assertEqual(again.read(1, 1, "a")[0].extra, b"leg")
+        live = [[stored.record for stored in call] for call in again.live()]
+        self.assertEqual(live, [[b"{}", b"two"], [b"{}"]])
+
+    def test_more_than_a_statement_holds_is_one_transaction(self) -> None:
+        file = self.opened()
+        for number in (1, AT_ONCE, AT_ONCE + 1, 5 * AT_ONCE - 1):
+            before = file.last
+            file.write([row(f"call-{index}") for index in range(number)])
+            self.assertEqual(file.last, before + number)
+        self.assertEqual(len(file.read(0, 10_000)), file.last)
+
+    def test_what_has_ended_is_not_live(self) -> None:
+        file = self.opened()
+        file.write([row("a", 1), row("b", 1), row("a", -1, 2000.0)])
+        file.write([row("c", 1), row("c", -1, 3000.0)])
+        self.assertEqual([call[0].call for call in file.live()], ["b"])
+        self.assertEqual([s.call for s in file.ended(0, 10)], ["a", "c"])
+        self.assertEqual([s.call for s in file.ended(0, 1)], ["c"])
+        self.assertEqual([s.call for s in file.ended(2000.0, 10)], ["c"])
+
+    def test_calls_by_their_beginning(self) -> None:
+        file = self.opened()
+        file.write([row(call) for call in ("abc", "abd", "ab", "b", "abc")])
+        self.assertEqual(file.find("ab", 10), ["ab", "abc", "abd"])
+        self.assertEqual(file.find("abc", 10), ["abc"])
+        self.assertEqual(file.find("x", 10), [])
+
+    def test_only_its_owner_reads_it(self) -> None:
+        self.opened().write([row("a")])
+        for name in os.listdir(self.directory):
+            self.assertEqual((self.directory / name).stat().st_mode & 0o077, 0, name)
+
+
+class PruneTests(FileCase):
+    def test_old_records_go_and_those_of_live_calls_stay(self) -> None:
+        file = self.opened(keep=100.0)
+        file.write([row("old", 1, 0.0), row("live", 1, 0.0), row("old", -1, 50.0)])
+        file.write([row("new", 1, 950.0)])
+        self.assertEqual(file.prune(1000.0), 2)
+        self.assertEqual(file.prune(1000.0), 0)
+        self.assertEqual([s.call for s in file.read(0, 10)], ["live", "new"])
+        self.assertEqual(file.last, 4)
+
+    def test_the_oldest_go_when_it_is_too_large(self) -> None:
+        self.patch(journal_file, "PRUNED_AT_ONCE", 200)
+        file = self.opened(max_size=1024 * 1024)
+        big = b"x" * 1000
+        for index in range(40):
+            file.write([row(f"{index}", -1, 999.0, big) for _ in range(100)])
+        self.assertGreater(file.used, 1024 * 1024)
+        while file.used > 1024 * 1024:
+            self.assertGreater(file.prune(1000.0), 0)
+        self.assertGreater(len(file.read(0, 10_000)), 0)
+
+
+class RefusalTests(FileCase):
+    def test_a_second_umd(self) -> None:
+        self.opened().write([row("a")])
+        self.refused(rf"another umd writes it \(process {os.getpid()}\)")
+
+    def test_somebody_elses_file_is_left_alone(self) -> None:
+        Path(self.path).write_bytes(b"my thesis" * 1000)
+        self.refused("is no journal")
+        self.assertEqual(Path(self.path).read_bytes(), b"my thesis" * 1000)
+
+    def test_somebody_elses_database_is_left_alone(self) -> None:
+        with sqlite3.connect(self.path) as db:
+            db.execute("CREATE TABLE mine (x)")
+        db.close()
+        self.refused("database of another program")
+
+    def test_a_newer_one(self) -> None:
+        file = self.opened(migrations=(*MIGRATIONS, "CREATE TABLE later (x)"))
+        file.write([row("a")])
+        file.close()
+        self.refused(f"a newer umd has written it .schema {len(MIGRATIONS) + 1}")
+        with sqlite3.connect(self.path) as db:
+            self.assertEqual(db.execute("SELECT count(*) FROM events").fetchone(), (1,))
+        db.close()
+
+    def test_a_directory_that_is_not_there(self) -> None:
+        self.path = str(self.directory / "nowhere" / "journal.db")
+        self.refused("No such file or directory; name a path that can be had")
+
+    def test_a_program_that_has_it_open(self) -> None:
+        self.opened().close()
+        other = sqlite3.connect(self.path, isolation_level=None)
+        self.addCleanup(other.close)
+        other.execute("BEGIN IMMEDIATE")
+        self.refused("another program has it open")
+
+    def test_nobody_else_gets_in(self) -> None:
+        self.opened().write([row("a")])
+        other = sqlite3.connect(self.path, timeout=0.0)
+        self.addCleanup(other.close)
+        with self.assertRaisesRegex(sqlite3.OperationalError, "locked"):
+            other.execute("SELECT * FROM events").fetchall()
+
+
+class DamageTests(FileCase):
+    def written(self) -> int:
+        file = self.opened()
+        for index in range(50):
+            file.write([row(f"call-{index}", 1, record=b"x" * 200) for index in range(20)])
+        file.close()
+        return Path(self.path).stat().st_size
+
+    def damaged(self, offset: int) -> None:
+        with open(self.path, "r+b") as stream:
+            stream.seek(offset)
+            stream.write(b"\xff" * 4096)
+        damaged = Path(self.path).read_bytes()
+        file = self.opened()
+        assert file.set_aside is not None
+        aside = Path(file.set_aside.partition(": ")[0])
+        self.assertEqual(aside.read_bytes(), damaged)
+        self.assertEqual(file.last, 0)
+        file.write([row("a", 1)])
+        self.assertEqual(len(list(file.live())), 1)
+
+    def test_pages_in_the_middle(self) -> None:
+        self.damaged(self.written() // 2 // 4096 * 4096)
+
+    def test_the_first_page(self) -> None:
+        self.written()
+        self.damaged(0)
+
+    def test_a_truncated_log_loses_its_end_and_nothing_else(self) -> None:
+        """As after kill -9: the WAL is there, and its last commit only in part."""
+        program = (
+            "import os, sys; from umd.journal.file import *; from umd.journal.store import Row\n"
+            "file = JournalFile(sys.argv[1]); file.open()\n"
+            "for n in range(10): file.write([Row(f'call-{n}', 1, 1.0, b'x' * 100, None)])\n"
+            "os._exit(9)"
+        )
+        subprocess.run([sys.executable, "-c", program, self.path])
+        wal = Path(self.path + "-wal")
+        with wal.open("r+b") as stream:
+            stream.truncate(wal.stat().st_size - 100)
+        file = self.opened()
+        self.assertIsNone(file.set_aside)
+        self.assertEqual(file.last, 9)
+
+
+class MigrationTests(FileCase):
+    def test_an_older_one_is_brought_forward(self) -> None:
+        file = self.opened()
+        file.write([row("a", 1)])
+        file.close()
+        newer = (*MIGRATIONS, "ALTER TABLE events ADD COLUMN note TEXT; CREATE TABLE more (x)")
+        again = self.opened(migrations=newer)
+        self.assertEqual(again.migrated_from, len(MIGRATIONS))
+        self.assertEqual([s.call for s in again.read(0, 10)], ["a"])
+        again.close()
+        once_more = self.opened(migrations=newer)
+        self.assertIsNone(once_more.migrated_from)
+
+    def test_one_that_fails_changes_nothing(self) -> None:
+        self.opened().close()
+        with self.assertRaises(CannotOpen):
+            self.opened(migrations=(*MIGRATIONS, "CREATE TABLE more (x); SELECT nonsense"))
+        self.opened().write([row("a")])
+
+
+class ReaderTests(FileCase):
+    def reader(self) -> JournalReader:
+        reader = JournalReader(self.path)
+        reader.open()
+        self.addCleanup(reader.close)
+        return reader
+
+    def test_it_reads_what_no_umd_has_open(self) -> None:
+        file = self.opened()
+        file.write([row("a", 1)])
+        with self.assertRaisesRegex(CannotOpen, "another program has it open"):
+            self.reader()
+        file.close()
+        self.assertEqual([s.call for s in self.reader().read(0, 10)], ["a"])
+
+    def test_there_is_none(self) -> None:
+        with self.assertRaisesRegex(CannotOpen, "no such file"):
+            self.reader()
+        self.assertEqual(os.listdir(self.directory), [])
+
+    def test_it_is_none(self) -> None:
+        Path(self.path).write_bytes(b"my thesis" * 1000)
+        with self.assertRaisesRegex(CannotOpen, "damaged: file is not a database"):
+            self.reader()

@@ -1,0 +1,329 @@
+"""The use cases with a journal: nothing is acted on before it is on record."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.helpers import ALICE, capturing_log
+from umd.backend import BackendUnavailable, Ended, FoundLeg, LegId
+from umd.call.call import Call, CallState
+from umd.call.cause import Cause, EndedBy
+from umd.call.events import LifecycleEvent, Placed, Resumed
+from umd.control import CallJournal, Control, JournalUnavailable, NoSuchCall, Outcome
+from umd.record import decode, encode, replay
+from umd.testing import FakeBackend
+
+
+class HandJournal(CallJournal):
+    """A journal whose commits are made by hand."""
+
+    def __init__(self) -> None:
+        self.refusing: str | None = None
+        self.kept: list[tuple[Call, bytes, float, bytes | None]] = []
+        self.events: list[LifecycleEvent] = []
+        self._waiting: deque[tuple[Callable[[Any], None], Any]] = deque()
+
+    def append(
+        self,
+        call: Call,
+        event: LifecycleEvent,
+        leg_record: bytes | None,
+        then: Callable[[Any], None] | None,
+        argument: Any,
+    ) -> None:
+        self.events.append(event)
+        self.kept.append((call, encode(call, event), event.at, leg_record))
+        if then is not None:
+            self._waiting.append((then, argument))
+
+    def flush(self, then: Callable[[Any], None], argument: Any) -> None:
+        self._waiting.append((then, argument))
+
+    def commit(self) -> None:
+        """Everything so far is durable."""
+        for _ in range(len(self._waiting)):
+            then, argument = self._waiting.popleft()
+            then(argument)
+
+    def settle(self) -> None:
+        while self._waiting:
+            self.commit()
+
+    def told(self, call: Call) -> list[str]:
+        return [type(e).__name__ for e in self.events if e.call == call.id]
+
+    def calls(self) -> list[Call]:
+        """The calls as they are read back."""
+        found: dict[str, Call] = {}
+        for call, octets, at, _ in self.kept:
+            found[call.id] = replay(found.get(call.id), decode(octets), at)
+        return list(found.values())
+
+
+class JournalCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.journal = HandJournal()
+        self.clock = Clock()
+        self.control, self.fake = self.make_control(self.journal)
+        self.successResultOf(ensureDeferred(self.control.start()))
+
+    def make_control(self, journal: CallJournal) -> tuple[Control, FakeBackend]:
+        fake = FakeBackend(clock=self.clock)
+        self.log, self.lines = capturing_log()
+        names = iter(f"leg-{number}" for number in range(1, 1000))
+        control = Control(
+            backends={"fake": fake},
+            node="lab-1",
+            clock=self.clock,
+            wall=lambda: 1_000_000.0 + self.clock.seconds(),
+            record=lambda call, event: self.fail("not with a journal"),
+            log=self.log,
+            make_leg_name=lambda: next(names),
+            journal=journal,
+        )
+        return control, fake
+
+    def placed(self, number: str = "answers") -> Call:
+        call = self.control.place(ALICE, number)
+        self.journal.settle()
+        return call
+
+    def ask(self, call: Call) -> Deferred[Outcome]:
+        return ensureDeferred(self.control.disconnect(ALICE, call.id, "r-1"))
+
+    def counted(self) -> None:
+        self.assertEqual(self.control.miscounts, 0)
+
+
+class OrderTests(JournalCase):
+    def test_a_call_leaves_when_its_placing_is_on_record(self) -> None:
+        call = self.control.place(ALICE, "answers")
+        dialled = ensureDeferred(self.control.dialled(call))
+        self.assertEqual(self.fake.commands, [])
+        self.assertNoResult(dialled)
+        self.journal.commit()
+        self.assertEqual(self.fake.commands, [("place", call.leg)])
+        self.successResultOf(dialled)
+
+    def test_a_call_that_cannot_be_dialled_is_told_to_who_placed_it(self) -> None:
+        self.fake.reachable = False
+        call = self.control.place(ALICE, "answers")
+        dialled = ensureDeferred(self.control.dialled(call))
+        self.journal.settle()
+        self.failureResultOf(dialled, BackendUnavailable)
+        self.assertEqual(self.journal.told(call), ["Placed", "Disconnected"])
+        self.counted()
+
+    def test_neither_bye_nor_answer_go_before_their_records(self) -> None:
+        call = self.placed()
+        asked = self.ask(call)
+        self.assertEqual(self.journal.told(call)[-1], "DisconnectRequested")
+        self.assertNotIn(("hang_up", call.leg), self.fake.commands)
+        self.journal.commit()
+        self.assertIn(("hang_up", call.leg), self.fake.commands)
+        self.assertEqual(self.journal.told(call)[-1], "Disconnected")
+        self.assertNoResult(asked)
+        self.journal.commit()
+        self.assertEqual(self.successResultOf(asked), Outcome.ENDED)
+        self.counted()
+
+    def test_who_asks_while_it_is_written_down_joins(self) -> None:
+        call = self.placed()
+        asked = [self.ask(call)]
+        asked.append(self.ask(call))  # the request is not on record yet
+        self.journal.commit()
+        asked.append(self.ask(call))  # the end is not
+        for one in asked:
+            self.assertNoResult(one)
+        self.journal.commit()
+        self.assertEqual([self.successResultOf(one) for one in asked], [Outcome.ENDED] * 3)
+        self.assertEqual(self.successResultOf(self.ask(call)), Outcome.ALREADY_ENDED)
+        self.assertEqual(self.journal.told(call).count("Disconnected"), 1)
+        self.assertEqual(self.fake.commands.count(("hang_up", call.leg)), 1)
+
+    def test_the_answer_for_a_call_whose_far_end_just_left_waits_too(self) -> None:
+        call = self.placed()
+        self.fake.end(call.leg, Cause(by=EndedBy.FAR_END))
+        asked = self.ask(call)
+        self.assertNoResult(asked)
+        self.journal.commit()
+        self.assertEqual(self.successResultOf(asked), Outcome.ALREADY_ENDED)
+
+    def test_a_call_asked_to_end_before_it_left_never_leaves(self) -> None:
+        call = self.control.place(ALICE, "answers")
+        asked = self.ask(call)
+        self.journal.settle()
+        self.assertEqual(self.successResultOf(asked), Outcome.ENDED)
+        self.assertEqual(self.fake.commands, [])
+        self.assertEqual(self.journal.told(call), ["Placed", "DisconnectRequested", "Disconnected"])
+
+    def test_a_far_end_that_leaves_while_the_request_is_written_down(self) -> None:
+        call = self.placed()
+        asked = self.ask(call)
+        self.fake.end(call.leg, Cause(by=EndedBy.FAR_END))
+        self.journal.settle()
+        self.assertEqual(self.successResultOf(asked), Outcome.ENDED)
+        self.assertNotIn(("hang_up", call.leg), self.fake.commands)
+
+    def test_a_stop_waits_for_the_record(self) -> None:
+        call = self.placed()
+        asked = self.ask(call)
+        drained = ensureDeferred(self.control.drain())
+        self.journal.commit()
+        self.assertNoResult(drained)
+        self.journal.commit()
+        self.successResultOf(asked)
+        self.successResultOf(drained)
+
+    def test_a_second_end_is_refused_and_counted(self) -> None:
+        call = self.placed()
+        link = self.control.links["fake"]
+        end = Ended(call.leg, Cause(by=EndedBy.FAR_END))
+        link.leg_event(end)
+        link.leg_event(end)
+        self.assertEqual(self.journal.told(call).count("Disconnected"), 1)
+        self.assertEqual(self.control.illegal_events, 1)
+        self.assertEqual((self.control.begun, self.control.over), (1, 1))
+
+
+class TroubleTests(JournalCase):
+    def test_nothing_begins_that_cannot_be_put_on_record(self) -> None:
+        call = self.placed()
+        self.journal.refusing = "the disk is full"
+        with self.assertRaisesRegex(JournalUnavailable, "disk is full"):
+            self.control.place(ALICE, "answers")
+        self.failureResultOf(self.ask(call), JournalUnavailable)
+        self.assertEqual(call.state, CallState.CONNECTED)
+        self.journal.refusing = None
+        asked = self.ask(call)
+        self.journal.settle()
+        self.assertEqual(self.successResultOf(asked), Outcome.ENDED)
+
+    def test_who_waits_for_the_record_when_the_disk_fills_is_told(self) -> None:
+        call = self.placed()
+        asked = self.ask(call)
+        self.journal.refusing = "the disk is full"
+        self.control.journal_failed("the disk is full")
+        self.failureResultOf(asked, JournalUnavailable)
+        # There is room again: what was asked for is carried out, once.
+        self.journal.refusing = None
+        self.journal.settle()
+        self.assertEqual(self.journal.told(call).count("Disconnected"), 1)
+        self.assertEqual(self.successResultOf(self.ask(call)), Outcome.ALREADY_ENDED)
+
+    def test_a_disk_that_does_not_answer_is_no_unconfirmed_end(self) -> None:
+        call = self.placed()
+        asked = self.ask(call)
+        self.clock.advance(5.0)
+        self.failureResultOf(asked, JournalUnavailable)
+        self.journal.settle()
+        self.assertTrue(call.ended)
+
+
+class RecoveryTests(JournalCase):
+    def restarted(self, found: list[FoundLeg]) -> Control:
+        """A second umd on what the first one has written."""
+        journal = HandJournal()
+        control, fake = self.make_control(journal)
+        fake.found = found
+        for call in self.journal.calls():
+            control.recover(call, None)
+        self.successResultOf(ensureDeferred(control.start()))
+        journal.settle()
+        self.control, self.fake, self.journal = control, fake, journal
+        return control
+
+    def leg(self, call: Call, state: CallState = CallState.CONNECTED) -> FoundLeg:
+        return FoundLeg(leg=call.leg, state=state, number=call.number)
+
+    def test_a_call_goes_on(self) -> None:
+        before = self.placed()
+        control = self.restarted([self.leg(before)])
+        call = control.find(before.id)
+        self.assertEqual(self.journal.told(call), ["Resumed"])
+        self.assertEqual((call.owner, call.seq), ("alice", before.seq + 1))
+        asked = self.ask(call)
+        self.journal.settle()
+        self.assertEqual(self.successResultOf(asked), Outcome.ENDED)
+        self.counted()
+
+    def test_what_was_asked_for_is_carried_out_once(self) -> None:
+        before = self.placed()
+        _ = self.ask(before).addErrback(lambda failure: None)
+        control = self.restarted([self.leg(before)])
+        call = control.find(before.id)
+        self.assertEqual(self.fake.commands, [("hang_up", call.leg)])
+        self.assertEqual(self.journal.told(call), ["Resumed", "Disconnected"])
+        self.assertEqual(self.successResultOf(self.ask(call)), Outcome.ALREADY_ENDED)
+        self.counted()
+
+    def test_what_is_not_there_any_more_is_lost_with_its_reason(self) -> None:
+        before = self.placed()
+        control = self.restarted([])
+        call = control.find(before.id)
+        self.assertEqual(self.journal.told(call), ["Lost"])
+        (lost,) = self.journal.events
+        self.assertIn("backend fake does not carry it", getattr(lost, "reason", ""))
+        self.assertEqual(self.successResultOf(self.ask(call)), Outcome.ALREADY_ENDED)
+        self.counted()
+
+    def test_the_call_of_a_backend_that_is_configured_no_more(self) -> None:
+        before = self.placed()
+        before.backend = "gone"
+        self.journal.kept[0] = (before, encode(before, _placed_by(before)), before.began_at, None)
+        control = self.restarted([])
+        (lost,) = self.journal.events
+        self.assertIn("no backend 'gone'", getattr(lost, "reason", ""))
+        self.assertTrue(control.find(before.id).ended)
+        self.counted()
+
+    def test_an_ended_call_is_remembered_for_what_is_left_of_its_time(self) -> None:
+        before = self.placed()
+        _ = self.ask(before)
+        self.journal.settle()
+        self.clock.advance(86000)
+        control = self.restarted([])
+        call = control.find(before.id)
+        self.assertEqual((call.confirmed, call.cause and call.cause.by), (True, EndedBy.CLIENT))
+        self.assertEqual(self.successResultOf(self.ask(call)), Outcome.ALREADY_ENDED)
+        self.clock.advance(401)
+        self.failureResultOf(self.ask(call), NoSuchCall)
+
+    def test_a_backend_that_cannot_be_asked_yet(self) -> None:
+        """Its calls are neither lost nor resumed until it can be."""
+        before = self.placed()
+
+        async def unreachable() -> list[FoundLeg]:
+            raise BackendUnavailable("not yet")
+
+        journal = HandJournal()
+        control, fake = self.make_control(journal)
+        for call in self.journal.calls():
+            control.recover(call, None)
+        self.patch(fake, "legs", unreachable)
+        self.successResultOf(ensureDeferred(control.start()))
+        self.assertEqual(journal.events, [])
+        del fake.legs
+        fake.found = [self.leg(before)]
+        self.successResultOf(ensureDeferred(fake.start(control.links["fake"])))
+        control.links["fake"].backend_up()
+        self.assertEqual([type(e) for e in journal.events], [Resumed])
+
+
+def _placed_by(call: Call) -> Placed:
+    return Placed(
+        call=call.id,
+        seq=1,
+        at=call.began_at,
+        leg=LegId(call.leg),
+        backend=call.backend,
+        number=call.number,
+        owner=call.owner,
+        request_id="",
+    )

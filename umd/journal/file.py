@@ -1,0 +1,429 @@
+"""
+The journal as one SQLite file: its schema, how it is opened, written and read. Knows no Twisted.
+
+Exactly one connection ever writes, checkpoints and reads a journal in use: it holds the file
+exclusively. SQLite before 3.51.3 can damage a file in WAL mode when a second connection checkpoints
+at the same moment (reference ecosystem, 3), and so nobody else gets in, not even to look.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from datetime import datetime, timezone
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+from typing import Any, Final, Literal, TypeAlias
+
+from umd.journal.store import CannotOpen, Row, Stored
+from umd.lock import FileLock, Held
+
+Durability: TypeAlias = Literal["full", "relaxed"]
+
+APPLICATION_ID: Final = 0x756D646A
+"""In the header of every journal: "umdj"."""
+MIGRATIONS: Final[tuple[str, ...]] = (
+    # 1: the first that was released.
+    """
+    CREATE TABLE events (
+        position INTEGER PRIMARY KEY,
+        call TEXT NOT NULL,
+        step INTEGER NOT NULL,  -- 1 the call begins, 0 it goes on, -1 it ends
+        at REAL NOT NULL,  -- seconds since the epoch
+        record BLOB NOT NULL,  -- JSON, as in the log
+        extra BLOB  -- what its backend needs to restore the leg
+    ) STRICT;
+    CREATE INDEX events_of_call ON events (call);
+    CREATE TABLE live (call TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
+    CREATE TRIGGER call_begins AFTER INSERT ON events WHEN new.step = 1
+        BEGIN INSERT OR IGNORE INTO live VALUES (new.call); END;
+    CREATE TRIGGER call_ends AFTER INSERT ON events WHEN new.step = -1
+        BEGIN DELETE FROM live WHERE call = new.call; END;
+    """,
+)
+"""What makes each version of the schema of the one before; the version is their number."""
+
+AT_ONCE: Final = 128
+"""
+Rows in one statement.
+
+Between two statements the writer needs the interpreter, for which it waits up to a switch interval
+while the reactor is busy; so a commit is one statement, with a row's values many times over.
+"""
+PRUNED_AT_ONCE: Final = 2000
+_COLUMNS: Final = "position, call, at, record, extra"
+_MAGIC: Final = b"SQLite format 3\0"
+
+
+class JournalFile:
+    """
+    One journal.
+
+    Args:
+        path: of the file; what belongs to it has names that begin like it.
+        durability: "full": a commit is on disk when it returns; "relaxed": it is the operating
+            system's, and on disk after the next `sync`.
+        keep: seconds for which the records of calls that have ended are kept.
+        max_size: octets beyond which the oldest of them go before that.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        durability: Durability = "full",
+        keep: float = 30 * 86400.0,
+        max_size: int = 4 * 1024**3,
+        migrations: Sequence[str] = MIGRATIONS,
+    ) -> None:
+        self.path = path
+        self.set_aside: str | None = None
+        """Where a damaged file was moved to by `open`."""
+        self.migrated_from: int | None = None
+        """The version of the schema that `open` found and brought forward."""
+        self.last = 0
+        """The position of the last record."""
+        self._durability = durability
+        self._keep = keep
+        self._max_size = max_size
+        self._migrations = migrations
+        self._lock: FileLock | None = None
+        self._db: sqlite3.Connection | None = None
+        self._unsynced = False
+
+    # -- opening
+
+    def open(self) -> None:
+        """
+        Take the file, make it where there is none, and check it.
+
+        A damaged one is set aside, under a name that tells when, and a new one begun.
+
+        Raises:
+            CannotOpen: it is in use, another program's, a newer umd's, or cannot be had.
+        """
+        was_ours = os.path.exists(self.path + ".lock")
+        try:
+            self._lock = FileLock(self.path)
+        except Held as held:
+            raise CannotOpen(
+                f"journal.path = {self.path!r}: another umd writes it (process {held.pid}); end "
+                "it, or give this one a journal of its own: -o journal.path=/a/path"
+            ) from None
+        except OSError as error:
+            raise self._cannot(f"{error.strerror}; name a path that can be had") from error
+        try:
+            self._open_checked(was_ours)
+        except BaseException:
+            self.close()
+            raise
+
+    def _open_checked(self, was_ours: bool) -> None:
+        try:
+            found = self._begins_like_sqlite()
+            if not found and not was_ours:
+                raise self._cannot("it is no journal; name another path, or move that file away")
+            if not found:
+                raise sqlite3.DatabaseError("its first page is overwritten")
+            self._connect()
+            self._check()
+        except sqlite3.OperationalError as error:
+            raise self._cannot(_explain(error)) from error
+        except sqlite3.DatabaseError as error:
+            self._disconnect()
+            self._set_aside(str(error))
+            self._connect()
+        except OSError as error:
+            raise self._cannot(f"{error.strerror}; name a path that can be had") from error
+        try:
+            self._migrate()
+            self.last = self._one("SELECT coalesce(max(position), 0) FROM events")
+        except sqlite3.Error as error:
+            raise self._cannot(_explain(error)) from error
+
+    def _begins_like_sqlite(self) -> bool:
+        try:
+            with open(self.path, "rb") as file:
+                head = file.read(len(_MAGIC))
+        except FileNotFoundError:
+            return True
+        return head in (b"", _MAGIC)
+
+    def _connect(self) -> None:
+        mask = os.umask(0o077)
+        try:
+            self._db = sqlite3.connect(
+                self.path,
+                timeout=2.0,
+                isolation_level=None,
+                check_same_thread=False,
+                cached_statements=AT_ONCE + 64,
+            )
+            self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
+            self._db.execute("PRAGMA journal_mode = WAL")
+            full = self._durability == "full"
+            self._db.execute(f"PRAGMA synchronous = {'FULL' if full else 'NORMAL'}")
+            # Beside the WAL itself nothing may wait for the disk in the middle of a commit often.
+            self._db.execute("PRAGMA wal_autocheckpoint = 4000")
+            self._db.execute("PRAGMA temp_store = MEMORY")
+        finally:
+            os.umask(mask)
+
+    def _check(self) -> None:
+        """
+        Raises:
+            sqlite3.DatabaseError: it is damaged.
+            CannotOpen: it is not for us.
+        """
+        version = self._one("PRAGMA user_version")
+        application = self._one("PRAGMA application_id")
+        if application not in (0, APPLICATION_ID) or (
+            application == 0 and self._one("SELECT count(*) FROM sqlite_master")
+        ):
+            raise self._cannot("the database of another program; name another path")
+        if version > len(self._migrations):
+            raise self._cannot(
+                f"a newer umd has written it (schema {version}, and this one knows "
+                f"{len(self._migrations)}); use that, or name another path"
+            )
+        said = self._one("PRAGMA quick_check(1)")
+        if said != "ok":
+            raise sqlite3.DatabaseError(said)
+
+    def _migrate(self) -> None:
+        version = self._one("PRAGMA user_version")
+        if version == len(self._migrations):
+            return
+        statements = "".join(self._migrations[version:])
+        self._connection.executescript(
+            f"BEGIN IMMEDIATE; {statements}; PRAGMA application_id = {APPLICATION_ID}; "
+            f"PRAGMA user_version = {len(self._migrations)}; COMMIT"
+        )
+        if version:
+            self.migrated_from = version
+        # The file's own name must be on disk too, before anything in it counts.
+        directory = os.open(os.path.dirname(os.path.abspath(self.path)), os.O_RDONLY)
+        with suppress(OSError):
+            os.fsync(directory)
+        os.close(directory)
+
+    def _set_aside(self, why: str) -> None:
+        now = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S.%fZ")
+        there = f"{self.path}.damaged-{now}"
+        for end in ("", "-wal", "-shm"):
+            if os.path.exists(self.path + end):
+                os.rename(self.path + end, there + end)
+        self.set_aside = f"{there}: {why}"
+
+    # -- writing
+
+    def write(self, rows: Sequence[Row]) -> None:
+        """
+        Keep records, all of them or none; durable when it returns, unless it is "relaxed".
+
+        Raises:
+            sqlite3.Error: none is kept, as far as it is known; see `reopen`.
+        """
+        if len(rows) <= AT_ONCE:
+            self._insert(rows)  # a transaction by itself
+        else:
+            db = self._connection
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                for first in range(0, len(rows), AT_ONCE):
+                    self._insert(rows[first : first + AT_ONCE], first)
+                db.execute("COMMIT")
+            except BaseException:
+                with suppress(sqlite3.Error):
+                    db.execute("ROLLBACK")
+                raise
+        self.last += len(rows)
+        self._unsynced = True
+
+    def _insert(self, rows: Sequence[Row], offset: int = 0) -> None:
+        first = self.last + offset + 1
+        values: list[Any] = []
+        for position, row in enumerate(rows, first):
+            values.append(position)
+            values += row
+        self._connection.execute(_INSERT[len(rows)], values)
+
+    def reopen(self) -> int:
+        """
+        Begin again after an error of writing.
+
+        Nothing is believed: after a failed sync the operating system may hold pages for written
+        that are not. What the log holds goes into the file and is synced there before anything new
+        is written.
+
+        Returns:
+            How many of the records that `write` failed with are there all the same.
+
+        Raises:
+            sqlite3.Error: it cannot be written yet.
+        """
+        before = self.last
+        self._disconnect()
+        self._connect()
+        busy = self._one("PRAGMA wal_checkpoint(TRUNCATE)")
+        if busy:
+            raise sqlite3.OperationalError("the log cannot be written back")
+        # A write, and not only a checkpoint of nothing, shows that there is room again.
+        self._connection.execute(f"PRAGMA user_version = {len(self._migrations)}")
+        self.last = self._one("SELECT coalesce(max(position), 0) FROM events")
+        return self.last - before
+
+    def sync(self) -> None:
+        """Where a commit does not: bring what was written to the disk."""
+        if self._durability == "relaxed" and self._unsynced:
+            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        self._unsynced = False
+
+    def prune(self, now: float) -> int:
+        """
+        Let go of some of what is older than it need be, of calls that have ended.
+
+        Returns:
+            How many records; 0 when there is nothing (more) to do.
+        """
+        before = now - self._keep
+        if self.used > self._max_size:
+            before = now
+        return self._connection.execute(_PRUNE, (before, PRUNED_AT_ONCE)).rowcount
+
+    @property
+    def used(self) -> int:
+        """Octets of the file that hold something."""
+        pages = self._one("PRAGMA page_count") - self._one("PRAGMA freelist_count")
+        return int(pages * self._one("PRAGMA page_size"))
+
+    # -- reading
+
+    def live(self) -> Iterator[list[Stored]]:
+        """See `umd.journal.store.Store.live`."""
+        rows = self._connection.execute(_LIVE)
+        for _, records in groupby(rows, key=itemgetter(1)):
+            yield [Stored(*row) for row in records]
+
+    def ended(self, since: float, limit: int) -> list[Stored]:
+        """See `umd.journal.store.Store.ended`."""
+        rows = self._connection.execute(_ENDED, (since, limit)).fetchall()
+        return [Stored(*row) for row in reversed(rows)]
+
+    def read(self, after: int, limit: int, call: str | None = None) -> list[Stored]:
+        """See `umd.journal.store.Store.read`."""
+        of_call = "" if call is None else "AND call = ?"
+        values = [after, *([] if call is None else [call]), limit]
+        rows = self._connection.execute(
+            f"SELECT {_COLUMNS} FROM events WHERE position > ? {of_call} ORDER BY position LIMIT ?",
+            values,
+        )
+        return [Stored(*row) for row in rows]
+
+    def find(self, beginning: str, limit: int) -> list[str]:
+        """The ids of calls that begin like this."""
+        # Ids are base64, so that nothing in one sorts behind "~".
+        rows = self._connection.execute(
+            "SELECT DISTINCT call FROM events WHERE call >= ? AND call < ? LIMIT ?",
+            (beginning, beginning + "~", limit),
+        )
+        return [call for (call,) in rows]
+
+    # -- parts
+
+    def close(self) -> None:
+        """Let go of the file; what is written stays."""
+        self._disconnect()
+        if self._lock is not None:
+            # Its file stays: that there was a journal here is worth knowing.
+            self._lock.leave()
+            self._lock = None
+
+    def _disconnect(self) -> None:
+        db, self._db = self._db, None
+        if db is not None:
+            with suppress(sqlite3.Error):
+                db.close()
+
+    def _one(self, statement: str) -> Any:
+        return self._connection.execute(statement).fetchone()[0]
+
+    @property
+    def _connection(self) -> sqlite3.Connection:
+        if self._db is None:
+            raise sqlite3.OperationalError("the journal is not open")
+        return self._db
+
+    def _cannot(self, why: str) -> CannotOpen:
+        return CannotOpen(f"journal.path = {self.path!r}: {why}")
+
+
+class JournalReader(JournalFile):
+    """Reads a journal that no umd has open; changes nothing."""
+
+    def open(self) -> None:
+        """
+        Raises:
+            CannotOpen: there is none, it is in use, or not for us.
+        """
+        if not os.path.exists(self.path):
+            raise self._cannot("there is no such file")
+        try:
+            uri = Path(os.path.abspath(self.path)).as_uri()
+            self._db = sqlite3.connect(f"{uri}?mode=ro", uri=True, timeout=1.0)
+            self._check_kind()
+        except sqlite3.OperationalError as error:
+            raise self._cannot(_explain(error)) from error
+        except sqlite3.DatabaseError as error:
+            raise self._cannot(f"it is damaged: {error}") from error
+
+    def _check_kind(self) -> None:
+        if self._one("PRAGMA application_id") != APPLICATION_ID:
+            raise self._cannot("it is no journal")
+        version = self._one("PRAGMA user_version")
+        if version > len(self._migrations):
+            raise self._cannot(f"a newer umd has written it (schema {version})")
+
+
+def _explain(error: sqlite3.Error) -> str:
+    said = str(error)
+    if "locked" in said:
+        return (
+            "another program has it open, a umd or a shell of sqlite3; end that, or name another "
+            "path"
+        )
+    if "unable to open" in said:
+        return "it cannot be opened or made; is its directory there, and may umd write to it?"
+    if "readonly" in said:
+        return "it can be read and not written; name a path that umd may write to"
+    return f"{said}; name another path"
+
+
+class _Inserts(dict[int, str]):
+    """The statement that inserts so many rows."""
+
+    def __missing__(self, rows: int) -> str:
+        values = ", ".join(["(?, ?, ?, ?, ?, ?)"] * rows)
+        statement = self[rows] = (
+            f"INSERT INTO events (position, call, step, at, record, extra) VALUES {values}"
+        )
+        return statement
+
+
+_INSERT: Final = _Inserts()
+_LIVE: Final = """
+    SELECT e.position, e.call, e.at, e.record, e.extra FROM live AS l
+    CROSS JOIN events AS e ON e.call = l.call ORDER BY l.call, e.position
+"""
+_ENDED: Final = f"""
+    SELECT {_COLUMNS} FROM events WHERE step = -1 AND at > ? ORDER BY position DESC LIMIT ?
+"""
+_PRUNE: Final = """
+    DELETE FROM events WHERE position IN (
+        SELECT position FROM events
+        WHERE at < ? AND NOT EXISTS (SELECT 1 FROM live WHERE live.call = events.call)
+        ORDER BY position LIMIT ?
+    )
+"""

@@ -1,0 +1,116 @@
+"""Writes each lifecycle event down, encoded once: a line for the log, a record for the journal."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from structlog.typing import FilteringBoundLogger
+
+from umd.call.call import Call
+from umd.call.events import Disconnected, LifecycleEvent, Lost, Placed, Resumed
+from umd.control import CallJournal
+from umd.journal.store import Row, Step, Store, Stored
+from umd.log import json_lines
+from umd.record import decode, encode, replay
+
+_STEP_OF = {Placed: Step.BEGINS, Disconnected: Step.ENDS, Lost: Step.ENDS}
+
+
+class CallLog:
+    """The lifecycle events in the log: a line each, and the last one tells the whole story."""
+
+    def __init__(self, log: FilteringBoundLogger) -> None:
+        self._log = log
+        self._lines = json_lines(log)
+        self._wanted = log.is_enabled_for(logging.INFO)
+
+    def record(self, call: Call, event: LifecycleEvent) -> None:
+        if self._wanted:
+            self.write(encode(call, event))
+
+    def write(self, line: bytes) -> None:
+        """Write what `encode` gave."""
+        if self._lines is not None:
+            self._lines(line)
+        elif self._wanted:
+            fields = dict(decode(line))
+            del fields["at"], fields["level"]
+            self._log.info(fields.pop("event"), **fields)
+
+
+class Ledger(CallJournal):
+    """
+    The lifecycle events in the journal, and in the log.
+
+    Args:
+        store: keeps the records.
+        log: has the lines.
+        insist: whether nothing may begin that cannot be put on record.
+    """
+
+    def __init__(self, store: Store, log: CallLog, insist: bool) -> None:
+        self._store = store
+        self._log = log
+        self._insist = insist
+
+    @property
+    def refusing(self) -> str | None:  # type: ignore[override]  # only read
+        trouble = self._store.trouble
+        if trouble is None or not self._insist:
+            return None
+        return f"the journal cannot be written: {trouble}"
+
+    def append(
+        self,
+        call: Call,
+        event: LifecycleEvent,
+        leg_record: bytes | None,
+        then: Callable[[Any], None] | None,
+        argument: Any,
+    ) -> None:
+        record = encode(call, event)
+        kind = type(event)
+        step = _STEP_OF.get(kind, Step.GOES_ON)
+        if kind is Resumed:
+            # Of a call that goes on after a restart the log has one line for all of them.
+            step = Step.BEGINS if event.seq == 1 else Step.GOES_ON
+        if kind is not Resumed or event.seq == 1:
+            self._log.write(record)
+        self._store.append(Row(call.id, step, event.at, record, leg_record), then, argument)
+
+    def flush(self, then: Callable[[Any], None], argument: Any) -> None:
+        self._store.flush(then, argument)
+
+
+def live_calls(store: Store) -> Iterator[tuple[Call, bytes | None]]:
+    """
+    Each call of the journal that has begun and not ended, and the last record of its leg.
+
+    Raises:
+        UnknownRecord
+    """
+    for records in store.live():
+        call: Call | None = None
+        leg_record = None
+        for stored in records:
+            call = replay(call, decode(stored.record), stored.at)
+            leg_record = stored.extra or leg_record
+        if call is not None:
+            yield call, leg_record
+
+
+def ended_calls(store: Store, since: float, limit: int) -> Iterator[Call]:
+    """
+    The calls of the journal that ended last, the oldest first.
+
+    Raises:
+        UnknownRecord
+    """
+    for stored in store.ended(since, limit):
+        yield _read(stored)
+
+
+def _read(stored: Stored) -> Call:
+    return replay(None, decode(stored.record), stored.at)

@@ -1,0 +1,255 @@
+"""
+Lifecycle events as lines of JSON: one encoding, for the log and for the journal.
+
+What is written here is a public contract: the events of a log, and the records of a journal that
+another umd reads years later. Keys are added, never changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime, timezone
+from typing import Any, Final
+
+import orjson
+
+from umd.call.call import Call, CallState
+from umd.call.call_id import CallId
+from umd.call.cause import Cause, EndedBy
+from umd.call.events import (
+    Alerting,
+    Connected,
+    Disconnected,
+    DisconnectRequested,
+    LifecycleEvent,
+    Lost,
+    Placed,
+    Resumed,
+)
+from umd.call.leg import LegId
+from umd.errors import UmdError
+
+Record = Mapping[str, Any]
+
+
+class UnknownRecord(UmdError):
+    """A record that this umd cannot read, as a newer one has written it, or none at all."""
+
+
+def encode(call: Call, event: LifecycleEvent) -> bytes:
+    """One event of a call, which has been applied to it, as a line of JSON."""
+    name, fields = _TOLD[type(event)]
+    line = {
+        "at": iso(event.at),
+        "level": "info",
+        "event": name,
+        "call": call.id,
+        "leg": call.leg,
+        "seq": event.seq,
+    }
+    fields(line, call, event)
+    try:
+        return orjson.dumps(line)
+    except orjson.JSONEncodeError:  # a lone surrogate: a far end's own words are kept readable
+        return orjson.dumps({key: _encodable(value) for key, value in line.items()})
+
+
+def decode(octets: bytes) -> Record:
+    """
+    Read what `encode` wrote.
+
+    Raises:
+        UnknownRecord
+    """
+    try:
+        record: Record = orjson.loads(octets)
+        name = record["event"]
+    except (orjson.JSONDecodeError, TypeError, KeyError):
+        raise UnknownRecord(f"not a record of an event: {octets[:80]!r}") from None
+    if name not in _REPLAYED:
+        raise UnknownRecord(
+            f"a record of {name!r}, which this umd does not know: a newer one wrote it; use that"
+        )
+    return record
+
+
+def replay(call: Call | None, record: Record, at: float) -> Call:
+    """
+    Let a call be as it was after an event.
+
+    Args:
+        call: as the events before have left it; None before the first.
+        record: of the event.
+        at: when that was, wall time in seconds since the epoch.
+
+    Raises:
+        UnknownRecord: it does not fit.
+    """
+    try:
+        if call is None:
+            call = Call(
+                id=CallId(record["call"]),
+                leg=LegId(record["leg"]),
+                backend=record["backend"],
+                number=record["number"],
+                owner=record.get("owner", ""),
+                at=at,
+                state=CallState(record.get("state", "connecting")),
+            )
+        call.seq = record["seq"]
+        _REPLAYED[record["event"]](call, record, at)
+        return call
+    except (KeyError, ValueError, TypeError) as error:
+        raise UnknownRecord(f"the record {dict(record)!r:.200} does not fit: {error!r}") from None
+
+
+def iso(at: float) -> str:
+    """A time as the log has it: ISO 8601, UTC, milliseconds."""
+    return datetime.fromtimestamp(at, timezone.utc).isoformat(timespec="milliseconds")[:-6] + "Z"
+
+
+# -- what each event tells
+
+
+def _placed(line: dict[str, Any], call: Call, event: Placed) -> None:
+    line["backend"] = event.backend
+    line["number"] = event.number
+    line["owner"] = event.owner
+    line["request_id"] = event.request_id
+
+
+def _resumed(line: dict[str, Any], call: Call, event: Resumed) -> None:
+    line["backend"] = event.backend
+    line["number"] = event.number
+    line["owner"] = event.owner
+    line["state"] = event.state
+
+
+def _alerting(line: dict[str, Any], call: Call, event: Alerting) -> None:
+    pass
+
+
+def _connected(line: dict[str, Any], call: Call, event: Connected) -> None:
+    line["setup_s"] = round(event.at - call.began_at, 3)
+
+
+def _requested(line: dict[str, Any], call: Call, event: DisconnectRequested) -> None:
+    line["by"] = event.cause.by
+    line["cause"] = event.cause.q850
+    line["principal"] = event.principal
+    line["request_id"] = event.request_id
+
+
+def _disconnected(line: dict[str, Any], call: Call, event: Disconnected) -> None:
+    line["outcome"] = "ended" if event.confirmed else "ended-unconfirmed"
+    line["confirmed"] = event.confirmed
+    _story(line, call, event)
+    if event.media is not None:
+        line["media_sent"] = event.media.sent
+        line["media_received"] = event.media.received
+    if event.superseded is not None:
+        line["superseded_by"] = event.superseded.by
+        line["superseded_cause"] = event.superseded.q850
+        line["superseded_sip_status"] = event.superseded.sip_status
+        line["superseded_reasons"] = event.superseded.reasons
+
+
+def _lost(line: dict[str, Any], call: Call, event: Lost) -> None:
+    line["outcome"] = "lost"
+    line["reason"] = event.reason
+    line["confirmed"] = False
+    _story(line, call, event)
+
+
+def _story(line: dict[str, Any], call: Call, event: Disconnected | Lost) -> None:
+    cause = event.cause
+    line["backend"] = call.backend
+    line["number"] = call.number
+    line["owner"] = call.owner
+    line["by"] = cause.by
+    line["cause"] = cause.q850
+    line["event_cause"] = cause.event_cause
+    line["sip_status"] = cause.sip_status
+    line["reasons"] = cause.reasons
+    line["events"] = event.seq
+    line["lived_s"] = round(event.at - call.began_at, 3)
+    if call.connected_at:
+        line["talked_s"] = round(event.at - call.connected_at, 3)
+    if call.asked_at:
+        line["took_ms"] = round((event.at - call.asked_at) * 1000, 3)
+
+
+_TOLD: Final[
+    Mapping[type[LifecycleEvent], tuple[str, Callable[[dict[str, Any], Call, Any], None]]]
+] = {
+    Placed: ("call.placed", _placed),
+    Resumed: ("call.resumed", _resumed),
+    Alerting: ("call.alerting", _alerting),
+    Connected: ("call.connected", _connected),
+    DisconnectRequested: ("call.disconnect-requested", _requested),
+    Disconnected: ("call.disconnected", _disconnected),
+    Lost: ("call.lost", _lost),
+}
+
+
+def _encodable(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode(errors="backslashreplace").decode()
+    if isinstance(value, tuple):
+        return [_encodable(one) for one in value]
+    return value
+
+
+# -- what each event does to a call that is read again
+
+
+def _be_placed(call: Call, record: Record, at: float) -> None:
+    pass
+
+
+def _be_resumed(call: Call, record: Record, at: float) -> None:
+    if call.state is not CallState.DISCONNECTING:
+        call.state = CallState(record["state"])
+        if call.state is CallState.CONNECTED and not call.connected_at:
+            call.connected_at = at
+
+
+def _be_alerting(call: Call, record: Record, at: float) -> None:
+    call.state = CallState.ALERTING
+
+
+def _be_connected(call: Call, record: Record, at: float) -> None:
+    call.state = CallState.CONNECTED
+    call.connected_at = at
+
+
+def _be_disconnecting(call: Call, record: Record, at: float) -> None:
+    call.state = CallState.DISCONNECTING
+    call.asked_at = at
+    call.cause = Cause(by=EndedBy(record["by"]), q850=record["cause"])
+
+
+def _be_over(call: Call, record: Record, at: float) -> None:
+    call.state = CallState.DISCONNECTED
+    call.began_at = at - record["lived_s"]
+    call.connected_at = at - record["talked_s"] if "talked_s" in record else 0.0
+    call.asked_at = at - record["took_ms"] / 1000 if "took_ms" in record else 0.0
+    call.ended_at = at
+    call.confirmed = record["confirmed"]
+    call.cause = Cause(
+        by=EndedBy(record["by"]),
+        q850=record["cause"],
+        sip_status=record["sip_status"],
+        reasons=tuple(record["reasons"]),
+    )
+
+
+_REPLAYED: Final[Mapping[str, Callable[[Call, Record, float], None]]] = {
+    "call.placed": _be_placed,
+    "call.resumed": _be_resumed,
+    "call.alerting": _be_alerting,
+    "call.connected": _be_connected,
+    "call.disconnect-requested": _be_disconnecting,
+    "call.disconnected": _be_over,
+    "call.lost": _be_over,
+}
