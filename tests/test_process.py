@@ -565,7 +565,8 @@ class OperatorTests(ProcessCase):
         with self.serving(text, "-o", "backend.sim.delay=500ms") as process:
             with ThreadPoolExecutor(20) as clients:
                 asked = [clients.submit(process.disconnect, seed_id(n)) for n in range(20)]
-                process.wait_for("call.disconnect-requested", call=seed_id(19))
+                for n in range(20):
+                    process.wait_for("call.disconnect-requested", call=seed_id(n))
                 self.assertEqual(process.stop(), 0)
                 answers = [one.result() for one in asked]
         self.assertEqual({answer[2]["X-UMD-Outcome"] for answer in answers}, {"ended"})
