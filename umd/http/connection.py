@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
-from enum import Enum
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from twisted.internet.defer import CancelledError
@@ -25,8 +24,10 @@ if TYPE_CHECKING:
 
 TLS_HANDSHAKE: Final = 0x16  # the first octet of a TLS connection, RFC 8446 section 5.1
 
+INTERNAL_ERROR: Final = Reply(500, b"Internal server error.\n", TEXT_PLAIN)
 
-class Wait(Enum):
+
+class Wait(StrEnum):
     """What a connection can be waiting for; each kind has its deadline."""
 
     NEXT = "a request"
@@ -138,25 +139,23 @@ class Connection(Protocol):
         )
         try:
             reply = front.serve(request)
+            if not isinstance(reply, Reply):
+                working = Working(reply, self._made)
+                made = working.begin()
+                if made is None:
+                    self._working = working
+                    front.waiting += 1
+                    return
+                reply = made
         except Exception as error:
-            self._made(error)
-            return
-        if isinstance(reply, Reply):
-            self._answer(reply, head)
-        else:
-            self._await(reply)
-
-    def _await(self, reply: Awaitable[Reply]) -> None:
-        working = self._working = Working(reply, self._made)
-        self.front.waiting += 1
-        working.begin()
+            front.failed(self, head, error)
+            reply = INTERNAL_ERROR
+        self._answer(reply, head)
 
     def _made(self, made: Reply | BaseException) -> None:
-        """A reply is ready, or something was raised instead."""
-        waited = self._working is not None
-        if waited:
-            self._working = None
-            self.front.waiting -= 1
+        """A reply that was waited for is ready, or something was raised instead."""
+        self._working = None
+        self.front.waiting -= 1
         head = self._serving
         if self._gone or head is None:
             self._serving = None
@@ -166,13 +165,12 @@ class Connection(Protocol):
             return
         if isinstance(made, BaseException):
             self.front.failed(self, head, made)
-            made = Reply(500, b"Internal server error.\n", TEXT_PLAIN)
+            made = INTERNAL_ERROR
         self._answer(made, head)
-        if waited:
-            self._go_on()
-            self._count_held()
-            if not self._gone:
-                self._wait()
+        self._go_on()
+        self._count_held()
+        if not self._gone:
+            self._wait()
 
     def _answer(self, reply: Reply, head: Head) -> None:
         self._serving = None
@@ -182,9 +180,7 @@ class Connection(Protocol):
             octets = front.answers.write(reply, head, close)
         except ValueError as error:
             front.failed(self, head, error)
-            octets = front.answers.write(
-                Reply(500, b"Internal server error.\n", TEXT_PLAIN), head, close
-            )
+            octets = front.answers.write(INTERNAL_ERROR, head, close)
         if 400 <= reply.status < 500:
             front.refused(self, reply.status, head, "")
         self._write(octets)

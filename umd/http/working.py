@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine
 from inspect import iscoroutine
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
@@ -20,7 +20,7 @@ class Working:
 
     Args:
         awaited: makes the reply.
-        answered: called once with the reply, or with what was raised.
+        answered: called once with the reply, or with what was raised, after it has waited.
     """
 
     __slots__ = ("_coroutine", "_answered", "_waits_for")
@@ -33,9 +33,17 @@ class Working:
         self._answered = answered
         self._waits_for: Deferred[Any] | None = None
 
-    def begin(self) -> None:
-        """Run until it waits for something, or is done."""
-        self._step(self._coroutine.send, None)
+    def begin(self) -> Reply | None:
+        """
+        Run until it waits for something; gives back the reply if it is made without waiting.
+
+        What is raised until then is raised here, and `answered` is not called.
+        """
+        try:
+            self._wait_for(self._coroutine.send(None))
+        except StopIteration as stop:
+            return cast(Reply, stop.value)
+        return None
 
     def cancel(self) -> None:
         """Let what it waits for fail by `CancelledError`."""
@@ -52,8 +60,11 @@ class Working:
                 raise
             self._answered(error)
         else:
-            self._waits_for = waits_for
-            waits_for.addBoth(self._resume)
+            self._wait_for(waits_for)
+
+    def _wait_for(self, deferred: Deferred[Any]) -> None:
+        self._waits_for = deferred
+        _ = deferred.addBoth(self._resume)
 
     def _resume(self, result: Any) -> None:
         self._waits_for = None

@@ -1,0 +1,231 @@
+/*
+ * A load client for the bench: one thread, epoll, keep-alive connections, latencies to the microsecond.
+ *
+ *     load HOST PORT CONNECTIONS SECONDS RATE FILE [NUMBER]
+ *
+ * FILE holds one whole request, or NUMBER of them of equal length, each of which is sent once; it
+ * ends after the last. A NUMBER below zero: so many, again and again. With RATE 0 each connection asks again as soon as it is answered
+ * (closed loop). Otherwise RATE requests a second are due at even intervals, whatever the server does,
+ * and a latency counts from when its request was due, not from when a connection was free for it
+ * (open loop): a server that stalls cannot hide behind requests that were never sent. The common
+ * tools lack either the open loop or more than a few hundred connections at a steady rate.
+ *
+ * Prints one line of JSON. Ends at once, with status 1, when it cannot connect.
+ */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/tcp.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { BUFFER = 262144, MOST = 40000000 };
+
+struct connection {
+    int fd;
+    int busy;
+    double due;
+    size_t have;
+    char *buffer;
+};
+
+static struct sockaddr_in server;
+static char *request;
+static size_t request_length, of_file, number, sent;
+static int epoll;
+static uint32_t *latencies;
+static size_t count, ok, faults, refused, failed, reopened;
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec + t.tv_nsec / 1e9;
+}
+
+static int open_one(struct connection *c)
+{
+    int one = 1;
+    c->fd = socket(AF_INET, SOCK_STREAM, 0);
+    c->busy = 0;
+    c->have = 0;
+    if (c->fd < 0 || connect(c->fd, (struct sockaddr *)&server, sizeof server) < 0)
+        return -1;
+    setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    fcntl(c->fd, F_SETFL, O_NONBLOCK);
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = c};
+    return epoll_ctl(epoll, EPOLL_CTL_ADD, c->fd, &event);
+}
+
+static void reopen(struct connection *c)
+{
+    close(c->fd);
+    reopened++;
+    if (open_one(c) < 0) {
+        perror("load: connect");
+        exit(1);
+    }
+}
+
+static void ask(struct connection *c, double due)
+{
+    c->busy = 1;
+    c->due = due;
+    c->have = 0;
+    char *next = request + sent % of_file * request_length;
+    sent++;
+    if (write(c->fd, next, request_length) != (ssize_t)request_length) {
+        failed++;
+        reopen(c);
+    }
+}
+
+/* The length of the answer in the buffer, or 0 while it has not come whole. */
+static size_t answer_length(struct connection *c)
+{
+    char *end = memmem(c->buffer, c->have, "\r\n\r\n", 4);
+    if (!end)
+        return 0;
+    size_t head = end + 4 - c->buffer;
+    for (char *line = c->buffer; line < end;) {
+        if (!strncasecmp(line, "content-length:", 15)) {
+            size_t whole = head + strtoul(line + 15, NULL, 10);
+            return whole <= c->have ? whole : 0;
+        }
+        if (!strncasecmp(line, "transfer-encoding:", 18))
+            return c->have >= head + 5 && !memcmp(c->buffer + c->have - 5, "0\r\n\r\n", 5)
+                ? c->have : 0;
+        line = (char *)memchr(line, '\n', end + 2 - line) + 1;
+    }
+    return head;
+}
+
+static void take_answer(struct connection *c)
+{
+    if (count < MOST)
+        latencies[count++] = (now() - c->due) * 1e6;
+    if (!memcmp(c->buffer + 9, "200", 3))
+        ok++;
+    else if (!memcmp(c->buffer + 9, "500", 3))
+        faults++;
+    else if (!memcmp(c->buffer + 9, "503", 3))
+        refused++;
+    else
+        failed++;
+    c->busy = 0;
+    c->have = 0;
+}
+
+/* Whether the connection is free again. */
+static int readable(struct connection *c)
+{
+    ssize_t got = read(c->fd, c->buffer + c->have, BUFFER - c->have);
+    if (got <= 0) {
+        if (got < 0 && errno == EAGAIN)
+            return 0;
+        if (c->busy)
+            failed++;
+        reopen(c);
+        return 1;
+    }
+    c->have += got;
+    if (!c->busy || !answer_length(c))
+        return 0;
+    take_answer(c);
+    return 1;
+}
+
+static int compare(const void *a, const void *b)
+{
+    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+    return (x > y) - (x < y);
+}
+
+static double quantile(double q)
+{
+    return count ? latencies[(size_t)(q * (count - 1))] / 1e3 : 0;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc != 7 && argc != 8) {
+        fprintf(stderr, "load HOST PORT CONNECTIONS SECONDS RATE FILE [NUMBER]\n");
+        return 2;
+    }
+    server.sin_family = AF_INET;
+    server.sin_addr.s_addr = inet_addr(argv[1]);
+    server.sin_port = htons(atoi(argv[2]));
+    size_t connections = atoi(argv[3]);
+    double seconds = atof(argv[4]), rate = atof(argv[5]);
+    FILE *file = fopen(argv[6], "rb");
+    if (!file) {
+        perror("load: request");
+        return 1;
+    }
+    long given = argc == 8 ? atol(argv[7]) : -1;
+    number = given > 0 ? given : 0;
+    of_file = labs(given);
+    fseek(file, 0, SEEK_END);
+    request_length = ftell(file);
+    rewind(file);
+    request = malloc(request_length);
+    if (fread(request, 1, request_length, file) != request_length)
+        return 1;
+    request_length /= of_file;
+    fclose(file);
+    latencies = malloc((size_t)MOST * sizeof *latencies);
+    epoll = epoll_create1(0);
+    struct connection *all = calloc(connections, sizeof *all);
+    struct connection **idle = malloc(connections * sizeof *idle);
+    struct epoll_event events[256];
+    size_t free_ones = 0;
+    for (size_t i = 0; i < connections; i++) {
+        all[i].buffer = malloc(BUFFER);
+        if (open_one(&all[i]) < 0) {
+            perror("load: connect");
+            return 1;
+        }
+        idle[free_ones++] = &all[i];
+    }
+    double begin = now(), end = begin + seconds, next = begin;
+    for (;;) {
+        double t = now();
+        if (t >= end || (number && count + failed >= number))
+            break;
+        while (free_ones && (!number || sent < number) && (rate == 0 || next <= t)) {
+            ask(idle[--free_ones], rate == 0 ? t : next);
+            next += rate == 0 ? 0 : 1 / rate;
+        }
+        double left = (rate == 0 || !free_ones ? end : next < end ? next : end) - t;
+        /* Half a millisecond early: the rest is waited for by looking again and again. */
+        int wait = left > 0.0015 ? (int)(left * 1e3 - 0.5) : 0;
+        int ready = epoll_wait(epoll, events, 256, rate == 0 ? 100 : wait);
+        for (int i = 0; i < ready; i++) {
+            struct connection *c = events[i].data.ptr;
+            if (readable(c))
+                idle[free_ones++] = c;
+        }
+    }
+    double lasted = now() - begin;
+    size_t behind = rate == 0 ? 0 : next < end ? (size_t)((end - next) * rate) : 0;
+    qsort(latencies, count, sizeof *latencies, compare);
+    struct rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+    printf("{\"requests\": %zu, \"seconds\": %.3f, \"rate\": %.1f, \"ok\": %zu, \"faults\": %zu, \"put_off\": %zu, "
+           "\"failed\": %zu, \"reopened\": %zu, \"never_sent\": %zu, \"p50_ms\": %.3f, "
+           "\"p99_ms\": %.3f, \"p999_ms\": %.3f, \"max_ms\": %.3f, \"client_cpu_s\": %.3f}\n",
+           count, lasted, count / lasted, ok, faults, refused, failed, reopened, behind, quantile(0.5),
+           quantile(0.99), quantile(0.999), quantile(1),
+           usage.ru_utime.tv_sec + usage.ru_utime.tv_usec / 1e6 + usage.ru_stime.tv_sec
+               + usage.ru_stime.tv_usec / 1e6);
+    return 0;
+}

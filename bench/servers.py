@@ -1,0 +1,102 @@
+"""
+What the bench measures of umd in one process: `python -m bench.servers WHAT PORT`.
+
+`null` is the whole way of a request but for the call: the HTTP front, the SOAP door, a use case
+that succeeds at once. `http` answers without looking at the body. `twisted.web` does the work of
+`null` on a resource of twisted.web.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Awaitable
+from typing import Any
+
+import structlog
+from twisted.internet import reactor
+from twisted.internet.defer import ensureDeferred
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET, Site
+
+from umd.clock import make_monotonic
+from umd.control import Outcome
+from umd.http.exchange import TEXT_XML, Reply, Request
+from umd.http.front import Front
+from umd.principal import Principal
+from umd.service import SoapService
+from umd.soap.operations import Values
+from umd.use_cases import Asker
+
+
+class NullUseCases:
+    """Succeeds at whatever is asked, without looking."""
+
+    def __getattr__(self, name: str) -> Any:
+        return self.succeed
+
+    async def succeed(self, asker: Asker, **values: object) -> Values:
+        return {"outcome": Outcome.ENDED}
+
+
+class OnTwistedWeb(Resource):
+    """The same service on twisted.web."""
+
+    isLeaf = True
+
+    def __init__(self, service: SoapService) -> None:
+        super().__init__()
+        self._service = service
+
+    def render_POST(self, request: Any) -> int:
+        headers = {
+            name.decode().lower(): values[-1].decode()
+            for name, values in request.requestHeaders.getAllRawHeaders()
+        }
+        asked = Request(
+            Principal.anonymous(request.client.host), "POST", request.path.decode(), "", "http",
+            headers.get("host", ""), headers, request.content.read(),
+        )  # fmt: skip
+
+        def answer(reply: Reply) -> None:
+            request.setResponseCode(reply.status)
+            request.setHeader("Content-Type", reply.content_type)
+            for name, value in reply.headers.items():
+                request.setHeader(name, value)
+            request.setHeader("Content-Length", str(len(reply.body)))
+            request.write(reply.body)
+            request.finish()
+
+        _ = ensureDeferred(_reply(self._service.serve(asked))).addCallback(answer)
+        return NOT_DONE_YET
+
+
+async def _reply(reply: Reply | Awaitable[Reply]) -> Reply:
+    return reply if isinstance(reply, Reply) else await reply
+
+
+def main() -> None:
+    """Serve until killed."""
+    what, port = sys.argv[1], int(sys.argv[2])
+    real: Any = reactor
+    make_monotonic(real)
+    log = structlog.wrap_logger(
+        structlog.PrintLogger(sys.stderr),
+        wrapper_class=structlog.make_filtering_bound_logger(40),
+        cache_logger_on_first_use=True,
+    ).bind()
+    service = SoapService(NullUseCases(), log, real.seconds)  # type: ignore[arg-type]
+    answer = Reply(200, b"<ok/>" * 60, TEXT_XML, {"X-UMD-Outcome": "ended"})
+    if what == "twisted.web":
+        site: Any = Site(OnTwistedWeb(service))
+        site.noisy = False
+        site.log = lambda request: None
+    else:
+        site = Front((lambda request: answer) if what == "http" else service.serve, real, log)
+    real.listenTCP(port, site, backlog=1024, interface="127.0.0.1")
+    gc.freeze()
+    real.run()
+
+
+if __name__ == "__main__":
+    main()

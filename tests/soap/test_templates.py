@@ -1,0 +1,89 @@
+"""What is read by a template is what libxml2 would have read, whatever a stranger sends."""
+
+from __future__ import annotations
+
+import random
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from umd.soap import contract
+from umd.soap.contract import UM, SoapRequest, read_request
+from umd.soap.document import InvalidRequest
+from umd.soap.templates import Templates
+
+REQUEST = (
+    '<?xml version="1.0" encoding="utf-8"?>'
+    '<soap:Envelope xmlns:soap="http://schemas.xmlsoap.org/soap/envelope/">{header}<soap:Body>'
+    '<Disconnect xmlns="http://schemas.microsoft.com/exchange/services/2006/messages">'
+    "<CallId>{call_id}</CallId>{more}</Disconnect></soap:Body></soap:Envelope>"
+)
+
+
+def request(call_id: str, header: str = "", more: str = "") -> bytes:
+    return REQUEST.format(call_id=call_id, header=header, more=more).encode()
+
+
+def outcome(body: bytes, *, parsed: bool) -> object:
+    try:
+        asked = contract._read_parsed(UM, body) if parsed else read_request(UM, body)
+    except InvalidRequest as error:
+        return str(error)
+    return asked.operation.name, asked.values, asked.envelope, asked.messages
+
+
+class TemplateTests(SynchronousTestCase):
+    def templates(self, *bodies: bytes) -> Templates[SoapRequest]:
+        templates: Templates[SoapRequest] = Templates()
+        for body in bodies:
+            asked = contract._read_parsed(UM, body)
+            templates.learn(body, asked.values["call_id"], asked)
+        return templates
+
+    def test_another_call_id_in_the_same_frame(self) -> None:
+        found = self.templates(request("abc=")).find(request("xyz+/=="))
+        assert found is not None
+        self.assertEqual((found[0].operation.name, found[1]), ("Disconnect", "xyz+/=="))
+
+    def test_what_could_be_more_than_text_is_parsed(self) -> None:
+        templates = self.templates(request("abc"))
+        for call_id in ("", " abc", "a<!-- -->b", "a&amp;b", "a<b/>", "é", "]]>", "a b", "a" * 513):
+            self.assertIsNone(templates.find(request(call_id)), call_id)
+        self.assertIsNone(templates.find(request("abc", header="<soap:Header/>")))
+
+    def test_nothing_is_learnt_where_the_octets_are_not_the_value(self) -> None:
+        header = "<soap:Header><x>{}</x></soap:Header>"
+        for body in (
+            request(" abc"),
+            request("<!-- -->abc"),
+            request("<![CDATA[abc]]>"),
+            request("&#97;bc"),
+            request("abc", header=header.format("CallId>abc")),
+            request("abc", header=header.format("<CallId>abc</CallId>")),
+            request("abc", header='<soap:Header x="CallId>"/>'),
+            request("abc").replace(b"</CallId>", b"</CallId ><!--</CallId>-->"),
+        ):
+            self.assertEqual(self.templates(body)._known, {}, body)
+
+    def test_few_are_kept(self) -> None:
+        templates: Templates[int] = Templates(most=3)
+        for number in range(10):
+            templates.learn(request("abc", header=f"<h{number}/>"), "abc", number)
+        self.assertEqual(list(templates._known.values()), [7, 8, 9])
+
+    def test_requests_out_of_pieces_are_read_as_libxml2_reads_them(self) -> None:
+        """Ten thousand, of pieces that could be mistaken for each other."""
+        choices = random.Random(5)
+        pieces = ["CallId", "<CallId>", "</CallId>", "<m:CallId>", "abc", "xyz", ">", "<", "/", "&",
+                  '"', "<!--", "-->", "<![CDATA[", "]]>", " ", "<x>", "</x>", "<x/>", "CallId>"]
+        same = 0
+        for _ in range(10_000):
+            picked = "".join(choices.choices(pieces, k=choices.randint(0, 3)))
+            where = choices.choice(("call_id", "header", "more"))
+            given = {"call_id": choices.choice(("abc", "xyz")), where: picked}
+            if where == "header":
+                given[where] = f"<soap:Header><y>{picked}</y></soap:Header>"
+            body = request(**given)
+            expected = outcome(body, parsed=True)
+            self.assertEqual(outcome(body, parsed=False), expected, body)
+            same += not isinstance(expected, str)
+        self.assertGreater(same, 1000)
