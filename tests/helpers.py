@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import replace
 from io import BytesIO
-from typing import Any
+from typing import Any, NoReturn
 
 import structlog
 from structlog.testing import LogCapture
@@ -75,6 +75,21 @@ class ControlRoom:
         return [line["event"] for line in self.lines]
 
 
+def missing(what: str) -> NoReturn:
+    """
+    A program that a test needs is not installed.
+
+    Args:
+        what: the program, and how to install it.
+
+    Raises:
+        SkipTest: unless this is the machine that checks every change, where it is a failure.
+    """
+    if os.environ.get("CI", "").lower() in ("1", "true", "yes"):
+        raise AssertionError(f"nothing may be missing here: {what}")
+    raise SkipTest(f"needs {what}")
+
+
 def tshark(*arguments: str) -> list[list[str]]:
     """
     Run tshark; gives its lines of output, each split at tabs.
@@ -83,9 +98,7 @@ def tshark(*arguments: str) -> list[list[str]]:
         SkipTest: it is not installed, and this is not the machine that checks every change.
     """
     if shutil.which("tshark") is None:
-        if os.environ.get("CI") == "true":
-            raise AssertionError("tshark is missing; nothing may be skipped here")
-        raise SkipTest("needs tshark: apt-get install tshark")
+        missing("tshark: apt-get install tshark")
     # Checksums are checked only when asked for; wrong ones do not end it by themselves.
     checked = ("-o", "ip.check_checksum:TRUE", "-o", "udp.check_checksum:TRUE")
     result = subprocess.run(

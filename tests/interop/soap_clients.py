@@ -1,0 +1,159 @@
+"""SOAP clients from packages of their own, each a process that carries out commands."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from tests.helpers import missing
+
+PROGRAMS: Final = Path(__file__).parent / "clients"
+PATIENCE: Final = 120
+"""Seconds in which a client must be done, whatever happens."""
+
+
+class ClientFailed(Exception):
+    """It ended too early, or could not be built; the text has what it said."""
+
+
+@dataclass(frozen=True)
+class SoapClient:
+    """One client, and how to have it."""
+
+    check: Sequence[str]
+    """A command that succeeds where the client is installed."""
+    install: str
+    """What to do where it does not."""
+    command: Sequence[str]
+    """Runs its program; the address of the WSDL is added."""
+    build: Callable[[str, Path], Sequence[str]] | None = None
+    """Makes the program from the WSDL, in a folder of its own; gives the command in its stead."""
+    arguments: Sequence[str] = ()
+    """What the program gets after the address."""
+
+    def need(self) -> None:
+        """
+        Raises:
+            SkipTest: it is not installed; under CI, where nothing may be missing, a failure.
+        """
+        try:
+            subprocess.run(self.check, check=True, capture_output=True)
+        except (OSError, subprocess.CalledProcessError):
+            missing(self.install)
+
+
+class Conversation:
+    """
+    A context manager that runs a client, which loads the WSDL and waits for commands.
+
+    Args:
+        wsdl: its address.
+        folder: for what the client says besides, and for its program where it is built.
+    """
+
+    def __init__(self, client: SoapClient, wsdl: str, folder: Path) -> None:
+        folder.mkdir(parents=True)
+        build = client.build
+        command = client.command if build is None else build(wsdl, folder)
+        self._said = folder / "stderr"
+        with self._said.open("wb") as said:
+            self._process = subprocess.Popen(
+                [*command, wsdl, *client.arguments],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=said,
+                text=True,
+            )
+        self._watchdog = threading.Timer(PATIENCE, self._process.kill)
+        self._watchdog.start()
+
+    def __enter__(self) -> Conversation:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            # The end of its input is its end.
+            self._process.communicate()
+        finally:
+            self._watchdog.cancel()
+
+    def ask(self, *words: str) -> dict[str, Any]:
+        """
+        Have a command carried out; `clients/README.md` has them, and the answers.
+
+        Raises:
+            ClientFailed: it met with anything but an answer or a fault.
+        """
+        assert self._process.stdin is not None and self._process.stdout is not None
+        try:
+            self._process.stdin.write("\t".join(words) + "\n")
+            self._process.stdin.flush()
+            answer: dict[str, Any] = json.loads(self._process.stdout.readline())
+        except (BrokenPipeError, ValueError) as error:
+            self._process.kill()
+            self._process.wait()
+            raise ClientFailed(f"{words}: {self._said.read_text(errors='replace')}") from error
+        return answer
+
+
+def _build_gsoap(wsdl: str, folder: Path) -> Sequence[str]:
+    """A C++ client from the WSDL of the running daemon."""
+    generated = ("soapC.cpp", "soapUnifiedMessagingBindingProxy.cpp")
+    program = str(PROGRAMS / "gsoap_client.cpp")
+    for step in (
+        # The name of the namespace in the generated code; the package would choose one of its own.
+        ("wsdl2h", "-t", str(PROGRAMS / "gsoap_typemap.dat"), "-o", "um.h", wsdl),
+        ("soapcpp2", "-j", "-C", "-x", "-I/usr/share/gsoap/import", "um.h"),
+        ("g++", "-I.", "-o", "client", program, *generated, "-lgsoap++"),
+    ):
+        done = subprocess.run(step, cwd=folder, capture_output=True, text=True, timeout=PATIENCE)
+        if done.returncode != 0:
+            raise ClientFailed(f"{step}: {done.stdout}{done.stderr}")
+    return [str((folder / "client").absolute())]
+
+
+def _python(module: str, package: str, program: str, *arguments: str) -> SoapClient:
+    return SoapClient(
+        check=(sys.executable, "-c", f"import {module}"),
+        install=f"{package}: pip install -e '.[test]'",
+        command=(sys.executable, str(PROGRAMS / program)),
+        arguments=arguments,
+    )
+
+
+_PHP: Final = SoapClient(
+    check=("php", "-r", "exit(class_exists('SoapClient') ? 0 : 1);"),
+    install="PHP with ext-soap: apt-get install php-cli php-soap",
+    command=("php", str(PROGRAMS / "php_client.php")),
+)
+_GSOAP: Final = SoapClient(
+    check=("sh", "-c", "wsdl2h -V && soapcpp2 -V && g++ -E -include stdsoap2.h -x c++ /dev/null"),
+    install="gSOAP: apt-get install gsoap libgsoap-dev g++",
+    command=(),
+    build=_build_gsoap,
+)
+
+CLIENTS: Final = {
+    "zeep": _python("zeep", "zeep", "zeep_client.py"),
+    "suds": _python("suds", "suds-community", "suds_client.py"),
+    "php": _PHP,
+    "perl": SoapClient(
+        check=("perl", "-MSOAP::Lite", "-e", "1"),
+        install="SOAP::Lite: apt-get install libsoap-lite-perl",
+        command=("perl", str(PROGRAMS / "perl_client.pl")),
+    ),
+    "gsoap": _GSOAP,
+    "node": SoapClient(
+        check=("node", "-e", "require('soap')"),
+        install="Node's soap: npm install --prefix DIR soap; export NODE_PATH=DIR/node_modules",
+        command=("node", str(PROGRAMS / "node_client.js")),
+    ),
+    "zeep, SOAP 1.2": _python("zeep", "zeep", "zeep_client.py", "UnifiedMessagingPort12"),
+    "gsoap, SOAP 1.2": _GSOAP,
+}
