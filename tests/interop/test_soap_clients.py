@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from signal import SIGKILL
 from typing import Any
+from urllib.parse import urlsplit
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -23,7 +25,29 @@ UNKNOWN = "bm9uZUBub3doZXJl"
 """none@nowhere."""
 
 
-class SoapClientTests(SynchronousTestCase):
+class SoapClientCase(SynchronousTestCase):
+    """What all stories have in common."""
+
+    def assert_the_fault(self, answer: dict[str, Any], kind: str) -> None:
+        fault = answer["fault"]
+        self.assertEqual(fault["type"], kind)
+        # Some show a prefix or the namespace before it.
+        self.assertEqual(fault["code"].rpartition(":")[2], "InvalidCallIdException")
+        self.assertEqual(fault["text"], "The call identifier isn't valid.")
+        self.assertIn("InvalidCallIdException", fault["detail"])
+
+    def first_state_after_connecting(self, conversation: Conversation, call: str) -> str:
+        until = time.monotonic() + 20
+        while time.monotonic() < until:
+            answer = conversation.ask("state", call)
+            self.assertEqual(answer["cause"], "None")
+            if answer["state"] != "Connecting":
+                return str(answer["state"])
+            time.sleep(0.05)  # as a client would, not a thousand times a second
+        self.fail("the call stayed Connecting")
+
+
+class SoapClientTests(SoapClientCase):
     def assert_a_call_is_carried_through(self, name: str, fault: str, query: str = "wsdl") -> None:
         """
         Place it, see it connected, end it, and ask for the end of one that never was.
@@ -50,23 +74,6 @@ class SoapClientTests(SynchronousTestCase):
             self.assertEqual((ended["call"], ended["by"]), (placed["call"], "client"))
             self.assertEqual(ended["outcome"], "ended")
 
-    def first_state_after_connecting(self, conversation: Conversation, call: str) -> str:
-        until = time.monotonic() + 20
-        while time.monotonic() < until:
-            answer = conversation.ask("state", call)
-            self.assertEqual(answer["cause"], "None")
-            if answer["state"] != "Connecting":
-                return str(answer["state"])
-        self.fail("the call stayed Connecting")
-
-    def assert_the_fault(self, answer: dict[str, Any], kind: str) -> None:
-        fault = answer["fault"]
-        self.assertEqual(fault["type"], kind)
-        # Some show a prefix or the namespace before it.
-        self.assertEqual(fault["code"].rpartition(":")[2], "InvalidCallIdException")
-        self.assertEqual(fault["text"], "The call identifier isn't valid.")
-        self.assertIn("InvalidCallIdException", fault["detail"])
-
     def test_zeep(self) -> None:
         self.assert_a_call_is_carried_through("zeep", "Fault")
 
@@ -91,3 +98,54 @@ class SoapClientTests(SynchronousTestCase):
 
     def test_node(self) -> None:
         self.assert_a_call_is_carried_through("node", "Error")
+
+
+class RestartTests(SoapClientCase):
+    """The daemon is killed while the client has a call, and started again on the same journal."""
+
+    def assert_the_id_outlives_the_daemon(self, name: str, fault: str) -> None:
+        """
+        The same client, never told of it, ends what it placed.
+
+        The simulator's calls die with it, and are lost: the id is known and there is nothing left
+        to end, which is what the client is told.
+        """
+        client = CLIENTS[name]
+        client.need()
+        journal = f"journal.path={Path(self.mktemp()).absolute()}"
+        with UmdProcess("serve", "-o", journal) as before:
+            with Conversation(client, f"{before.url}?wsdl", Path(self.mktemp())) as conversation:
+                call = conversation.ask("place", ENTRY_ID, NUMBER)["call"]
+                self.assertEqual(self.first_state_after_connecting(conversation, call), "Connected")
+                before.stop(SIGKILL)
+                port = urlsplit(before.url).port
+                listen = f"http.listen=tcp:{port}:interface=127.0.0.1"
+                with UmdProcess("serve", "-o", journal, "-o", listen) as after:
+                    self.assertEqual(conversation.ask("end", call), {"ended": True})
+                    self.assertEqual(conversation.ask("state", call)["state"], "Disconnected")
+                    self.assert_the_fault(conversation.ask("end", UNKNOWN), fault)
+                    self.assertEqual(after.stop(), 0)
+        (placed,) = before.events("call.placed")
+        (lost,) = after.events("call.lost")
+        self.assertEqual(lost["call"], placed["call"])
+        self.assertEqual(before.events("call.disconnected") + after.events("call.disconnected"), [])
+        answers = [line["outcome"] for line in after.events("soap.answered")]
+        self.assertEqual(answers, ["already-ended", "ok", "unknown"])
+
+    def test_zeep(self) -> None:
+        self.assert_the_id_outlives_the_daemon("zeep", "Fault")
+
+    def test_suds(self) -> None:
+        self.assert_the_id_outlives_the_daemon("suds", "WebFault")
+
+    def test_php(self) -> None:
+        self.assert_the_id_outlives_the_daemon("php", "SoapFault")
+
+    def test_perl(self) -> None:
+        self.assert_the_id_outlives_the_daemon("perl", "SOAP::SOM")
+
+    def test_gsoap(self) -> None:
+        self.assert_the_id_outlives_the_daemon("gsoap", "SOAP_ENV__Fault")
+
+    def test_node(self) -> None:
+        self.assert_the_id_outlives_the_daemon("node", "Error")
