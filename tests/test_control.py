@@ -17,11 +17,13 @@ from umd.call.events import Disconnected, DisconnectRequested, Resumed
 from umd.control import (
     BackendFailed,
     ControlSettings,
+    MayNotPlace,
     NoSuchBackend,
     NoSuchCall,
     Outcome,
     Stopping,
 )
+from umd.principal import Principal, Scope
 from umd.testing import FakeBackend
 
 
@@ -525,3 +527,67 @@ class DrainTests(ControlCase):
     def test_nothing_to_finish(self) -> None:
         self.control.place(ALICE, "answers")
         self.successResultOf(ensureDeferred(self.control.drain()))
+
+
+class AuthorisationTests(SynchronousTestCase):
+    """A call that is not yours looks like one that does not exist; only the log knows."""
+
+    def setUp(self) -> None:
+        self.room = ControlRoom()
+        self.control = self.room.control
+        self.successResultOf(ensureDeferred(self.control.start()))
+        self.call = self.control.place(ALICE, "answers")
+
+    def who(self, name: str, *scopes: Scope) -> Principal:
+        return Principal(name, "192.0.2.1", frozenset(scopes))
+
+    def refused(self, principal: Principal) -> str:
+        failure = self.failureResultOf(
+            ensureDeferred(self.control.disconnect(principal, self.call.id, "r-9")), NoSuchCall
+        )
+        return str(failure.value)
+
+    def test_their_own(self) -> None:
+        alice = self.who("alice", Scope.END_OWN)
+        self.assertIs(self.control.inform(alice, self.call.id), self.call)
+        outcome = ensureDeferred(self.control.disconnect(alice, self.call.id))
+        self.assertEqual(self.successResultOf(outcome), Outcome.ENDED)
+
+    def test_not_theirs_is_not_there(self) -> None:
+        bob = self.who("bob", Scope.END_OWN, Scope.PLACE, Scope.SETTINGS, Scope.OPERATE)
+        told = self.refused(bob)
+        with self.assertRaises(NoSuchCall) as caught:
+            self.control.inform(bob, self.call.id)
+        unknown = self.failureResultOf(
+            ensureDeferred(self.control.disconnect(bob, CallId("nothing"))), NoSuchCall
+        )
+        expected = str(unknown.value).replace("nothing", self.call.id)
+        self.assertEqual((told, str(caught.exception)), (expected, expected))
+        line = next(line for line in self.room.lines if line["event"] == "control.forbidden")
+        self.assertEqual(
+            (line["principal"], line["action"], line["call"], line["request_id"]),
+            ("bob", "end", self.call.id, "r-9"),
+        )
+        self.assertFalse(self.call.ended)
+
+    def test_any_call(self) -> None:
+        outcome = self.control.disconnect(self.who("bob", Scope.END_ANY), self.call.id)
+        self.assertEqual(self.successResultOf(ensureDeferred(outcome)), Outcome.ENDED)
+
+    def test_to_read_is_not_to_end(self) -> None:
+        reader = self.who("bob", Scope.READ)
+        self.assertIs(self.control.inform(reader, self.call.id), self.call)
+        self.refused(reader)
+
+    def test_a_call_that_was_found_is_nobodys_own(self) -> None:
+        self.call.owner = ""
+        self.refused(self.who("", Scope.END_OWN))
+
+    def test_an_ended_call_is_not_told_of_either(self) -> None:
+        self.successResultOf(ensureDeferred(self.control.disconnect(ALICE, self.call.id)))
+        self.refused(self.who("bob", Scope.END_OWN))
+
+    def test_placing_needs_its_scope(self) -> None:
+        with self.assertRaises(MayNotPlace):
+            self.control.place(self.who("bob", Scope.END_OWN), "answers")
+        self.assertEqual(len(list(self.control.live_calls())), 1)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from functools import cache, cached_property
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Annotated, Any, Final, Literal, TypeAlias, TypeVar, get_args, get_origin
 
 from pydantic import (
@@ -32,6 +32,7 @@ from umd.backend import LegBackend, UnknownBackendType, load_backend_type
 from umd.console.address import LONGEST_PATH
 from umd.errors import UmdError
 from umd.http.limits import Limits
+from umd.principal import Scope
 
 # -- values people can read
 
@@ -71,6 +72,10 @@ def _parse_listen(value: object) -> tuple[str, ...]:
     for one in several:
         _check_endpoint(one)
     return tuple(several)
+
+
+def _parse_any_listen(value: object) -> tuple[str, ...]:
+    return () if value == [] else _parse_listen(value)
 
 
 def _check_endpoint(value: object) -> None:
@@ -214,6 +219,7 @@ class HttpSection(Section):
     listen: Annotated[tuple[str, ...], BeforeValidator(_parse_listen)] = (
         "tcp:8080:interface=127.0.0.1",
     )
+    listen_tls: Annotated[tuple[str, ...], BeforeValidator(_parse_any_listen)] = ()
     max_body: Annotated[Size, Field(ge=1024, le=64 * 1024)] = 64 * 1024
     max_head: Annotated[Size, Field(ge=1024, le=256 * 1024)] = 16 * 1024
     max_header_lines: Annotated[int, Field(ge=8, le=1000)] = 64
@@ -233,22 +239,92 @@ class HttpSection(Section):
     max_stall: Duration = 0.25
     retry_after: Duration = 1.0
 
-    @field_validator("listen")
-    @classmethod
-    def _check_reach(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        # The socket of systemd is looked at when it is there.
-        open_ones = [one for one in value if one.startswith("tcp") and not _is_loopback(one)]
-        if open_ones and not info.data.get("allow_anonymous"):
-            raise ValueError(
-                f"loopback, as in {_ENDPOINT}, or a unix: socket: whoever reaches {open_ones[0]} "
-                "could end any call, as nobody is asked who they are; or set "
-                "http.allow_anonymous = true"
-            )
-        return value
-
     def limits(self) -> Limits:
         """What the front is told of these."""
         return Limits(**{one.name: getattr(self, one.name) for one in fields(Limits)})
+
+
+def _parse_strings(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(one, str) and one for one in value):
+        raise ValueError("a list of strings")
+    return tuple(value)
+
+
+def _parse_networks(value: object) -> tuple[str, ...]:
+    networks = _parse_strings(value)
+    for one in networks:
+        try:
+            ip_network(one)
+        except ValueError:
+            raise ValueError('a list of addresses or networks such as "10.0.0.0/8"') from None
+    return networks
+
+
+def _parse_scopes(value: object) -> tuple[str, ...]:
+    scopes = _parse_strings(value)
+    if not set(scopes) <= set(Scope):
+        raise ValueError("a list of " + ", ".join(f'"{one}"' for one in Scope))
+    return scopes
+
+
+def _parse_algorithms(value: object) -> tuple[str, ...]:
+    algorithms = _parse_strings(value)
+    known = [kind + size for kind in ("RS", "ES", "PS", "HS") for size in ("256", "384", "512")]
+    secret = {one.startswith("HS") for one in algorithms}
+    if not algorithms or not set(algorithms) <= {*known, "EdDSA"} or len(secret) > 1:
+        raise ValueError('a list such as ["RS256"], of one family of algorithms')
+    return algorithms
+
+
+Strings: TypeAlias = Annotated[tuple[str, ...], BeforeValidator(_parse_strings)]
+Scopes: TypeAlias = Annotated[tuple[str, ...], BeforeValidator(_parse_scopes)]
+Text: TypeAlias = Annotated[str, Field(min_length=1)]
+
+
+class TokenSection(Section):
+    """Bearer tokens (JWT)."""
+
+    algorithms: Annotated[tuple[str, ...], BeforeValidator(_parse_algorithms)] = ("RS256",)
+    audience: Text = "umd"
+    issuer: Text | None = None
+    name_claim: Text = "sub"
+    key_file: Text | None = None
+
+    @field_validator("key_file")
+    @classmethod
+    def _check_issuer(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None and info.data.get("issuer") is None:
+            raise ValueError("auth.token.issuer beside it")
+        return value
+
+
+class AuthSection(Section):
+    """How umd finds out who is asking."""
+
+    realm: Annotated[str, Field(pattern=r"^[ !#-\[\]-~]{1,100}$")] = "umd"
+    password_file: Text | None = None
+    verified_for: Duration = 300.0
+    token: TokenSection = TokenSection()
+    subjects: dict[str, Text] = {}
+    trusted_proxies: Annotated[tuple[str, ...], BeforeValidator(_parse_networks)] = ()
+    user_header: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,64}$")] = "X-Forwarded-User"
+    default_scopes: Scopes = ("calls:end:own", "calls:place", "settings")
+    scopes: dict[str, Scopes] = {}
+
+    @property
+    def identifies(self) -> bool:
+        """Whether anybody is asked who they are."""
+        known = self.password_file or self.token.key_file or self.subjects or self.trusted_proxies
+        return bool(known)
+
+
+class TlsSection(Section):
+    """How TLS is served."""
+
+    certificate: Text | None = None
+    key: Text | None = None
+    client_ca: Text | None = None
+    client_required: bool = False
 
 
 class CallSection(Section):
@@ -379,6 +455,8 @@ class _File(Section):
         default_factory=lambda: re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname()) or "umd"
     )
     http: HttpSection = HttpSection()
+    tls: TlsSection = TlsSection()
+    auth: AuthSection = AuthSection()
     call: CallSection = CallSection()
     um: UmSection = UmSection()
     dial: DialSection = DialSection()
@@ -408,6 +486,8 @@ class Settings:
 
     node: str
     http: HttpSection
+    tls: TlsSection
+    auth: AuthSection
     call: CallSection
     um: UmSection
     dial: DialSection
@@ -906,11 +986,14 @@ def _read_tree(tree: Tree, mistakes: _Mistakes) -> Settings | None:
             there = ", ".join(sections) if isinstance(sections, dict) else "none"
             said = f"dial.rule.{number}.backend = {_quoted(rule.backend)}: expected one of {there}"
             mistakes.add(("dial", "rule", str(number), "backend"), said)
+    _check_reach(file, mistakes)
     if not backends and not mistakes.lines:
         mistakes.add(("backend",), "backend has no section; expected one such as [backend.sim]")
     return Settings(
         node=file.node,
         http=file.http,
+        tls=file.tls,
+        auth=file.auth,
         call=file.call,
         um=file.um,
         dial=file.dial,
@@ -924,6 +1007,26 @@ def _read_tree(tree: Tree, mistakes: _Mistakes) -> Settings | None:
         journal=file.journal,
         backends=backends,
     )
+
+
+def _check_reach(file: _File, mistakes: _Mistakes) -> None:
+    """Whoever reaches umd is asked who they are, unless it is said that they are not."""
+    if file.http.listen_tls and not (file.tls.certificate and file.tls.key):
+        said = "http.listen_tls: expected tls.certificate and tls.key beside it"
+        mistakes.add(("http", "listen_tls"), said)
+    if file.http.allow_anonymous or file.auth.identifies:
+        return
+    for key, listen in (("listen", file.http.listen), ("listen_tls", file.http.listen_tls)):
+        # The socket of systemd is looked at when it is there.
+        open_ones = [one for one in listen if one.startswith("tcp") and not _is_loopback(one)]
+        if open_ones:
+            said = (
+                f"http.{key} = {_quoted(open_ones[0])}: expected loopback, as in {_ENDPOINT}, or a "
+                f"unix: socket: whoever reaches {open_ones[0]} could end any call, as nobody is "
+                "asked who they are; set auth.password_file or another key of [auth], or "
+                "http.allow_anonymous = true"
+            )
+            mistakes.add(("http", key), said)
 
 
 def _read_backends(sections: Any, mistakes: _Mistakes) -> Iterator[BackendSettings]:

@@ -32,12 +32,20 @@ from umd.call.events import Connected, Disconnected, LifecycleEvent, Lost
 from umd.call.leg import Ended
 from umd.clock import Alarms
 from umd.errors import UmdError
-from umd.principal import Principal
+from umd.principal import Principal, Scope
 from umd.timers import Timer
 
 
 class NoSuchCall(UmdError):
     """umd never issued this id, or forgot the call after its retention."""
+
+
+class Forbidden(NoSuchCall):
+    """The call is not theirs: it must look to them as if there were none."""
+
+
+class MayNotPlace(UmdError):
+    """Somebody asks for a call who may place none."""
 
 
 class Stopping(UmdError):
@@ -270,9 +278,15 @@ class Control:
             The call, connecting; what becomes of it comes by its backend's events.
 
         Raises:
-            Stopping, NoSuchBackend, BackendUnavailable, JournalUnavailable: nothing was dialled.
+            MayNotPlace, Stopping, NoSuchBackend, BackendUnavailable, JournalUnavailable: nothing
+                was dialled.
                 With a journal it is dialled later, and `dialled` tells of BackendUnavailable.
         """
+        if Scope.PLACE not in principal.scopes:
+            self._log.warning(
+                "control.forbidden", principal=principal.name, action="place", request_id=request_id
+            )
+            raise MayNotPlace(f"{principal.name} may not place calls")
         if not self._accepting:
             raise Stopping("umd is stopping and places no more calls")
         self._must_be_recordable()
@@ -325,13 +339,14 @@ class Control:
             Once the far end confirmed, or the deadline has passed.
 
         Raises:
-            NoSuchCall: umd does not know the id; nothing was done.
+            NoSuchCall: umd does not know the id, or the call is not theirs; nothing was done.
             BackendUnavailable: what carries it cannot be reached. The intent is kept, and carried
                 out when it is back.
             JournalUnavailable: the intent cannot be put on record. If that is known before, nothing
                 was done; else it is carried out once it is on record.
         """
         call = self.find(call_id)
+        self._authorise(principal, call, Scope.END_ANY, "end", request_id)
         if call.ended:
             return await self._ended_before(call)
         teardown = self._teardown(call, principal, request_id)
@@ -348,9 +363,30 @@ class Control:
         The record of a call, live or ended and still remembered, for who may see it.
 
         Raises:
-            NoSuchCall: there is none.
+            NoSuchCall: there is none, or it is not theirs.
         """
-        return self.find(call_id)
+        call = self.find(call_id)
+        self._authorise(principal, call, Scope.READ, "inform")
+        return call
+
+    def _authorise(
+        self, principal: Principal, call: Call, any_call: Scope, action: str, request_id: str = ""
+    ) -> None:
+        """Let whoever has the scope for any call, or placed this one."""
+        scopes = principal.scopes
+        if any_call in scopes or Scope.END_ANY in scopes:
+            return
+        if Scope.END_OWN in scopes and call.owner and call.owner == principal.name:
+            return
+        self._log.warning(
+            "control.forbidden",
+            principal=principal.name,
+            address=principal.address,
+            action=action,
+            call=call.id,
+            request_id=request_id,
+        )
+        raise Forbidden(f"no call {call.id!r}")
 
     def find(self, call_id: CallId) -> Call:
         """

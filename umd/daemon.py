@@ -17,10 +17,11 @@ from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError, ensureDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.internet.task import LoopingCall, deferLater
 
 from umd import systemd
+from umd.auth import TlsServer, make_rules
 from umd.backend import ShowsMessages
 from umd.capture import Capture
 from umd.clock import make_monotonic
@@ -31,6 +32,7 @@ from umd.console.socket import ControlSocket
 from umd.control import Control, ControlSettings
 from umd.errors import UmdError
 from umd.http.front import Front
+from umd.http.identity import Identity
 from umd.journal.address import default_path as default_journal
 from umd.journal.file import JournalFile
 from umd.journal.sqlite import SqliteStore
@@ -88,6 +90,7 @@ class Daemon:
         self.use_cases = make_use_cases(settings, self.control, self.users, reactor)
         service = SoapService(self.use_cases, log, reactor.seconds)
         self.front = Front(service.serve, reactor, log, settings.http.limits())
+        self._tls: TlsServer | None = None
         self.control_socket = self._control_socket(settings.control.socket)
 
     async def start(self) -> None:
@@ -99,11 +102,16 @@ class Daemon:
         """
         self._allow_descriptors()
         try:
+            self._identify(self.settings)
             await self.users.open()
             self._recover()
             await self.control.start()
             for listen in self.settings.http.listen:
-                self.ports.append(await self._listen(listen))
+                self.ports.append(await self._listen(listen, self.front))
+            for listen in self.settings.http.listen_tls:
+                assert self._tls is not None
+                wrapped = self._tls.wrap(self.front)
+                self.ports.append(await self._listen(listen, wrapped, "http.listen_tls"))
             if self.control_socket is not None:
                 self.control_socket.open()
         except UmdError as error:
@@ -151,12 +159,34 @@ class Daemon:
             self._take_over(read())
         except ConfigError as error:
             self._log.error("config.refused", mistakes=error.mistakes)
+        except UmdError as error:
+            self._log.error("config.refused", mistakes=[str(error)])
         except Exception:
             self._log.exception("config.refused")
         finally:
             systemd.notify("READY=1")
 
     # -- parts
+
+    def _identify(self, settings: Settings) -> None:
+        """
+        Read who is who, and the certificate; nothing changes where one of them is wrong.
+
+        Raises:
+            UmdError
+        """
+        rules = make_rules(settings.auth) if settings.auth.identifies else None
+        if settings.http.listen_tls:
+            if self._tls is None:
+                self._tls = TlsServer(settings.tls)
+            else:
+                self._tls.read_again(settings.tls)
+        if rules is None:
+            return
+        if self.front.identity is None:
+            self.front.identity = Identity(rules, self._reactor, self._log, self.front.busy)
+        else:
+            self.front.identity.rules = rules
 
     def _allow_descriptors(self) -> None:
         """Let there be as many open connections as are allowed, if the system does."""
@@ -235,24 +265,27 @@ class Daemon:
         console = Console(self.control, self.capture, time.time, breathe)
         return ControlSocket(path, console, self._reactor, self._log)
 
-    async def _listen(self, listen: str) -> IListeningPort:
+    async def _listen(
+        self, listen: str, factory: IProtocolFactory, key: str = "http.listen"
+    ) -> IListeningPort:
         if listen.startswith("systemd:domain=UNIX"):
             # Twisted would remove the socket's file when umd stops, and it is not umd's.
-            raise CannotStart(f"http.listen = {listen!r}: only domain=INET or INET6 is served")
+            raise CannotStart(f"{key} = {listen!r}: only domain=INET or INET6 is served")
         try:
-            port: IListeningPort = await serverFromString(self._reactor, listen).listen(self.front)
+            port: IListeningPort = await serverFromString(self._reactor, listen).listen(factory)
         except CannotListenError as error:
             why = str(getattr(error.socketError, "strerror", None) or error.socketError)
-            raise CannotStart(f"http.listen = {listen!r}: {why}") from error
+            raise CannotStart(f"{key} = {listen!r}: {why}") from error
         except (IndexError, KeyError):
             why = "systemd has handed over no such socket; is umd started by it, with umd.socket?"
-            raise CannotStart(f"http.listen = {listen!r}: {why}") from None
+            raise CannotStart(f"{key} = {listen!r}: {why}") from None
         except Exception as error:
-            raise CannotStart(f"http.listen = {listen!r}: {error}") from error
-        if not (self.settings.http.allow_anonymous or _is_private(port.getHost())):
+            raise CannotStart(f"{key} = {listen!r}: {error}") from error
+        asked = self.settings.http.allow_anonymous or self.front.identity is not None
+        if not (asked or _is_private(port.getHost())):
             self.ports.append(port)
             raise CannotStart(
-                f"http.listen = {listen!r}: whoever reaches this address could end any call, as "
+                f"{key} = {listen!r}: whoever reaches this address could end any call, as "
                 "nobody is asked who they are; listen on loopback or a unix: socket, or set "
                 "http.allow_anonymous = true"
             )
@@ -267,6 +300,8 @@ class Daemon:
     async def _close(self) -> None:
         await self._stop_listening()
         await self.front.close()
+        if self.front.identity is not None:
+            self.front.identity.stop()
         if self.control_socket is not None:
             await self.control_socket.close()
         deadline = self.settings.drain.deadline
@@ -296,6 +331,7 @@ class Daemon:
                 await closed
 
     def _take_over(self, settings: Settings) -> None:
+        self._identify(settings)
         restart = _need_restart(self._built_from, settings)
         self.settings = settings
         self.control.settings = _control_settings(settings.call)
@@ -452,9 +488,11 @@ def _need_restart(old: Settings, new: Settings) -> list[str]:
     keys = []
     if old.node != new.node:
         keys.append("node")
-    for name in ("listen", "allow_anonymous"):
+    for name in ("listen", "listen_tls", "allow_anonymous"):
         if getattr(old.http, name) != getattr(new.http, name):
             keys.append(f"http.{name}")
+    if old.auth.identifies != new.auth.identifies:
+        keys.append("auth")
     if old.users.store != new.users.store:
         keys.append("users.store")
     if old.backends != new.backends:

@@ -1,12 +1,32 @@
-"""Who is asking."""
+"""Who is asking, and what they may ask for."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final
 
 ANONYMOUS: Final = "anonymous"
 """The name of whoever asks where nobody is asked who they are."""
+
+
+class Scope(StrEnum):
+    """One thing somebody may do."""
+
+    END_OWN = "calls:end:own"
+    """End and be told of the calls they placed."""
+    END_ANY = "calls:end:any"
+    """End and be told of any call."""
+    PLACE = "calls:place"
+    READ = "calls:read"
+    """Be told of any call."""
+    SETTINGS = "settings"
+    """Read and change their own settings and PIN."""
+    OPERATE = "operate"
+    """What operators do: the console and its commands."""
+
+
+EVERYTHING: Final = frozenset(Scope)
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +36,8 @@ class Principal:
     name: str
     address: str
     """Where the request came from, for the log; empty when it has no address."""
+    scopes: frozenset[Scope] = EVERYTHING
+    """Where nobody is asked who they are, everybody may do everything."""
 
     @classmethod
     def anonymous(cls, address: str) -> Principal:

@@ -14,7 +14,7 @@ from structlog.typing import FilteringBoundLogger
 from twisted.internet.defer import CancelledError, succeed
 
 from umd.backend import BackendUnavailable
-from umd.control import JournalUnavailable, NoSuchBackend, NoSuchCall, Stopping
+from umd.control import JournalUnavailable, MayNotPlace, NoSuchBackend, NoSuchCall, Stopping
 from umd.dialplan import NotDialable
 from umd.http.exchange import TEXT_HTML, TEXT_XML, Reply, Request, refusal
 from umd.pin import PinNotSent
@@ -47,6 +47,7 @@ PROBLEMS: Final[tuple[tuple[type[Exception], Problem], ...]] = (
     (InvalidFolder, Problem.INVALID_OBJECT),
     (NotDialable, Problem.NOT_DIALABLE),
     (NotEnabled, Problem.NOT_ENABLED),
+    (MayNotPlace, Problem.NOT_ENABLED),
     (PinNotSent, Problem.PIN_NOT_SENT),
     (BackendUnavailable, Problem.BACKEND_UNAVAILABLE),
     (JournalUnavailable, Problem.JOURNAL_UNAVAILABLE),

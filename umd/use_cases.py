@@ -18,7 +18,7 @@ from umd.control import Control
 from umd.dialplan import DialPlan, NotDialable, normalise
 from umd.errors import UmdError
 from umd.pin import PinDelivery, PinNotSent, hash_pin, make_pin
-from umd.principal import Principal
+from umd.principal import Principal, Scope
 from umd.prompts import Prompt, Prompts
 from umd.soap.operations import Values
 from umd.users import Users
@@ -156,7 +156,7 @@ class UseCases:
         return {"enabled": self._is_enabled(asker)}
 
     async def get_um_properties(self, asker: Asker) -> Values:
-        self._check_enabled(asker)
+        self._check_settings(asker)
         user = await self._users.get(asker.name)
         return {
             "oof_status": user.oof_status,
@@ -198,7 +198,7 @@ class UseCases:
         return await self._change(asker, access_folder=folder_id)
 
     async def reset_pin(self, asker: Asker) -> Values:
-        self._check_enabled(asker)
+        self._check_settings(asker)
         address = asker.name
         if "@" not in address:
             if not self.settings.mail_domain:
@@ -215,7 +215,7 @@ class UseCases:
         return {}
 
     async def _change(self, asker: Asker, **settings: bool | str) -> Values:
-        self._check_enabled(asker)
+        self._check_settings(asker)
         await self._users.change(asker.name, **settings)
         return {}
 
@@ -225,6 +225,11 @@ class UseCases:
     def _check_enabled(self, asker: Asker) -> None:
         if not self._is_enabled(asker):
             raise NotEnabled(f"{asker.name} is not enabled for unified messaging: users.enabled")
+
+    def _check_settings(self, asker: Asker) -> None:
+        self._check_enabled(asker)
+        if Scope.SETTINGS not in asker.principal.scopes:
+            raise NotEnabled(f"{asker.name} may not see or change settings: auth.scopes")
 
 
 def _media(prompt: Prompt, record_to: str | None = None) -> Media:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from twisted.internet.defer import CancelledError
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IPullProducer, ITCPTransport
 from twisted.internet.protocol import Protocol
 from twisted.internet.tcp import Connection as TcpConnection
@@ -50,6 +51,9 @@ class Connection(Protocol):
         self.address = address
         self.principal = Principal.anonymous(address)
         self.reader = Reader(front.heads)
+        self._asked_by: Head | None = None
+        """The last head by which somebody was identified, as `principal`, until `_known_until`."""
+        self._known_until = 0.0
         self.refused_at_once = False
         """There are too many connections already."""
         self._fresh = True
@@ -126,19 +130,14 @@ class Connection(Protocol):
         if busy is not None:
             self._refuse(busy, head)
             return
-        principal = self.principal
-        request = Request(
-            principal,
-            "GET" if head.method == "HEAD" else head.method,
-            head.path,
-            head.query,
-            "https" if self._direct is None and self._is_tls() else "http",
-            head.host or self._where(),
-            head.headers,
-            body,
-        )
+        principal: Principal | None = self.principal
+        if front.identity is not None:
+            principal = self._known_principal(head)
         try:
-            reply = front.serve(request)
+            if principal is None:
+                reply: Reply | Awaitable[Reply] = self._identified(head, body)
+            else:
+                reply = front.serve(self._request(principal, head, body))
             if not isinstance(reply, Reply):
                 working = Working(reply, self._made)
                 made = working.begin()
@@ -151,6 +150,38 @@ class Connection(Protocol):
             front.failed(self, head, error)
             reply = INTERNAL_ERROR
         self._answer(reply, head)
+
+    def _request(self, principal: Principal, head: Head, body: bytes) -> Request:
+        return Request(
+            principal,
+            "GET" if head.method == "HEAD" else head.method,
+            head.path,
+            head.query,
+            "https" if self._direct is None and self._is_tls() else "http",
+            head.host or self._where(),
+            head.headers,
+            body,
+        )
+
+    def _known_principal(self, head: Head) -> Principal | None:
+        """Who sent this head on this connection before, while that holds."""
+        if head is self._asked_by and self.front.seconds() < self._known_until:
+            return self.principal
+        return None
+
+    async def _identified(self, head: Head, body: bytes) -> Reply:
+        """Find out who is asking, then serve, or ask who it is."""
+        identity = self.front.identity
+        assert identity is not None
+        found = identity.identify(head.headers, self.address, self._subject())
+        if isinstance(found, Deferred):
+            found = await found
+        if isinstance(found, Reply):
+            return found
+        self.principal, self._known_until = found
+        self._asked_by = head
+        reply = self.front.serve(self._request(self.principal, head, body))
+        return reply if isinstance(reply, Reply) else await reply
 
     def _made(self, made: Reply | BaseException) -> None:
         """A reply that was waited for is ready, or something was raised instead."""
@@ -181,7 +212,7 @@ class Connection(Protocol):
         except ValueError as error:
             front.failed(self, head, error)
             octets = front.answers.write(INTERNAL_ERROR, head, close)
-        if 400 <= reply.status < 500:
+        if 400 <= reply.status < 500 and reply.status != 401:
             front.refused(self, reply.status, head, "")
         self._write(octets)
         self._answered = True
@@ -388,6 +419,13 @@ class Connection(Protocol):
 
     def _is_tls(self) -> bool:
         return hasattr(self.transport, "getPeerCertificate")
+
+    def _subject(self) -> str | None:
+        """Of the certificate by which the client is known (RFC 4514); TLS has checked it."""
+        certificate = getattr(self.transport, "getPeerCertificate", lambda: None)()
+        if certificate is None:
+            return None
+        return str(certificate.to_cryptography().subject.rfc4514_string())
 
     def _where(self) -> str:
         """Where a request came in, for one that does not say."""

@@ -17,6 +17,7 @@ from umd.http.connection import Connection, Wait
 from umd.http.deadlines import Deadlines
 from umd.http.exchange import Reply, Request, Serve
 from umd.http.head import Head
+from umd.http.identity import Identity
 from umd.http.limits import Limits
 from umd.http.reader import Heads
 
@@ -35,6 +36,8 @@ class Front(ServerFactory):
         clock: monotonic.
         log: for what goes wrong on this edge.
         limits: see there.
+
+    `identity` may be set before it serves; without one, nobody is asked who they are.
     """
 
     noisy = False
@@ -47,6 +50,8 @@ class Front(ServerFactory):
         limits: Limits | None = None,
     ) -> None:
         limits = limits or Limits()
+        self.identity: Identity | None = None
+        self.seconds = clock.seconds
         self.heads = Heads(limits)
         self.answers = Answers()
         self.deadlines: Deadlines[Wait, Connection] = Deadlines(

@@ -1,0 +1,297 @@
+"""Who is asking: passwords, tokens, certificates, proxies; and what wrong ones cost."""
+
+from __future__ import annotations
+
+import base64
+import subprocess
+from collections.abc import Mapping
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+
+import argon2
+import bcrypt
+import jwt
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.helpers import capturing_log
+from umd.http.answer import put_off
+from umd.http.exchange import Reply
+from umd.http.identity import Found, Identity, Rules
+from umd.http.passwords import PasswordFile, WrongPasswordFile
+from umd.http.tokens import Tokens, WrongKey
+from umd.principal import Principal, Scope
+
+SECRET = b"0123456789abcdef0123456789abcdef"
+CHEAP = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+ALICE = CHEAP.hash("right").encode()
+
+
+def basic(name: str, password: str) -> dict[str, str]:
+    credentials = base64.b64encode(f"{name}:{password}".encode()).decode()
+    return {"authorization": f"Basic {credentials}"}
+
+
+class InLine:
+    """A thread pool that does its work when told to."""
+
+    def __init__(self) -> None:
+        self.work: list[Any] = []
+
+    def callInThreadWithCallback(self, done: Any, function: Any, *arguments: Any) -> None:
+        self.work.append((done, function, arguments))
+
+    def run(self) -> None:
+        work, self.work = self.work, []
+        for done, function, arguments in work:
+            done(True, function(*arguments))
+
+    def stop(self) -> None:
+        pass
+
+
+class ThreadlessClock(Clock):
+    def callFromThread(self, function: Any, *arguments: Any) -> None:
+        function(*arguments)
+
+
+class IdentityCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = ThreadlessClock()
+        self.log, self.lines = capturing_log()
+        self.pool = InLine()
+        self.make(Rules(passwords=PasswordFile({"alice": ALICE, "bob": ALICE})))
+
+    def make(self, rules: Rules) -> None:
+        self.identity = Identity(
+            rules, self.clock, self.log, lambda why: put_off(why, 1), wall=lambda: 1000.0
+        )
+        self.identity._pool = self.pool  # type: ignore[assignment]
+
+    def ask(
+        self, headers: Mapping[str, str], address: str = "192.0.2.1", subject: str | None = None
+    ) -> list[Found | Reply]:
+        """What is found, once it is found."""
+        found = self.identity.identify(headers, address, subject)
+        results: list[Found | Reply] = []
+        if isinstance(found, Deferred):
+            _ = found.addCallback(results.append)
+        else:
+            results.append(found)
+        return results
+
+    def challenged(self, results: list[Found | Reply]) -> None:
+        (reply,) = results
+        assert isinstance(reply, Reply)
+        self.assertEqual((reply.status, reply.body, reply.content_type), (401, b"", ""))
+
+    def named(self, results: list[Found | Reply]) -> Principal:
+        (found,) = results
+        assert not isinstance(found, Reply), found
+        return found[0]
+
+
+class PasswordTests(IdentityCase):
+    def test_the_first_request_is_asked_who_it_is(self) -> None:
+        (reply,) = self.ask({})
+        assert isinstance(reply, Reply)
+        self.assertEqual(
+            reply.headers, {"WWW-Authenticate": 'Basic realm="umd", charset="UTF-8"'}
+        )
+        self.challenged([reply])
+
+    def test_the_right_password_is_hashed_once(self) -> None:
+        results = self.ask(basic("alice", "right"))
+        self.assertEqual(results, [])
+        self.pool.run()
+        self.assertEqual(self.named(results).name, "alice")
+        self.assertEqual(self.named(self.ask(basic("alice", "right"))).name, "alice")
+        self.clock.advance(301)
+        self.assertEqual(self.ask(basic("alice", "right")), [])
+        self.assertEqual(len(self.pool.work), 1)
+
+    def test_many_connections_with_one_password_are_checked_once(self) -> None:
+        waiting = [self.ask(basic("alice", "right")) for _ in range(20)]
+        self.assertEqual(len(self.pool.work), 1)
+        self.pool.run()
+        for results in waiting:
+            self.assertEqual(self.named(results).name, "alice")
+
+    def test_a_client_that_leaves_takes_nobody_along(self) -> None:
+        first = self.identity.identify(basic("alice", "right"), "192.0.2.1", None)
+        second = self.ask(basic("alice", "right"))
+        assert isinstance(first, Deferred)
+        first.cancel()
+        self.failureResultOf(first)
+        self.pool.run()
+        self.assertEqual(self.named(second).name, "alice")
+
+    def test_wrong_ones_are_answered_later_and_later_and_logged_once(self) -> None:
+        for number, delay in enumerate((0.25, 0.5, 1.0, 2.0, 4.0, 4.0)):
+            results = self.ask(basic("alice", f"wrong {number}"))
+            self.pool.run()
+            self.clock.advance(delay - 0.01)
+            self.assertEqual(results, [])
+            self.clock.advance(0.02)
+            self.challenged(results)
+        self.assertEqual([line["event"] for line in self.lines], ["auth.failed"])
+        self.assertNotIn("wrong 0", str(self.lines))
+
+    def test_nobody_else_behind_the_address_is_slowed(self) -> None:
+        for number in range(6):
+            _ = self.ask(basic("alice", f"wrong {number}"))
+        results = self.ask(basic("bob", "right"))
+        self.pool.run()
+        self.assertEqual(self.named(results).name, "bob")
+
+    def test_who_was_right_before_is_not_slowed(self) -> None:
+        _ = self.ask(basic("alice", "right"))
+        self.pool.run()
+        for number in range(6):
+            _ = self.ask(basic("alice", f"wrong {number}"))
+        self.assertEqual(self.named(self.ask(basic("alice", "right"))).name, "alice")
+
+    def test_wrong_ones_for_a_name_are_hashed_one_after_the_other(self) -> None:
+        results = [self.ask(basic("alice", f"wrong {number}")) for number in range(50)]
+        self.assertEqual(len(self.pool.work), 1)
+        put_off_at_once = [one for one in results if one]
+        self.assertEqual(len(put_off_at_once), 45)
+        for _ in range(100):
+            self.pool.run()
+            self.clock.advance(0.25)
+        self.assertEqual(len([one for one in results if one]), 50)
+
+    def test_an_unknown_name_costs_no_hash(self) -> None:
+        results = self.ask(basic("mallory", "x"))
+        self.assertEqual(self.pool.work, [])
+        self.clock.advance(0.25)
+        self.challenged(results)
+
+    def test_what_is_no_credentials(self) -> None:
+        nothing = ("Basic !!", "Basic", "Basic /w==", "Basic YQ==", "Negotiate x", "Bearer x", "")
+        for given in nothing:
+            results = self.ask({"authorization": given})
+            self.clock.advance(4.0)
+            self.challenged(results)
+
+    def test_new_rules_forget_who_was_right(self) -> None:
+        _ = self.ask(basic("alice", "right"))
+        self.pool.run()
+        self.identity.rules = Rules(passwords=PasswordFile({"bob": ALICE}))
+        results = self.ask(basic("alice", "right"))
+        self.clock.advance(4.0)
+        self.challenged(results)
+
+
+class FileTests(SynchronousTestCase):
+    def read(self, text: str) -> PasswordFile:
+        path = Path(self.mktemp())
+        path.write_text(text)
+        return PasswordFile.read(str(path))
+
+    def test_argon2_and_bcrypt(self) -> None:
+        hashed = bcrypt.hashpw(b"right", bcrypt.gensalt(4)).decode()
+        also = hashed.replace("$2b$", "$2y$")  # as htpasswd writes it
+        file = self.read(f"# people\n\nalice:{ALICE.decode()}\nbob:{hashed}\ncarol:{also}\n")
+        for name in ("alice", "bob", "carol"):
+            self.assertTrue(file.verify(name, b"right"))
+            self.assertFalse(file.verify(name, b"wrong"))
+            self.assertFalse(file.verify(name, b""))
+        self.assertFalse(file.verify("dave", b"right"))
+        long = bcrypt.hashpw(b"x" * 72, bcrypt.gensalt(4)).decode()
+        self.assertTrue(self.read(f"a:{long}").verify("a", b"x" * 80))
+
+    def test_mistakes_are_told_with_their_line(self) -> None:
+        for text in ("alice", "alice:secret", ":$2b$x", "alice:$apr1$x$y", "alice:{SHA}x"):
+            with self.assertRaises(WrongPasswordFile) as caught:
+                self.read("\n" + text)
+            self.assertIn(":2: expected NAME:HASH", str(caught.exception))
+            self.assertNotIn("secret", str(caught.exception))
+        with self.assertRaises(WrongPasswordFile):
+            PasswordFile.read("/nowhere")
+        with self.assertRaisesRegex(WrongPasswordFile, "twice"):
+            self.read("a:$2b$x\na:$2b$x")
+
+
+class TokenTests(IdentityCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.make(Rules(tokens=Tokens(SECRET, ["HS256"], "umd", "https://issuer.example")))
+
+    def bearer(self, algorithm: str | None = "HS256", key: Any = SECRET, **claims: Any) -> str:
+        every = {"sub": "alice", "aud": "umd", "iss": "https://issuer.example", "exp": 1 << 40}
+        every |= claims
+        said = {name: value for name, value in every.items() if value is not None}
+        return "Bearer " + jwt.encode(said, key, algorithm=algorithm)
+
+    def test_a_good_token(self) -> None:
+        principal = self.named(self.ask({"authorization": self.bearer()}))
+        self.assertEqual((principal.name, principal.scopes), ("alice", Rules().default_scopes))
+        with_scope = self.bearer(scope="openid calls:end:any")
+        scopes = self.named(self.ask({"authorization": with_scope})).scopes
+        self.assertEqual(scopes, {Scope.END_ANY})
+
+    def test_tokens_that_are_not_good(self) -> None:
+        for token in (
+            self.bearer(exp=1000),
+            self.bearer(exp=None),
+            self.bearer(aud="other"),
+            self.bearer(aud=None),
+            self.bearer(iss="https://other.example"),
+            self.bearer(iss=None),
+            self.bearer(sub=None),
+            self.bearer(sub=""),
+            self.bearer(key=b"another secret of thirty-two octets"),
+            self.bearer("HS384", SECRET * 2),
+            self.bearer("none", None),
+            "Bearer x.y.z",
+            "Bearer",
+        ):
+            results = self.ask({"authorization": token})
+            self.clock.advance(4.0)
+            self.challenged(results)
+        self.assertIn("Bearer realm", str(self.ask({})))
+
+    def test_keys_that_do_not_fit(self) -> None:
+        public = b"-----BEGIN PUBLIC KEY-----\n" + b"x" * 100
+        for key, algorithm in ((b"short", "HS256"), (public, "HS256"), (SECRET, "RS256")):
+            with self.assertRaises(WrongKey):
+                Tokens(key, [algorithm], "umd", "i")
+
+
+class OtherTests(IdentityCase):
+    def test_a_certificate(self) -> None:
+        self.make(Rules(subjects={"CN=pbx-1": "pbx"}, scopes={"pbx": frozenset({Scope.END_ANY})}))
+        principal = self.named(self.ask({}, subject="CN=pbx-1"))
+        self.assertEqual((principal.name, principal.scopes), ("pbx", {Scope.END_ANY}))
+        self.challenged(self.ask({}, subject="CN=other"))
+
+    def test_a_proxy_is_believed_where_it_is_trusted(self) -> None:
+        self.make(Rules(proxies=(ip_network("192.0.2.0/28"),)))
+        said = {"x-forwarded-user": "alice"}
+        self.assertEqual(self.named(self.ask(said)).name, "alice")
+        self.challenged(self.ask(said, "192.0.2.16"))
+        self.challenged(self.ask(said, ""))
+        self.challenged(self.ask({}))
+        self.challenged(self.ask({"x-forwarded-user": "a\x85b"}))
+
+
+class HtpasswdTests(SynchronousTestCase):
+    def test_a_file_of_htpasswd(self) -> None:
+        import os
+        import shutil
+
+        from twisted.trial.unittest import SkipTest
+
+        if shutil.which("htpasswd") is None:
+            if os.environ.get("CI") == "true":
+                raise AssertionError("htpasswd is missing; nothing may be skipped here")
+            raise SkipTest("needs htpasswd: apt-get install apache2-utils")
+        path = self.mktemp()
+        subprocess.run(["htpasswd", "-cbB", "-C", "4", path, "alice", "right"], check=True,
+                       capture_output=True)  # fmt: skip
+        file = PasswordFile.read(path)
+        self.assertTrue(file.verify("alice", b"right"))
+        self.assertFalse(file.verify("alice", b"wrong"))

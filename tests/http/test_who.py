@@ -1,0 +1,215 @@
+"""Who is asking, over real sockets: Basic, TLS with its reload, and client certificates."""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import signal
+import ssl
+from http.client import HTTPConnection, HTTPSConnection
+from pathlib import Path
+
+import argon2
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.soap.test_contract import disconnect
+from umd.call.call_id import make_call_id
+from umd.testing import UmdProcess
+
+PATH = "/EWS/UM2007Legacy.asmx"
+XML = {"Content-Type": "text/xml"}
+SEED = f'[[backend.sim.seed]]\nnumber = "5550100"\ncall_id = "{make_call_id("seed-0", "lab")}"\n'
+
+
+class Authority:
+    """Signs certificates for a test."""
+
+    def __init__(self, name: str) -> None:
+        self.key = ec.generate_private_key(ec.SECP256R1())
+        self.name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        self.certificate = self.sign(name, self.key, ca=True)
+
+    def sign(
+        self, name: str, key: ec.EllipticCurvePrivateKey, ca: bool = False
+    ) -> x509.Certificate:
+        now = datetime.datetime.now(datetime.timezone.utc)
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(self.name)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(days=1))
+            .not_valid_after(now + datetime.timedelta(days=1))
+            .add_extension(x509.BasicConstraints(ca, None), True)
+            .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), False)
+        )
+        return builder.sign(self.key, hashes.SHA256())
+
+    def pem(self) -> str:
+        return self.certificate.public_bytes(serialization.Encoding.PEM).decode()
+
+    def write(self, name: str, directory: Path) -> tuple[str, str]:
+        """A certificate and its key in two files."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        directory.mkdir(exist_ok=True)
+        certificate = self.sign(name, key).public_bytes(serialization.Encoding.PEM)
+        (directory / "certificate.pem").write_bytes(certificate)
+        (directory / "key.pem").write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.PKCS8,
+                serialization.NoEncryption(),
+            )
+        )
+        return str(directory / "certificate.pem"), str(directory / "key.pem")
+
+
+class WhoCase(SynchronousTestCase):
+    def serve(self, text: str, *options: str) -> UmdProcess:
+        self.file = Path(self.mktemp()).absolute()
+        self.file.write_text(text)
+        process = UmdProcess("serve", "-c", str(self.file), *options)
+        process.__enter__()
+        self.addCleanup(process.stop)
+        return process
+
+
+class BasicTests(WhoCase):
+    def setUp(self) -> None:
+        passwords = Path(self.mktemp()).absolute()
+        hashed = argon2.PasswordHasher(time_cost=1, memory_cost=64, parallelism=1).hash("right")
+        passwords.write_text(f"alice:{hashed}\nroot:{hashed}\n")
+        self.umd = self.serve(
+            f'[auth]\npassword_file = "{passwords}"\n'
+            '[auth.scopes]\nroot = ["calls:end:any"]\n' + SEED
+        )
+
+    def test_asked_then_told_on_one_connection(self) -> None:
+        """The body is read, the 401 is empty, and the connection stays, as clients need it."""
+        client = HTTPConnection(self.umd.url.split("/")[2], timeout=20)
+        self.addCleanup(client.close)
+        body = disconnect(make_call_id("seed-0", "lab"))
+        client.request("POST", PATH, body, XML)
+        with client.getresponse() as answer:
+            self.assertEqual((answer.status, answer.read()), (401, b""))
+            offer = answer.headers["WWW-Authenticate"]
+            self.assertEqual(offer, 'Basic realm="umd", charset="UTF-8"')
+        assert client.sock is not None
+        before = client.sock.getsockname()
+        statuses = []
+        for name, password in (("alice", "wrong"), ("alice", "right"), ("root", "right")):
+            credentials = base64.b64encode(f"{name}:{password}".encode()).decode()
+            client.request("POST", PATH, body, XML | {"Authorization": "Basic " + credentials})
+            with client.getresponse() as answer:
+                answer.read()
+                statuses.append((answer.status, answer.headers["X-UMD-Outcome"]))
+        # It is not alice's call: it looks as if there were none.
+        self.assertEqual(statuses, [(401, None), (500, "unknown"), (200, "ended")])
+        self.assertEqual(client.sock.getsockname(), before)
+        self.assertEqual(len(self.umd.events("auth.failed")), 1)
+        self.umd.wait_for("control.forbidden", principal="alice", action="end")
+        self.umd.wait_for("soap.answered", principal="root", outcome="ended")
+        self.assertNotIn("right", str(self.umd.log))
+
+    def test_a_wrong_password_file_at_a_reload_changes_nothing(self) -> None:
+        self.file.write_text('[auth]\npassword_file = "/nowhere"\n')
+        self.umd.process.send_signal(signal.SIGHUP)
+        told = self.umd.wait_for("config.refused")
+        self.assertEqual(told["mistakes"], ["/nowhere: No such file or directory"])
+        self.assertEqual(self.umd.disconnect("x")[0], 401)
+
+
+class OpenAddressTests(WhoCase):
+    def test_who_identifies_may_listen_anywhere(self) -> None:
+        umd = self.serve(
+            '[http]\nlisten = "tcp:0"\n[auth]\ntrusted_proxies = ["127.0.0.1"]\n',
+            "-o",
+            "http.listen=tcp:0",
+        )
+        umd.url = umd.url.replace("0.0.0.0", "127.0.0.1")
+        self.assertEqual(umd.disconnect("x")[0], 401)
+
+
+class TlsTests(WhoCase):
+    def setUp(self) -> None:
+        self.directory = Path(self.mktemp()).absolute()
+        self.ours = Authority("ours")
+        certificate, key = self.ours.write("localhost", self.directory)
+        clients = self.directory / "clients.pem"
+        self.clients = Authority("clients")
+        clients.write_text(self.clients.pem())
+        self.umd = self.serve(
+            f'[http]\nlisten_tls = "tcp:0:interface=127.0.0.1"\n'
+            f'[tls]\ncertificate = "{certificate}"\nkey = "{key}"\nclient_ca = "{clients}"\n'
+            '[auth.subjects]\n"CN=pbx-1" = "pbx"\n' + SEED
+        )
+        self.port = int(self.umd.wait_for("daemon.ready")["listen"][1].rpartition(":")[2])
+
+    def connect(self, client: tuple[str, str] | None = None, **options: object) -> HTTPSConnection:
+        context = ssl.create_default_context(cadata=self.ours.pem())
+        for name, value in options.items():
+            setattr(context, name, value)
+        if client is not None:
+            context.load_cert_chain(*client)
+        connection = HTTPSConnection("localhost", self.port, context=context, timeout=20)
+        self.addCleanup(connection.close)
+        return connection
+
+    def ask(self, connection: HTTPSConnection, method: str = "GET", path: str = "/") -> int:
+        connection.request(method, path)
+        with connection.getresponse() as answer:
+            answer.read()
+            return answer.status
+
+    def serial(self, connection: HTTPSConnection) -> int:
+        der = connection.sock.getpeercert(True)
+        assert isinstance(der, bytes)
+        return x509.load_der_x509_certificate(der).serial_number
+
+    def test_a_client_certificate_says_who_it_is(self) -> None:
+        known = self.clients.write("pbx-1", self.directory / "pbx-1")
+        self.assertEqual(self.ask(self.connect(known)), 200)
+        other = self.clients.write("other", self.directory / "other")
+        self.assertEqual(self.ask(self.connect(other)), 401)
+        self.assertEqual(self.ask(self.connect()), 401)
+        stranger = Authority("strangers").write("pbx-1", self.directory / "stranger")
+        with self.assertRaises((ssl.SSLError, ConnectionError)):
+            self.ask(self.connect(stranger))
+
+    def test_the_wsdl_says_https(self) -> None:
+        client = self.connect(self.clients.write("pbx-1", self.directory / "pbx-1"))
+        client.request("GET", PATH + "?wsdl")
+        with client.getresponse() as answer:
+            self.assertIn(f"https://localhost:{self.port}/".encode(), answer.read())
+
+    def test_old_versions_are_not_spoken(self) -> None:
+        old = self.connect(maximum_version=ssl.TLSVersion.TLSv1_1)
+        with self.assertRaises((ssl.SSLError, ConnectionError)):
+            self.ask(old)
+        self.assertEqual(self.ask(self.connect(maximum_version=ssl.TLSVersion.TLSv1_2)), 401)
+
+    def test_a_new_certificate_without_dropping_a_connection(self) -> None:
+        staying = self.connect()
+        self.assertEqual(self.ask(staying), 401)
+        socket_before, serial = staying.sock, self.serial(staying)
+        self.ours.write("localhost", self.directory)
+        self.umd.process.send_signal(signal.SIGHUP)
+        self.umd.wait_for("config.reloaded")
+        self.assertEqual(self.ask(staying), 401)
+        self.assertIs(staying.sock, socket_before)
+        fresh = self.connect()
+        fresh.connect()
+        self.assertNotEqual(self.serial(fresh), serial)
+
+    def test_a_certificate_that_is_none_changes_nothing(self) -> None:
+        (self.directory / "certificate.pem").write_text("nothing")
+        self.umd.process.send_signal(signal.SIGHUP)
+        told = self.umd.wait_for("config.refused")["mistakes"]
+        self.assertIn("certificate.pem", told[0])
+        self.assertEqual(self.ask(self.connect()), 401)

@@ -1,0 +1,77 @@
+"""A file of names and password hashes, as `htpasswd -B` or argon2 make them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from umd.errors import UmdError
+
+
+class WrongPasswordFile(UmdError):
+    """The file cannot be used; the text says which line is wrong."""
+
+
+class PasswordFile:
+    """
+    Checks passwords; `verify` takes tens of milliseconds, and is to be called in a thread.
+
+    Args:
+        hashes: by name.
+    """
+
+    def __init__(self, hashes: Mapping[str, bytes]) -> None:
+        self._hashes = hashes
+
+    @classmethod
+    def read(cls, path: str) -> PasswordFile:
+        """
+        Read a file of lines `name:hash`; empty lines and those that begin with "#" are skipped.
+
+        Raises:
+            WrongPasswordFile
+        """
+        try:
+            with open(path, encoding="utf-8") as file:
+                text = file.read(1 << 24)
+        except OSError as error:
+            raise WrongPasswordFile(f"{path}: {error.strerror}") from None
+        except UnicodeDecodeError:
+            raise WrongPasswordFile(f"{path}: not UTF-8") from None
+        hashes: dict[str, bytes] = {}
+        for number, line in enumerate(text.splitlines(), 1):
+            if not line.strip() or line.startswith("#"):
+                continue
+            name, colon, hashed = line.strip().partition(":")
+            if not (colon and name and hashed.startswith(_KINDS)):
+                why = "expected NAME:HASH, the hash one of argon2 or of bcrypt (htpasswd -B)"
+                raise WrongPasswordFile(f"{path}:{number}: {why}")
+            if name in hashes:
+                raise WrongPasswordFile(f"{path}:{number}: the name is there twice")
+            hashes[name] = hashed.encode()
+        return cls(hashes)
+
+    def knows(self, name: str) -> bool:
+        return name in self._hashes
+
+    def verify(self, name: str, password: bytes) -> bool:
+        """Whether this is the password of somebody who is known; slow, as it must be."""
+        hashed = self._hashes.get(name)
+        if hashed is None:
+            return False
+        if hashed.startswith(b"$argon2"):
+            import argon2
+
+            try:
+                return argon2.PasswordHasher().verify(hashed.decode(), password)
+            except (argon2.exceptions.VerificationError, argon2.exceptions.InvalidHashError):
+                return False
+        import bcrypt
+
+        try:
+            # bcrypt sees 72 octets; htpasswd cuts the rest off as well.
+            return bcrypt.checkpw(password[:72], hashed)
+        except ValueError:
+            return False
+
+
+_KINDS = ("$argon2id$", "$argon2i$", "$2a$", "$2b$", "$2y$")
