@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -156,4 +156,6 @@ CLIENTS: Final = {
     ),
     "zeep, SOAP 1.2": _python("zeep", "zeep", "zeep_client.py", "UnifiedMessagingPort12"),
     "gsoap, SOAP 1.2": _GSOAP,
+    "php, without WSDL": replace(_PHP, arguments=("rpc",)),
+    "zeep, EWS": _python("zeep", "zeep", "zeep_ews_client.py"),
 }

@@ -99,6 +99,33 @@ class SoapClientTests(SoapClientCase):
     def test_node(self) -> None:
         self.assert_a_call_is_carried_through("node", "Error")
 
+    def test_php_without_wsdl(self) -> None:
+        """RPC, encoded: the fields are in no namespace."""
+        self.assert_a_call_is_carried_through("php, without WSDL", "SoapFault")
+
+    def test_zeep_at_ews(self) -> None:
+        """A wrong id is told in the answer there. A call of the other family is ended as well."""
+        client, other = CLIENTS["zeep, EWS"], CLIENTS["zeep"]
+        client.need()
+        with UmdProcess() as umd:
+            ews = umd.url.replace("UM2007Legacy", "Exchange") + "?wsdl"
+            with (
+                Conversation(client, ews, Path(self.mktemp())) as conversation,
+                Conversation(other, f"{umd.url}?wsdl", Path(self.mktemp())) as of_um,
+            ):
+                call = conversation.ask("place", ENTRY_ID, NUMBER)["call"]
+                self.assertEqual(self.first_state_after_connecting(conversation, call), "Connected")
+                self.assertEqual(conversation.ask("end", call), {"ended": True})
+                self.assertEqual(conversation.ask("state", call)["state"], "Disconnected")
+                crossed = of_um.ask("place", ENTRY_ID, NUMBER)["call"]
+                self.assertEqual(conversation.ask("end", crossed), {"ended": True})
+                fault = conversation.ask("end", UNKNOWN)["fault"]
+            self.assertEqual((fault["type"], fault["code"]), ("Error", "ErrorInvalidPhoneCallId"))
+            self.assertEqual(umd.stop(), 0)
+            self.assertEqual(
+                [line["outcome"] for line in umd.events("call.disconnected")], ["ended", "ended"]
+            )
+
 
 class RestartTests(SoapClientCase):
     """The daemon is killed while the client has a call, and started again on the same journal."""
