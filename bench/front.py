@@ -43,8 +43,8 @@ BODY = (
     '<Disconnect xmlns="http://schemas.microsoft.com/exchange/services/2006/messages">'
     "<CallId>{}</CallId></Disconnect></soap:Body></soap:Envelope>"
 )
+PASSWORD = "a long enough password"  # as in bench.servers, which imports much more
 SOAP_ACTION = "http://schemas.microsoft.com/exchange/services/2006/messages/Disconnect"
-PASSWORD = "a long enough password"
 
 
 class Missing(Exception):

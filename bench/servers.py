@@ -14,6 +14,7 @@ from collections.abc import Awaitable
 from typing import Any
 
 import structlog
+from argon2 import PasswordHasher
 from twisted.internet import reactor
 from twisted.internet.defer import ensureDeferred
 from twisted.web.resource import Resource
@@ -23,10 +24,14 @@ from umd.clock import make_monotonic
 from umd.control import Outcome
 from umd.http.exchange import TEXT_XML, Reply, Request
 from umd.http.front import Front
+from umd.http.identity import Identity, Rules
+from umd.http.passwords import PasswordFile
 from umd.principal import Principal
 from umd.service import SoapService
 from umd.soap.operations import Values
 from umd.use_cases import Asker
+
+PASSWORD = "a long enough password"
 
 
 class NullUseCases:
@@ -93,6 +98,9 @@ def main() -> None:
         site.log = lambda request: None
     else:
         site = Front((lambda request: answer) if what == "http" else service.serve, real, log)
+    if what == "basic":
+        passwords = PasswordFile({"alice": PasswordHasher().hash(PASSWORD).encode()})
+        site.identity = Identity(Rules(passwords=passwords), real, log, site.busy)
     real.listenTCP(port, site, backlog=1024, interface="127.0.0.1")
     gc.freeze()
     real.run()

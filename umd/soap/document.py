@@ -14,6 +14,7 @@ from typing import Final, TypeAlias
 from lxml import etree
 
 from umd.errors import UmdError
+from umd.soap.names import Names
 
 MAX_BODY: Final = 64 * 1024
 """Octets; at this size the worst document costs under 4 ms (hardening, B3)."""
@@ -47,7 +48,10 @@ def read_document(body: bytes) -> Element:
     Raises:
         InvalidRequest
     """
-    return _parse(_check_octets(body))
+    return _NAMES.parse(_parse, _check_octets(body))
+
+
+_NAMES: Final = Names()
 
 
 def expanded_name(element: Element) -> tuple[str, str]:
