@@ -208,8 +208,8 @@ class KnownLeg:
     state: CallState
     """How it stood; disconnecting: its end was asked for, and will be asked for again."""
     number: str
-    began_at: float
-    """Wall time, seconds since the epoch."""
+    age: float
+    """Seconds since it was placed or found."""
     record: bytes | None
     """The last that `leg_record` gave for it; None: it never got that far."""
 
@@ -231,12 +231,16 @@ class RestoresLegs(Protocol):
         most 64 KiB. None: there is nothing.
         """
 
-    def restore(self, legs: Iterable[KnownLeg]) -> None:
+    def restore(self, known: Iterable[KnownLeg], *, anew: bool) -> None:
         """
-        Take up legs again; called once, before `start`, and with no legs where none was live.
+        Take up legs again; called once, before `start`, wherever a journal is kept.
 
-        Of those that can be restored `legs` tells then; the others are lost. Not called at all
-        where no journal is kept.
+        Of those that can be restored `legs` tells then; the others are lost. What is live at `stop`
+        is left alone then, since it will be taken up again.
+
+        Args:
+            known: gives each leg once.
+            anew: the journal knows of no call, not even of one that has ended.
         """
 
 

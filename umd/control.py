@@ -518,17 +518,18 @@ class Control:
         """Give a backend what the journal has of its legs."""
         if link.restores is None or self._journal is None:
             return
-        records = self._leg_records
-        link.restores.restore(
+        records, now = self._leg_records, self._wall()
+        known = (
             KnownLeg(
                 leg=leg,
                 state=call.state,
                 number=call.number,
-                began_at=call.began_at,
+                age=now - call.began_at,
                 record=records.pop(leg, None),
             )
             for leg, call in link.recovered.items()
         )
+        link.restores.restore(known, anew=not self._calls)
 
     def _resume_known(self, link: BackendLink, call: Call, state: CallState) -> None:
         """A call of before the restart goes on; what was asked for and not done is done now."""

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from hashlib import blake2b
 from typing import Final
+
+import orjson
 
 from umd.backend import Answered, Ended, LegEvent, LegId, NoSuchLeg, Progressed
 from umd.call.call import CallState
@@ -16,10 +19,11 @@ from umd.call.cause import (
     EndedBy,
 )
 from umd.sip import session as sip
+from umd.sip.dialog import Dialog, DialogId
 from umd.sip.endpoint import Endpoint
 from umd.sip.fields import FieldError, NameAddr, Reason, Uri
 from umd.sip.session import Login, Session, State
-from umd.sip.transaction import Hop
+from umd.sip.transaction import MAGIC_COOKIE, Hop
 
 REQUEST_TIMEOUT: Final = 408
 
@@ -68,10 +72,26 @@ class SipLegs:
         body: bytes = b"",
         routes: Sequence[str] = (),
         login: Login | None = None,
+        repeatable: bool = False,
     ) -> None:
-        """Send an INVITE whose Call-ID is the leg's name; the rest as `Endpoint.place` has it."""
+        """
+        Send an INVITE whose Call-ID is the leg's name; the rest as `Endpoint.place` has it.
+
+        Args:
+            repeatable: let tag and branch follow from the name of the leg, so that the same INVITE
+                can be sent again after a restart. They are as hard to guess as that is.
+        """
         session = self.endpoint.place(
-            uri, hop, now, from_=from_, call_id=leg, body=body, routes=routes, login=login
+            uri,
+            hop,
+            now,
+            from_=from_,
+            call_id=leg,
+            body=body,
+            routes=routes,
+            login=login,
+            tag=_derived("tag", leg) if repeatable else None,
+            branch=MAGIC_COOKIE + _derived("branch", leg) if repeatable else None,
         )
         session.user = leg
         self._sessions[leg] = session
@@ -89,6 +109,61 @@ class SipLegs:
         if leg not in self._asked:
             self._asked[leg] = cause
             session.hang_up(now, reasons=(f"Q.850;cause={cause.q850}",))
+
+    def record(self, leg: LegId) -> bytes | None:
+        """What `restore` needs of a leg that was answered; None before that."""
+        session = self._sessions.get(leg)
+        dialog = None if session is None else session.dialog
+        if session is None or dialog is None:
+            return None
+        name = dialog.id
+        return orjson.dumps(
+            [
+                name.local_tag,
+                name.remote_tag,
+                dialog.local,
+                dialog.remote,
+                list(dialog.last),
+                dialog.target,
+                dialog.routes,
+                dialog.local_cseq,
+                dialog.remote_cseq,
+                session.local_body.decode("latin-1"),
+            ]
+        )
+
+    def restore(self, leg: LegId, record: bytes, login: Login | None = None) -> None:
+        """
+        Go on with a leg that was answered before a restart.
+
+        Raises:
+            ValueError, TypeError: `record` is not what `record` gave.
+        """
+        local_tag, remote_tag, local, remote, last, target, routes, cseq, seen, body = orjson.loads(
+            record
+        )
+        dialog = Dialog.restored(
+            DialogId(leg, local_tag, remote_tag),
+            local,
+            remote,
+            Hop(*last),
+            self.endpoint,
+            target=target,
+            routes=tuple(routes),
+            local_cseq=cseq,
+            remote_cseq=seen,
+        )
+        self.adopt(leg, self.endpoint.restore(dialog, body=body.encode("latin-1"), login=login))
+
+    def adopt(self, leg: LegId, session: Session) -> None:
+        """Let a session of the endpoint carry a leg."""
+        session.user = leg
+        self._sessions[leg] = session
+
+    def dialog_of(self, leg: LegId) -> Dialog | None:
+        """The dialog of a leg that was answered."""
+        session = self._sessions.get(leg)
+        return None if session is None else session.dialog
 
     def states(self) -> Iterator[tuple[LegId, CallState, str]]:
         """Every live leg: its name, its state, and the user part of its address."""
@@ -124,6 +199,10 @@ class SipLegs:
                 self.report(Ended(leg, cause, event.confirmed))
             case sip.Incoming() | sip.Changed():
                 pass
+
+
+def _derived(what: str, leg: LegId) -> str:
+    return blake2b(leg.encode(), digest_size=8, person=what.encode()).hexdigest()
 
 
 def _remote_user(session: Session) -> str:

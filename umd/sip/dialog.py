@@ -112,8 +112,42 @@ class Dialog:
         dialog._take_route(request, around, dialog._remote, backwards=False)
         return dialog
 
+    @classmethod
+    def restored(
+        cls,
+        name: DialogId,
+        local: str,
+        remote: str,
+        last: Hop,
+        around: Surroundings,
+        *,
+        target: str,
+        routes: tuple[str, ...] = (),
+        local_cseq: int,
+        remote_cseq: int,
+    ) -> Dialog:
+        """A confirmed dialog as it was before a restart."""
+        dialog = cls(name, local, remote, last)
+        dialog.early = False
+        dialog.local_cseq = local_cseq
+        dialog.remote_cseq = remote_cseq
+        dialog.routes = routes
+        dialog.target = target
+        dialog._plan(around.hop_for(target, last) if routes else last, around)
+        return dialog
+
     def __repr__(self) -> str:
         return f"<Dialog {'early' if self.early else 'confirmed'} {'|'.join(self.id)}>"
+
+    @property
+    def local(self) -> str:
+        """The From of our requests, a raw value."""
+        return self._local
+
+    @property
+    def last(self) -> Hop:
+        """Where the messages that made it went to or came from."""
+        return self._last
 
     @property
     def remote(self) -> str:

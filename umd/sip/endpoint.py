@@ -125,6 +125,8 @@ class Endpoint:
         routes: Sequence[str] = (),
         login: Login | None = None,
         max_duration: float | None = None,
+        tag: str | None = None,
+        branch: str | None = None,
     ) -> Session:
         """
         Send an INVITE.
@@ -141,13 +143,15 @@ class Endpoint:
             routes: Raw Route values, for an outbound proxy.
             login: Answers one challenge to the INVITE and one to the BYE.
             max_duration: Seconds after the answer at which we hang up.
+            tag, branch: Of this INVITE, for a user who may have to send it again after a restart:
+                to the far end it is the same one then.
         """
-        tag = self.new_id()
+        tag = tag or self.new_id()
         request = OwnRequest(
             "INVITE",
             uri,
             self.sent_by,
-            self.new_branch(),
+            branch or self.new_branch(),
             f"<{from_}>;tag={tag}",
             tag,
             to or f"<{uri}>",
@@ -164,6 +168,21 @@ class Endpoint:
             self, request, hop, tag, state=State.CALLING, login=login, max_duration=max_duration
         )
         session.dial(now)
+        return session
+
+    def restore(self, dialog: Dialog, *, body: bytes = b"", login: Login | None = None) -> Session:
+        """Go on with a call that was answered before a restart; `body` is our description."""
+        session = Session(
+            self,
+            None,
+            dialog.last,
+            dialog.id.local_tag,
+            state=State.CONFIRMED,
+            login=login,
+            dialog=dialog,
+        )
+        session.local_body = body
+        self.register(dialog, session)
         return session
 
     # The network's side

@@ -330,20 +330,25 @@ class Session:
     def __init__(
         self,
         agent: Agent,
-        request: Request,
+        request: Request | None,
         hop: Hop,
         local_tag: str,
         *,
         state: State,
         max_duration: float | None = None,
         login: Login | None = None,
+        dialog: Dialog | None = None,
     ) -> None:
         self.state = state
-        self.call_id = request.call_id
+        self.call_id = ""
+        if request is not None:
+            self.call_id = request.call_id
+        elif dialog is not None:
+            self.call_id = dialog.id.call_id
         self.local_tag = local_tag
-        self.request: Request | None = request
+        self.request = request
         """The INVITE, as long as it is not settled; a caller's is replaced when challenged."""
-        self.dialog: Dialog | None = None
+        self.dialog = dialog
         """The callee's from the start; the caller's from the first 2xx."""
         self.local_body = b""
         """Our last session description."""

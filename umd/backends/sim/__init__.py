@@ -7,7 +7,7 @@ between them is made up. Nothing leaves the machine.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from uuid import uuid4
 
 from pydantic import BaseModel
@@ -16,12 +16,14 @@ from twisted.internet.interfaces import IReactorTime
 from umd.backend import (
     CarriesMedia,
     FoundLeg,
+    KnownLeg,
     LegBackend,
     LegEvent,
     LegId,
     LegSink,
     Media,
     MessageTap,
+    RestoresLegs,
     ShowsMessages,
 )
 from umd.backends.sim.media import MediaCounter
@@ -33,7 +35,7 @@ from umd.call.cause import Cause
 from umd.clock import Wakeup
 
 
-class SimBackend(LegBackend, ShowsMessages, CarriesMedia):
+class SimBackend(LegBackend, ShowsMessages, CarriesMedia, RestoresLegs):
     """A `Simulation` on the reactor's clock."""
 
     Settings = SimSection
@@ -85,6 +87,26 @@ class SimBackend(LegBackend, ShowsMessages, CarriesMedia):
     def hang_up(self, leg: LegId, cause: Cause) -> None:
         self.simulation.hang_up(leg, cause, self._clock.seconds())
         self.go_on()
+
+    # -- over a restart
+
+    def leg_record(self, leg: LegId) -> bytes | None:
+        return self.simulation.record(leg)
+
+    def restore(self, known: Iterable[KnownLeg], *, anew: bool) -> None:
+        """The seeds are there when the simulated world begins, and not each time umd does."""
+        if not anew:
+            self._to_sow = []
+        now = self._clock.seconds()
+        for leg in known:
+            if leg.record is not None:
+                self.simulation.restore(leg.leg, leg.number, leg.record, leg.age, now)
+            elif self.simulation.directory.find(leg.number).reachable == "yes":
+                ringing = leg.state is not CallState.CONNECTING
+                state = CallState.ALERTING if ringing else CallState.CONNECTING
+                self.simulation.put(leg.leg, leg.number, state, now)
+            else:
+                self.simulation.place(leg.leg, leg.number, now)
 
     def go_on(self) -> None:
         """

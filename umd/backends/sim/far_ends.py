@@ -15,6 +15,7 @@ from umd.call.call import CallState
 from umd.config import Duration, Section
 from umd.sip import build
 from umd.sip import session as sip
+from umd.sip.dialog import Dialog
 from umd.sip.endpoint import Endpoint
 from umd.sip.fields import FieldError, Uri
 from umd.sip.framing import read_datagram
@@ -157,6 +158,19 @@ class FarEnds:
         """What the party of this call would do next by itself is off: somebody else drives it."""
         if isinstance(session.user, _Party) and session.user.timer is not None:
             session.user.timer.cancel()
+
+    def restore(self, dialog: Dialog, number: str, age: float, now: float) -> None:
+        """Go on with a call that a far end has answered before a restart, `age` seconds ago."""
+        behaviour = self._directory.find(number)
+        session = self.endpoint.restore(dialog, body=self._description)
+        if behaviour.bye == "answers" and behaviour.hang_up_after is None:
+            return
+        session.user = _Party(behaviour)
+        if behaviour.bye != "answers":
+            self._byes[session.call_id] = (session, behaviour)
+        if behaviour.hang_up_after is not None:
+            left = max(behaviour.hang_up_after - age, MOMENT)
+            self._later(session, left, _hang_up, now)
 
     # -- what they do
 

@@ -7,6 +7,7 @@ from itertools import count
 from random import Random
 from typing import Annotated, Final, Literal
 
+import orjson
 from pydantic import AfterValidator, Field, field_validator
 
 from umd.backend import LegEvent, LegId
@@ -17,6 +18,7 @@ from umd.call.call_id import InvalidCallId, split_call_id
 from umd.call.cause import Cause
 from umd.config import Duration, Section
 from umd.sip import sdp
+from umd.sip.dialog import Dialog, DialogId
 from umd.sip.endpoint import Endpoint
 from umd.sip.message import Message
 from umd.sip.timing import Timing
@@ -27,10 +29,17 @@ OURS: Final = Hop("umd.sim", 5060)
 FAR: Final = Hop("far.sim", 5060)
 DEAD: Final = Hop("dead.sim", 5060)
 REFUSING: Final = Hop("refusing.sim", 5060)
+OUR_URI: Final = f"sip:umd@{OURS.host}"
+OUR_CONTACT: Final = f"sip:{OURS.host}:{OURS.port}"
+FAR_CONTACT: Final = f"sip:{FAR.host}:{FAR.port}"
 _HOP_OF: Final = {"yes": FAR, "dead": DEAD, "refuses": REFUSING}
 
 OFFER: Final = sdp.offer(address="192.0.2.1", port=4000, session_id=1).encode()
 ANSWER: Final = sdp.offer(address="192.0.2.2", port=4000, session_id=2).encode()
+
+
+def _uri_of(number: str, hop: Hop) -> str:
+    return f"sip:{digits_of(number) or 'nobody'}@{hop.host}"
 
 
 def _check_call_id(value: str) -> str:
@@ -136,8 +145,7 @@ class Simulation:
         self._place(leg, number, _HOP_OF[self.directory.find(number).reachable], now)
 
     def _place(self, leg: LegId, number: str, hop: Hop, now: float) -> None:
-        uri = f"sip:{digits_of(number) or 'nobody'}@{hop.host}"
-        self.legs.place(leg, uri, hop, now, from_=f"sip:umd@{OURS.host}", body=OFFER)
+        self.legs.place(leg, _uri_of(number, hop), hop, now, from_=OUR_URI, body=OFFER)
 
     def hang_up(self, leg: LegId, cause: Cause, now: float) -> None:
         """End a leg. Raises: NoSuchLeg."""
@@ -155,6 +163,52 @@ class Simulation:
         self.network.pump(now)
         self.far_ends.put_into = None
         self.network.conditions = self.conditions
+
+    def record(self, leg: LegId) -> bytes | None:
+        """What `restore` needs of a leg that was answered; the rest follows from its number."""
+        dialog = self.legs.dialog_of(leg)
+        if dialog is None:
+            return None
+        name = dialog.id
+        return orjson.dumps(
+            [name.local_tag, name.remote_tag, dialog.local_cseq, dialog.remote_cseq]
+        )
+
+    def restore(
+        self, leg: LegId, number: str, record: bytes, age: float, now: float
+    ) -> None:
+        """
+        Let an answered call be as it was before a restart, at both ends.
+
+        Raises:
+            ValueError, TypeError: `record` is not what `record` gave.
+        """
+        local_tag, remote_tag, local_cseq, remote_cseq = orjson.loads(record)
+        local = f"<{OUR_URI}>;tag={local_tag}"
+        remote = f"<{_uri_of(number, FAR)}>;tag={remote_tag}"
+        ours, theirs = DialogId(leg, local_tag, remote_tag), DialogId(leg, remote_tag, local_tag)
+        dialog = Dialog.restored(
+            ours,
+            local,
+            remote,
+            FAR,
+            self.endpoint,
+            target=FAR_CONTACT,
+            local_cseq=local_cseq,
+            remote_cseq=remote_cseq,
+        )
+        self.legs.adopt(leg, self.endpoint.restore(dialog, body=OFFER))
+        mirrored = Dialog.restored(
+            theirs,
+            remote,
+            local,
+            OURS,
+            self.far_ends.endpoint,
+            target=OUR_CONTACT,
+            local_cseq=max(remote_cseq, 0),
+            remote_cseq=local_cseq,
+        )
+        self.far_ends.restore(mirrored, number, age, now)
 
     # -- an end of the network: the endpoint, and after each step what it has to tell
 

@@ -8,14 +8,24 @@ umd offers a stream that nobody sends on. See docs/sip.md.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import structlog
 from pydantic import BaseModel
 from twisted.internet.interfaces import IReactorTime
 
-from umd.backend import BackendUnavailable, Ended, FoundLeg, LegBackend, LegEvent, LegId, LegSink
+from umd.backend import (
+    BackendUnavailable,
+    Ended,
+    FoundLeg,
+    KnownLeg,
+    LegBackend,
+    LegEvent,
+    LegId,
+    LegSink,
+    RestoresLegs,
+)
 from umd.backends.sip.section import NotDiallable, SipSection, read_login, uri_host, uri_to
 from umd.backends.sip.silence import Silence
 from umd.backends.sip.udp import UdpPort
@@ -29,6 +39,11 @@ from umd.sip_legs import SipLegs
 __all__ = ["SipBackend", "SipSection"]
 
 INVALID_NUMBER_FORMAT: Final = 28  # Q.850
+EARLY_FOR: Final = 180.0
+"""
+Seconds for which a call that nobody answered may still be waited for after a restart: timer C, with
+which a proxy gives up (RFC 3261 §16.6).
+"""
 UNAVAILABLE: Final = 480
 """
 The answer to every call that comes in: umd takes none.
@@ -41,7 +56,7 @@ class CannotStart(UmdError):
     """Its address cannot be had, or its password not be read."""
 
 
-class SipBackend(LegBackend):
+class SipBackend(LegBackend, RestoresLegs):
     """One SIP user agent."""
 
     Settings = SipSection
@@ -61,6 +76,10 @@ class SipBackend(LegBackend):
         self._silence = Silence("", 0)
         self._from = ""
         self._login: Login | None = None
+        self._known: list[KnownLeg] = []
+        """Legs of before a restart, until they are taken up."""
+        self._kept = False
+        """Whether legs are taken up again after a restart."""
 
     async def start(self, sink: LegSink) -> None:
         settings = self.settings
@@ -84,19 +103,24 @@ class SipBackend(LegBackend):
         self._sink = sink
         self._legs = SipLegs(endpoint, self._report, self._refuse)
         port.serve(endpoint, self._legs.report_events)
+        known, self._known = self._known, []
+        for leg in known:
+            self._take_up(leg)
+        port.pump()
 
     async def stop(self) -> None:
         """
-        Close the port. Nobody could end a call any more that is left: each gets one BYE or CANCEL.
+        Close the port.
 
-        It is not waited for what that comes to.
+        Where no journal is kept nobody could end a call any more that is left: each gets one BYE or
+        CANCEL, and it is not waited for what that comes to.
         """
         port, self.port = self.port, None
         legs, self._legs = self._legs, None
         self._sink = None
         if port is None or legs is None:
             return
-        for leg, _, _ in list(legs.states()):
+        for leg, _, _ in [] if self._kept else list(legs.states()):
             legs.hang_up(leg, Cause(by=EndedBy.DAEMON), self._clock.seconds())
         await port.close()
 
@@ -107,6 +131,26 @@ class SipBackend(LegBackend):
             FoundLeg(leg=leg, state=state, number=number)
             for leg, state, number in self._legs.states()
         ]
+
+    def leg_record(self, leg: LegId) -> bytes | None:
+        return None if self._legs is None else self._legs.record(leg)
+
+    def restore(self, known: Iterable[KnownLeg], *, anew: bool) -> None:
+        self._kept = True
+        self._known = list(known)
+
+    def _take_up(self, leg: KnownLeg) -> None:
+        """Go on with a leg, where that can be; else it is lost."""
+        assert self._legs is not None
+        if leg.record is None:
+            if leg.age < EARLY_FOR:
+                # To a far end that has heard of it this is the same INVITE once more.
+                self.place(leg.leg, leg.number)
+            return
+        try:
+            self._legs.restore(leg.leg, leg.record, self._login)
+        except (ValueError, TypeError) as error:
+            self._log.error("sip.leg-not-restored", leg=leg.leg, why=str(error))
 
     def place(self, leg: LegId, number: str) -> None:
         legs, port = self._running()
@@ -126,6 +170,7 @@ class SipBackend(LegBackend):
             body=self._silence.offer(),
             routes=self.settings.routes,
             login=self._login,
+            repeatable=self._kept,
         )
         port.pump()
 

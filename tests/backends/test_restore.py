@@ -1,0 +1,166 @@
+"""A backend that died and one that takes its place: the legs go on, at a far end that lived on."""
+
+from __future__ import annotations
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import TestCase
+
+from tests.backends.sip.memory import MemoryUdp, captured_log
+from tests.backends.sip.test_sip import FAR, FarPbx, section
+from tests.helpers import capturing_log
+from umd.backend import Answered, Ended, KnownLeg, LegId, Progressed
+from umd.backends.sim import SimBackend
+from umd.backends.sim.simulation import Seed, SimSection
+from umd.backends.sip import SipBackend
+from umd.backends.sip.udp import UdpPort
+from umd.call.call import CallState
+from umd.call.cause import Cause, EndedBy
+from umd.testing import RecordingSink
+
+LEG = LegId("leg-1")
+CLIENT = Cause(by=EndedBy.CLIENT)
+
+
+def known(number: str, state: CallState, record: bytes | None, age: float = 1.0) -> KnownLeg:
+    return KnownLeg(leg=LEG, state=state, number=number, age=age, record=record)
+
+
+class SipRestoreTests(TestCase):
+    async def setUp(self) -> None:  # type: ignore[override]  # trial awaits it
+        captured_log(self)
+        self.clock = MemoryUdp()
+        self.pbx = FarPbx()
+        log, _ = capturing_log()
+        port = UdpPort(self.clock, log)
+        port.listen(FAR.host, FAR.port)
+        port.serve(self.pbx)
+        await self.begin([])
+
+    async def begin(self, legs: list[KnownLeg]) -> None:
+        self.sink = RecordingSink()
+        self.backend = SipBackend("pbx", section(), self.clock)
+        self.backend.restore(legs, anew=not legs)
+        await self.backend.start(self.sink)
+        self.addCleanup(self.backend.stop)
+
+    async def die(self, *legs: KnownLeg) -> None:
+        """The process ends without a word, and another takes its place."""
+        assert self.backend.port is not None
+        self.clock.ports.pop((self.backend.port.address.host, self.backend.port.address.port))
+        self.backend.port._end = None
+        self.backend.port._wakeup.stop()
+        self.backend.port = None
+        await self.begin(list(legs))
+
+    async def test_an_answered_call_is_ended_by_the_next_umd(self) -> None:
+        self.backend.place(LEG, "5550100")
+        self.clock.pump([0.1] * 50)
+        self.assertEqual(self.sink.events[-1], Answered(LEG))
+        record = self.backend.leg_record(LEG)
+        await self.die(known("5550100", CallState.CONNECTED, record))
+        (found,) = await self.backend.legs()
+        self.assertEqual((found.leg, found.state), (LEG, CallState.CONNECTED))
+        self.backend.hang_up(LEG, CLIENT)
+        self.clock.pump([0.1] * 10)
+        (end,) = self.sink.ends(LEG)
+        self.assertEqual((end.confirmed, end.cause.sip_status), (True, 200))
+        self.assertEqual(self.pbx.methods(), ["INVITE", "ACK", "BYE"])
+        self.assertEqual(self.pbx.last("BYE").cseq.number, 2)
+
+    async def test_the_far_end_of_a_restored_call_hangs_up(self) -> None:
+        self.backend.place(LEG, "5550120")
+        self.clock.pump([0.1] * 50)
+        record = self.backend.leg_record(LEG)
+        await self.die(known("5550120", CallState.CONNECTED, record))
+        self.clock.pump([1.0] * 30)
+        (end,) = self.sink.ends(LEG)
+        self.assertEqual(end.cause.by, EndedBy.FAR_END)
+
+    async def test_a_ringing_call_rings_on_and_is_cancelled(self) -> None:
+        """The same INVITE once more: the far end does not take it for another call."""
+        self.backend.place(LEG, "5550180")
+        self.clock.pump([0.1] * 20)
+        self.assertIsNone(self.backend.leg_record(LEG))
+        await self.die(known("5550180", CallState.ALERTING, None))
+        self.clock.pump([0.1] * 10)
+        self.assertEqual(self.sink.events, [Progressed(LEG)])
+        self.assertEqual(len(list(self.pbx.endpoint.sessions())), 1)
+        self.backend.hang_up(LEG, CLIENT)
+        self.clock.pump([0.1] * 10)
+        (end,) = self.sink.ends(LEG)
+        self.assertEqual((end.confirmed, end.cause.sip_status), (True, 487))
+
+    async def test_a_call_placed_too_long_ago_is_not_dialled_again(self) -> None:
+        await self.die(known("5550100", CallState.CONNECTING, None, age=3600.0))
+        self.clock.pump([0.1] * 10)
+        self.assertEqual(list(await self.backend.legs()), [])
+        self.assertEqual(self.pbx.methods(), [])
+
+    async def test_a_record_that_cannot_be_read_is_a_lost_leg(self) -> None:
+        await self.die(known("5550100", CallState.CONNECTED, b"[1, 2]"))
+        self.assertEqual(list(await self.backend.legs()), [])
+
+    async def test_a_stop_leaves_the_calls_to_the_next_umd(self) -> None:
+        self.backend.place(LEG, "5550100")
+        self.clock.pump([0.1] * 50)
+        record = self.backend.leg_record(LEG)
+        await self.backend.stop()
+        self.clock.pump([0.1] * 10)
+        self.assertEqual(self.pbx.methods(), ["INVITE", "ACK"])
+        await self.begin([known("5550100", CallState.CONNECTED, record)])
+        self.assertEqual(len(await self.backend.legs()), 1)
+
+
+class SimRestoreTests(TestCase):
+    async def restarted(self, number: str, state: CallState, placed: bool) -> None:
+        """Place a call if asked to, let the simulator die, and begin another one."""
+        self.clock = Clock()
+        record = None
+        if placed:
+            first = SimBackend("sim", SimSection(random_seed=1), self.clock)
+            await first.start(RecordingSink())
+            first.place(LEG, number)
+            self.clock.pump([0.1] * 50)
+            record = first.leg_record(LEG)
+            await first.stop()
+        self.sink = RecordingSink()
+        self.backend = SimBackend("sim", SimSection(random_seed=1, seed=[Seed()]), self.clock)
+        self.backend.restore([known(number, state, record)], anew=False)
+        await self.backend.start(self.sink)
+        self.addCleanup(self.backend.stop)
+
+    async def test_both_ends_are_there_again(self) -> None:
+        await self.restarted("5550100", CallState.CONNECTED, True)
+        (found,) = await self.backend.legs()  # and no seed
+        self.assertEqual((found.leg, found.state), (LEG, CallState.CONNECTED))
+        self.backend.hang_up(LEG, CLIENT)
+        self.clock.pump([0.1] * 5)
+        (end,) = self.sink.ends(LEG)
+        self.assertEqual((end.confirmed, end.cause.sip_status), (True, 200))
+
+    async def test_a_far_end_does_what_is_left_to_do(self) -> None:
+        await self.restarted("5550120", CallState.CONNECTED, True)
+        self.clock.pump([1.0] * 25)
+        (end,) = self.sink.ends(LEG)
+        self.assertEqual(end.cause.by, EndedBy.FAR_END)
+
+    async def test_a_far_end_that_answers_no_bye(self) -> None:
+        await self.restarted("5550199", CallState.CONNECTED, True)
+        self.backend.hang_up(LEG, CLIENT)
+        self.clock.pump([1.0] * 40)
+        (end,) = self.sink.ends(LEG)
+        self.assertFalse(end.confirmed)
+
+    async def test_a_ringing_call_rings(self) -> None:
+        await self.restarted("5550180", CallState.ALERTING, False)
+        (found,) = await self.backend.legs()
+        self.assertEqual(found.state, CallState.ALERTING)
+        self.backend.hang_up(LEG, CLIENT)
+        self.clock.pump([0.1] * 5)
+        self.assertEqual(self.sink.ends(LEG)[0].cause.sip_status, 487)
+
+    async def test_a_call_that_was_being_placed_is(self) -> None:
+        await self.restarted("5550101", CallState.CONNECTING, False)
+        self.clock.pump([0.1] * 50)
+        self.assertEqual(self.sink.events[-1], Answered(LEG))
+        self.assertEqual([e for e in self.sink.events if isinstance(e, Ended)], [])
