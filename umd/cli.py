@@ -44,6 +44,13 @@ json_option: Callable[[Any], Any] = click.option(
 )
 
 
+journal_option: Callable[[Any], Any] = click.option(
+    "--journal",
+    metavar="FILE",
+    help="Read this journal, that no umd has open; by default that of the service.",
+)
+
+
 @click.group(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="The first thing to try: umd demo",
@@ -157,6 +164,98 @@ def trace(call: str, pcap: str | None, as_json: bool, path: str | None) -> None:
         _show_ladder(about, steps)
 
 
+@main.command(epilog="Example: umd events --follow --call 09df")
+@click.option("--from", "after", metavar="N", type=click.IntRange(min=1), default=1,
+              help="Begin with this position; the first column shows them.")  # fmt: skip
+@click.option("--follow", is_flag=True, help="Go on as more happens, until Ctrl-C.")
+@click.option("--call", metavar="ID", help="Of one call: any id of it, or a beginning of one.")
+@json_option
+@journal_option
+@socket_option
+def events(
+    after: int, follow: bool, call: str | None, as_json: bool, journal: str | None, path: str | None
+) -> None:
+    """
+    Show what the journal has on record, oldest first.
+
+    The running umd is asked; where none runs its journal is read.
+    """
+    from umd.history import events as read_events
+    from umd.ladder import printable
+    from umd.timeline import line_of
+
+    last = after - 1
+    with _asking():
+        while True:
+            for record in read_events(path, journal, last, call):
+                last = record["position"]
+                click.echo(json.dumps(record) if as_json else printable(line_of(record)))
+            if not follow:
+                return
+            sys.stdout.flush()
+            time.sleep(0.5)
+
+
+@main.command(epilog="Example: umd why 09df", no_args_is_help=True)
+@click.argument("call")
+@json_option
+@journal_option
+@socket_option
+def why(call: str, as_json: bool, journal: str | None, path: str | None) -> None:
+    """
+    Tell the whole story of a call: who asked, what came of it, and why it ended.
+
+    CALL is a CallId, the name of a leg, a SIP Call-ID, or a beginning that no other one has.
+    """
+    from umd.history import events as read_events
+    from umd.ladder import printable
+    from umd.timeline import story_of
+
+    with _asking():
+        records = list(read_events(path, journal, 0, call))
+    if as_json:
+        for record in records:
+            click.echo(json.dumps(record))
+        return
+    for line in story_of(records):
+        click.echo(printable(line))
+    if not records:
+        click.echo("Nothing is on record of this call (journal.keep).", err=True)
+        sys.exit(NOT_SO)
+
+
+@main.group()
+def call() -> None:
+    """Do something with a call."""
+
+
+@call.command("end", epilog="Example: umd call end 09df", no_args_is_help=True)
+@click.argument("call")
+@socket_option
+def end_call(call: str, path: str | None) -> None:
+    """End a call, and tell when it is down; any id of it will do, or a beginning of one."""
+    from umd.client import ask
+    from umd.screen import STATES, short_name
+
+    with _asking():
+        (reply,) = ask("end", path, call=call)
+    end = reply["end"]
+    click.echo(f"{short_name(end['leg'])}  {STATES[end['was']]} -> {end['outcome']}")
+
+
+@call.command("place", epilog="Example: umd call place 5550100", no_args_is_help=True)
+@click.argument("number")
+@click.option("--backend", metavar="NAME", help="Which one dials; the first one by default.")
+@socket_option
+def place_call(number: str, backend: str | None, path: str | None) -> None:
+    """Dial a number; prints the CallId."""
+    from umd.client import ask
+
+    with _asking():
+        (reply,) = ask("place", path, number=number, backend=backend)
+    click.echo(reply["call"]["id"])
+
+
 @main.command(epilog="Example: umd version")
 def version() -> None:
     """Tell which umd this is."""
@@ -195,7 +294,8 @@ def _tell_refusal(refusal: Refusal) -> NoReturn:
     else:
         words = {"no-such-call": "; `umd calls` lists the live ones"}.get(refusal.kind, "")
         click.echo(f"{printable(str(refusal))}{words}", err=True)
-    sys.exit(WRONG_CONFIGURATION if refusal.kind == "bad-request" else NOT_SO)
+    statuses = {"bad-request": WRONG_CONFIGURATION, "unavailable": UNREACHABLE}
+    sys.exit(statuses.get(refusal.kind, NOT_SO))
 
 
 def _show_calls(found: list[dict[str, Any]]) -> None:

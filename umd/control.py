@@ -328,7 +328,11 @@ class Control:
                 raise refused
 
     async def disconnect(
-        self, principal: Principal, call_id: CallId, request_id: str = ""
+        self,
+        principal: Principal,
+        call_id: CallId,
+        request_id: str = "",
+        by: EndedBy = EndedBy.CLIENT,
     ) -> Outcome:
         """
         End a call in whatever state it is, and say so when it is true.
@@ -349,7 +353,7 @@ class Control:
         self._authorise(principal, call, Scope.END_ANY, "end", request_id)
         if call.ended:
             return await self._ended_before(call)
-        teardown = self._teardown(call, principal, request_id)
+        teardown = self._teardown(call, principal, request_id, by)
         if call.ended and call.id not in self._teardowns:
             return _outcome(call)
         if teardown.recorded and not teardown.reached_backend:
@@ -603,7 +607,9 @@ class Control:
             self._log.exception("backend.failed", backend=call.backend, call=call.id)
             self._undiallable[call.id] = BackendUnavailable(f"backend {call.backend} has failed")
 
-    def _teardown(self, call: Call, principal: Principal, request_id: str) -> Teardown:
+    def _teardown(
+        self, call: Call, principal: Principal, request_id: str, by: EndedBy
+    ) -> Teardown:
         """Join the teardown of a live call, or begin it."""
         link = self.links[call.backend]
         teardown = self._teardowns.get(call.id)
@@ -611,7 +617,7 @@ class Control:
             self._must_be_recordable()
             teardown = self._teardowns[call.id] = Teardown(call)
             requested = call.apply(
-                HangUp(Cause(by=EndedBy.CLIENT), principal.name, request_id), self._wall()
+                HangUp(Cause(by=by), principal.name, request_id), self._wall()
             )
             assert requested is not None
             if self._journal is None:

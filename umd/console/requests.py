@@ -18,18 +18,25 @@ from typing import Annotated, Any, Final, TypeAlias, TypeVar
 import orjson
 from pydantic import Field, ValidationError
 
+from umd.backend import BackendUnavailable
 from umd.call.call import Call, CallState
-from umd.call.call_id import CallId
+from umd.call.call_id import CallId, InvalidCallId, split_call_id
+from umd.call.cause import EndedBy
 from umd.capture import Capture, Captured, clean, octets, sip_call_id, steps
 from umd.config import Section
-from umd.control import Control, NoSuchCall
+from umd.control import Control, JournalUnavailable, NoSuchBackend, NoSuchCall, Stopping
 from umd.errors import UmdError
+from umd.history import beginnings, is_named
+from umd.journal.store import Store
+from umd.principal import Principal
 
 T = TypeVar("T")
 Reply: TypeAlias = Mapping[str, Any]
 Breathe: TypeAlias = Callable[[], Awaitable[object]]
 """Lets the daemon do other things, and goes on when it has."""
 
+OPERATOR: Final = Principal("operator", "control socket")
+"""Whoever can connect to the control socket."""
 CANDIDATES_SHOWN: Final = 10
 AT_ONCE: Final = 2000
 """Things that are looked at before others get their turn: a millisecond or less."""
@@ -46,6 +53,12 @@ class NoMessages(Refused):
     """The call is known, its messages are not."""
 
     kind = "no-messages"
+
+
+class NoJournal(Refused):
+    """There is nothing to read."""
+
+    kind = "no-journal"
 
 
 class Ambiguous(Refused):
@@ -80,6 +93,27 @@ class TraceRequest(Section):
     """Whether to give each message as it was on the wire, in base64."""
 
 
+class EventsRequest(Section):
+    """`events`: what the journal has, behind a position."""
+
+    after: Annotated[int, Field(ge=0)] = 0
+    limit: Annotated[int, Field(ge=1, le=10_000)] = 1000
+    call: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
+
+
+class EndRequest(Section):
+    """`end`: end a call, and wait for it."""
+
+    call: Annotated[str, Field(min_length=1, max_length=1024)]
+
+
+class PlaceRequest(Section):
+    """`place`: dial a number."""
+
+    number: Annotated[str, Field(min_length=1, max_length=255)]
+    backend: str | None = None
+
+
 class Console:
     """
     Answers requests.
@@ -89,6 +123,7 @@ class Console:
         capture: has the messages.
         wall: the time, seconds since the epoch.
         breathe: called again and again in whatever takes long.
+        store: the journal; None where none is kept.
     """
 
     def __init__(
@@ -97,11 +132,13 @@ class Console:
         capture: Capture,
         wall: Callable[[], float],
         breathe: Breathe,
+        store: Store | None = None,
     ) -> None:
         self._control = control
         self._capture = capture
         self._wall = wall
         self._breathe = breathe
+        self._store = store
 
     async def answer(self, line: bytes) -> AsyncGenerator[Reply, None]:
         """
@@ -136,7 +173,54 @@ class Console:
                 fields["octets"] = wire and b64encode(wire).decode()
             yield {"message": fields}
 
+    async def events(self, request: EventsRequest) -> AsyncGenerator[Reply, None]:
+        store = self._store
+        if store is None:
+            raise NoJournal("no journal is kept: journal.path in the configuration says where")
+        call = None if request.call is None else await self._find_recorded(store, request.call)
+        for stored in await store.read(request.after, request.limit, call):
+            yield {"event": {"position": stored.position, **orjson.loads(stored.record)}}
+
+    async def end(self, request: EndRequest) -> AsyncGenerator[Reply, None]:
+        found = await self._find(request.call)
+        if found.call is None:
+            raise NoSuchCall(f"no call begins with {request.call!r}")
+        before = found.call.state
+        outcome = await self._control.disconnect(OPERATOR, found.call.id, by=EndedBy.OPERATOR)
+        yield {"end": {**self._describe(found.call), "was": before, "outcome": outcome}}
+
+    async def place(self, request: PlaceRequest) -> AsyncGenerator[Reply, None]:
+        call = self._control.place(OPERATOR, request.number, backend=request.backend)
+        await self._control.dialled(call)
+        yield {"call": self._describe(call)}
+
     # -- parts
+
+    async def _find_recorded(self, store: Store, text: str) -> str:
+        """The CallId that an id or the beginning of one names, of a call in the journal."""
+        try:
+            return (await self._find_call(text)).id
+        except NoSuchCall:
+            pass
+        names = {
+            name
+            for beginning in beginnings(text)
+            for name in await store.find(beginning, 1000)
+            if is_named(name, text)
+        }
+        if text in names:
+            return text
+        if not names:
+            raise NoSuchCall(f"no call begins with {text!r}")
+        if len(names) > 1:
+            raise Ambiguous(text, [Found(_leg_of(name), None) for name in sorted(names)])
+        return names.pop()
+
+    async def _find_call(self, text: str) -> Call:
+        found = await self._find(text)
+        if found.call is None:
+            raise NoSuchCall(f"no call begins with {text!r}")
+        return found.call
 
     async def _find(self, text: str) -> Found:
         """
@@ -216,6 +300,9 @@ class RequestType:
 
 REQUESTS: Final[Mapping[str, RequestType]] = {
     "calls": RequestType(CallsRequest, Console.calls),
+    "end": RequestType(EndRequest, Console.end),
+    "events": RequestType(EventsRequest, Console.events),
+    "place": RequestType(PlaceRequest, Console.place),
     "trace": RequestType(TraceRequest, Console.trace),
 }
 
@@ -224,6 +311,10 @@ def refusal(error: Exception) -> Reply | None:
     """The last reply to a request that ran into an error; None: the error is a mistake of ours."""
     if isinstance(error, NoSuchCall):
         return {"error": clean(str(error)), "kind": "no-such-call"}
+    if isinstance(error, (BackendUnavailable, JournalUnavailable, Stopping)):
+        return {"error": clean(str(error)), "kind": "unavailable"}
+    if isinstance(error, NoSuchBackend):
+        return {"error": clean(str(error)), "kind": "bad-request"}
     if isinstance(error, Refused):
         return {"error": clean(str(error)), "kind": error.kind, **error.more}
     return None
@@ -267,3 +358,10 @@ def _found(found: Found) -> dict[str, Any]:
 def _iso(at: float) -> str:
     text = datetime.fromtimestamp(at, timezone.utc).isoformat(timespec="milliseconds")
     return text.replace("+00:00", "Z")
+
+
+def _leg_of(call_id: str) -> str:
+    try:
+        return split_call_id(call_id)[0]
+    except InvalidCallId:
+        return call_id

@@ -1,0 +1,78 @@
+"""What is on record, as the commands show it: with a running umd, and with its file alone."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.test_process import ProcessCase, seed_id, seeds, umd
+from umd.call.call_id import make_call_id
+from umd.history import beginnings, is_named
+from umd.testing import UmdProcess
+
+
+class NameTests(SynchronousTestCase):
+    def test_the_beginning_of_a_leg_leads_to_its_call(self) -> None:
+        call = make_call_id("09df9edc-4e23", "lab")
+        for length in range(1, 14):
+            text = "09df9edc-4e23"[:length]
+            self.assertTrue(any(call.startswith(one) for one in beginnings(text)))
+            self.assertTrue(is_named(call, text))
+        self.assertTrue(is_named(call, call[:9]))
+        self.assertFalse(is_named(call, "09e"))
+        self.assertFalse(is_named("not base64", "09e"))
+
+
+class CommandTests(ProcessCase):
+    def setUp(self) -> None:
+        self.journal = str(Path(self.mktemp()).absolute())
+
+    def running(self) -> UmdProcess:
+        file = self.configuration(seeds("5550100", "5550180"))
+        process = UmdProcess("serve", "-c", file, "-o", f"journal.path={self.journal}")
+        self.addCleanup(lambda: process.stop())
+        return process
+
+    def test_a_call_is_placed_ended_and_explained(self) -> None:
+        with self.running() as process:
+            where = ("--socket", process.control_socket)
+            placed = umd("call", "place", "5550180", *where)
+            call_id = placed.stdout.strip()
+            process.wait_for("call.alerting", call=call_id)
+            ended = umd("call", "end", call_id[:20], *where)
+            self.assertEqual((ended.returncode, ended.stderr), (0, ""))
+            self.assertRegex(ended.stdout, r"^\S{8}  ringing -> ended\n$")
+            story = umd("why", call_id, *where)
+            words_of_it = ("operator to 5550180", "ringing", "SIP 487", "by operator")
+            for words in words_of_it:
+                self.assertIn(words, story.stdout)
+            everything = umd("events", "--json", *where).stdout.splitlines()
+            positions = [json.loads(line)["position"] for line in everything]
+            self.assertEqual(positions, list(range(1, 7)))
+            later = umd("events", "--from", "5", *where).stdout.splitlines()
+            self.assertEqual([line.split()[0] for line in later], ["5", "6"])
+
+    def test_where_no_umd_runs_its_file_is_read(self) -> None:
+        with self.running() as process:
+            process.disconnect(seed_id(0))
+            held = umd("why", "seed-0", "--journal", self.journal)
+            self.assertEqual(held.returncode, 3)
+            self.assertIn("another program has it open", held.stderr)
+            process.stop(signal.SIGKILL)
+        story = umd("why", "seed-0", "--journal", self.journal)
+        self.assertIn("anonymous", story.stdout)
+        self.assertIn("by client", story.stdout)
+        self.assertEqual(umd("why", seed_id(0), "--journal", self.journal).stdout, story.stdout)
+        several = umd("why", "seed", "--journal", self.journal)
+        self.assertEqual(several.returncode, 1)
+        self.assertIn("which one?", several.stderr)
+        self.assertEqual(umd("why", "nobody", "--journal", self.journal).returncode, 1)
+
+    def test_without_a_journal(self) -> None:
+        with self.serving(seeds("5550100")) as process:
+            result = umd("events", "--socket", process.control_socket)
+            self.assertEqual(result.returncode, 1)
+            self.assertIn("no journal is kept: journal.path", result.stderr)
