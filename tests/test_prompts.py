@@ -73,3 +73,8 @@ class PromptTests(SynchronousTestCase):
             self.assertEqual(path.parent, self.folder / "greetings")
             self.assertNotIn("\0", str(path))
             self.assertLess(len(path.name), 256)
+
+    def test_no_two_users_have_one_greeting(self) -> None:
+        long = "\u0430" * 100
+        paths = {self.prompts.greeting_path(long + end, "OofCustom") for end in ("1", "2", "3")}
+        self.assertEqual(len(paths), 3)

@@ -30,8 +30,10 @@ from twisted.internet.endpoints import serverFromString
 
 from umd.backend import LegBackend, UnknownBackendType, load_backend_type
 from umd.console.address import LONGEST_PATH
+from umd.dialplan import InvalidRule, check_template, compile_pattern
 from umd.errors import UmdError
 from umd.http.limits import Limits
+from umd.pin import is_mail_address
 from umd.principal import Scope
 
 # -- values people can read
@@ -190,6 +192,12 @@ def _parse_journal(value: object) -> str:
 def _parse_node(value: object) -> str:
     if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9._-]{1,253}", value):
         raise ValueError("a name of letters, digits, dots, hyphens and underscores")
+    return value
+
+
+def _parse_mail_address(value: object) -> str:
+    if not isinstance(value, str) or not is_mail_address(value):
+        raise ValueError('a mail address such as "umd@example.com"')
     return value
 
 
@@ -354,22 +362,19 @@ class DialRule(Section):
     @classmethod
     def _check_match(cls, value: str) -> str:
         try:
-            re.compile(value)
-        except (re.error, RecursionError, OverflowError) as error:
-            raise ValueError(f"a regular expression: {error}") from None
+            compile_pattern(value)
+        except InvalidRule as error:
+            raise ValueError(str(error)) from None
         return value
 
     @field_validator("to")
     @classmethod
     def _check_to(cls, value: str, info: ValidationInfo) -> str:
         if "match" in info.data:
-            # Matches nothing with as many groups, so that only the references are looked at.
-            nothing = re.compile(f"(?:{info.data['match']})|").fullmatch("")
-            assert nothing is not None
             try:
-                nothing.expand(value)
-            except (re.error, IndexError) as error:
-                raise ValueError(f"a number in which \\1 is the first group: {error}") from None
+                check_template(value, compile_pattern(info.data["match"]).groups)
+            except InvalidRule as error:
+                raise ValueError(str(error)) from None
         return value
 
 
@@ -398,7 +403,7 @@ class PinSection(Section):
     """How a new PIN is made, and how it reaches its owner."""
 
     length: Annotated[int, Field(ge=4, le=24)] = 6
-    sender: Annotated[str, Field(min_length=1)] = "umd@localhost"
+    sender: Annotated[str, BeforeValidator(_parse_mail_address)] = "umd@localhost"
     mail_domain: str = ""
     spool: Annotated[str, Field(min_length=1)] | None = None
     smtp: Annotated[str, BeforeValidator(_parse_host_port)] | None = None

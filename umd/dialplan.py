@@ -5,32 +5,24 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
+
+import re2
 
 from umd.errors import UmdError
 
 LONGEST: Final = 128
-"""Characters in what is dialled; a pattern of the operator's never sees more."""
+"""Characters in what is dialled."""
 # RFC 3966: digits, and the visual separators that people write between them.
 _NUMBER: Final = re.compile(r"\+?[0-9*#]+")
 _SEPARATORS: Final = str.maketrans("", "", " .-()")
 _URI: Final = re.compile(r"sips?:[!-~]+", re.IGNORECASE)
+_REFERENCE: Final = re.compile(r"\\([0-9])")
+_TEMPLATE: Final = re.compile(r"(?:[^\\]|\\[0-9])*")
 
 
 class NotDialable(UmdError):
     """What was dialled is no number, or the dial plan refuses it; nothing was called."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """One line of the plan; the first whose pattern is the whole number counts."""
-
-    pattern: re.Pattern[str]
-    to: str
-    r"""What is called instead, with `\1` for the first group of the pattern; empty: the same."""
-    backend: str | None = None
-    """Which backend calls it; None: the first."""
-    refuse: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +31,82 @@ class Destination:
 
     number: str
     backend: str | None
+
+
+class InvalidRule(UmdError):
+    """A rule that can never be carried out; the text says what was expected instead."""
+
+
+class Rule:
+    r"""
+    One line of the plan; the first whose pattern is the whole number counts.
+
+    Args:
+        match: a regular expression as RE2 has them: whatever is dialled, it takes no longer than
+            the number is long.
+        to: what is called instead, with `\1` for the first group of the pattern; empty: the same.
+        backend: which backend calls it; None: the first.
+        refuse: nothing is called.
+
+    Raises:
+        InvalidRule
+    """
+
+    def __init__(
+        self, match: str, to: str = "", backend: str | None = None, *, refuse: bool = False
+    ) -> None:
+        self.pattern = compile_pattern(match)
+        self.to = check_template(to, self.pattern.groups)
+        self.backend = backend
+        self.refuse = refuse
+
+    def apply(self, number: str) -> Destination | None:
+        """
+        Where this rule leads; None where it does not fit.
+
+        Raises:
+            NotDialable: nowhere.
+        """
+        match = self.pattern.fullmatch(number)
+        if match is None:
+            return None
+        if self.refuse:
+            raise NotDialable(f"the dial plan refuses {number!r}")
+        to = _REFERENCE.sub(lambda one: match.group(int(one[1])) or "", self.to)
+        if self.to and not to:
+            raise NotDialable(f"the dial plan makes an empty number of {number!r}")
+        return Destination(to or number, self.backend)
+
+
+def compile_pattern(match: str) -> Any:
+    """
+    A regular expression of RE2.
+
+    Raises:
+        InvalidRule
+    """
+    options = re2.Options()
+    options.log_errors = False
+    try:
+        return re2.compile(match, options)
+    except re2.error as error:
+        why = error.args[0]
+        said = why.decode(errors="replace") if isinstance(why, bytes) else str(why)
+        raise InvalidRule(f"a regular expression: {said}") from None
+
+
+def check_template(to: str, groups: int) -> str:
+    r"""
+    See that a template refers to groups that there are.
+
+    Raises:
+        InvalidRule
+    """
+    if not _TEMPLATE.fullmatch(to):
+        raise InvalidRule(r"a number in which only \0 to \9 follow a backslash")
+    if any(int(one) > groups for one in _REFERENCE.findall(to)):
+        raise InvalidRule(f"a number that refers to no more groups than the {groups} of match")
+    return to
 
 
 class DialPlan:
@@ -67,9 +135,9 @@ class DialPlan:
         if not self._rules and number[0] not in "sS":
             return Destination(number, None)
         for rule in self._rules:
-            match = rule.pattern.fullmatch(number)
-            if match is not None:
-                return _destination(rule, match, number)
+            destination = rule.apply(number)
+            if destination is not None:
+                return destination
         raise NotDialable(f"no rule of the dial plan fits {number!r}; see [[dial.rule]]")
 
 
@@ -91,9 +159,3 @@ def normalise(dialled: str) -> str:
     if not _NUMBER.fullmatch(number):
         raise NotDialable(f"{dialled!r} is no telephone number")
     return number
-
-
-def _destination(rule: Rule, match: re.Match[str], number: str) -> Destination:
-    if rule.refuse:
-        raise NotDialable(f"the dial plan refuses {number!r}")
-    return Destination(match.expand(rule.to) if rule.to else number, rule.backend)

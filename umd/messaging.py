@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +48,7 @@ def apply(settings: Settings, use_cases: UseCases, reactor: Any) -> None:
 def _plan(section: DialSection) -> DialPlan:
     return DialPlan(
         [
-            Rule(re.compile(rule.match), rule.to, rule.backend, rule.refuse)
+            Rule(rule.match, rule.to, rule.backend, refuse=rule.refuse)
             for rule in section.rule
         ]
     )

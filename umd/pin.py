@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
+import re
 import secrets
 from dataclasses import dataclass
 from email.message import EmailMessage
@@ -21,6 +22,8 @@ from umd.errors import UmdError
 # RFC 7914 section 2: these cost about 16 MiB and 50 ms. A PIN has few digits: the hash alone does
 # not hide it from whoever has the file, it only makes each guess dear.
 _N, _R, _P = 2**14, 8, 1
+SMTP_TIMEOUT: Final = 30.0
+"""Seconds that a mail server has for a whole message."""
 _RUNS: Final = ("01234567890", "09876543210")
 
 
@@ -117,26 +120,37 @@ class SmtpDelivery(PinDelivery):
         message = _message(self.sender, address, pin)
         try:
             await sendmail(
-                self.host,
+                self.host.strip("[]"),
                 self.sender,
                 [address],
                 bytes(message),
                 port=self.port,
                 reactor=self.reactor,
                 requireTransportSecurity=self.tls,
-            )
+            ).addTimeout(SMTP_TIMEOUT, self.reactor)
         except CancelledError:
             raise
         except Exception as error:
             raise PinNotSent(f"pin.smtp {self.host}:{self.port}: {error}") from error
 
 
+def is_mail_address(text: str) -> bool:
+    """Whether a text is one plain mail address, without a name, a list or a quoted part."""
+    return _ADDRESS.fullmatch(text) is not None
+
+
+# RFC 5322 section 3.4.1, dot-atoms alone; RFC 5321 section 4.5.3.1 for how long.
+_ATOM: Final = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
+_ADDRESS: Final = re.compile(
+    rf"(?=.{{1,254}}\Z){_ATOM}(?:\.{_ATOM})*@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*"
+)
+
+
 def _message(sender: str, address: str, pin: str) -> EmailMessage:
+    if not is_mail_address(address):
+        raise PinNotSent(f"{address!r} is no mail address")
     message = EmailMessage()
-    try:
-        message["From"], message["To"] = sender, address
-    except ValueError as error:
-        raise PinNotSent(f"{address!r} is no mail address: {error}") from None
+    message["From"], message["To"] = sender, address
     message["Subject"] = "Your new PIN"
     message["Date"] = formatdate()
     message["Message-ID"] = make_msgid(domain=sender.rpartition("@")[2] or "umd")

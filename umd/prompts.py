@@ -76,7 +76,10 @@ class Prompts:
         if self._folder is None:
             return None
         # quote leaves no "/" and no NUL, and the name does not begin with the user's.
-        return self._folder / "greetings" / f"{greeting}-{quote(user, safe='@')[:200]}.wav"
+        name = quote(user, safe="@", errors="surrogatepass")
+        if len(name) > _LONGEST_NAME:
+            name = sha256(user.encode("utf-8", "surrogatepass")).hexdigest()
+        return self._folder / "greetings" / f"{greeting}-{name}.wav"
 
 
 def name_of_entry(entry_id: str) -> str:
