@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 import structlog
 from structlog.testing import LogCapture
 from structlog.typing import FilteringBoundLogger
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SkipTest
 
@@ -125,8 +126,12 @@ class RecordingDelivery(PinDelivery):
     def __init__(self) -> None:
         self.delivered: list[tuple[str, str]] = []
         self.refuses = False
+        self.slow: Deferred[None] | None = None
+        """What a delivery waits for."""
 
     async def deliver(self, address: str, pin: str) -> None:
+        if self.slow is not None:
+            await self.slow
         if self.refuses:
             raise PinNotSent("the test refuses")
         self.delivered.append((address, pin))

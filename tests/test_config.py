@@ -61,10 +61,10 @@ class ReadTests(ConfigCase):
         text = EXAMPLE.read_text()
         example, default = load(str(EXAMPLE)), load(None, ["node=lab-1"])
         for section in known_keys(_File):
-            if section[0] not in ("backend", "dial"):
+            if section[0] != "backend":
                 name = section[0]
                 self.assertEqual(getattr(example, name), getattr(default, name), name)
-        shown = re.sub(r"^#(?=[a-z_]+ =)", "", text, flags=re.MULTILINE)
+        shown = re.sub(r"^#(?=[a-z_]+ =|\[\[)", "", text, flags=re.MULTILINE)
         self.assertEqual(self.read(shown).prompts.folder, "/var/lib/umd/prompts")
         said = {
             tuple(ANY if part.isdigit() else part for part in path) for path in find_lines(shown)
@@ -145,6 +145,19 @@ class ReadTests(ConfigCase):
 
 
 class MistakeTests(ConfigCase):
+    def test_rules_and_deliveries_that_can_never_work(self) -> None:
+        for text, words in (
+            ("[[dial.rule]]\nmatch='('", 'umd.toml:2: dial.rule.0.match = "(": expected a regular'),
+            ("[[dial.rule]]\nmatch='1'\nto='\\1'", "dial.rule.0.to"),
+            ("[[dial.rule]]\nmatch='1'\nbackend='x'", 'dial.rule.0.backend = "x": expected one of'),
+            ("[pin]\ndelivery='spool'", "pin.delivery"),
+            ("[pin]\ndelivery='smtp'\nsmtp='mail.example.com'", "pin.smtp"),
+            ("[pin]\nsmtp='mail.example.com:65536'", "pin.smtp"),
+            ("[pin]\nsender='a@b\\nc'", "pin.sender"),
+        ):
+            self.assertIn(words, "\n".join(self.mistakes(text)))
+        self.read("[[dial.rule]]\nmatch='(?i)(sip:.*)'\nto='\\1'\nbackend='sim'")
+
     def test_every_mistake_is_told_at_once_with_its_line(self) -> None:
         text = (
             "# a comment\n"

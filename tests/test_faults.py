@@ -28,6 +28,7 @@ from umd.soap.operations import Family, Operation
 from umd.soap.problem import Problem
 from umd.testing import FakeBackend
 from umd.use_cases import MessagingSettings
+from umd.users import Users, UsersUnusable
 
 ASKER = Principal(ANONYMOUS, "")
 VALID = {
@@ -117,6 +118,16 @@ class FaultTableTests(DaemonCase):
     async def pin_not_sent(self, ask: Callable[..., Awaitable[Any]]) -> Any:
         self.delivery.refuses = True
         return await ask()
+
+    async def settings_unavailable(self, ask: Callable[..., Awaitable[Any]]) -> Any:
+        async def broken(*_: object) -> None:
+            raise UsersUnusable("the test says so")
+
+        patch = self.patch(Users, "_run", broken)
+        try:
+            return await ask(number="")
+        finally:
+            patch.restore()
 
     async def busy(self, ask: Callable[..., Awaitable[Any]]) -> Any:
         await self.daemon.control.drain()
@@ -212,6 +223,8 @@ class FaultTableTests(DaemonCase):
 
     def test_no_problem_is_without_an_answer(self) -> None:
         for contract in CONTRACTS:
-            told = {*um.FAULTS} if contract.family is Family.UM else {*ews.RESPONSES}
+            by_answer = um.FAULTS if contract.family is Family.UM else ews.RESPONSES
+            by_fault = um.FAULTS if contract.family is Family.UM else ews.FAULTS
+            self.assertEqual({*by_answer, *by_fault}, set(Problem))
             for operation in contract.operations.values():
-                self.assertLessEqual(operation.problems.keys(), told)
+                self.assertLessEqual(operation.problems.keys(), by_answer.keys())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import stat
 from email import message_from_bytes
 from pathlib import Path
@@ -15,6 +16,7 @@ from twisted.internet.task import deferLater
 from twisted.mail import smtp
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
+from umd import pin as module
 from umd.pin import (
     NoDelivery,
     PinNotSent,
@@ -22,7 +24,7 @@ from umd.pin import (
     SpoolDelivery,
 )
 from umd.pin import _is_weak as is_weak
-from umd.pin import hash_pin, make_pin, verify_pin
+from umd.pin import hash_pin, is_mail_address, make_pin, verify_pin
 
 
 class MakeTests(SynchronousTestCase):
@@ -34,6 +36,20 @@ class MakeTests(SynchronousTestCase):
         made = {make_pin(4) for _ in range(200)}
         self.assertGreater(len(made), 150)
         self.assertFalse(any(map(is_weak, made)))
+
+    def test_the_one_before_is_not_made_again(self) -> None:
+        digits = iter("4829" + "1357")
+        self.patch(secrets, "choice", lambda _: next(digits))
+        self.assertEqual(make_pin(4, hash_pin("4829")), "1357")
+
+    def test_only_one_plain_address_is_written_to(self) -> None:
+        for address in ("alice@example.com", "a.b+c@x", "o'neil@example.org"):
+            self.assertTrue(is_mail_address(address), address)
+        for address in (
+            "", "alice", "@x", "a@", "a@[", "<", '"', "a@b, c@d", "a b@x", "a@x\n", "a..b@x",
+            "Alice <a@x>", "a@x;b@y", "a" * 250 + "@x.org", "\u00e4@x",
+        ):  # fmt: skip
+            self.assertFalse(is_mail_address(address), address)
 
     def test_a_hash(self) -> None:
         hashed = hash_pin("482915")
@@ -151,3 +167,12 @@ class SmtpTests(TestCase):
             await SmtpDelivery("127.0.0.1", number, "umd@example.com", reactor).deliver(
                 "alice@example.com", "482915"
             )
+
+    async def test_a_server_that_says_nothing(self) -> None:
+        self.patch(module, "SMTP_TIMEOUT", 0.05)
+        silent = protocol.Factory.forProtocol(protocol.Protocol)
+        port = reactor.listenTCP(0, silent, interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        delivery = SmtpDelivery("127.0.0.1", port.getHost().port, "umd@example.com", reactor)
+        with self.assertRaisesRegex(PinNotSent, "pin.smtp"):
+            await delivery.deliver("alice@example.com", "482915")

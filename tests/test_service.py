@@ -17,7 +17,7 @@ from umd.http.exchange import Reply, Request
 from umd.principal import ANONYMOUS, Principal
 from umd.service import SoapService
 from umd.soap.document import local_name
-from umd.soap.envelope import SOAP12
+from umd.soap.envelope import SOAP11, SOAP12
 from umd.soap.namespaces import MESSAGES, MESSAGES_PASTED, TYPES
 from umd.use_cases import UseCases
 
@@ -279,6 +279,35 @@ class ServiceTests(SynchronousTestCase):
         denied = self.ews(body, header, ALICE)
         self.assertEqual(self.fault_of(denied), ("types", "ErrorImpersonateUserDenied"))
         self.assertEqual(self.ews(body, header, Principal("bob", "")).status, 200)
+
+    def test_in_whose_name_a_um_operation_at_the_ews_endpoint_is_asked(self) -> None:
+        """It was told by HTTP 500 without an envelope: the UM family had no fault for it."""
+        header = (
+            "<t:ExchangeImpersonation><t:ConnectingSID><t:SID>S-1</t:SID></t:ConnectingSID>"
+            "</t:ExchangeImpersonation>"
+        )
+        body = (
+            f'<PlayOnPhone xmlns="{MESSAGES}"><entryId>AAAA</entryId><DialString>1</DialString>'
+            "</PlayOnPhone>"
+        )
+        denied = self.ews(body, header)
+        self.assertEqual(self.fault_of(denied), ("types", "ErrorImpersonateUserDenied"))
+
+    def test_who_asked_in_whose_name_is_in_the_log(self) -> None:
+        header = (
+            "<t:ExchangeImpersonation><t:ConnectingSID><t:PrincipalName>bob</t:PrincipalName>"
+            "</t:ConnectingSID></t:ExchangeImpersonation>"
+        )
+        body = f'<{END} xmlns="{MESSAGES}"><PhoneCallId Id="x"/></{END}>'
+        self.ews(body, header, Principal(ANONYMOUS, ""))
+        line = self.room.lines[-1]
+        self.assertEqual((line["principal"], line["impersonated_by"]), ("bob", "anonymous"))
+
+    def test_what_cannot_be_read_is_answered_in_the_version_of_its_label(self) -> None:
+        for label, namespace in (("application/soap+xml", SOAP12), ("text/xml", SOAP11)):
+            reply = self.successResultOf(self.post("<a>", {"content-type": label}))
+            self.assertEqual(etree.fromstring(reply.body).tag, f"{{{namespace}}}Envelope")
+            self.assertTrue(reply.content_type.startswith(label))
 
     # -- what is read by GET
 

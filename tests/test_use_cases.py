@@ -16,10 +16,11 @@ from umd.call.call import Call
 from umd.call.call_id import CallId
 from umd.call.cause import rejection
 from umd.control import NoSuchCall
-from umd.dialplan import NotDialable
+from umd.dialplan import DialPlan, NotDialable, Rule
 from umd.pin import PinNotSent, verify_pin
 from umd.prompts import NoSuchPrompt, Prompts
 from umd.soap.contract import CONTRACTS
+from umd.soap.document import InvalidRequest
 from umd.soap.operations import Part, Values
 from umd.testing import FakeBackend
 from umd.use_cases import Asker, InvalidFolder, MessagingSettings, NotEnabled, UseCases
@@ -110,6 +111,16 @@ class CallTests(UseCaseCase):
         )
         self.assertEqual(self.room.events, [])
 
+    def test_the_backend_that_the_dial_plan_says(self) -> None:
+        second = FakeWithMedia()
+        room = ControlRoom({"first": FakeWithMedia(), "second": second})
+        self.successResultOf(ensureDeferred(room.control.start()))
+        plan = DialPlan([Rule("1", "answers", "second")])
+        cases = UseCases(room.control, users=self.users, plan=plan, pins=self.delivery)
+        self.done(cases.play_on_phone(self.alice, entry_id="AA==", dial_string="1"))
+        self.assertEqual([command for command, _ in second.commands], ["place"])
+        self.assertEqual(room.events[0].request_id, "r-1")  # type: ignore[union-attr]
+
     def test_an_empty_number_is_the_user_s_own(self) -> None:
         self.done(self.cases.set_play_on_phone_dial_string(self.alice, dial_string="2"))
         self.assertEqual(self.play("").number, "rings")
@@ -175,22 +186,22 @@ class SettingsTests(UseCaseCase):
         )
         self.done(self.cases.set_oof_status(self.alice, status=True))
         self.done(self.cases.set_missed_call_notification_enabled(self.alice, status=False))
-        self.done(self.cases.set_play_on_phone_dial_string(self.alice, dial_string="+1 555"))
+        self.done(self.cases.set_play_on_phone_dial_string(self.alice, dial_string=" 2 "))
         self.done(self.cases.set_telephone_access_folder_email(self.alice, folder_id="AAAA"))
         after = self.properties()
         self.assertEqual((after["oof_status"], after["missed_call_notification"]), (True, False))
-        self.assertEqual((after["dial_string"], after["access_folder"]), ("+1 555", "AAAA"))
+        self.assertEqual((after["dial_string"], after["access_folder"]), (" 2 ", "AAAA"))
         told = self.done(
             self.cases.get_service_configuration(
                 self.alice, names=("UnifiedMessagingConfiguration",)
             )
         )
-        self.assertEqual((told["enabled"], told["dial_string"]), (True, "+1 555"))
+        self.assertEqual((told["enabled"], told["dial_string"]), (True, " 2 "))
 
     def test_what_cannot_be_set(self) -> None:
-        self.refused(
-            NotDialable, self.cases.set_play_on_phone_dial_string(self.alice, dial_string="x")
-        )
+        for number in ("x", "9", "555"):
+            work = self.cases.set_play_on_phone_dial_string(self.alice, dial_string=number)
+            self.refused(NotDialable, work)
         for folder in ("", "?", "A"):
             work = self.cases.set_telephone_access_folder_email(self.alice, folder_id=folder)
             self.refused(InvalidFolder, work)
@@ -226,6 +237,36 @@ class SettingsTests(UseCaseCase):
         old = self.users.kept["alice"].pin_hash
         self.delivery.refuses = True
         self.refused(PinNotSent, self.cases.reset_pin(self.alice))
+        self.assertEqual(self.users.kept["alice"].pin_hash, old)
         self.cases.settings = MessagingSettings()
         self.assertIn("mail_domain", self.refused(PinNotSent, self.cases.reset_pin(self.alice)))
         self.assertEqual(self.users.kept["alice"].pin_hash, old)
+
+    def test_a_client_that_leaves_does_not_leave_half_a_pin(self) -> None:
+        """It was mailed, and not kept."""
+        self.cases.settings = MessagingSettings(mail_domain="example.com")
+        self.delivery.slow = Deferred()
+        asked = ensureDeferred(self.cases.reset_pin(self.alice))
+        asked.cancel()
+        self.failureResultOf(asked)
+        self.delivery.slow.callback(None)
+        ((_, pin),) = self.delivery.delivered
+        self.assertTrue(verify_pin(pin, self.users.kept["alice"].pin_hash))
+
+    def test_a_new_pin_is_not_the_old_one(self) -> None:
+        self.cases.settings = MessagingSettings(mail_domain="example.com", pin_length=4)
+        told: list[tuple[int, str]] = []
+
+        def make(length: int, old: str) -> str:
+            told.append((length, old))
+            return "4829"
+
+        self.patch(module, "make_pin", make)
+        self.done(self.cases.reset_pin(self.alice))
+        first = self.users.kept["alice"].pin_hash
+        self.done(self.cases.reset_pin(self.alice))
+        self.assertEqual(told, [(4, ""), (4, first)])
+
+    def test_a_configuration_that_is_not_ours(self) -> None:
+        work = self.cases.get_service_configuration(self.alice, names=("MailTips",))
+        self.refused(InvalidRequest, work)

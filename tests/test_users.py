@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
+from typing import Any
 
 from twisted.internet import reactor
 from twisted.trial.unittest import TestCase
@@ -42,6 +43,42 @@ class UsersTests(TestCase):
         await users.change("alice", oof_status=True)
         for name in (path, path + "-wal"):
             self.assertEqual(stat.S_IMODE(os.stat(name).st_mode) & 0o077, 0, name)
+
+    async def test_a_file_that_is_removed(self) -> None:
+        """SQLite goes on writing into it, and what was answered would be nowhere."""
+        path = os.path.abspath(self.mktemp())
+        users = await self.open(path)
+        os.unlink(path)
+        with self.assertRaisesRegex(UsersUnusable, "No such file"):
+            await users.change("alice", oof_status=True)
+        with open(path, "wb"):
+            pass
+        with self.assertRaisesRegex(UsersUnusable, "another file"):
+            await users.change("alice", oof_status=True)
+
+    async def test_a_file_that_somebody_has_locked(self) -> None:
+        path = os.path.abspath(self.mktemp())
+        users = await self.open(path)
+        await users.change("alice", dial_string="1")
+        other = sqlite3.connect(path, isolation_level=None)
+        self.addCleanup(other.close)
+        other.execute("BEGIN IMMEDIATE")
+        with self.assertRaisesRegex(UsersUnusable, "locked"):
+            await users.change("alice", dial_string="2")
+        self.assertEqual((await users.get("alice")).dial_string, "1")
+        other.execute("ROLLBACK")
+        await users.change("alice", dial_string="3")
+        self.assertEqual((await users.get("alice")).dial_string, "3")
+
+    async def test_what_is_answered_is_on_disk(self) -> None:
+        """With less than FULL a power cut takes it (reference hardening, finding 2)."""
+        users = await self.open(os.path.abspath(self.mktemp()))
+
+        def pragma(cursor: Any, name: str) -> Any:
+            return cursor.execute(f"PRAGMA {name}").fetchone()[0]
+
+        self.assertEqual(await users._run(pragma, "synchronous"), 2)
+        self.assertEqual(await users._run(pragma, "journal_mode"), "wal")
 
     async def test_in_memory(self) -> None:
         users = await self.open(MEMORY)

@@ -38,7 +38,9 @@ from umd.journal.file import JournalFile
 from umd.journal.sqlite import SqliteStore
 from umd.ledger import CallLog, Ledger, ended_calls, live_calls
 from umd.log import Tap, adopt_twisted, configure
-from umd.messaging import apply, make_use_cases, make_users
+from umd.messaging import Unusable, apply
+from umd.messaging import check as check_messaging
+from umd.messaging import make_use_cases, make_users
 from umd.service import SoapService
 
 SPARE_DESCRIPTORS = 200
@@ -102,6 +104,7 @@ class Daemon:
         """
         self._allow_descriptors()
         try:
+            check_messaging(self.settings)
             self._identify(self.settings)
             await self.users.open()
             self._recover()
@@ -331,6 +334,7 @@ class Daemon:
                 await closed
 
     def _take_over(self, settings: Settings) -> None:
+        check_messaging(settings)
         self._identify(settings)
         restart = _need_restart(self._built_from, settings)
         self.settings = settings

@@ -9,10 +9,34 @@ from typing import Any
 from umd.config import DialSection, PinSection, PromptsSection, Settings, UsersSection
 from umd.control import Control
 from umd.dialplan import DialPlan, Rule
+from umd.errors import UmdError
 from umd.pin import NoDelivery, PinDelivery, SmtpDelivery, SpoolDelivery
-from umd.prompts import TONE, Prompts
+from umd.prompts import TONE, NoSuchPrompt, Prompts
 from umd.use_cases import MessagingSettings, UseCases
 from umd.users import MEMORY, Users
+
+
+class Unusable(UmdError):
+    """A setting names something that is not there, or is of no use; the text says what."""
+
+
+def check(settings: Settings) -> None:
+    """
+    See that the folders and files are there that the settings name.
+
+    Raises:
+        Unusable
+    """
+    folders = {"prompts.folder": settings.prompts.folder}
+    if settings.pin.delivery == "spool":
+        folders["pin.spool"] = settings.pin.spool
+    for key, folder in folders.items():
+        if folder is not None and not os.access(folder, os.R_OK | os.X_OK):
+            raise Unusable(f"{key} = {folder!r}: no folder that umd can read")
+    try:
+        _prompts(settings.prompts).check_default()
+    except NoSuchPrompt as error:
+        raise Unusable(f"prompts.default = {settings.prompts.default!r}: {error}") from error
 
 
 def make_users(section: UsersSection, reactor: Any) -> Users:

@@ -61,6 +61,16 @@ class Prompts:
             raise NoSuchPrompt(f"there is no prompt {name}.wav, and no prompts.default")
         return _read(Path(self._default))
 
+    def check_default(self) -> None:
+        """
+        See that the default can be played, where there is one.
+
+        Raises:
+            NoSuchPrompt
+        """
+        if self._default is not None:
+            _read(Path(self._default))
+
     def greeting(self, user: str, greeting: str) -> Prompt:
         """
         The greeting that a user has recorded; the tone for one who has recorded none yet.

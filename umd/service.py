@@ -29,6 +29,7 @@ from umd.soap.fault import VERSION_MISMATCH, Fault, must_understand_fault
 from umd.soap.operations import Family, Values
 from umd.soap.problem import Problem
 from umd.use_cases import Asker, InvalidFolder, NotEnabled, UseCases
+from umd.users import UsersUnusable
 
 OUTCOME: Final = "X-UMD-Outcome"
 REQUEST_ID: Final = "X-UMD-Request"
@@ -49,6 +50,7 @@ PROBLEMS: Final[tuple[tuple[type[Exception], Problem], ...]] = (
     (NotEnabled, Problem.NOT_ENABLED),
     (MayNotPlace, Problem.NOT_ENABLED),
     (PinNotSent, Problem.PIN_NOT_SENT),
+    (UsersUnusable, Problem.SETTINGS_UNAVAILABLE),
     (BackendUnavailable, Problem.BACKEND_UNAVAILABLE),
     (JournalUnavailable, Problem.JOURNAL_UNAVAILABLE),
     (Stopping, Problem.BUSY),
@@ -129,7 +131,7 @@ class SoapService:
         """The keys of its line, which grow on the way: to bind a logger costs more."""
         headers = {REQUEST_ID: request_id}
         asked: SoapRequest | None = None
-        envelope = SOAP11
+        envelope = SOAP12 if _says_soap12(request.headers["content-type"]) else SOAP11
         try:
             asked = read_request(contract, request.body)
             envelope = asked.envelope
@@ -137,6 +139,7 @@ class SoapService:
             _note_call(log, asked.values)
             if asked.impersonated is not None:
                 principal = _in_whose_name(asked.impersonated, principal)
+                log["principal"], log["impersonated_by"] = principal.name, request.principal.name
             asker = Asker(principal, request_id)
             values = await self._use_cases[asked.operation.use_case](asker, **asked.values)
             _note_call(log, values)
@@ -260,6 +263,11 @@ def _describe(contract: Contract, request: Request) -> Reply:
 def _base(request: Request) -> str:
     """The address by which the client reached umd."""
     return f"{request.scheme}://{request.host}"
+
+
+def _says_soap12(content_type: str) -> bool:
+    """Whether the label is that of SOAP 1.2 (RFC 3902); an envelope that can be read tells more."""
+    return content_type[:20].lower() == "application/soap+xml"
 
 
 @lru_cache(maxsize=64)

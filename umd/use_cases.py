@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Final
+from typing import Any, Final
 
+from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.threads import deferToThread
+from twisted.python.failure import Failure
 
 from umd.call.call import Call, CallState
 from umd.call.call_id import CallId
 from umd.call.cause import EventCause
 from umd.call.leg import Media
 from umd.control import Control
-from umd.dialplan import DialPlan, NotDialable, normalise
+from umd.dialplan import DialPlan, NotDialable
 from umd.errors import UmdError
 from umd.pin import PinDelivery, PinNotSent, hash_pin, make_pin
 from umd.principal import Principal, Scope
 from umd.prompts import Prompt, Prompts
+from umd.soap.document import InvalidRequest
 from umd.soap.operations import Values
 from umd.users import Users
 
@@ -169,6 +173,8 @@ class UseCases:
     async def get_service_configuration(
         self, asker: Asker, *, names: tuple[str, ...]
     ) -> Values:
+        if "UnifiedMessagingConfiguration" not in names:
+            raise InvalidRequest("only UnifiedMessagingConfiguration is to be had here")
         user = await self._users.get(asker.name)
         return {
             "response_class": "Success",
@@ -185,7 +191,7 @@ class UseCases:
 
     async def set_play_on_phone_dial_string(self, asker: Asker, *, dial_string: str) -> Values:
         if dial_string:
-            normalise(dial_string)
+            self.plan.find(dial_string)
         return await self._change(asker, dial_string=dial_string)
 
     async def set_telephone_access_folder_email(self, asker: Asker, *, folder_id: str) -> Values:
@@ -204,15 +210,21 @@ class UseCases:
             if not self.settings.mail_domain:
                 raise PinNotSent(f"{address} has no mail address; see pin.mail_domain")
             address = f"{address}@{self.settings.mail_domain}"
-        user = await self._users.get(asker.name)
-        # Each hash takes the processor for some time: not on the reactor's thread.
-        pin = await deferToThread(make_pin, self.settings.pin_length, user.pin_hash)
-        hashed = await deferToThread(hash_pin, pin)
-        # A PIN that was sent and not kept is told by a fault; one that was kept and not sent would
-        # lock its owner out.
-        await self.pins.deliver(address, pin)
-        await self._users.change(asker.name, pin_hash=hashed)
+        # A client that leaves stops waiting; the PIN is not left half made.
+        await _to_the_end(self._hand_out_pin(asker.name, address))
         return {}
+
+    async def _hand_out_pin(self, name: str, address: str) -> None:
+        """Keep a new PIN, then send it: a disk that is full is found before anything is sent."""
+        old = (await self._users.get(name)).pin_hash
+        # Each hash takes the processor for some time: not on the reactor's thread.
+        pin = await deferToThread(make_pin, self.settings.pin_length, old)
+        await self._users.change(name, pin_hash=await deferToThread(hash_pin, pin))
+        try:
+            await self.pins.deliver(address, pin)
+        except Exception:
+            await self._users.change(name, pin_hash=old)
+            raise
 
     async def _change(self, asker: Asker, **settings: bool | str) -> Values:
         self._check_settings(asker)
@@ -234,3 +246,24 @@ class UseCases:
 
 def _media(prompt: Prompt, record_to: str | None = None) -> Media:
     return Media(prompt=prompt.path, prompt_s=prompt.duration, record_to=record_to)
+
+
+async def _to_the_end(work: Coroutine[Deferred[Any], Any, None]) -> None:
+    """
+    Wait for something that goes on when nobody waits any more.
+
+    What goes wrong then is an unhandled error, which is logged.
+    """
+    waiting: Deferred[None] = Deferred()
+
+    def done(result: Any) -> Any:
+        if waiting.called:
+            return result
+        if isinstance(result, Failure):
+            waiting.errback(result)
+        else:
+            waiting.callback(None)
+        return None
+
+    _ = ensureDeferred(work).addBoth(done)
+    await waiting

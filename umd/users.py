@@ -26,8 +26,12 @@ _COLUMNS: Final = (
 _T = TypeVar("_T")
 
 
+_LOCK_TIMEOUT: Final = 1.0
+"""Seconds to wait for another program that has locked the file; everybody waits with us."""
+
+
 class UsersUnusable(UmdError):
-    """The file cannot be used; nothing in it was changed."""
+    """The file cannot be used at the moment; nothing in it was changed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,12 +61,15 @@ class Users:
     """
 
     def __init__(self, path: str, reactor: Any) -> None:
-        self._path = path
+        self.path = path
         self._closed = False
+        self._file: int | None = None
+        """Its inode."""
         self._pool = ConnectionPool(
             "sqlite3",
             path,
             check_same_thread=False,
+            timeout=_LOCK_TIMEOUT,
             isolation_level=None,
             cp_min=1,
             cp_max=1,
@@ -78,13 +85,15 @@ class Users:
         Raises:
             UsersUnusable
         """
-        try:
-            if self._path != MEMORY:
+        if self.path != MEMORY:
+            try:
                 # For umd's user alone: SQLite gives its other files the mode of this one.
-                os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-            await self._run(_make_tables)
-        except (sqlite3.Error, OSError) as error:
-            raise UsersUnusable(f"users.store {self._path}: {error}") from error
+                opened = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            except OSError as error:
+                raise UsersUnusable(f"users.store {self.path}: {error.strerror}") from error
+            self._file = os.fstat(opened).st_ino
+            os.close(opened)
+        await self._run(_make_tables)
 
     def close(self) -> None:
         """Close the file once what is under way is done; harmless when it is closed."""
@@ -93,15 +102,34 @@ class Users:
             self._pool.close()
 
     async def get(self, name: str) -> UserSettings:
-        """What a user has set; the defaults for one who has set nothing."""
+        """
+        What a user has set; the defaults for one who has set nothing.
+
+        Raises:
+            UsersUnusable
+        """
         return await self._run(_select, name)
 
     async def change(self, name: str, **settings: bool | str) -> None:
-        """Set some of a user's settings, named as in `UserSettings`."""
-        await self._run(_change, name, settings)
+        """
+        Set some of a user's settings, named as in `UserSettings`.
+
+        Raises:
+            UsersUnusable
+        """
+        await self._run(self._change, name, settings)
+
+    def _change(self, cursor: Any, name: str, settings: dict[str, Any]) -> None:
+        _change(cursor, name, settings)
+        # SQLite goes on writing into a file that somebody has removed.
+        if self._file is not None and os.stat(self.path).st_ino != self._file:
+            raise UsersUnusable(f"users.store {self.path} is another file than at the start")
 
     async def _run(self, work: Callable[..., _T], *arguments: Any) -> _T:
-        result: _T = await self._pool.runInteraction(work, *arguments)
+        try:
+            result: _T = await self._pool.runInteraction(work, *arguments)
+        except (sqlite3.Error, OSError) as error:
+            raise UsersUnusable(f"users.store {self.path}: {error}") from error
         return result
 
 

@@ -59,6 +59,12 @@ class AutodiscoverTests(SynchronousTestCase):
     def test_an_address_is_escaped(self) -> None:
         root = self.ask(asking("&lt;x&gt;@example.com"))
         self.assertEqual(root.findtext(f".//{{{OUTLOOK}}}DisplayName"), "<x>")
+        self.assertEqual(
+            root.findtext(f".//{{{OUTLOOK}}}AutoDiscoverSMTPAddress"), "<x>@example.com"
+        )
+        octets = autodiscover.answer(asking("a@example.com"), "http://h<&", 0.0)
+        url = etree.fromstring(octets).findtext(f".//{{{OUTLOOK}}}UMUrl")
+        self.assertEqual(url, "http://h<&/EWS/UM2007Legacy.asmx")
 
     def test_what_is_no_request(self) -> None:
         for body in (

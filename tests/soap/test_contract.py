@@ -324,10 +324,21 @@ class WriteTests(ReadCase):
         text = root.find(f".//{{{SOAP12}}}Reason/{{{SOAP12}}}Text")
         assert text is not None
         self.assertEqual(text.text, "The call identifier isn't valid.")
+        self.assertEqual(text.get("{http://www.w3.org/XML/1998/namespace}lang"), "en-US")
         self.assertEqual(
             root.findtext(f".//{{{SOAP12}}}Detail/{{{MESSAGES}}}ExceptionType"),
             "InvalidCallIdException",
         )
+
+    def test_whose_fault_it_is(self) -> None:
+        """SOAP 1.2 part 1, section 5.4.6."""
+        for problem, whose in (
+            (Problem.INVALID_REQUEST, "s:Sender"),
+            (Problem.INTERNAL, "s:Receiver"),
+            (Problem.BACKEND_UNAVAILABLE, "s:Receiver"),
+        ):
+            root = etree.fromstring(um.FAULTS[problem].write(SOAP12))
+            self.assertEqual(root.findtext(f".//{{{SOAP12}}}Code/{{{SOAP12}}}Value"), whose)
 
     def test_a_header_block_that_was_not_understood_is_named(self) -> None:
         """SOAP 1.2 part 1, section 5.4.8."""
@@ -457,6 +468,18 @@ class FamilyTests(ReadCase):
             "<t:TimeZoneContext/>",
         ):
             self.read(self.with_header(header), EWS)
+
+    def test_headers_of_others(self) -> None:
+        """A block of another namespace, or for somebody else, says nothing to us."""
+        request = self.read(
+            self.with_header(
+                '<RequestServerVersion xmlns="urn:x" Version="zz"/><t:ExchangeImpersonation '
+                's:actor="urn:else"><t:ConnectingSID><t:PrincipalName>bob</t:PrincipalName>'
+                "</t:ConnectingSID></t:ExchangeImpersonation>"
+            ),
+            EWS,
+        )
+        self.assertIsNone(request.impersonated)
 
     def test_in_whose_name(self) -> None:
         header = (

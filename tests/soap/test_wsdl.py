@@ -119,6 +119,27 @@ class WsdlTests(SynchronousTestCase):
         schema_of(EWS).assertValid(etree.fromstring(text))
 
 
+class AddressTests(SynchronousTestCase):
+    def test_what_is_imported_is_where_the_client_is(self) -> None:
+        octets = wsdl.write_schema(EWS, "messages", 'http://h"&/EWS/Exchange.asmx')
+        assert octets is not None
+        (imported,) = etree.fromstring(octets).iter(f"{XS}import")
+        self.assertEqual(
+            imported.get("schemaLocation"), 'http://h"&/EWS/Exchange.asmx?xsd=types'
+        )
+        octets = wsdl.FILES["/ews/messages.xsd"]("http://h")
+        (imported,) = etree.fromstring(octets).iter(f"{XS}import")
+        self.assertEqual(imported.get("schemaLocation"), "http://h/EWS/types.xsd")
+
+    def test_no_memory_is_kept_of_what_clients_say(self) -> None:
+        """Each Host that was made up took 3 KB for ever."""
+        before = wsdl._schema.cache_info().currsize
+        for number in range(100):
+            wsdl.write_schema(EWS, "messages", f"http://h{number}/x")
+            wsdl.FILES["/ews/types.xsd"](f"http://h{number}")
+        self.assertLess(wsdl._schema.cache_info().currsize - before, 8)
+
+
 class PageTests(SynchronousTestCase):
     def test_the_documentation_is_of_the_tables(self) -> None:
         """To write it anew: python -m umd.soap.pages > docs/operations.md"""

@@ -55,7 +55,7 @@ class Envelope:
     namespace: str
     """Of the envelope, as the client wrote it."""
     header: tuple[Element, ...]
-    """The header blocks."""
+    """The header blocks that are meant for us."""
     operation: Element
     """The one element of the Body."""
 
@@ -76,7 +76,7 @@ def read_envelope(body: bytes) -> Envelope:
     children = list(root)
     header: tuple[Element, ...] = ()
     if children and children[0].tag == f"{{{namespace}}}Header":
-        header = tuple(children.pop(0))
+        header = tuple(block for block in children.pop(0) if _is_ours(block, namespace))
     if len(children) != 1 or children[0].tag != f"{{{namespace}}}Body":
         raise invalid(root, "the Envelope does not hold a Body alone, after at most one Header")
     return Envelope(namespace, header, _only_child(children[0]))
@@ -84,7 +84,7 @@ def read_envelope(body: bytes) -> Envelope:
 
 def check_header(envelope: Envelope, understood: Collection[str]) -> None:
     """
-    Refuse header blocks that are meant for us, must be understood, and are not.
+    Refuse header blocks that must be understood and are not.
 
     Args:
         understood: expanded names, `{namespace}name`.
@@ -92,13 +92,9 @@ def check_header(envelope: Envelope, understood: Collection[str]) -> None:
     Raises:
         MustUnderstand
     """
-    namespace = envelope.namespace
-    to, ours = ("role", _OURS_12) if namespace == SOAP12 else ("actor", _OURS_11)
     for block in envelope.header:
-        must = block.get(f"{{{namespace}}}mustUnderstand", "0").strip(XML_SPACE)
-        if must not in ("1", "true") or block.get(f"{{{namespace}}}{to}", "") not in ours:
-            continue
-        if block.tag not in understood:
+        must = block.get(f"{{{envelope.namespace}}}mustUnderstand", "0").strip(XML_SPACE)
+        if must in ("1", "true") and block.tag not in understood:
             raise MustUnderstand(expanded_name(block))
 
 
@@ -116,6 +112,12 @@ def write_envelope(namespace: str, body: str) -> bytes:
         f'<soap:Envelope xmlns:soap="{namespace}" xmlns:xsi="{XSI}" xmlns:xsd="{XSD}">'
         f"<soap:Body>{body}</soap:Body></soap:Envelope>"
     ).encode()
+
+
+def _is_ours(block: Element, namespace: str) -> bool:
+    if namespace == SOAP12:
+        return block.get(f"{{{namespace}}}role", "") in _OURS_12
+    return block.get(f"{{{namespace}}}actor", "") in _OURS_11
 
 
 def _only_child(body: Element) -> Element:

@@ -13,9 +13,16 @@ from collections.abc import Mapping
 from typing import Final
 from xml.sax.saxutils import escape
 
-from umd.soap.document import XML_SPACE, Element, InvalidRequest, local_name
+from umd.soap.document import XML_SPACE, Element, InvalidRequest
 from umd.soap.envelope import Envelope, NoSuchOperation
-from umd.soap.fault import INTERNAL_ERROR, INVALID_REQUEST, Fault, request_fault, schema_fault
+from umd.soap.fault import (
+    IMPERSONATION_DENIED,
+    INTERNAL_ERROR,
+    INVALID_REQUEST,
+    INVALID_VERSION,
+    Fault,
+    schema_fault,
+)
 from umd.soap.namespaces import TYPES, TYPES_OF, TYPES_PASTED
 from umd.soap.operations import (
     BOOLEAN,
@@ -28,7 +35,7 @@ from umd.soap.operations import (
     write_parts,
 )
 from umd.soap.problem import Problem
-from umd.soap.um import BUSY, NOT_DIALABLE, NOT_ENABLED, UNAVAILABLE, UNKNOWN_CALL
+from umd.soap.um import BUSY, NOT_DIALABLE, NOT_ENABLED, UNAVAILABLE, UNKEPT, UNKNOWN_CALL
 
 PHONE_CALL_STATE: Final = SimpleType(
     "PhoneCallStateType",
@@ -44,7 +51,9 @@ FAILURE_CAUSE: Final = SimpleType(
     Home.TYPES,
 )
 SERVICE_CONFIGURATION: Final = SimpleType(
-    "ServiceConfigurationType", ("UnifiedMessagingConfiguration",), Home.TYPES
+    "ServiceConfigurationType",
+    ("MailTips", "UnifiedMessagingConfiguration", "ProtectionRules"),
+    Home.TYPES,
 )
 
 _CALL_ID: Final = Part(
@@ -117,6 +126,7 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
                 Problem.INVALID_OBJECT: "the Id is not base64, or there is no prompt for it",
                 Problem.NOT_DIALABLE: NOT_DIALABLE,
                 Problem.NOT_ENABLED: NOT_ENABLED,
+                Problem.SETTINGS_UNAVAILABLE: UNKEPT + ", and the DialString is empty",
                 Problem.BACKEND_UNAVAILABLE: UNAVAILABLE,
                 Problem.BUSY: BUSY,
             },
@@ -136,9 +146,9 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
                             key="names",
                             type=SERVICE_CONFIGURATION,
                             many=True,
+                            about="UnifiedMessagingConfiguration; others beside it are not told",
                         ),
                     ),
-                    about="UnifiedMessagingConfiguration",
                 ),
             ),
             answer=(
@@ -168,7 +178,7 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
                     ),
                 ),
             ),
-            problems={},
+            problems={Problem.SETTINGS_UNAVAILABLE: UNKEPT},
         ),
     )
 }
@@ -197,19 +207,22 @@ RESPONSES: Final[Mapping[Problem, tuple[str, str]]] = {
         "What was asked for cannot be put on record. Ask again.",
     ),
     Problem.BUSY: ("ErrorServerBusy", "The server is stopping. Ask again."),
+    Problem.SETTINGS_UNAVAILABLE: (
+        "ErrorMailboxStoreUnavailable",
+        "The settings of users cannot be read or written at the moment. Ask again.",
+    ),
+    Problem.PIN_NOT_SENT: (
+        "ErrorUnifiedMessagingRequestFailed",
+        "The new PIN could not be sent. The old one remains.",
+    ),
 }
 """The response code and the text of each problem that is told by an answer."""
 
 FAULTS: Final[Mapping[Problem, Fault]] = {
     Problem.INVALID_REQUEST: INVALID_REQUEST,
     Problem.INTERNAL: INTERNAL_ERROR,
-    Problem.INVALID_VERSION: request_fault(
-        "ErrorInvalidServerVersion", "The specified server version is invalid."
-    ),
-    Problem.IMPERSONATION_DENIED: request_fault(
-        "ErrorImpersonateUserDenied",
-        "The account does not have permission to impersonate the requested user.",
-    ),
+    Problem.INVALID_VERSION: INVALID_VERSION,
+    Problem.IMPERSONATION_DENIED: IMPERSONATION_DENIED,
 }
 
 _SERVER_VERSION: Final = (
@@ -318,4 +331,5 @@ def _write(
 
 
 def _blocks(envelope: Envelope, name: str) -> list[Element]:
-    return [block for block in envelope.header if local_name(block) == name]
+    names = (f"{{{TYPES}}}{name}", f"{{{TYPES_PASTED}}}{name}")
+    return [block for block in envelope.header if block.tag in names]

@@ -119,6 +119,13 @@ def must_understand_fault(block: tuple[str, str]) -> Fault:
 
 
 INVALID_REQUEST: Final = request_fault("ErrorInvalidRequest", "The request is invalid.")
+INVALID_VERSION: Final = request_fault(
+    "ErrorInvalidServerVersion", "The specified server version is invalid."
+)
+IMPERSONATION_DENIED: Final = request_fault(
+    "ErrorImpersonateUserDenied",
+    "The account does not have permission to impersonate the requested user.",
+)
 INTERNAL_ERROR: Final = request_fault(
     "ErrorInternalServerError",
     "An internal server error occurred. The operation failed.",

@@ -83,6 +83,9 @@ def _lines() -> Iterator[str]:
     yield "It is written from the tables in `umd/soap/`, which a test compares. To write it anew:"
     yield ""
     yield "    python -m umd.soap.pages > docs/operations.md"
+    yield ""
+    yield "The parts of a request may come in any order, and in any namespace. SOAP 1.1 and 1.2 are"
+    yield "spoken, by HTTP POST; WS-Security is not: there is no `/EWS/Exchange.asmx/wssecurity`."
     for contract in CONTRACTS:
         yield ""
         yield f"## {_TITLES[contract.family]}"

@@ -13,6 +13,7 @@ class Problem(StrEnum):
     NOT_DIALABLE = "not-dialable"
     NOT_ENABLED = "not-enabled"
     PIN_NOT_SENT = "pin-not-sent"
+    SETTINGS_UNAVAILABLE = "settings-unavailable"
     BUSY = "busy"
     BACKEND_UNAVAILABLE = "backend-unavailable"
     JOURNAL_UNAVAILABLE = "journal-unavailable"

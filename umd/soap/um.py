@@ -13,8 +13,10 @@ from typing import Final
 
 from umd.soap.envelope import write_envelope
 from umd.soap.fault import (
+    IMPERSONATION_DENIED,
     INTERNAL_ERROR,
     INVALID_REQUEST,
+    INVALID_VERSION,
     Fault,
     call_control_fault,
     request_fault,
@@ -46,6 +48,7 @@ UNKNOWN_CALL: Final = "umd knows no call of this id, has forgotten it, or it is 
 NOT_DIALABLE: Final = "the number is no telephone number, or the dial plan refuses it"
 NOT_ENABLED: Final = "you are not enabled for unified messaging"
 UNAVAILABLE: Final = "what carries the call cannot be reached at the moment"
+UNKEPT: Final = "users.store cannot be read or written at the moment"
 BUSY: Final = "umd is stopping and places no more calls"
 
 _CALL_ID: Final = Part(name="CallId", key="call_id", about="as PlayOnPhone answered it")
@@ -56,8 +59,13 @@ _STATUS: Final = Part(name="status", key="status", type=BOOLEAN)
 _NEW_CALL: Final = {
     Problem.NOT_DIALABLE: NOT_DIALABLE,
     Problem.NOT_ENABLED: NOT_ENABLED,
+    Problem.SETTINGS_UNAVAILABLE: UNKEPT + ", and the DialString is empty",
     Problem.BACKEND_UNAVAILABLE: UNAVAILABLE,
     Problem.BUSY: BUSY,
+}
+_SETTINGS: Final = {
+    Problem.NOT_ENABLED: NOT_ENABLED,
+    Problem.SETTINGS_UNAVAILABLE: UNKEPT,
 }
 
 
@@ -174,14 +182,14 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
                     Part(name="TelephoneAccessFolderEmail", key="access_folder", optional=True),
                 ),
             ),
-            problems={Problem.NOT_ENABLED: NOT_ENABLED},
+            problems=_SETTINGS,
         ),
         _operation(
             "ResetPIN",
             "reset_pin",
             "Makes you a new PIN under the policy and sends it to you; the answer never holds it.",
             problems={
-                Problem.NOT_ENABLED: NOT_ENABLED,
+                **_SETTINGS,
                 Problem.PIN_NOT_SENT: "no pin.delivery is configured, or it failed; "
                 "the old PIN remains",
             },
@@ -191,21 +199,21 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
             "set_oof_status",
             "Says whether your out-of-office greeting is played.",
             (_STATUS,),
-            problems={Problem.NOT_ENABLED: NOT_ENABLED},
+            problems=_SETTINGS,
         ),
         _operation(
             "SetMissedCallNotificationEnabled",
             "set_missed_call_notification_enabled",
             "Says whether you are told of missed calls.",
             (_STATUS,),
-            problems={Problem.NOT_ENABLED: NOT_ENABLED},
+            problems=_SETTINGS,
         ),
         _operation(
             "SetPlayOnPhoneDialString",
             "set_play_on_phone_dial_string",
             "Sets the number that an empty DialString stands for.",
             (Part(name="dialString", key="dial_string", about="empty for none any more"),),
-            problems={Problem.NOT_ENABLED: NOT_ENABLED, Problem.NOT_DIALABLE: NOT_DIALABLE},
+            problems={**_SETTINGS, Problem.NOT_DIALABLE: NOT_DIALABLE},
         ),
         _operation(
             "SetTelephoneAccessFolderEmail",
@@ -221,7 +229,7 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
                 ),
             ),
             problems={
-                Problem.NOT_ENABLED: NOT_ENABLED,
+                **_SETTINGS,
                 Problem.INVALID_OBJECT: "the folder id is not base64",
             },
         ),
@@ -256,6 +264,15 @@ FAULTS: Final[Mapping[Problem, Fault]] = {
     Problem.NOT_ENABLED: request_fault(
         "ErrorUserNotUnifiedMessagingEnabled", "The user isn't enabled for unified messaging."
     ),
+    Problem.SETTINGS_UNAVAILABLE: request_fault(
+        "ErrorMailboxStoreUnavailable",
+        "The settings of users cannot be read or written at the moment. Ask again.",
+        ours=True,
+    ),
+    # By way of the EWS endpoint, where the header of EWS is read before a PlayOnPhone of this
+    # family.
+    Problem.INVALID_VERSION: INVALID_VERSION,
+    Problem.IMPERSONATION_DENIED: IMPERSONATION_DENIED,
     Problem.PIN_NOT_SENT: request_fault(
         "ErrorUnifiedMessagingRequestFailed",
         "The new PIN could not be sent. The old one remains.",

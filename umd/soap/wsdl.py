@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache, partial
 from typing import Final
-from xml.sax.saxutils import quoteattr
+from xml.sax.saxutils import escape, quoteattr
 
 from umd.soap.contract import EWS, Contract
 from umd.soap.namespaces import MESSAGES, TYPES
@@ -70,12 +70,18 @@ def write_schema(contract: Contract, name: str, address: str) -> bytes | None:
     name = name.removesuffix(".xsd").removeprefix("um-")
     for home in _HOMES[contract.family]:
         if _SCHEMA_NAMES[home] == name:
-            return (_DECLARATION + _schema(contract, home, f"{address}?xsd=")).encode()
+            return _with_address(_schema(contract, home, "{address}?xsd="), address)
     return None
 
 
 def _file_of_ews(base: str, home: Home) -> bytes:
-    return (_DECLARATION + _schema(EWS, home, f"{base}/EWS/", ".xsd")).encode()
+    return _with_address(_schema(EWS, home, "{address}/EWS/", ".xsd"), base)
+
+
+def _with_address(schema: str, address: str) -> bytes:
+    """What is kept is the same for all: an address is whatever a client says."""
+    quoted = escape(address, {'"': "&quot;"})
+    return (_DECLARATION + schema.replace("{address}", quoted)).encode()
 
 
 FILES: Final[Mapping[str, Callable[[str], bytes]]] = {
@@ -95,7 +101,8 @@ def _schema(contract: Contract, home: Home, imported: str | None = None, suffix:
     A schema element.
 
     Args:
-        imported: the beginning of the address of what it imports; None: it stands beside it.
+        imported: the beginning of the address of what it imports, in which {address} stands for
+            what the client used; None: it stands beside it.
         suffix: the end of that address.
     """
     other = [one for one in _HOMES[contract.family] if one is not home]
@@ -117,7 +124,7 @@ def _schema(contract: Contract, home: Home, imported: str | None = None, suffix:
 def _import(home: Home, imported: str | None, suffix: str) -> str:
     where = ""
     if imported is not None:
-        where = f" schemaLocation={quoteattr(imported + _SCHEMA_NAMES[home] + suffix)}"
+        where = f' schemaLocation="{imported}{_SCHEMA_NAMES[home]}{suffix}"'
     return f'<xs:import namespace="{_NAMESPACE[home]}"{where}/>'
 
 
