@@ -38,7 +38,7 @@ from umd.journal.file import JournalFile
 from umd.journal.sqlite import SqliteStore
 from umd.ledger import CallLog, Ledger, ended_calls, live_calls
 from umd.log import Tap, adopt_twisted, configure
-from umd.messaging import Unusable, apply
+from umd.messaging import apply
 from umd.messaging import check as check_messaging
 from umd.messaging import make_use_cases, make_users
 from umd.service import SoapService
