@@ -64,6 +64,12 @@ class IdentityCase(SynchronousTestCase):
         self.pool = InLine()
         self.make(Rules(passwords=PasswordFile({"alice": ALICE, "bob": ALICE})))
 
+    def tearDown(self) -> None:
+        """Whoever still waits gets an answer: what is left half done fails a later test."""
+        while self.pool.work or self.clock.getDelayedCalls():
+            self.pool.run()
+            self.clock.advance(1.0)
+
     def make(self, rules: Rules) -> None:
         self.identity = Identity(
             rules, self.clock, self.log, lambda why: put_off(why, 1), wall=lambda: 1000.0
