@@ -68,7 +68,7 @@ def _own(what: str) -> Callable[[Path], list[str]]:
     return lambda directory: [sys.executable, "-m", "bench.servers", what, str(PORT)]
 
 
-def _daemon(directory: Path) -> list[str]:
+def daemon(directory: Path) -> list[str]:
     options = ("-o", f"http.listen=tcp:{PORT}:interface=127.0.0.1", "-o", "log.format=json",
                "-o", f"control.socket={directory}/control.sock")  # fmt: skip
     return [sys.executable, "-m", "umd", "serve", *options]
@@ -113,7 +113,7 @@ TARGETS = (
         _own("basic"),
         "Authorization: Basic " + base64.b64encode(f"alice:{PASSWORD}".encode()).decode() + "\r\n",
     ),
-    Target("umd serve", _daemon),
+    Target("umd serve", daemon),
     Target("gsoap", _gsoap),
     Target("npm soap", _node),
     Target("twisted.web", _own("twisted.web")),
@@ -281,7 +281,7 @@ def end_calls(load: Load, chosen: argparse.Namespace) -> dict[str, Any]:
         directory = Path(made)
         config = directory / "umd.toml"
         config.write_text(f'[[backend.sim.seed]]\nnumber = "5550100"\ncount = {number}\n')
-        with serving([*_daemon(directory), "-c", str(config)], directory) as process:
+        with serving([*daemon(directory), "-c", str(config)], directory) as process:
             ids: list[str] = []
             for line in (directory / "log").read_text().splitlines():
                 event = json.loads(line)

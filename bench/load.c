@@ -7,8 +7,9 @@
  * ends after the last. A NUMBER below zero: so many, again and again. With RATE 0 each connection asks again as soon as it is answered
  * (closed loop). Otherwise RATE requests a second are due at even intervals, whatever the server does,
  * and a latency counts from when its request was due, not from when a connection was free for it
- * (open loop): a server that stalls cannot hide behind requests that were never sent. The common
- * tools lack either the open loop or more than a few hundred connections at a steady rate.
+ * (open loop): a server that stalls cannot hide behind requests that were never sent. A RATE below
+ * zero: as many, and latencies count from when they were sent, for a load beyond what can be served.
+ * The common tools lack the open loop, or cannot hold a steady rate by many connections.
  *
  * Prints one line of JSON. Ends at once, with status 1, when it cannot connect.
  */
@@ -166,6 +167,8 @@ int main(int argc, char **argv)
     server.sin_port = htons(atoi(argv[2]));
     size_t connections = atoi(argv[3]);
     double seconds = atof(argv[4]), rate = atof(argv[5]);
+    int from_sending = rate < 0;
+    rate = from_sending ? -rate : rate;
     FILE *file = fopen(argv[6], "rb");
     if (!file) {
         perror("load: request");
@@ -202,7 +205,7 @@ int main(int argc, char **argv)
         if (t >= end || (number && count + failed >= number))
             break;
         while (free_ones && (!number || sent < number) && (rate == 0 || next <= t)) {
-            ask(idle[--free_ones], rate == 0 ? t : next);
+            ask(idle[--free_ones], rate == 0 || from_sending ? now() : next);
             next += rate == 0 ? 0 : 1 / rate;
         }
         double left = (rate == 0 || !free_ones ? end : next < end ? next : end) - t;

@@ -1,0 +1,44 @@
+"""What is in a message opens no file and no connection: seen by the kernel."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
+
+from tests.soap.test_contract import disconnect
+from umd.testing import UmdProcess
+
+ATTACKS = Path(__file__).parent.parent / "data" / "xml-defusedxml"
+
+
+class StraceTests(SynchronousTestCase):
+    def test_attacks_by_xml(self) -> None:
+        """Each is a client's fault; nothing is opened, connected or run because of it."""
+        if shutil.which("strace") is None:
+            if os.environ.get("CI") == "true":
+                raise AssertionError("strace is missing; nothing may be skipped here")
+            raise SkipTest("needs strace: apt-get install strace")
+        trace = Path(self.mktemp()).absolute()
+        # With -D umd stays our child, and gets the signal that ends it.
+        calls = "trace=open,openat,openat2,connect,execve"
+        launcher = ("strace", "-D", "-f", "-q", "-e", calls, "-o", str(trace))
+        with UmdProcess("serve", launcher=launcher) as umd:
+            # What is read the first time is read.
+            self.assertEqual(umd.post(disconnect("x").encode())[0], 500)
+            self.assertEqual(umd.post(b"<a")[0], 500)
+            before = len(trace.read_bytes())
+            attacks = sorted(path for path in ATTACKS.iterdir() if path.suffix != ".md")
+            for path in attacks:
+                status, body, headers = umd.post(path.read_bytes())
+                refused = status, headers["X-UMD-Outcome"]
+                # quadratic.xml is longer than a body may be.
+                expected = (500, "invalid-request") if path.stat().st_size <= 65536 else (413, None)
+                self.assertEqual(refused, expected, path.name)
+                self.assertNotIn(b"root:", body)
+            seen = trace.read_bytes()[before:]
+        self.assertEqual(len(attacks), 13)
+        self.assertIn(b"execve", trace.read_bytes())
+        self.assertEqual(seen, b"")
