@@ -132,10 +132,8 @@ class RestartTests(SoapClientCase):
 
     def assert_the_id_outlives_the_daemon(self, name: str, fault: str) -> None:
         """
-        The same client, never told of it, ends what it placed.
-
-        The simulator's calls die with it, and are lost: the id is known and there is nothing left
-        to end, which is what the client is told.
+        The same client, never told of it, ends what it placed: the call goes on after the restart,
+        and is ended once.
         """
         client = CLIENTS[name]
         client.need()
@@ -148,16 +146,20 @@ class RestartTests(SoapClientCase):
                 port = urlsplit(before.url).port
                 listen = f"http.listen=tcp:{port}:interface=127.0.0.1"
                 with UmdProcess("serve", "-o", journal, "-o", listen) as after:
+                    self.assertEqual(conversation.ask("state", call)["state"], "Connected")
                     self.assertEqual(conversation.ask("end", call), {"ended": True})
                     self.assertEqual(conversation.ask("state", call)["state"], "Disconnected")
                     self.assert_the_fault(conversation.ask("end", UNKNOWN), fault)
                     self.assertEqual(after.stop(), 0)
         (placed,) = before.events("call.placed")
-        (lost,) = after.events("call.lost")
-        self.assertEqual(lost["call"], placed["call"])
-        self.assertEqual(before.events("call.disconnected") + after.events("call.disconnected"), [])
+        (opened,) = after.events("journal.opened")
+        self.assertEqual(opened["live_calls"], 1)
+        (ended,) = after.events("call.disconnected")
+        self.assertEqual(ended["call"], placed["call"])
+        self.assertEqual((ended["outcome"], ended["by"]), ("ended", "client"))
+        self.assertEqual(before.events("call.disconnected"), [])
         answers = [line["outcome"] for line in after.events("soap.answered")]
-        self.assertEqual(answers, ["already-ended", "ok", "unknown"])
+        self.assertEqual(answers, ["ok", "ended", "ok", "unknown"])
 
     def test_zeep(self) -> None:
         self.assert_the_id_outlives_the_daemon("zeep", "Fault")
