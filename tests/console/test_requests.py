@@ -250,7 +250,7 @@ class WrongRequestTests(ConsoleCase):
             (b"[" * 10_000, "a JSON object on a line"),
             (b"{}", "no request 'None'; there is: calls, end, events, place, trace"),
             (b'{"request": {"a": 1}}', "no request"),
-            (b'{"request": "reboot"}', "no request 'reboot'; there is: calls, end, events, place, trace"),
+            (b'{"request": "reboot"}', "no request 'reboot'; there is: calls, end, events, place"),
             (b'{"request": "calls", "all": true}', "request calls, field 'all'"),
             (b'{"request": "trace"}', "request trace, field 'call'"),
             (b'{"request": "trace", "call": 5}', "request trace, field 'call'"),
