@@ -379,6 +379,10 @@ class JournalReader(JournalFile):
         except sqlite3.DatabaseError as error:
             raise self._cannot(f"it is damaged: {error}") from error
 
+    def integrity(self) -> str:
+        """"ok", or what SQLite finds wrong with the whole file."""
+        return str(self._one("PRAGMA integrity_check"))
+
     def _check_kind(self) -> None:
         if self._one("PRAGMA application_id") != APPLICATION_ID:
             raise self._cannot("it is no journal")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable, Mapping
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from importlib.resources import files
 from random import Random
 from typing import Annotated, Final, Literal
@@ -56,6 +56,7 @@ def built_in() -> Mapping[str, Behaviour]:
     }
 
 
+@lru_cache(4096)
 def digits_of(number: str) -> str:
     """The last seven digits of a number, however it is written."""
     return "".join(filter(str.isdecimal, number.partition("@")[0]))[-7:]
