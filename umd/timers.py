@@ -74,9 +74,12 @@ class Timers(Generic[T]):
         return None
 
     def _drop_head(self) -> Timer[T]:
+        """Take the first timer, and with it the cancelled ones behind it."""
         interval = self._heads[0][1]
         queue = self._queues[interval]
         timer = queue.popleft()
+        while queue and queue[0]._item is None:
+            queue.popleft()
         if queue:
             heapreplace(self._heads, (queue[0].due, interval))
         else:

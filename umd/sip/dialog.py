@@ -12,7 +12,7 @@ from typing import Final, NamedTuple, Protocol
 from umd.sip.fields import NameAddr, Uri
 from umd.sip.message import ExtraHeaders, Message, Request, Response
 from umd.sip.outgoing import OwnRequest
-from umd.sip.transaction import Hop
+from umd.sip.transaction import Hop, Transaction
 
 
 class DialogId(NamedTuple):
@@ -47,6 +47,18 @@ class Surroundings(Protocol):
         """Where a request for `uri` goes, when the messages so far went to or came from `last`."""
 
 
+class Owner(Protocol):
+    """Whom the requests in a dialog are for: a session."""
+
+    def on_request(
+        self, dialog: Dialog, transaction: Transaction, request: Request, now: float
+    ) -> None:
+        """A request that has opened a transaction."""
+
+    def on_ack(self, request: Request, now: float) -> None:
+        """The ACK of a 2xx."""
+
+
 class Dialog:
     """One dialog; `of_caller` and `of_callee` make it."""
 
@@ -63,6 +75,7 @@ class Dialog:
         "request_uri",
         "_request_routes",
         "_last",
+        "owner",
     )
 
     def __init__(
@@ -92,6 +105,8 @@ class Dialog:
         """What our requests are addressed to (§12.2.1.1)."""
         self._request_routes: tuple[str, ...] = ()
         self._last = last
+        self.owner: Owner | None = None
+        """While the endpoint has it registered."""
 
     @classmethod
     def of_caller(cls, response: Response, last: Hop, around: Surroundings) -> Dialog:

@@ -82,7 +82,7 @@ class Endpoint:
         self._host = host
         self._answer_offer = answer_offer
         self._layer = TransactionLayer(self, self.timing)
-        self._dialogs: dict[tuple[str, str, str], tuple[Session, Dialog]] = {}
+        self._dialogs: dict[tuple[str, str, str], Dialog] = {}
         self._alarms: Timers[tuple[Session, Alarm]] = Timers()
         self._events: deque[tuple[Session, Event]] = deque()
         self._targets: dict[tuple[str, Hop], Target] = {}
@@ -103,10 +103,11 @@ class Endpoint:
 
     def sessions(self) -> Iterator[Session]:
         """Every session with a dialog or an open INVITE, once."""
-        seen = {id(session): session for session, _ in self._dialogs.values()}
-        for transaction in self._layer:
-            if isinstance(transaction.user, Session):
-                seen[id(transaction.user)] = transaction.user
+        seen = {}
+        owners = (dialog.owner for dialog in self._dialogs.values())
+        for session in (*owners, *(transaction.user for transaction in self._layer)):
+            if isinstance(session, Session):
+                seen[id(session)] = session
         return (each for each in seen.values() if each.state is not State.ENDED)
 
     # The user's verb; the others are the session's
@@ -284,11 +285,11 @@ class Endpoint:
 
     def on_ack(self, ack: Request, now: float) -> None:
         """The ACK of a 2xx: its dialog's."""
-        found = self._dialogs.get((ack.call_id, ack.to_tag or "", ack.from_tag or ""))
-        if found is None:
+        dialog = self._dialogs.get((ack.call_id, ack.to_tag or "", ack.from_tag or ""))
+        if dialog is None or dialog.owner is None:
             self.strays += 1
         else:
-            found[0].on_ack(ack, now)
+            dialog.owner.on_ack(ack, now)
 
     def on_request(self, transaction: Transaction, request: Request, now: float) -> None:
         """A request that has opened a transaction."""
@@ -297,14 +298,13 @@ class Endpoint:
             self._on_cancel(transaction, request, now)
         elif request.to_tag is not None:
             # §12.2.2; the far end's To is us
-            found = self._dialogs.get(
+            dialog = self._dialogs.get(
                 (request.call_id, request.to_tag or "", request.from_tag or "")
             )
-            if found is None:
+            if dialog is None or dialog.owner is None:
                 self._reply(transaction, request, 481, now)
             else:
-                session, dialog = found
-                session.on_request(dialog, transaction, request, now)
+                dialog.owner.on_request(dialog, transaction, request, now)
         elif method == "INVITE":
             self._on_invite(transaction, request, now)
         elif method == "OPTIONS":
@@ -422,10 +422,12 @@ class Endpoint:
 
     def register(self, dialog: Dialog, session: Session) -> None:
         """Requests in `dialog` are for `session`."""
-        self._dialogs[dialog.id] = (session, dialog)
+        dialog.owner = session
+        self._dialogs[dialog.id] = dialog
 
     def unregister(self, dialog: Dialog) -> None:
         """They are not any more."""
+        dialog.owner = None  # it would hold its session, which holds it
         self._dialogs.pop(dialog.id, None)
 
     def answer_offer(self, session: Session, offer: bytes) -> bytes | None:

@@ -83,11 +83,18 @@ def check_response(response: Response) -> str | None:
         return f"version {response.version}"
     try:
         why = _why_malformed(response)
-        if why is None and len(response.values("Via")) > 1:
+        if why is None and _has_more_vias(response):
             why = "more than one Via: it is somebody else's (RFC 3261 §8.1.3.3)"
     except HeaderError as error:
         why = error.why
     return why
+
+
+def _has_more_vias(response: Response) -> bool:
+    """Raises: HeaderError."""
+    if not response.repeated() and "," not in (response.get("Via") or ""):  # nearly always
+        return False
+    return len(response.values("Via")) > 1
 
 
 def _why_malformed(message: Message) -> str | None:
