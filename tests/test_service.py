@@ -274,8 +274,10 @@ class ServiceTests(SynchronousTestCase):
             f'<PlayOnPhone xmlns="{MESSAGES}"><ItemId Id="AA=="/><DialString>4</DialString>'
             "</PlayOnPhone>"
         )
-        self.assertEqual(self.ews(body, header, Principal(ANONYMOUS, "")).status, 200)
+        self.assertEqual(self.ews(body, header, Principal.anonymous("")).status, 200)
         self.assertEqual(list(self.room.control.live_calls())[-1].owner, "bob")
+        of_that_name = self.ews(body, header, Principal(ANONYMOUS, ""))
+        self.assertEqual(self.fault_of(of_that_name), ("types", "ErrorImpersonateUserDenied"))
         denied = self.ews(body, header, ALICE)
         self.assertEqual(self.fault_of(denied), ("types", "ErrorImpersonateUserDenied"))
         self.assertEqual(self.ews(body, header, Principal("bob", "")).status, 200)
@@ -299,7 +301,7 @@ class ServiceTests(SynchronousTestCase):
             "</t:ConnectingSID></t:ExchangeImpersonation>"
         )
         body = f'<{END} xmlns="{MESSAGES}"><PhoneCallId Id="x"/></{END}>'
-        self.ews(body, header, Principal(ANONYMOUS, ""))
+        self.ews(body, header, Principal.anonymous(""))
         line = self.room.lines[-1]
         self.assertEqual((line["principal"], line["impersonated_by"]), ("bob", "anonymous"))
 

@@ -38,8 +38,10 @@ class Principal:
     """Where the request came from, for the log; empty when it has no address."""
     scopes: frozenset[Scope] = EVERYTHING
     """Where nobody is asked who they are, everybody may do everything."""
+    identified: bool = True
+    """Whether anybody has found out that it is them: a name alone says nothing."""
 
     @classmethod
     def anonymous(cls, address: str) -> Principal:
         """Whoever asks where nobody is asked who they are."""
-        return cls(ANONYMOUS, address)
+        return cls(ANONYMOUS, address, identified=False)

@@ -18,7 +18,7 @@ from umd.control import JournalUnavailable, MayNotPlace, NoSuchBackend, NoSuchCa
 from umd.dialplan import NotDialable
 from umd.http.exchange import TEXT_HTML, TEXT_XML, Reply, Request, refusal
 from umd.pin import PinNotSent
-from umd.principal import ANONYMOUS, Principal
+from umd.principal import Principal
 from umd.prompts import NoSuchPrompt
 from umd.soap import autodiscover, ews, pages, um, wsdl
 from umd.soap.contract import CONTRACTS, ENDPOINTS, Contract, SoapRequest, read_request
@@ -187,7 +187,7 @@ def _in_whose_name(name: str, principal: Principal) -> Principal:
     """
     if name == principal.name:
         return principal
-    if name and principal.name == ANONYMOUS:
+    if name and not principal.identified:
         return replace(principal, name=name)
     raise Impersonation(f"{principal.name} may not ask in the name of {name!r}")
 

@@ -114,7 +114,7 @@ class UseCases:
     async def play_on_phone_greeting(
         self, asker: Asker, *, greeting: str, dial_string: str
     ) -> Values:
-        self._check_enabled(asker)
+        self._check_settings(asker)  # it is recorded over
         prompt = self.prompts.greeting(asker.name, greeting)
         path = self.prompts.greeting_path(asker.name, greeting)
         record_to = "" if path is None else str(path)
@@ -175,12 +175,14 @@ class UseCases:
     ) -> Values:
         if "UnifiedMessagingConfiguration" not in names:
             raise InvalidRequest("only UnifiedMessagingConfiguration is to be had here")
-        user = await self._users.get(asker.name)
+        dial_string = ""
+        if Scope.SETTINGS in asker.principal.scopes:
+            dial_string = (await self._users.get(asker.name)).dial_string
         return {
             "response_class": "Success",
             "response_code": "NoError",
             "enabled": self._is_enabled(asker),
-            "dial_string": user.dial_string,
+            "dial_string": dial_string,
         }
 
     async def set_oof_status(self, asker: Asker, *, status: bool) -> Values:

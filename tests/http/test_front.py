@@ -65,7 +65,7 @@ class RequestTests(FrontCase):
     def test_a_post_is_served(self) -> None:
         self.post(b"<a/>", b"Content-Type: text/xml", path=b"/EWS/x.asmx?q=1")
         (asked,) = self.asked
-        self.assertEqual(asked.principal, Principal("anonymous", "192.168.1.1"))
+        self.assertEqual(asked.principal, Principal.anonymous("192.168.1.1"))
         self.assertEqual((asked.method, asked.path, asked.query), ("POST", "/EWS/x.asmx", "q=1"))
         self.assertEqual((asked.scheme, asked.host), ("http", "h"))
         self.assertEqual((asked.headers["content-type"], asked.body), ("text/xml", b"<a/>"))
@@ -324,6 +324,16 @@ class CrowdTests(FrontCase):
         self.assertEqual(self.sent(), b"")
         self.connect("192.168.1.3")
         self.assertTrue(self.sent().startswith(b"HTTP/1.1 503 "))
+
+    def test_who_is_one_too_many_and_does_not_leave_is_left(self) -> None:
+        """Nothing ended these: one address could hold every descriptor."""
+        self.front.limits = Limits(max_connections=1, linger=2.0)
+        self.connect("192.168.1.2")
+        self.assertEqual(len(self.front.connections), 2)
+        self.assertTrue(self.transport.disconnecting)
+        self.assertFalse(self.transport.disconnected)
+        self.clock.advance(2.1)
+        self.assertTrue(self.transport.disconnected)
 
     def test_too_many_requests(self) -> None:
         self.front.limits = Limits(max_waiting=1)

@@ -82,7 +82,7 @@ class WhoCase(SynchronousTestCase):
 
 class BasicTests(WhoCase):
     def setUp(self) -> None:
-        passwords = Path(self.mktemp()).absolute()
+        passwords = self.passwords = Path(self.mktemp()).absolute()
         hashed = argon2.PasswordHasher(time_cost=1, memory_cost=64, parallelism=1).hash("right")
         passwords.write_text(f"alice:{hashed}\nroot:{hashed}\n")
         self.umd = self.serve(
@@ -116,6 +116,25 @@ class BasicTests(WhoCase):
         self.umd.wait_for("control.forbidden", principal="alice", action="end")
         self.umd.wait_for("soap.answered", principal="root", outcome="ended")
         self.assertNotIn("right", str(self.umd.log))
+
+    def test_who_is_removed_is_out_on_open_connections_too(self) -> None:
+        client = HTTPConnection(self.umd.url.split("/")[2], timeout=20)
+        self.addCleanup(client.close)
+        credentials = base64.b64encode(b"alice:right").decode()
+        headers = XML | {"Authorization": "Basic " + credentials}
+
+        def ask() -> int:
+            client.request("POST", PATH, disconnect("x"), headers)
+            with client.getresponse() as answer:
+                answer.read()
+                return answer.status
+
+        self.assertEqual(ask(), 500)
+        lines = self.passwords.read_text().splitlines()
+        self.passwords.write_text(lines[1] + "\n")
+        self.umd.process.send_signal(signal.SIGHUP)
+        self.umd.wait_for("config.reloaded")
+        self.assertEqual(ask(), 401)
 
     def test_a_wrong_password_file_at_a_reload_changes_nothing(self) -> None:
         self.file.write_text('[auth]\npassword_file = "/nowhere"\n')

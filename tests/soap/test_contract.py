@@ -157,6 +157,13 @@ class ReadTests(ReadCase):
         self.refused(disconnect("abc<?x y?>def"))
         self.refused(" " + '<?xml version="1.0"?>' + disconnect("abc"))
 
+    def test_entities_that_are_not_defined_never_reach_libxml2(self) -> None:
+        """It would refuse them, and keep their names for ever."""
+        for reference in ("&new1;", "&a", "&", "&amp", "&lt &gt;"):
+            self.assertIn("entity", self.refused(disconnect(f"a{reference}b")), reference)
+            self.assertIn("entity", self.refused(f'<a b="{reference}"/>'), reference)
+        self.assertEqual(self.call_id(disconnect("&lt;&gt;&amp;&quot;&apos;&#65;")), "<>&\"'A")
+
     def test_published_attacks(self) -> None:
         """Bombs, external entities, stylesheets: refused, nothing expanded, opened or run."""
         files = sorted(

@@ -60,6 +60,9 @@ class TemplateTests(SynchronousTestCase):
             request("abc", header=header.format("CallId>abc")),
             request("abc", header=header.format("<CallId>abc</CallId>")),
             request("abc", header='<soap:Header x="CallId>"/>'),
+            request("abc", header=header.format("<CallId>abc</CallId>")).replace(
+                b'messages"><CallId>abc</CallId>', b'messages"><CallId a="1">abc</CallId >'
+            ),
             request("abc").replace(b"</CallId>", b"</CallId ><!--</CallId>-->"),
         ):
             self.assertEqual(self.templates(body)._known, {}, body)

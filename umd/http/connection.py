@@ -54,6 +54,8 @@ class Connection(Protocol):
         self._asked_by: Head | None = None
         """The last head by which somebody was identified, as `principal`, until `_known_until`."""
         self._known_until = 0.0
+        self._known_by = 0
+        """The generation of the rules by which it was."""
         self.refused_at_once = False
         """There are too many connections already."""
         self._fresh = True
@@ -87,8 +89,7 @@ class Connection(Protocol):
         self.front.joined(self)
         if self.refused_at_once:
             self._refuse(self.front.busy("There are too many connections."))
-        else:
-            self._wait()
+        self._wait()
 
     def dataReceived(self, data: bytes) -> None:
         if self._last:
@@ -165,7 +166,13 @@ class Connection(Protocol):
 
     def _known_principal(self, head: Head) -> Principal | None:
         """Who sent this head on this connection before, while that holds."""
-        if head is self._asked_by and self.front.seconds() < self._known_until:
+        identity = self.front.identity
+        if (
+            head is self._asked_by
+            and self.front.seconds() < self._known_until
+            and identity is not None
+            and identity.generation == self._known_by
+        ):
             return self.principal
         return None
 
@@ -173,6 +180,7 @@ class Connection(Protocol):
         """Find out who is asking, then serve, or ask who it is."""
         identity = self.front.identity
         assert identity is not None
+        self._known_by = identity.generation
         found = identity.identify(head.headers, self.address, self._subject())
         if isinstance(found, Deferred):
             found = await found
@@ -305,6 +313,8 @@ class Connection(Protocol):
         if not self._stuck and not self._closed and self.transport is not None:
             self._closed = True
             self.transport.loseConnection()
+            if not self._gone:
+                self._wait()  # TLS waits for the other side to close too: not for ever
 
     def _drop(self) -> None:
         self.reader.drop()

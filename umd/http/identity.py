@@ -10,7 +10,6 @@ else behind the same address notices.
 from __future__ import annotations
 
 import base64
-import binascii
 import hmac
 import os
 import time
@@ -38,7 +37,7 @@ FORGIVEN_AFTER: Final = 60.0
 """Seconds without a further wrong attempt until the count begins again."""
 THREADS: Final = 2
 MOST_HASHING: Final = 64
-MOST_IN_LINE: Final = 4
+MOST_IN_LINE: Final = 32
 """Different passwords for one name from one address; further ones are put off."""
 MOST_REMEMBERED: Final = 10_000
 
@@ -100,6 +99,8 @@ class Identity:
         busy: Callable[[str], Reply],
         wall: Callable[[], float] = time.time,
     ) -> None:
+        self.generation = 0
+        """Counts the changes of rules: who was identified by older ones is asked again."""
         self._rules = rules
         self._reactor = reactor
         self._log = log
@@ -121,6 +122,7 @@ class Identity:
     def rules(self, rules: Rules) -> None:
         self._rules = rules
         self._right.clear()
+        self.generation += 1
 
     def stop(self) -> None:
         """Hash nothing more."""
@@ -187,7 +189,7 @@ class Identity:
         try:
             name, colon, password = base64.b64decode(given, validate=True).partition(b":")
             text = name.decode("utf-8")
-        except (binascii.Error, UnicodeDecodeError):
+        except ValueError:  # binascii.Error and UnicodeDecodeError are some too
             return self._wrong("", address, "the credentials are not base64 of UTF-8")
         if not colon or not text or not passwords.knows(text):
             return self._wrong(text, address, "no such name")
@@ -216,20 +218,31 @@ class Identity:
         attempts: _Attempts,
     ) -> None:
         """Check a password, one after the other for a name and address; then tell who waits."""
+        generation = self.generation
         await attempts.lock.acquire()
         found: Found | Reply
         try:
-            if await self._hash(passwords, name, password):
+            right = await self._hash(passwords, name, password)
+        except Exception:
+            self._log.exception("auth.not-checked", principal=name[:256], address=address)
+            found = self._busy("The password cannot be checked.")
+        else:
+            if generation != self.generation:
+                found = self._busy("Who may ask has changed.")
+            elif right:
                 attempts.count = 0
                 principal = self._principal(name, address)
                 found = self._remember(digest, principal, self._rules.verified_for)
             else:
+                # Not while it holds the lock: the right one must not wait behind the wrong ones.
+                attempts.lock.release()
                 found = await self._wrong(name, address, "the password is wrong")
-        except Exception:
-            self._log.exception("auth.not-checked", principal=name[:256], address=address)
-            found = self._busy("The password cannot be checked.")
-        finally:
-            attempts.lock.release()
+                self._tell(digest, found)
+                return
+        attempts.lock.release()
+        self._tell(digest, found)
+
+    def _tell(self, digest: bytes, found: Found | Reply) -> None:
         for slot in self._checking.pop(digest):
             slot.callback(found)
 

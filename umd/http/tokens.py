@@ -71,8 +71,15 @@ class Tokens:
         except (jwt.PyJWTError, ValueError):
             return None
         name = claims[self._name_claim]
-        if not isinstance(name, str) or not name or not name.isprintable():
+        if not isinstance(name, str) or not 0 < len(name) <= 256 or not name.isprintable():
             return None
         listed = claims.get("scope")
-        scopes = tuple(listed.split()) if isinstance(listed, str) else None
-        return Token(name[:256], float(claims["exp"]), scopes)
+        if listed is None:
+            scopes = None
+        elif isinstance(listed, str):
+            scopes = tuple(listed.split())
+        elif isinstance(listed, list) and all(isinstance(one, str) for one in listed):
+            scopes = tuple(listed)
+        else:
+            return None
+        return Token(name, float(claims["exp"]), scopes)

@@ -99,6 +99,9 @@ def _check_octets(body: bytes) -> bytes:
         raise InvalidRequest("something comes before the XML declaration; nothing may")
     if b"<?" in document:
         raise InvalidRequest("a SOAP message has no processing instructions (SOAP 1.1 section 3)")
+    if b"&" in document and _UNDEFINED.search(document):
+        # Without a document type there is no other; libxml2 would keep its name for ever.
+        raise InvalidRequest("a reference to an entity that XML does not define")
     if document.count(b"<") > MAX_TAGS or document.count(b"=") > MAX_TAGS:
         raise InvalidRequest(f"more than {MAX_TAGS} tags or attributes")
     return document
@@ -136,6 +139,7 @@ def _without_declaration(document: bytes, encodings: tuple[str, ...]) -> bytes:
     return document[end + 2 :]
 
 
+_UNDEFINED: Final = re.compile(rb"&(?!(?:lt|gt|amp|quot|apos);|#)")
 # XML 1.0 section 2.8, production 23; matched against at most 200 octets.
 _DECLARATION: Final = re.compile(
     rb"""<\?xml

@@ -15,7 +15,8 @@ from typing import Final, Generic, TypeVar
 
 T = TypeVar("T")
 
-_TAG: Final = b"CallId>"
+_NAME: Final = b"CallId"
+_TAG: Final = _NAME + b">"
 _START: Final = re.compile(rb"<(?:[A-Za-z_][A-Za-z0-9._-]*:)?CallId>\Z")
 _END: Final = re.compile(rb"</(?:[A-Za-z_][A-Za-z0-9._-]*:)?CallId>")
 _VALUE: Final = re.compile(rb"[A-Za-z0-9+/_.@:-]{1,512}={0,2}")
@@ -56,7 +57,7 @@ class Templates(Generic[T]):
             call_id: as libxml2 read it, the only value that the request gives.
             read: what all requests like it have in common.
         """
-        if len(body) > _LONGEST or b"<!" in body or b"&" in body or body.count(_TAG) != 2:
+        if len(body) > _LONGEST or b"<!" in body or b"&" in body or body.count(_NAME) != 2:
             return
         start = body.find(_TAG) + len(_TAG)
         end = body.find(b"<", start)
