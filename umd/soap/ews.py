@@ -16,6 +16,7 @@ from xml.sax.saxutils import escape
 from umd.soap.document import XML_SPACE, Element, InvalidRequest
 from umd.soap.envelope import Envelope, NoSuchOperation
 from umd.soap.fault import (
+    EWS_CODES,
     IMPERSONATION_DENIED,
     INTERNAL_ERROR,
     INVALID_REQUEST,
@@ -35,21 +36,20 @@ from umd.soap.operations import (
     write_parts,
 )
 from umd.soap.problem import Problem
-from umd.soap.um import BUSY, NOT_DIALABLE, NOT_ENABLED, UNAVAILABLE, UNKEPT, UNKNOWN_CALL
-
-PHONE_CALL_STATE: Final = SimpleType(
-    "PhoneCallStateType",
-    (
-        "Idle", "Connecting", "Alerted", "Connected", "Disconnected", "Incoming", "Transferring",
-        "Forwarding",
-    ),
-    Home.TYPES,
-)  # fmt: skip
-FAILURE_CAUSE: Final = SimpleType(
-    "ConnectionFailureCauseType",
-    ("None", "UserBusy", "NoAnswer", "Unavailable", "Other"),
-    Home.TYPES,
+from umd.soap.um import (
+    BUSY,
+    CALL_STATE,
+    EVENT_CAUSE,
+    NOT_DIALABLE,
+    NOT_ENABLED,
+    UNAVAILABLE,
+    UNKEPT,
+    UNKNOWN_CALL,
 )
+
+# The same words as the UM family's, under other names (section 5).
+PHONE_CALL_STATE: Final = SimpleType("PhoneCallStateType", CALL_STATE.values, Home.TYPES)
+FAILURE_CAUSE: Final = SimpleType("ConnectionFailureCauseType", EVENT_CAUSE.values, Home.TYPES)
 SERVICE_CONFIGURATION: Final = SimpleType(
     "ServiceConfigurationType",
     ("MailTips", "UnifiedMessagingConfiguration", "ProtectionRules"),
@@ -194,27 +194,11 @@ RESPONSES: Final[Mapping[Problem, tuple[str, str]]] = {
         "The phone number isn't dialable: it is no telephone number, or dialing restrictions are "
         "preventing it from being dialed.",
     ),
-    Problem.NOT_ENABLED: (
-        "ErrorUserNotUnifiedMessagingEnabled",
-        "The user isn't enabled for unified messaging.",
-    ),
     Problem.BACKEND_UNAVAILABLE: (
         "ErrorServerBusy",
         "What carries the call cannot be reached at the moment. Ask again.",
     ),
-    Problem.JOURNAL_UNAVAILABLE: (
-        "ErrorServerBusy",
-        "What was asked for cannot be put on record. Ask again.",
-    ),
-    Problem.BUSY: ("ErrorServerBusy", "The server is stopping. Ask again."),
-    Problem.SETTINGS_UNAVAILABLE: (
-        "ErrorMailboxStoreUnavailable",
-        "The settings of users cannot be read or written at the moment. Ask again.",
-    ),
-    Problem.PIN_NOT_SENT: (
-        "ErrorUnifiedMessagingRequestFailed",
-        "The new PIN could not be sent. The old one remains.",
-    ),
+    **EWS_CODES,
 }
 """The response code and the text of each problem that is told by an answer."""
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 from xml.sax.saxutils import escape, quoteattr
 
 from umd.soap.envelope import SOAP11, SOAP12
 from umd.soap.namespaces import ERRORS, MESSAGES, TYPES
+from umd.soap.problem import Problem
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,3 +136,23 @@ INTERNAL_ERROR: Final = request_fault(
 VERSION_MISMATCH: Final = Fault(
     code="VersionMismatch", text="The envelope is not one of SOAP 1.1 or SOAP 1.2."
 )
+EWS_CODES: Final[Mapping[Problem, tuple[str, str]]] = {
+    Problem.NOT_ENABLED: (
+        "ErrorUserNotUnifiedMessagingEnabled",
+        "The user isn't enabled for unified messaging.",
+    ),
+    Problem.JOURNAL_UNAVAILABLE: (
+        "ErrorServerBusy",
+        "What was asked for cannot be put on record. Ask again.",
+    ),
+    Problem.BUSY: ("ErrorServerBusy", "The server is stopping. Ask again."),
+    Problem.SETTINGS_UNAVAILABLE: (
+        "ErrorMailboxStoreUnavailable",
+        "The settings of users cannot be read or written at the moment. Ask again.",
+    ),
+    Problem.PIN_NOT_SENT: (
+        "ErrorUnifiedMessagingRequestFailed",
+        "The new PIN could not be sent. The old one remains.",
+    ),
+}
+"""The code and the text of EWS where both families tell a problem in the same words."""

@@ -13,6 +13,7 @@ from typing import Final
 
 from umd.soap.envelope import write_envelope
 from umd.soap.fault import (
+    EWS_CODES,
     IMPERSONATION_DENIED,
     INTERNAL_ERROR,
     INVALID_REQUEST,
@@ -257,27 +258,14 @@ FAULTS: Final[Mapping[Problem, Fault]] = {
         "can; ask again to learn when it is.",
         ours=True,
     ),
-    Problem.JOURNAL_UNAVAILABLE: request_fault(
-        "ErrorServerBusy", "What was asked for cannot be put on record. Ask again.", ours=True
-    ),
-    Problem.BUSY: request_fault("ErrorServerBusy", "The server is stopping. Ask again.", ours=True),
-    Problem.NOT_ENABLED: request_fault(
-        "ErrorUserNotUnifiedMessagingEnabled", "The user isn't enabled for unified messaging."
-    ),
-    Problem.SETTINGS_UNAVAILABLE: request_fault(
-        "ErrorMailboxStoreUnavailable",
-        "The settings of users cannot be read or written at the moment. Ask again.",
-        ours=True,
-    ),
     # By way of the EWS endpoint, where the header of EWS is read before a PlayOnPhone of this
     # family.
     Problem.INVALID_VERSION: INVALID_VERSION,
     Problem.IMPERSONATION_DENIED: IMPERSONATION_DENIED,
-    Problem.PIN_NOT_SENT: request_fault(
-        "ErrorUnifiedMessagingRequestFailed",
-        "The new PIN could not be sent. The old one remains.",
-        ours=True,
-    ),
+    **{
+        problem: request_fault(code, text, ours=problem is not Problem.NOT_ENABLED)
+        for problem, (code, text) in EWS_CODES.items()
+    },
 }
 """How each problem is told; a code that the reference does not give is one of EWS."""
 
