@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
 from umd.config import DialSection, PinSection, PromptsSection, Settings, UsersSection
@@ -12,6 +11,7 @@ from umd.dialplan import DialPlan, Rule
 from umd.errors import UmdError
 from umd.pin import NoDelivery, PinDelivery, SmtpDelivery, SpoolDelivery
 from umd.prompts import TONE, NoSuchPrompt, Prompts
+from umd.systemd import state_directory
 from umd.use_cases import MessagingSettings, UseCases
 from umd.users import MEMORY, Users
 
@@ -43,8 +43,8 @@ def make_users(section: UsersSection, reactor: Any) -> Users:
     """The store of `users.store`; by default in the StateDirectory of systemd, else in memory."""
     path = section.store
     if path == "auto":
-        state = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
-        path = str(Path(state) / "users.sqlite") if state else "memory"
+        state = state_directory(os.environ)
+        path = "memory" if state is None else f"{state}/users.sqlite"
     return Users(MEMORY if path == "memory" else path, reactor)
 
 

@@ -1,4 +1,6 @@
-"""What systemd is told: readiness, reload, stopping and the watchdog (sd_notify(3))."""
+"""
+What systemd is told (readiness, reload, stopping, the watchdog: sd_notify(3)), and what it tells.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +8,12 @@ import os
 import socket
 import time
 from collections.abc import Mapping
+
+
+def state_directory(environ: Mapping[str, str] = os.environ) -> str | None:
+    """The first StateDirectory that systemd has made for the service; None outside of one."""
+    given = environ.get("STATE_DIRECTORY", "").partition(":")[0]
+    return given if given.startswith("/") else None
 
 
 def notify(*states: str, environ: Mapping[str, str] = os.environ) -> None:

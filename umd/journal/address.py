@@ -6,6 +6,8 @@ import os
 from collections.abc import Mapping
 from typing import Final
 
+from umd.systemd import state_directory
+
 NAME: Final = "journal.db"
 OF_THE_SERVICE: Final = "/var/lib/umd"
 """What `StateDirectory=umd` of the systemd unit makes."""
@@ -13,8 +15,8 @@ OF_THE_SERVICE: Final = "/var/lib/umd"
 
 def default_path(environ: Mapping[str, str] = os.environ) -> str | None:
     """The path of the journal where nothing else is configured; None: there is none."""
-    given = environ.get("STATE_DIRECTORY", "").partition(":")[0]  # by systemd, to a service
-    return f"{given}/{NAME}" if given.startswith("/") else None
+    given = state_directory(environ)
+    return None if given is None else f"{given}/{NAME}"
 
 
 def find_path(environ: Mapping[str, str] = os.environ) -> str:
