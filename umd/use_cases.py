@@ -65,7 +65,6 @@ class MessagingSettings:
 
 # The causes that the published protocol can tell (reference um-web-service, 5.2).
 _REACHABLE: Final = (EventCause.NONE, EventCause.USER_BUSY)
-_EARLY: Final = (CallState.CONNECTING, CallState.ALERTING)
 
 
 class UseCases:

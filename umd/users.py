@@ -120,7 +120,7 @@ class Users:
         await self._run(self._change, name, settings)
 
     def _change(self, cursor: Any, name: str, settings: dict[str, Any]) -> None:
-        _change(cursor, name, settings)
+        _write(cursor, name, settings)
         # SQLite goes on writing into a file that somebody has removed.
         if self._file is not None and os.stat(self.path).st_ino != self._file:
             raise UsersUnusable(f"users.store {self.path} is another file than at the start")
@@ -168,7 +168,7 @@ def _select(cursor: Any, name: str) -> UserSettings:
     )
 
 
-def _change(cursor: Any, name: str, settings: dict[str, Any]) -> None:
+def _write(cursor: Any, name: str, settings: dict[str, Any]) -> None:
     cursor.execute("BEGIN IMMEDIATE")
     changed = replace(_select(cursor, name), **settings)
     values = [getattr(changed, column) for column in _COLUMNS]

@@ -20,7 +20,10 @@ class Media:
     prompt_s: float
     """How long it takes, in seconds."""
     record_to: str | None = None
-    """Path of the WAV file to which the far end is recorded after the prompt; None: not at all."""
+    """
+    Path of the WAV file to which the far end is recorded after the prompt; empty: nothing is kept
+    of it; None: not at all.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
