@@ -172,6 +172,7 @@ class FaultTableTests(DaemonCase):
                 status, outcome, code = await self.ask(contract, operation, call=call.id)
                 self.assertEqual((status, code), (200, "NoError" if code else ""), operation.name)
                 self.assertIn(outcome, ("ok", "ended"))
+                self.assertEqual(call.ended, operation.use_case == "disconnect")
 
     async def test_what_any_request_can_get(self) -> None:
         """The table at the end of docs/operations.md."""

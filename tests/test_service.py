@@ -65,6 +65,7 @@ class ServiceTests(SynchronousTestCase):
         reply = self.successResultOf(self.disconnect(self.call))
         self.assertEqual((reply.status, reply.headers["X-UMD-Outcome"]), (200, "ended"))
         self.assertIn(b"<DisconnectResponse", reply.body)
+        self.assertEqual(self.room.told(self.call)[-1], "Disconnected")
         (line,) = (line for line in self.room.lines if line["event"] == "soap.answered")
         self.assertEqual(
             (line["call"], line["outcome"], line["status"], line["principal"]),
