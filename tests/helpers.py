@@ -90,6 +90,19 @@ def missing(what: str) -> NoReturn:
     raise SkipTest(f"needs {what}")
 
 
+def program(name: str, package: str) -> str:
+    """
+    The path of a program that a test needs, or `missing`.
+
+    Args:
+        package: what to install for it.
+    """
+    path = shutil.which(name)
+    if path is None:
+        missing(f"{name}: apt-get install {package}")
+    return path
+
+
 def tshark(*arguments: str) -> list[list[str]]:
     """
     Run tshark; gives its lines of output, each split at tabs.

@@ -7,8 +7,9 @@ import subprocess
 from collections import Counter
 from pathlib import Path
 
-from twisted.trial.unittest import SkipTest, SynchronousTestCase
+from twisted.trial.unittest import SynchronousTestCase
 
+from tests.helpers import missing, program
 from umd.client import ask
 from umd.journal.file import JournalReader
 from umd.record import decode
@@ -21,13 +22,10 @@ class DiskFullTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.disk = Path(self.mktemp()).absolute()
         self.disk.mkdir()
-        mount = ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(self.disk)]
-        try:
-            result = subprocess.run(mount, capture_output=True, text=True)
-        except FileNotFoundError:
-            raise SkipTest("needs mount") from None
+        mount = [program("mount", "mount"), "-t", "tmpfs", "-o", "size=16m", "tmpfs"]
+        result = subprocess.run([*mount, str(self.disk)], capture_output=True, text=True)
         if result.returncode:
-            raise SkipTest(f"needs the right to mount a tmpfs: {result.stderr.strip()}")
+            missing(f"the right to mount a tmpfs: {result.stderr.strip()}")
         self.addCleanup(subprocess.run, ["umount", str(self.disk)])
         self.journal = str(self.disk / "journal.db")
 

@@ -1,0 +1,158 @@
+"""Compares what clients were told with the journal and with the far end's own log."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from base64 import b64decode
+from bisect import bisect_left
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+
+from tests.faults.clients import ClientLog
+
+ENDS: Final = ("call.disconnected", "call.lost")
+ASKED: Final = "call.disconnect-requested"
+
+
+class Journal:
+    """
+    What a journal says, read without umd's help; no umd has it open.
+
+    Args:
+        path: of the file; left as it is, as a copy is read.
+        scratch: a directory for that copy.
+    """
+
+    def __init__(self, path: Path, scratch: Path) -> None:
+        self.events: dict[str, list[str]] = defaultdict(list)
+        """The names of the events of each call, in order."""
+        self.missing = 0
+        """Records that are not there, though a later one of their call is."""
+        self.records = 0
+        copy = scratch / "copy.db"
+        for end in ("", "-wal"):
+            Path(f"{copy}{end}").unlink(missing_ok=True)
+            if Path(f"{path}{end}").exists():
+                shutil.copy(f"{path}{end}", f"{copy}{end}")
+        db = sqlite3.connect(copy)
+        try:
+            self.integrity = str(db.execute("PRAGMA integrity_check").fetchone()[0])
+            if db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+                rows = db.execute("SELECT call, record FROM events ORDER BY position")
+                for call, record in rows:
+                    self._take(call, orjson.loads(record))
+        finally:
+            db.close()
+
+    def _take(self, call: str, record: Mapping[str, Any]) -> None:
+        events = self.events[call]
+        events.append(record["event"])
+        self.missing += record["seq"] != len(events)
+        self.records += 1
+
+    def ended(self, call: str) -> bool:
+        return any(end in self.events.get(call, ()) for end in ENDS)
+
+
+def check_promises(journal: Journal, log: ClientLog) -> Counter[str]:
+    """What must hold at any moment, right after a crash above all; each number must be 0."""
+    return Counter(
+        acknowledged_ends_lost=sum(not journal.ended(call) for call in log.ended),
+        acknowledged_requests_lost=sum(
+            ASKED not in journal.events.get(call, ()) for call in log.unconfirmed - log.ended
+        ),
+        calls_unknown_to_the_journal=sum(call not in journal.events for call in log.placed),
+        calls_denied=len(log.denied),
+        records_missing=journal.missing,
+        damaged=int(journal.integrity != "ok"),
+    )
+
+
+def check_ends(journal: Journal) -> Counter[str]:
+    """What must hold once each call was ended; each number must be 0."""
+    found: Counter[str] = Counter()
+    for events in journal.events.values():
+        ends = sum(event in ENDS for event in events)
+        found["calls_without_an_end"] += ends == 0
+        found["calls_with_two_ends"] += ends > 1
+        found["calls_asked_for_twice"] += events.count(ASKED) > 1
+        found["calls_lost"] += "call.lost" in events
+        found["events_after_the_end"] += ends > 0 and events[-1] not in ENDS
+    return found
+
+
+def check_far_end(
+    heard: Sequence[Mapping[str, Any]], journal: Journal, log: ClientLog, crashes: Sequence[float]
+) -> tuple[Counter[str], Counter[str]]:
+    """
+    What the far end of the backend "pbx" has seen, when each call was ended.
+
+    Args:
+        heard: see `tests.faults.far_end.FarEnd.heard`.
+        crashes: when umd was killed, by `time.monotonic`, in order.
+
+    Returns:
+        what must be 0, and what is only counted.
+    """
+    call_of = {_leg_name(call): call for call in journal.events}
+    legs: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    for request in heard:
+        legs[request["call"]].append(request)
+    wrong, seen = Counter(far_end_requests_refused=0), Counter(far_end_legs=len(legs))
+    for leg, requests in legs.items():
+        byes = _transactions(requests, "BYE")
+        cancels = _transactions(requests, "CANCEL")
+        answered = any(one["method"] == "ACK" for one in requests) and not cancels
+        confirmed = [said for _, said in byes.values() if said == "200"]
+        call = call_of.get(leg)
+        wrong["far_end_calls_unknown_to_the_journal"] += call is None
+        wrong["far_end_answered_and_no_bye"] += answered and not confirmed
+        wrong["far_end_neither_bye_nor_cancel"] += not byes and not cancels
+        wrong["far_end_ends_nobody_asked_for"] += any(
+            at < log.asked.get(call or "", float("inf")) for at, _ in (byes | cancels).values()
+        )
+        wrong["far_end_two_byes_and_no_crash"] += not _apart(byes, crashes)
+        wrong["far_end_two_invites"] += len(_transactions(requests, "INVITE")) > 1
+        wrong["far_end_requests_refused"] += sum(
+            one["said"] == "481" for one in requests if one["at"] < _first_end(byes, cancels)
+        )
+        seen["far_end_answered"] += answered
+        seen["far_end_cancelled"] += bool(cancels)
+        seen["far_end_byes"] += len(byes)
+        seen["far_end_bye_sent_anew_after_a_crash"] += len(byes) > 1
+    return wrong, seen
+
+
+def _leg_name(call: str) -> str:
+    return b64decode(call).decode().rpartition("@")[0]
+
+
+Transactions = dict[str, tuple[float, str]]
+
+
+def _transactions(requests: Sequence[Mapping[str, Any]], method: str) -> Transactions:
+    """By branch: when it began, and what it was told last."""
+    found: Transactions = {}
+    for one in requests:
+        if one["method"] == method:
+            began = found.get(one["branch"], (one["at"], ""))[0]
+            found[one["branch"]] = began, one["said"]
+    return found
+
+
+def _first_end(byes: Transactions, cancels: Transactions) -> float:
+    return min((at for at, _ in (byes | cancels).values()), default=float("inf"))
+
+
+def _apart(byes: Transactions, crashes: Sequence[float]) -> bool:
+    """Whether there was a crash between each two BYEs of a call."""
+    times = sorted(at for at, _ in byes.values())
+    return all(
+        bisect_left(crashes, first) != bisect_left(crashes, second)
+        for first, second in zip(times, times[1:])
+    )

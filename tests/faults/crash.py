@@ -1,0 +1,252 @@
+"""
+Crashes at random moments under load: kill -9, and power cuts.
+
+Clients place calls and end them while umd is brought down again and again and started on the same
+journal; half of the crashes come in its first moments, in the middle of recovery. Half of the calls
+are simulated, half go to a far end that lives on (`tests.faults.far_end`). After each crash the
+journal is compared with what clients were told until then; at the end of each episode, a new
+journal being begun for the next, the umd that was started last ends every call that is left.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final
+
+from tests.faults.checker import Journal, check_ends, check_far_end, check_promises
+from tests.faults.clients import BROKEN, DOWN, ClientLog, Load, end_all
+from tests.faults.disk import Disk
+from tests.faults.far_end import FarEnd
+from umd.client import ask
+
+EPISODE: Final = 25
+"""Crashes on one journal: a longer one is read again for longer, and shows nothing else."""
+
+
+class Umd:
+    """
+    One umd after another, on one journal.
+
+    Args:
+        directory: for its log and its control socket; those outlive a power cut.
+        journal: the path of the file.
+        options: of the command.
+    """
+
+    def __init__(self, directory: Path, journal: Path, *options: str) -> None:
+        self.journal = journal
+        self.socket = f"{directory}/control.sock"
+        self.port = free_port(socket.SOCK_STREAM)
+        self.crashes = 0
+        self._log = directory / "log"
+        self._options = options
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [
+                    sys.executable, "-m", "umd", "serve",
+                    "-o", f"http.listen=tcp:{self.port}:interface=127.0.0.1",
+                    "-o", f"control.socket={self.socket}",
+                    "-o", f"journal.path={self.journal}",
+                    "-o", "trace.messages=0", "-o", "log.level=error",
+                    *self._options,
+                ],
+                stdin=subprocess.DEVNULL,
+                stderr=log,
+            )  # fmt: skip
+
+    def wait(self) -> None:
+        """
+        Wait until it serves.
+
+        Raises:
+            AssertionError: it does not.
+        """
+        until = time.monotonic() + 60
+        while time.monotonic() < until:
+            assert self._process is not None
+            if self._process.poll() is not None:
+                said = self.said()
+                if "Address already in use" not in said:
+                    raise AssertionError(f"umd ended: {said}")
+                self.start()  # somebody else on this machine had the port for a moment
+            with suppress(*BROKEN):
+                list(islice(ask("calls", self.socket), 1))
+                return
+            time.sleep(0.01)
+        raise AssertionError(f"umd does not start: {self.said()}")
+
+    def kill(self) -> None:
+        assert self._process is not None
+        self.crashes += 1
+        self._process.send_signal(signal.SIGKILL)
+        self._process.wait()
+
+    def stop(self) -> int:
+        """End it as a service is ended; gives its exit status."""
+        assert self._process is not None
+        self._process.terminate()
+        return self._process.wait(60)
+
+    def said(self) -> str:
+        """The end of its log."""
+        return self._log.read_text()[-2000:]
+
+
+def free_port(kind: socket.SocketKind) -> int:
+    """A port of loopback that nobody has, and that no client's connection is given by chance."""
+    with open("/proc/sys/net/ipv4/ip_local_port_range") as file:
+        first = int(file.read().split()[0])
+    while True:
+        port = random.randrange(10_000, first)
+        with socket.socket(socket.AF_INET, kind) as one, suppress(OSError):
+            one.bind(("127.0.0.1", port))
+            return port
+
+
+class Run:
+    """
+    Some episodes.
+
+    Args:
+        durability: the setting; only "full" is to be survived.
+        keep: a directory to which journal and logs of an episode go that has shown something wrong.
+    """
+
+    def __init__(
+        self, *, clients: int = 8, seed: int = 1, durability: str = "full", keep: str | None = None
+    ) -> None:
+        self.wrong: Counter[str] = Counter()
+        """What must be 0."""
+        self.seen: Counter[str] = Counter()
+        """What happened, counted."""
+        self._chance = random.Random(seed)
+        self._clients = clients
+        self._durability = durability
+        self._keep = keep
+
+    @property
+    def good(self) -> bool:
+        return not any(self.wrong.values())
+
+    def found(self) -> dict[str, Any]:
+        return {"good": self.good, "wrong": dict(self.wrong), "seen": dict(self.seen)}
+
+    def crash(
+        self, kills: int = 0, cuts: int = 0, tell: Callable[[Run], None] = lambda run: None
+    ) -> None:
+        """
+        Do it, in episodes.
+
+        Args:
+            tell: called after each episode.
+        """
+        for kind, number in (("kill", kills), ("cut", cuts)):
+            while number > 0:
+                self._episode(min(number, EPISODE), kind == "cut")
+                number -= EPISODE
+                tell(self)
+
+    def _episode(self, crashes: int, cut: bool) -> None:
+        with ExitStack() as stack:
+            directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="umd-fault-")))
+            disk = stack.enter_context(Disk(directory)) if cut else None
+            far_end = stack.enter_context(FarEnd(str(directory / "far-end")))
+            journal = (directory if disk is None else disk.path) / "journal.db"
+            options = far_end.options(free_port(socket.SOCK_DGRAM))
+            options += ["-o", f"journal.durability={self._durability}"]
+            options += ["-o", 'backend.sim.type="sim"']
+            umd = Umd(directory, journal, *options)
+            log, times = ClientLog(), list[float]()
+            wrong: Counter[str] = Counter()
+            umd.start()
+            try:
+                self._crashes(umd, disk, log, crashes, times, wrong, directory)
+                self._end(umd, log, far_end, times, wrong, directory)
+            finally:
+                umd.kill()
+                self.wrong.update(wrong)
+                if any(wrong.values()) and self._keep is not None:
+                    self._keep_of(directory, journal)
+
+    def _crashes(
+        self, umd: Umd, disk: Disk | None, log: ClientLog, number: int, times: list[float],
+        wrong: Counter[str], scratch: Path,
+    ) -> None:  # fmt: skip
+        umd.wait()
+        load = Load(umd, log, self._clients, self._chance, ("sim", "pbx"))
+        with load:
+            for moment in islice(self._moments(umd), number):
+                time.sleep(moment)
+                times.append(time.monotonic())
+                if disk is not None:
+                    disk.cut()
+                umd.kill()
+                if disk is not None:
+                    disk.restore()
+                if len(times) == number:
+                    load.stop()  # so that what the last of them were told is known too
+                self._compare(umd, log, wrong, scratch)
+                umd.start()
+        umd.wait()
+        self.seen["cuts" if disk else "kills"] += number
+
+    def _moments(self, umd: Umd) -> Iterator[float]:
+        """How long to wait before each crash: by turns after it serves and after it was started."""
+        while True:
+            umd.wait()
+            yield self._chance.random() * 0.5
+            yield self._chance.random() * 0.6
+
+    def _compare(self, umd: Umd, log: ClientLog, wrong: Counter[str], scratch: Path) -> None:
+        found = check_promises(Journal(umd.journal, scratch), log)
+        found["journals_set_aside"] = len(list(umd.journal.parent.glob("*.damaged-*")))
+        for name, number in found.items():
+            wrong[name] = max(wrong[name], number)
+
+    def _end(
+        self, umd: Umd, log: ClientLog, far_end: FarEnd, times: list[float], wrong: Counter[str],
+        scratch: Path,
+    ) -> None:  # fmt: skip
+        outcomes = Counter(end_all(umd, log))
+        wrong["not_ended_by_the_last"] += sum(outcomes.values()) - sum(outcomes[o] for o in DOWN)
+        wrong["exit_status"] += umd.stop() != 0
+        self._compare(umd, log, wrong, scratch)
+        journal = Journal(umd.journal, scratch)
+        wrong.update(check_ends(journal))
+        bad, seen = check_far_end(far_end.heard(), journal, log, times)
+        wrong.update(bad)
+        self.seen.update(seen)
+        self.seen.update(
+            records=journal.records,
+            calls=len(journal.events),
+            acknowledged_calls=len(log.placed),
+            acknowledged_ends=len(log.ended),
+            acknowledged_unconfirmed=len(log.unconfirmed),
+            ended_by_the_last=sum(outcomes.values()),
+            asked_ten_times=len(log.ten_times),
+            asked_ten_times_across_a_crash=sum(log.ten_times.values()),
+        )
+        self.seen.update({f"told {outcome}": count for outcome, count in log.told.items()})
+
+    def _keep_of(self, directory: Path, journal: Path) -> None:
+        assert self._keep is not None
+        there = Path(self._keep)
+        there.mkdir(parents=True, exist_ok=True)
+        for file in (*journal.parent.glob("journal.db*"), directory / "far-end", directory / "log"):
+            if file.exists():
+                shutil.copy(file, there)

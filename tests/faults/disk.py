@@ -1,0 +1,78 @@
+"""A disk whose power can be cut: XFS on a loop device, which forgets what was not synced."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from pathlib import Path
+from types import TracebackType
+
+from tests.helpers import missing, program
+
+SIZE = 320 << 20  # octets; XFS takes no less than 300 MiB
+
+
+class Disk:
+    """
+    Mounted until it is left.
+
+    Args:
+        directory: where its image and its mount point are made.
+
+    Raises:
+        SkipTest: this machine does not let it be mounted, and is not the one that checks every
+            change; see `tests.helpers.missing`.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.path = directory / "disk"
+        self._image = directory / "disk.img"
+
+    def __enter__(self) -> Disk:
+        self.path.mkdir()
+        with self._image.open("wb") as image:
+            image.truncate(SIZE)
+        _run("mkfs.xfs", "-q", "-l", "size=64m", str(self._image))
+        mounted = _try("mount", "-o", "loop", str(self._image), str(self.path))
+        if mounted.returncode:
+            missing(f"the right to mount a loop device: {mounted.stderr.strip()}")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._unmount()
+
+    def cut(self) -> None:
+        """Cut the power: nothing is written any more, and what is not on the disk is gone."""
+        _run("xfs_io", "-x", "-c", "shutdown", str(self.path))
+
+    def restore(self) -> None:
+        """The power is back: the file system is mounted again, after whoever used it has ended."""
+        self._unmount()
+        _run("mount", "-o", "loop", str(self._image), str(self.path))
+
+    def _unmount(self) -> None:
+        # A process that has just been killed may hold it for a moment.
+        until = time.monotonic() + 10
+        while (said := _try("umount", str(self.path))).returncode:
+            if time.monotonic() > until:
+                raise AssertionError(f"umount: {said.stderr}")
+            time.sleep(0.02)
+
+
+_PACKAGES = {"mkfs.xfs": "xfsprogs", "xfs_io": "xfsprogs"}
+
+
+def _try(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    path = program(name, _PACKAGES.get(name, "mount"))
+    return subprocess.run([path, *arguments], capture_output=True, text=True)
+
+
+def _run(name: str, *arguments: str) -> None:
+    done = _try(name, *arguments)
+    if done.returncode:
+        raise AssertionError(f"{name} {' '.join(arguments)}: {done.stderr.strip()}")

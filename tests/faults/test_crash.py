@@ -1,0 +1,70 @@
+"""The short form of `python -m tests.faults`, and the proof that it finds what is lost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.faults.checker import Journal
+from tests.faults.crash import Run
+from tests.faults.disk import Disk
+from tests.helpers import program
+from tests.test_process import seed_id, seeds
+from umd.testing import UmdProcess
+
+
+class CrashTests(SynchronousTestCase):
+    """Nothing acknowledged is lost; each call is known, and ends once."""
+
+    def check(self, run: Run) -> None:
+        self.assertTrue(run.good, run.found())
+        self.assertGreater(run.seen["acknowledged_ends"], 0)
+        self.assertGreater(run.seen["far_end_answered"], 0)
+
+    def test_killed_under_load(self) -> None:
+        run = Run(clients=4)
+        run.crash(kills=4)
+        self.check(run)
+
+    def test_power_cut_under_load(self) -> None:
+        run = Run(clients=4)
+        run.crash(cuts=4)
+        self.check(run)
+
+
+class ProofTests(SynchronousTestCase):
+    """What does not reach the disk is missed."""
+
+    def test_a_journal_that_is_not_synced(self) -> None:
+        run = Run(clients=4, durability="relaxed")
+        run.crash(cuts=2)
+        self.assertGreater(run.wrong["acknowledged_ends_lost"], 0)
+        self.assertGreater(run.wrong["calls_unknown_to_the_journal"], 0)
+        self.assertGreater(run.wrong["far_end_calls_unknown_to_the_journal"], 0)
+
+    def test_a_disk_that_lies(self) -> None:
+        """It says that it has synced, and umd believes it: a power cut loses what was promised."""
+        self.assertFalse(self.survives("-e", "inject=fdatasync,fsync:retval=0"))
+
+    def test_the_same_disk_when_it_is_honest(self) -> None:
+        self.assertTrue(self.survives())
+
+    def survives(self, *injection: str) -> bool:
+        """Whether an end that was acknowledged is on record after a power cut."""
+        directory = Path(self.mktemp()).absolute()
+        directory.mkdir()
+        strace = program("strace", "strace")
+        launcher = [strace, "-D", "-f", "-q", "-o", "/dev/null", "-e", "trace=fsync,fdatasync"]
+        file = directory / "umd.toml"
+        file.write_text(seeds("5550101"))
+        with Disk(directory) as disk:
+            journal = disk.path / "journal.db"
+            options = ["-c", str(file), "-o", f"journal.path={journal}"]
+            with UmdProcess("serve", *options, launcher=[*launcher, *injection]) as umd:
+                self.assertEqual(umd.disconnect(seed_id(0))[2]["X-UMD-Outcome"], "ended")
+                disk.cut()
+                umd.process.kill()
+                umd.process.wait()
+                disk.restore()
+            return Journal(journal, directory).ended(seed_id(0))
