@@ -1,8 +1,15 @@
-"""What the tests of the HTTP edge share: requests as octets, and a reader that is fed in pieces."""
+"""What the tests of the HTTP edge share: requests, a reader fed in pieces, certificates."""
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Iterator
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from umd.http.limits import Limits
 from umd.http.reader import Heads, Reader
@@ -39,3 +46,48 @@ def read(octets: bytes, size: int = SPLITS[0], limits: Limits | None = None) -> 
     for piece in pieces(octets, size):
         reader.receive(piece)
     return reader
+
+
+class Authority:
+    """Signs certificates for a test."""
+
+    def __init__(self, name: str) -> None:
+        self.key = ec.generate_private_key(ec.SECP256R1())
+        self.name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        self.certificate = self.sign(name, self.key, ca=True)
+
+    def sign(
+        self, name: str, key: ec.EllipticCurvePrivateKey, ca: bool = False
+    ) -> x509.Certificate:
+        now = datetime.datetime.now(datetime.timezone.utc)
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(self.name)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(days=1))
+            .not_valid_after(now + datetime.timedelta(days=1))
+            .add_extension(x509.BasicConstraints(ca, None), True)
+            .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), False)
+        )
+        return builder.sign(self.key, hashes.SHA256())
+
+    def pem(self) -> str:
+        return self.certificate.public_bytes(serialization.Encoding.PEM).decode()
+
+    def write(self, name: str, directory: Path) -> tuple[str, str]:
+        """A certificate and its key in two files."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        directory.mkdir(exist_ok=True)
+        certificate = self.sign(name, key).public_bytes(serialization.Encoding.PEM)
+        (directory / "certificate.pem").write_bytes(certificate)
+        (directory / "key.pem").write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.PKCS8,
+                serialization.NoEncryption(),
+            )
+        )
+        return str(directory / "certificate.pem"), str(directory / "key.pem")

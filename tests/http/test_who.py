@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import datetime
 import signal
 import ssl
 from http.client import HTTPConnection, HTTPSConnection
@@ -11,11 +10,9 @@ from pathlib import Path
 
 import argon2
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.http.helpers import Authority
 from tests.soap.test_contract import disconnect
 from umd.call.call_id import make_call_id
 from umd.testing import UmdProcess
@@ -23,51 +20,6 @@ from umd.testing import UmdProcess
 PATH = "/EWS/UM2007Legacy.asmx"
 XML = {"Content-Type": "text/xml"}
 SEED = f'[[backend.sim.seed]]\nnumber = "5550100"\ncall_id = "{make_call_id("seed-0", "lab")}"\n'
-
-
-class Authority:
-    """Signs certificates for a test."""
-
-    def __init__(self, name: str) -> None:
-        self.key = ec.generate_private_key(ec.SECP256R1())
-        self.name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        self.certificate = self.sign(name, self.key, ca=True)
-
-    def sign(
-        self, name: str, key: ec.EllipticCurvePrivateKey, ca: bool = False
-    ) -> x509.Certificate:
-        now = datetime.datetime.now(datetime.timezone.utc)
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        builder = (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(self.name)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(days=1))
-            .not_valid_after(now + datetime.timedelta(days=1))
-            .add_extension(x509.BasicConstraints(ca, None), True)
-            .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), False)
-        )
-        return builder.sign(self.key, hashes.SHA256())
-
-    def pem(self) -> str:
-        return self.certificate.public_bytes(serialization.Encoding.PEM).decode()
-
-    def write(self, name: str, directory: Path) -> tuple[str, str]:
-        """A certificate and its key in two files."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        directory.mkdir(exist_ok=True)
-        certificate = self.sign(name, key).public_bytes(serialization.Encoding.PEM)
-        (directory / "certificate.pem").write_bytes(certificate)
-        (directory / "key.pem").write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM,
-                serialization.PrivateFormat.PKCS8,
-                serialization.NoEncryption(),
-            )
-        )
-        return str(directory / "certificate.pem"), str(directory / "key.pem")
 
 
 class WhoCase(SynchronousTestCase):

@@ -1,0 +1,119 @@
+"""The HTTP front over TLS, with real sockets: who does not read, does not close, does not speak."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from pathlib import Path
+from typing import Any, cast
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThread
+from twisted.trial.unittest import TestCase
+
+from tests.helpers import capturing_log
+from tests.http.helpers import Authority, request
+from umd.auth import TlsServer
+from umd.config import TlsSection
+from umd.http.connection import Connection
+from umd.http.exchange import TEXT_PLAIN, Reply, Request
+from umd.http.front import Front
+from umd.http.limits import Limits
+
+SOON = 0.2
+"""Seconds for a limit that the test waits to see pass."""
+
+
+class WatchedFront(Front):
+    """Tells when nobody is connected any more."""
+
+    all_left: Deferred[None] | None = None
+
+    def left(self, connection: Connection) -> None:
+        super().left(connection)
+        waiting, self.all_left = self.all_left, None
+        if waiting is not None:
+            waiting.callback(None)
+
+
+class TlsCase(TestCase):
+    LENGTH = 100_000
+
+    def setUp(self) -> None:
+        self.asked: list[str] = []
+        self.log, self.lines = capturing_log()
+        self.authority = Authority("ours")
+        certificate, key = self.authority.write("localhost", Path(self.mktemp()))
+        self.tls = TlsServer(TlsSection(certificate=certificate, key=key))
+
+    async def listen(self, limits: Limits) -> None:
+        real = cast(Any, reactor)
+        self.front = WatchedFront(self.serve, real, self.log, limits)
+        self.left: Deferred[None] = Deferred()
+        self.front.all_left = self.left
+        wrapped = self.tls.wrap(self.front)
+        port = real.listenTCP(0, wrapped, interface="127.0.0.1")
+        self.port = port.getHost().port
+        self.addCleanup(port.stopListening)
+        self.addCleanup(lambda: Deferred.fromCoroutine(self.front.close()))
+
+    def serve(self, request: Request) -> Reply:
+        self.asked.append(request.path)
+        return Reply(200, request.path.encode()[-1:] * self.LENGTH, TEXT_PLAIN)
+
+    def plain(self) -> socket.socket:
+        client = socket.create_connection(("127.0.0.1", self.port), timeout=20)
+        self.addCleanup(client.close)
+        return client
+
+    def connect(self) -> ssl.SSLSocket:
+        context = ssl.create_default_context(cadata=self.authority.pem())
+        client = context.wrap_socket(self.plain(), server_hostname="localhost")
+        self.addCleanup(client.close)
+        return client
+
+
+class SilentPeerTests(TlsCase):
+    """TLS waits for the other side's closing alert; umd does not."""
+
+    async def test_who_is_idle_and_does_not_close(self) -> None:
+        await self.listen(Limits(idle_timeout=SOON, linger=SOON))
+        client = await deferToThread(self.connect)
+        await deferToThread(client.sendall, request(method="GET", target="/a"))
+        await self.left
+        self.assertEqual(self.asked, ["/a"])
+
+    async def test_who_connects_and_says_nothing(self) -> None:
+        await self.listen(Limits(idle_timeout=SOON, linger=SOON))
+        client = await deferToThread(self.plain)
+        await self.left
+        with self.assertRaises(ConnectionResetError):
+            await deferToThread(client.recv, 1)
+
+    async def test_who_never_ends_its_handshake(self) -> None:
+        await self.listen(Limits(idle_timeout=SOON, linger=SOON))
+        client = await deferToThread(self.plain)
+        await deferToThread(client.sendall, b"\x16\x03\x01\x02\x00\x01")
+        await self.left
+
+    async def test_who_is_one_too_many_is_told_so(self) -> None:
+        await self.listen(Limits(max_connections=0))
+
+        def talk() -> bytes:
+            with self.connect() as client:
+                return client.recv(1000)
+
+        received = await deferToThread(talk)
+        self.assertTrue(received.startswith(b"HTTP/1.1 503 "), received)
+        await self.left
+
+    async def test_who_is_one_too_many_and_says_nothing(self) -> None:
+        await self.listen(Limits(max_connections=0, linger=SOON))
+        _ = await deferToThread(self.plain)
+        await self.left
+
+    async def test_who_is_one_too_many_and_does_not_close(self) -> None:
+        await self.listen(Limits(max_connections=0, linger=SOON))
+        _ = await deferToThread(self.connect)
+        await self.left
