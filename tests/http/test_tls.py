@@ -74,6 +74,53 @@ class TlsCase(TestCase):
         return client
 
 
+class SlowReaderTests(TlsCase):
+    async def test_who_asks_and_does_not_read_is_put_on_hold_and_left(self) -> None:
+        """Nothing held it back: what it did not take grew without bound, and for ever."""
+        await self.listen(Limits(write_timeout=SOON))
+        client = await deferToThread(self.connect)
+
+        def flood() -> int:
+            sent = 0
+            try:
+                while sent < 100_000:
+                    client.sendall(request(method="GET", target="/a") * 10)
+                    sent += 10
+            except OSError:
+                pass
+            return sent
+
+        sent = await deferToThread(flood)
+        await self.left
+        self.assertLess(sent, 100_000)
+        # The kernel takes some megabytes; all of it would be ten thousand.
+        self.assertLess(len(self.asked) * self.LENGTH, 100_000_000)
+        self.assertGreater(len(self.asked), 0)
+        self.assertEqual(self.front.connections, set())
+
+    async def test_who_reads_late_gets_everything_in_order(self) -> None:
+        self.LENGTH = 8_000_000
+        await self.listen(Limits())
+
+        def talk() -> tuple[list[str], bytes]:
+            with self.connect() as client:
+                first = request(method="GET", target="/a")
+                client.sendall(first + request(method="GET", target="/b"))
+                received = bytearray(client.recv(1))
+                client.sendall(request("Connection: close", method="GET", target="/c"))
+                before = list(self.asked)
+                while piece := client.recv(1 << 20):
+                    received += piece
+                return before, bytes(received)
+
+        before, received = await deferToThread(talk)
+        await self.left
+        self.assertEqual((before, self.asked), (["/a"], ["/a", "/b", "/c"]))
+        bodies = [part.split(b"\r\n\r\n")[1] for part in received.split(b"HTTP/1.1 200 OK")[1:]]
+        self.assertEqual(bodies, [letter * self.LENGTH for letter in (b"a", b"b", b"c")])
+        self.assertEqual(self.lines, [])
+
+
 class SilentPeerTests(TlsCase):
     """TLS waits for the other side's closing alert; umd does not."""
 

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IPullProducer, ITCPTransport
+from twisted.internet.interfaces import IPullProducer, IPushProducer, ITCPTransport
 from twisted.internet.protocol import Protocol
 from twisted.internet.tcp import Connection as TcpConnection
 from twisted.python.failure import Failure
@@ -38,12 +38,15 @@ class Wait(StrEnum):
     LINGER = "a refused client to see why"
 
 
-@implementer(IPullProducer)
+@implementer(IPullProducer, IPushProducer)
 class Connection(Protocol):
     """
     Made by `Front`.
 
-    One request is served at a time. What comes in the meantime is read up to a limit.
+    One request is served at a time. What comes in the meantime is read up to a limit. While the
+    client does not take what was written, nothing more is read or served, and for so long only. TCP
+    tells of each octet that it does not take, by way of a pull producer; TLS of more than 64 KiB
+    that lie below it, its own records too, by way of a push producer.
     """
 
     def __init__(self, front: Front, address: str) -> None:
@@ -76,6 +79,7 @@ class Connection(Protocol):
         self._held = 0
         self._body_seen = 0
         self._direct: TcpConnection | None = None
+        self._tls = False
 
     # -- what Twisted calls
 
@@ -86,6 +90,9 @@ class Connection(Protocol):
             self._direct = transport
         if isinstance(transport, TcpConnection) and self.address:
             transport.setTcpNoDelay(True)
+        self._tls = self._is_tls()
+        if self._tls and not self.refused_at_once:
+            transport.registerProducer(self, True)
         self.front.joined(self)
         if self.refused_at_once:
             self._refuse(self.front.busy("There are too many connections."))
@@ -158,7 +165,7 @@ class Connection(Protocol):
             "GET" if head.method == "HEAD" else head.method,
             head.path,
             head.query,
-            "https" if self._direct is None and self._is_tls() else "http",
+            "https" if self._tls else "http",
             head.host or self._where(),
             head.headers,
             body,
@@ -312,6 +319,9 @@ class Connection(Protocol):
         self._drop()
         if not self._stuck and not self._closed and self.transport is not None:
             self._closed = True
+            if self._tls:
+                # It would not close while somebody may have more to write.
+                cast(Any, self.transport).unregisterProducer()
             self.transport.loseConnection()
             if not self._gone:
                 self._wait()  # TLS waits for the other side to close too: not for ever
@@ -357,13 +367,20 @@ class Connection(Protocol):
             self._stuck = True
             direct.registerProducer(self, False)
 
+    def pauseProducing(self) -> None:
+        """TLS has more than the client takes at the moment."""
+        self._stuck = True
+        if not self._gone:
+            self._wait()
+
     def resumeProducing(self) -> None:
-        """All was taken (called once at registration too, before anything could be)."""
+        """All was taken (TCP calls it at registration too, before anything could be)."""
         direct = self._direct
-        if direct is None or direct._tempDataBuffer or direct.dataBuffer:
-            return
+        if direct is not None:
+            if direct._tempDataBuffer or direct.dataBuffer:
+                return
+            direct.unregisterProducer()
         self._stuck = False
-        direct.unregisterProducer()
         if self._last:
             self._linger()
         else:
