@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable
+from ipaddress import ip_network
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, ensureDeferred
@@ -15,6 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.helpers import capturing_log
 from umd.http.exchange import TEXT_XML, Reply, Request
 from umd.http.front import Front
+from umd.http.identity import Identity, Rules
 from umd.http.limits import Limits
 from umd.principal import Principal
 
@@ -157,6 +159,26 @@ class RequestTests(FrontCase):
         self.assertTrue(sent.startswith(b"HTTP/1.1 500 "))
         self.assertNotIn(b"secret", sent)
         self.assertEqual([line["event"] for line in self.lines], ["http.failed"])
+
+
+class ProxyTests(FrontCase):
+    """A proxy that is trusted says in a header who asks."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        rules = Rules(proxies=(ip_network("192.168.1.1"),))
+        self.front.identity = Identity(rules, self.clock, self.log, self.front.busy)
+
+    def test_the_name_is_taken(self) -> None:
+        self.post(b"<a/>", b"X-Forwarded-User: CN=alice, O=Example")
+        self.assertEqual(self.asked[0].principal.name, "CN=alice, O=Example")
+
+    def test_two_names_are_none(self) -> None:
+        """A client's own, let through by the proxy, became a part of one name."""
+        for first, second in ((b"alice", b"mallory"), (b"alice", b"alice"), (b"alice", b"")):
+            self.post(b"<a/>", b"X-Forwarded-User: " + first, b"x-forwarded-USER: " + second)
+            self.assertTrue(self.sent().startswith(b"HTTP/1.1 400 "))
+        self.assertEqual(self.asked, [])
 
 
 class LimitTests(FrontCase):

@@ -302,16 +302,28 @@ class OtherTests(IdentityCase):
         self.make(Rules(subjects={"CN=pbx-1": "pbx"}, scopes={"pbx": frozenset({Scope.END_ANY})}))
         principal = self.named(self.ask({}, subject="CN=pbx-1"))
         self.assertEqual((principal.name, principal.scopes), ("pbx", {Scope.END_ANY}))
-        self.challenged(self.ask({}, subject="CN=other"))
+        self.refused(self.ask({}, subject="CN=other"))
 
     def test_a_proxy_is_believed_where_it_is_trusted(self) -> None:
         self.make(Rules(proxies=(ip_network("192.0.2.0/28"),)))
         said = {"x-forwarded-user": "alice"}
         self.assertEqual(self.named(self.ask(said)).name, "alice")
-        self.challenged(self.ask(said, "192.0.2.16"))
-        self.challenged(self.ask(said, ""))
-        self.challenged(self.ask({}))
-        self.challenged(self.ask({"x-forwarded-user": "a\x85b"}))
+        self.refused(self.ask(said, "192.0.2.16"))
+        self.refused(self.ask(said, ""))
+        self.refused(self.ask({}))
+        self.refused(self.ask({"x-forwarded-user": "a\x85b"}))
+
+    def refused(self, results: list[Found | Reply]) -> None:
+        """Nothing is offered that would not be taken; it was a Bearer."""
+        (reply,) = results
+        assert isinstance(reply, Reply)
+        self.assertEqual((reply.status, reply.headers), (403, {}))
+
+    def test_a_wrong_password_where_none_is_taken(self) -> None:
+        self.make(Rules(subjects={"CN=pbx-1": "pbx"}))
+        results = self.ask(basic("alice", "right"))
+        self.clock.advance(0.25)
+        self.refused(results)
 
 
 class HtpasswdTests(SynchronousTestCase):

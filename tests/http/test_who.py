@@ -104,7 +104,7 @@ class OpenAddressTests(WhoCase):
             "http.listen=tcp:0",
         )
         umd.url = umd.url.replace("0.0.0.0", "127.0.0.1")
-        self.assertEqual(umd.disconnect("x")[0], 401)
+        self.assertEqual(umd.disconnect("x")[0], 403)
 
 
 class TlsTests(WhoCase):
@@ -147,8 +147,8 @@ class TlsTests(WhoCase):
         known = self.clients.write("pbx-1", self.directory / "pbx-1")
         self.assertEqual(self.ask(self.connect(known)), 200)
         other = self.clients.write("other", self.directory / "other")
-        self.assertEqual(self.ask(self.connect(other)), 401)
-        self.assertEqual(self.ask(self.connect()), 401)
+        self.assertEqual(self.ask(self.connect(other)), 403)
+        self.assertEqual(self.ask(self.connect()), 403)
         stranger = Authority("strangers").write("pbx-1", self.directory / "stranger")
         with self.assertRaises((ssl.SSLError, ConnectionError)):
             self.ask(self.connect(stranger))
@@ -163,16 +163,16 @@ class TlsTests(WhoCase):
         old = self.connect(maximum_version=ssl.TLSVersion.TLSv1_1)
         with self.assertRaises((ssl.SSLError, ConnectionError)):
             self.ask(old)
-        self.assertEqual(self.ask(self.connect(maximum_version=ssl.TLSVersion.TLSv1_2)), 401)
+        self.assertEqual(self.ask(self.connect(maximum_version=ssl.TLSVersion.TLSv1_2)), 403)
 
     def test_a_new_certificate_without_dropping_a_connection(self) -> None:
         staying = self.connect()
-        self.assertEqual(self.ask(staying), 401)
+        self.assertEqual(self.ask(staying), 403)
         socket_before, serial = staying.sock, self.serial(staying)
         self.ours.write("localhost", self.directory)
         self.umd.process.send_signal(signal.SIGHUP)
         self.umd.wait_for("config.reloaded")
-        self.assertEqual(self.ask(staying), 401)
+        self.assertEqual(self.ask(staying), 403)
         self.assertIs(staying.sock, socket_before)
         fresh = self.connect()
         fresh.connect()
@@ -183,4 +183,4 @@ class TlsTests(WhoCase):
         self.umd.process.send_signal(signal.SIGHUP)
         told = self.umd.wait_for("config.refused")["mistakes"]
         self.assertIn("certificate.pem", told[0])
-        self.assertEqual(self.ask(self.connect()), 401)
+        self.assertEqual(self.ask(self.connect()), 403)

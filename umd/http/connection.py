@@ -188,7 +188,9 @@ class Connection(Protocol):
         identity = self.front.identity
         assert identity is not None
         self._known_by = identity.generation
-        found = identity.identify(head.headers, self.address, self._subject())
+        found = identity.identify(
+            head.headers, self.address, self._subject(), head.repeated
+        )
         if isinstance(found, Deferred):
             found = await found
         if isinstance(found, Reply):

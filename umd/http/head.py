@@ -45,6 +45,8 @@ class Head:
     """As the client wrote it; empty where it wrote none."""
     headers: Mapping[str, str]
     """By lower-case name; what came several times is joined by commas."""
+    repeated: frozenset[str]
+    """The names of those."""
     length: int
     """Octets of the body that follows; -1 for one that comes in chunks."""
     keep_alive: bool
@@ -153,7 +155,7 @@ def read_head(
         Refused
     """
     method, target, is_11 = line
-    headers = _headers(fields)
+    headers, repeated = _headers(fields)
     host = headers.get("host", "")
     if "host" in headers or is_11:  # 7
         if _HOST.fullmatch(host) is None:
@@ -167,6 +169,7 @@ def read_head(
         query=query,
         host=host,
         headers=headers,
+        repeated=repeated,
         length=length,
         keep_alive=keep_alive,
         says_keep_alive=keep_alive and not is_11,
@@ -183,12 +186,14 @@ def check_trailers(fields: Fields, limits: Limits) -> None:
         Refused
     """
     check_lines(len(fields), limits)
-    if not _SINGLE.isdisjoint(_headers(fields)):
+    if not _SINGLE.isdisjoint(_headers(fields)[0]):
         raise Refused(400, "A trailer field says what only a header field may say.")
 
 
-def _headers(fields: Fields) -> dict[str, str]:
+def _headers(fields: Fields) -> tuple[dict[str, str], frozenset[str]]:
+    """The header fields, and the names of those that came several times."""
     headers: dict[str, str] = {}
+    repeated: set[str] = set()
     for raw_name, raw_value in fields:
         name = raw_name.decode("latin-1").lower()
         value = raw_value.decode("latin-1").strip(_SPACE)
@@ -200,7 +205,8 @@ def _headers(fields: Fields) -> dict[str, str]:
             raise Refused(400, f"There is more than one {name}.")
         else:
             headers[name] += ", " + value
-    return headers
+            repeated.add(name)
+    return headers, frozenset(repeated)
 
 
 def _length(method: str, is_11: bool, headers: Mapping[str, str], limits: Limits) -> int:

@@ -13,7 +13,7 @@ import base64
 import hmac
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Any, Final, TypeAlias
@@ -25,7 +25,7 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
-from umd.http.exchange import Reply
+from umd.http.exchange import Reply, refusal
 from umd.http.passwords import PasswordFile
 from umd.http.tokens import Tokens
 from umd.principal import Principal, Scope
@@ -131,7 +131,11 @@ class Identity:
             self._pool = None
 
     def identify(
-        self, headers: Mapping[str, str], address: str, subject: str | None
+        self,
+        headers: Mapping[str, str],
+        address: str,
+        subject: str | None,
+        repeated: Collection[str] = (),
     ) -> Found | Reply | Deferred[Found | Reply]:
         """
         Say who sends a request.
@@ -140,6 +144,7 @@ class Identity:
             headers: of the request, by lower-case name.
             address: where it comes from.
             subject: of the client's certificate, which TLS has checked; None without.
+            repeated: the names of header fields that came more than once.
 
         Returns:
             The principal, or the answer to who is none; maybe later.
@@ -149,6 +154,9 @@ class Identity:
         if subject is not None and subject in rules.subjects:
             return self._principal(rules.subjects[subject], address), now + rules.verified_for
         if rules.proxies and _within(address, rules.proxies):
+            if rules.user_header in repeated:
+                # One of them may be the client's own, which the proxy has let through.
+                return refusal(400, f"There is more than one {rules.user_header}.")
             name = headers.get(rules.user_header, "")
             if name and name.isprintable() and len(name) <= 256:
                 return self._principal(name, address), now + rules.verified_for
@@ -276,11 +284,16 @@ class Identity:
         Ask who it is.
 
         Basic alone, where there are passwords: any other offer beside it breaks some clients, and
-        so does a body that looks like XML.
+        so does a body that looks like XML. Where a request can say nothing that would be taken,
+        there is nothing to ask for, which a 401 must (RFC 9110 section 15.5.2).
         """
-        scheme = "Basic" if self._rules.passwords is not None else "Bearer"
-        charset = ', charset="UTF-8"' if scheme == "Basic" else ""
-        offer = f'{scheme} realm="{self._rules.realm}"{charset}'
+        rules = self._rules
+        if rules.passwords is not None:
+            offer = f'Basic realm="{rules.realm}", charset="UTF-8"'
+        elif rules.tokens is not None:
+            offer = f'Bearer realm="{rules.realm}"'
+        else:
+            return refusal(403, "Come with a certificate, or by a proxy, that is known here.")
         return Reply(401, b"", "", {"WWW-Authenticate": offer})
 
     def _attempts_of(self, name: str, address: str) -> _Attempts:
