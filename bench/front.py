@@ -7,9 +7,10 @@ All are measured in one run: the client on one core, the server on the other. Ea
 Disconnect with a CallId of its own. Without --only: `umd null`, the front and the SOAP door with a
 use case that succeeds at once; `umd http`, the front alone; `umd basic`, as `umd null` with a
 password; `umd serve`, the whole daemon asked for calls it does not know, its log written to a file;
-`umd ends calls`, the whole daemon ending simulated calls. The peers: the same service on a resource
-of twisted.web, spyne under gunicorn, the npm package soap, and a C server that gSOAP's own tools
-make of a header. What is missing is said, and is a failure where CI=true. --quick takes a second
+`umd ends calls`, the whole daemon ending simulated calls, and `umd journals`, the same with each
+event durable before anything is done about it, by 64 connections. The peers: the same service on a
+resource of twisted.web, spyne under gunicorn, the npm package soap, and a C server that gSOAP's own
+tools make of a header. What is missing is said, and is a failure where CI=true. --quick takes a second
 each; it shows that everything runs, not how fast. On a machine that does other things too, compare
 the processor time per request: the rate is what is left for the server.
 
@@ -275,13 +276,20 @@ def measure(target: Target, load: Load, chosen: argparse.Namespace) -> dict[str,
     return {"name": target.name, "full": best, "half": half, "curve": curve}
 
 
-def end_calls(load: Load, chosen: argparse.Namespace) -> dict[str, Any]:
+def end_calls(
+    name: str, journal: bool, load: Load, chosen: argparse.Namespace
+) -> dict[str, Any]:
     """The whole job: live simulated calls, each ended by a Disconnect of its own."""
     number = 2_000 if chosen.quick else 30_000
+    connections = 64 if journal else CONNECTIONS
     with tempfile.TemporaryDirectory(prefix="umd-bench-") as made:
         directory = Path(made)
         config = directory / "umd.toml"
-        config.write_text(f'[[backend.sim.seed]]\nnumber = "5550100"\ncount = {number}\n')
+        path = directory / "journal" if journal else "none"
+        config.write_text(
+            f'journal.path = "{path}"\n'
+            f'[[backend.sim.seed]]\nnumber = "5550100"\ncount = {number}\n'
+        )
         with serving([*daemon(directory), "-c", str(config)], directory) as process:
             ids: list[str] = []
             for line in (directory / "log").read_text().splitlines():
@@ -290,12 +298,12 @@ def end_calls(load: Load, chosen: argparse.Namespace) -> dict[str, Any]:
                     ids.append(event["call"])
             (directory / "asked").write_bytes(b"".join(map(request, ids)))
             figures = load.send(
-                process.pid, CONNECTIONS, 600, 0, str(directory / "asked"), str(len(ids))
+                process.pid, connections, 600, 0, str(directory / "asked"), str(len(ids))
             )
             ended = (directory / "log").read_text().count('"event":"call.disconnected"')
         if ended != number or figures["ok"] != number:
             raise AssertionError(f"{number} calls, {figures['ok']} answered, {ended} ended")
-    return {"name": "umd ends calls", "full": figures, "half": None, "curve": []}
+    return {"name": name, "full": figures, "half": None, "curve": []}
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -380,7 +388,8 @@ def main() -> None:
     options = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    names = [target.name for target in TARGETS] + ["umd ends calls"]
+    whole = {"umd ends calls": False, "umd journals": True}
+    names = [*(target.name for target in TARGETS), *whole]
     options.add_argument("--quick", action="store_true", help="a second each")
     options.add_argument("--only", nargs="*", choices=names, metavar="NAME", default=names)
     options.add_argument("--seconds", type=float, default=0.0, help="of each measurement")
@@ -405,8 +414,9 @@ def main() -> None:
                 except Missing as error:
                     missing.append(f"{target.name}: {error}")
                     print(missing[-1], file=sys.stderr)
-        if "umd ends calls" in chosen.only:
-            rows.append(end_calls(load, chosen))
+        for name, journal in whole.items():
+            if name in chosen.only:
+                rows.append(end_calls(name, journal, load, chosen))
     print(table(rows))
     Path(chosen.json).write_text(json.dumps({"rows": rows, "missing": missing}, indent=1) + "\n")
     if chosen.plots:
