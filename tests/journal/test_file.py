@@ -11,7 +11,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from umd.journal import file as journal_file
-from umd.journal.file import AT_ONCE, MIGRATIONS, JournalFile, JournalReader
+from umd.journal.file import APPLICATION_ID, AT_ONCE, MIGRATIONS, JournalFile, JournalReader
 from umd.journal.store import CannotOpen, Row, Step
 
 
@@ -71,6 +71,36 @@ class KeepTests(FileCase):
         self.assertEqual(file.find("ab", 10), ["ab", "abc", "abd"])
         self.assertEqual(file.find("abc", 10), ["abc"])
         self.assertEqual(file.find("x", 10), [])
+
+    def test_a_call_is_found_whichever_batch_of_the_index_has_it(self) -> None:
+        """Some in the index, some not yet, before and after a kill, read here and beside."""
+        file = self.opened()
+        for number in range(40):
+            file.write([row(f"call-{number:02d}", 1)])
+            file.write([row("call-00")] + [row(f"other-{number}", 1)] * 50)
+        file.write([row(f"call-{number:02d}", -1) for number in range(0, 40, 2)])
+        alive = [f"call-{number:02d}" for number in range(1, 40, 2)]
+
+        def check(there: JournalFile) -> None:
+            self.assertEqual(there.find("call-", 100), [f"call-{n:02d}" for n in range(40)])
+            self.assertEqual(len(there.read(0, 100, "call-00")), 42)
+            self.assertEqual(len(there.read(there.last - 25, 100, "call-00")), 1)
+            self.assertEqual(len(there.read(0, 100, "call-39")), 1)
+            live = [call[0].call for call in there.live()]
+            self.assertEqual([call for call in live if call.startswith("call")], alive)
+            self.assertEqual(len(live), 20 + 40)
+
+        copy = self.directory / "killed"
+        for end in ("", "-wal"):
+            (self.directory / f"killed{end}").write_bytes(Path(self.path + end).read_bytes())
+        reader = JournalReader(str(copy))
+        reader.open()
+        self.addCleanup(reader.close)
+        self.assertLess(reader._indexed, reader.last)
+        check(reader)
+        check(file)
+        file.close()
+        check(self.opened())
 
     def test_only_its_owner_reads_it(self) -> None:
         self.opened().write([row("a")])
@@ -201,6 +231,22 @@ class MigrationTests(FileCase):
         again.close()
         once_more = self.opened(migrations=newer)
         self.assertIsNone(once_more.migrated_from)
+
+    def test_the_calls_of_the_first_schema_are_live(self) -> None:
+        db = sqlite3.connect(self.path, isolation_level=None)
+        db.executescript(
+            f"{MIGRATIONS[0]} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 1"
+        )
+        statement = "INSERT INTO events (call, step, at, record) VALUES (?, ?, 1.0, x'7b7d')"
+        for call, step in (("a", 1), ("b", 1), ("a", -1), ("b", 0)):
+            db.execute(statement, (call, step))
+        db.close()
+        with self.assertRaisesRegex(CannotOpen, "start umd with it once"):
+            JournalReader(self.path).open()
+        file = self.opened()
+        self.assertEqual(file.migrated_from, 1)
+        self.assertEqual([[s.position for s in call] for call in file.live()], [[2, 4]])
+        self.assertEqual(file.find("a", 10), ["a"])
 
     def test_one_that_fails_changes_nothing(self) -> None:
         self.opened().close()

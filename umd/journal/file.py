@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from itertools import groupby
 from operator import itemgetter
@@ -43,6 +43,30 @@ MIGRATIONS: Final[tuple[str, ...]] = (
     CREATE TRIGGER call_ends AFTER INSERT ON events WHEN new.step = -1
         BEGIN DELETE FROM live WHERE call = new.call; END;
     """,
+    # 2: calls are indexed in batches, see `_index`.
+    """
+    DROP TRIGGER call_begins;
+    DROP TRIGGER call_ends;
+    DROP INDEX events_of_call;
+    DROP TABLE live;
+    CREATE TABLE indexed (position INTEGER NOT NULL) STRICT;  -- up to which events are
+    INSERT INTO indexed VALUES (0);
+    CREATE TABLE live (  -- the calls that have begun and not ended
+        call TEXT PRIMARY KEY,
+        begun INTEGER NOT NULL  -- the position of its first event
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE parts (  -- the events of each call
+        begun INTEGER,
+        position INTEGER,
+        PRIMARY KEY (begun, position)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE names (  -- the calls by their ids, a sorted run for each batch
+        batch INTEGER,
+        call TEXT,
+        begun INTEGER,
+        PRIMARY KEY (batch, call, begun)
+    ) STRICT, WITHOUT ROWID;
+    """,
 )
 """What makes each version of the schema of the one before; the version is their number."""
 
@@ -53,7 +77,16 @@ Rows in one statement.
 Between two statements the writer needs the interpreter, for which it waits up to a switch interval
 while the reactor is busy; so a commit is one statement, with a row's values many times over.
 """
-PRUNED_AT_ONCE: Final = 2000
+INDEXED_AT_ONCE: Final = 512
+"""
+Events after which the index follows.
+
+An id is random, so that each entry of an index by id is on a page of its own, to be read, written
+and synced: kept up with each event, that was three quarters of what a commit cost. In batches it is
+a quarter of that, and none of them holds a commit back for more than some milliseconds.
+"""
+PRUNED_AT_ONCE: Final = 500
+"""Calls that are looked at."""
 _COLUMNS: Final = "position, call, at, record, extra"
 _MAGIC: Final = b"SQLite format 3\0"
 
@@ -92,6 +125,10 @@ class JournalFile:
         self._lock: FileLock | None = None
         self._db: sqlite3.Connection | None = None
         self._unsynced = False
+        self._indexed = 0
+        """The position up to which the index knows the events."""
+        self._pruned_to = 0
+        """The call that was last looked at for being old."""
 
     # -- opening
 
@@ -139,7 +176,7 @@ class JournalFile:
             raise self._cannot(f"{error.strerror}; name a path that can be had") from error
         try:
             self._migrate()
-            self.last = self._one("SELECT coalesce(max(position), 0) FROM events")
+            self._find_end()
         except sqlite3.Error as error:
             raise self._cannot(_explain(error)) from error
 
@@ -226,19 +263,17 @@ class JournalFile:
         Raises:
             sqlite3.Error: none is kept, as far as it is known; see `reopen`.
         """
-        if len(rows) <= AT_ONCE:
+        behind = self.last - self._indexed >= INDEXED_AT_ONCE
+        if len(rows) <= AT_ONCE and not behind:
             self._insert(rows)  # a transaction by itself
         else:
-            db = self._connection
-            db.execute("BEGIN IMMEDIATE")
-            try:
+            with self._transaction():
+                if behind:
+                    self._index_events()
                 for first in range(0, len(rows), AT_ONCE):
                     self._insert(rows[first : first + AT_ONCE], first)
-                db.execute("COMMIT")
-            except BaseException:
-                with suppress(sqlite3.Error):
-                    db.execute("ROLLBACK")
-                raise
+            if behind:
+                self._indexed = self.last
         self.last += len(rows)
         self._unsynced = True
 
@@ -249,6 +284,38 @@ class JournalFile:
             values.append(position)
             values += row
         self._connection.execute(_INSERT[len(rows)], values)
+
+    def _index(self) -> None:
+        """
+        Let the index know every event: to be called by whoever looks for calls.
+
+        Raises:
+            sqlite3.Error: it cannot be written.
+        """
+        if self._indexed < self.last:
+            with self._transaction():
+                self._index_events()
+            self._indexed = self.last
+
+    def _index_events(self) -> None:
+        for statement in _INDEX:
+            self._connection.execute(statement, {"after": self._indexed, "last": self.last})
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        db = self._connection
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            db.execute("COMMIT")
+        except BaseException:
+            with suppress(sqlite3.Error):
+                db.execute("ROLLBACK")
+            raise
+
+    def _find_end(self) -> None:
+        self.last = self._one("SELECT coalesce(max(position), 0) FROM events")
+        self._indexed = self._one("SELECT position FROM indexed")
 
     def reopen(self) -> int:
         """
@@ -272,7 +339,7 @@ class JournalFile:
             raise sqlite3.OperationalError("the log cannot be written back")
         # A write, and not only a checkpoint of nothing, shows that there is room again.
         self._connection.execute(f"PRAGMA user_version = {len(self._migrations)}")
-        self.last = self._one("SELECT coalesce(max(position), 0) FROM events")
+        self._find_end()
         return self.last - before
 
     def sync(self) -> None:
@@ -286,12 +353,27 @@ class JournalFile:
         Let go of some of what is older than it need be, of calls that have ended.
 
         Returns:
-            How many records; 0 when there is nothing (more) to do.
+            0 when there is nothing (more) to do, else how many records went.
         """
         before = now - self._keep
         if self.used > self._max_size:
             before = now
-        return self._connection.execute(_PRUNE, (before, PRUNED_AT_ONCE)).rowcount
+        self._index()
+        db = self._connection
+        looked_at = db.execute(_OLDEST, (self._pruned_to, PRUNED_AT_ONCE)).fetchall()
+        old = [(begun,) for begun, _, last_at, live in looked_at if not live and last_at < before]
+        gone = 0
+        if old:
+            with self._transaction():
+                gone = db.executemany(_PRUNE_EVENTS, old).rowcount
+                db.executemany("DELETE FROM parts WHERE begun = ?", old)
+                db.execute(_PRUNE_NAMES, old[-1])
+        # What begins later has not ended before.
+        if len(looked_at) < PRUNED_AT_ONCE or looked_at[-1][1] >= before:
+            self._pruned_to = 0
+            return gone
+        self._pruned_to = looked_at[-1][0]
+        return gone or 1
 
     @property
     def used(self) -> int:
@@ -303,7 +385,8 @@ class JournalFile:
 
     def live(self) -> Iterator[list[Stored]]:
         """See `umd.journal.store.Store.live`."""
-        rows = self._connection.execute(_LIVE)
+        self._index()
+        rows = self._connection.execute(self._of_index(_LIVE))
         for _, records in groupby(rows, key=itemgetter(1)):
             yield [Stored(*row) for row in records]
 
@@ -314,27 +397,30 @@ class JournalFile:
 
     def read(self, after: int, limit: int, call: str | None = None) -> list[Stored]:
         """See `umd.journal.store.Store.read`."""
-        of_call = "" if call is None else "AND call = ?"
-        values = [after, *([] if call is None else [call]), limit]
-        rows = self._connection.execute(
-            f"SELECT {_COLUMNS} FROM events WHERE position > ? {of_call} ORDER BY position LIMIT ?",
-            values,
-        )
-        return [Stored(*row) for row in rows]
+        if call is not None:
+            self._index()
+        statement = self._of_index(_READ if call is None else _READ_CALL)
+        values = {"after": after, "limit": limit, "call": call}
+        return [Stored(*row) for row in self._connection.execute(statement, values)]
 
     def find(self, beginning: str, limit: int) -> list[str]:
         """The ids of calls that begin like this."""
+        self._index()
         # Ids are base64, so that nothing in one sorts behind "~".
-        rows = self._connection.execute(
-            "SELECT DISTINCT call FROM events WHERE call >= ? AND call < ? LIMIT ?",
-            (beginning, beginning + "~", limit),
-        )
-        return [call for (call,) in rows]
+        values = {"from": beginning, "to": beginning + "~", "limit": limit}
+        return [call for (call,) in self._connection.execute(self._of_index(_FIND), values)]
+
+    def _of_index(self, statement: str) -> str:
+        """Let a statement read the tables of the index."""
+        return statement.format(parts="parts", names="names", aside="")
 
     # -- parts
 
     def close(self) -> None:
         """Let go of the file; what is written stays."""
+        if self._db is not None and self._lock is not None:
+            with suppress(sqlite3.Error):
+                self._index()
         self._disconnect()
         if self._lock is not None:
             # Its file stays: that there was a journal here is worth knowing.
@@ -363,6 +449,9 @@ class JournalFile:
 class JournalReader(JournalFile):
     """Reads a journal that no umd has open; changes nothing."""
 
+    _aside = False
+    """Some of the index is not in the file."""
+
     def open(self) -> None:
         """
         Raises:
@@ -374,10 +463,35 @@ class JournalReader(JournalFile):
             uri = Path(os.path.abspath(self.path)).as_uri()
             self._db = sqlite3.connect(f"{uri}?mode=ro", uri=True, timeout=1.0)
             self._check_kind()
+            self._find_end()
         except sqlite3.OperationalError as error:
             raise self._cannot(_explain(error)) from error
         except sqlite3.DatabaseError as error:
             raise self._cannot(f"it is damaged: {error}") from error
+
+    def _index(self) -> None:
+        """Index what a umd that was killed has not, beside the file, which stays as it is."""
+        if self._indexed < self.last:
+            for statement in _ASIDE:
+                self._connection.execute(statement)
+            for statement in _INDEX:
+                self._connection.execute(
+                    statement.replace("INTO parts", "INTO more_parts")
+                    .replace("INTO names", "INTO more_names")
+                    .replace("UPDATE indexed", "UPDATE temp.indexed"),
+                    {"after": self._indexed, "last": self.last},
+                )
+            self._indexed = self.last
+            self._aside = True
+
+    def _of_index(self, statement: str) -> str:
+        if not self._aside:
+            return super()._of_index(statement)
+        return statement.format(
+            parts="(SELECT * FROM parts UNION ALL SELECT * FROM more_parts)",
+            names="(SELECT * FROM names UNION ALL SELECT * FROM more_names)",
+            aside="UNION ALL SELECT min(batch) FROM more_names",
+        )
 
     def integrity(self) -> str:
         """"ok", or what SQLite finds wrong with the whole file."""
@@ -389,6 +503,10 @@ class JournalReader(JournalFile):
         version = self._one("PRAGMA user_version")
         if version > len(self._migrations):
             raise self._cannot(f"a newer umd has written it (schema {version})")
+        if version < len(self._migrations):
+            raise self._cannot(
+                f"an older umd has written it (schema {version}); start umd with it once"
+            )
 
 
 def _explain(error: sqlite3.Error) -> str:
@@ -417,17 +535,82 @@ class _Inserts(dict[int, str]):
 
 
 _INSERT: Final = _Inserts()
+_INDEX: Final = (
+    """
+    INSERT OR IGNORE INTO live SELECT call, position FROM events
+    WHERE position > :after AND position <= :last AND step = 1 ORDER BY call
+    """,
+    """
+    INSERT INTO names SELECT :after, e.call, e.position FROM events AS e LEFT JOIN live AS l
+    ON l.call = e.call WHERE e.position > :after AND e.position <= :last
+    AND (l.begun = e.position OR l.begun IS NULL) ORDER BY e.call
+    """,
+    """
+    INSERT INTO parts SELECT coalesce(l.begun, e.position), e.position FROM events AS e
+    LEFT JOIN live AS l ON l.call = e.call
+    WHERE e.position > :after AND e.position <= :last ORDER BY 1, 2
+    """,
+    """
+    DELETE FROM live WHERE call IN (
+        SELECT call FROM events WHERE position > :after AND position <= :last AND step = -1
+    )
+    """,
+    "UPDATE indexed SET position = :last",
+)
+"""What brings the index forward."""
+_ASIDE: Final = (
+    "CREATE TEMP TABLE indexed AS SELECT * FROM main.indexed",
+    "CREATE TEMP TABLE live (call TEXT PRIMARY KEY, begun INTEGER) WITHOUT ROWID",
+    "INSERT INTO temp.live SELECT * FROM main.live",
+    "CREATE TEMP TABLE more_parts (begun, position, PRIMARY KEY (begun, position)) WITHOUT ROWID",
+    "CREATE TEMP TABLE more_names (batch, call, begun, PRIMARY KEY (batch, call, begun)) "
+    "WITHOUT ROWID",
+)
 _LIVE: Final = """
-    SELECT e.position, e.call, e.at, e.record, e.extra FROM live AS l
-    CROSS JOIN events AS e ON e.call = l.call ORDER BY l.call, e.position
+    SELECT e.position, e.call, e.at, e.record, e.extra
+    FROM (SELECT begun FROM live ORDER BY begun) AS l
+    CROSS JOIN {parts} AS p ON p.begun = l.begun CROSS JOIN events AS e ON e.position = p.position
 """
 _ENDED: Final = f"""
     SELECT {_COLUMNS} FROM events WHERE step = -1 AND at > ? ORDER BY position DESC LIMIT ?
 """
-_PRUNE: Final = """
-    DELETE FROM events WHERE position IN (
-        SELECT position FROM events
-        WHERE at < ? AND NOT EXISTS (SELECT 1 FROM live WHERE live.call = events.call)
-        ORDER BY position LIMIT ?
+_READ: Final = f"""
+    SELECT {_COLUMNS} FROM events WHERE position > :after ORDER BY position LIMIT :limit
+"""
+_EVERY_BATCH: Final = """
+    WITH RECURSIVE batches (batch) AS (
+        SELECT min(batch) FROM names {aside}
+        UNION ALL SELECT (SELECT min(n.batch) FROM names AS n WHERE n.batch > batches.batch)
+        FROM batches WHERE batches.batch IS NOT NULL
     )
+"""
+"""An id is looked for in the sorted run of each."""
+_READ_CALL: Final = f"""
+    {_EVERY_BATCH}
+    SELECT e.position, e.call, e.at, e.record, e.extra FROM batches AS b
+    CROSS JOIN {{names}} AS n ON n.batch = b.batch AND n.call = :call
+    CROSS JOIN {{parts}} AS p ON p.begun = n.begun AND p.position > :after
+    CROSS JOIN events AS e ON e.position = p.position
+    ORDER BY p.position LIMIT :limit
+"""
+_FIND: Final = f"""
+    {_EVERY_BATCH}
+    SELECT DISTINCT n.call FROM batches AS b
+    CROSS JOIN {{names}} AS n ON n.batch = b.batch AND n.call >= :from AND n.call < :to
+    CROSS JOIN events AS e ON e.position = n.begun
+    ORDER BY n.call LIMIT :limit
+"""
+_OLDEST: Final = """
+    SELECT p.begun, first.at, last.at, EXISTS (SELECT 1 FROM live WHERE live.call = first.call)
+    FROM (SELECT DISTINCT begun FROM parts WHERE begun > ? ORDER BY begun LIMIT ?) AS p
+    CROSS JOIN events AS first ON first.position = p.begun
+    CROSS JOIN events AS last
+    ON last.position = (SELECT max(position) FROM parts WHERE begun = p.begun)
+"""
+_PRUNE_EVENTS: Final = """
+    DELETE FROM events WHERE position IN (SELECT position FROM parts WHERE begun = ?)
+"""
+_PRUNE_NAMES: Final = """
+    DELETE FROM names WHERE batch < ?
+    AND NOT EXISTS (SELECT 1 FROM events WHERE events.position = names.begun)
 """
