@@ -169,6 +169,18 @@ _CHECKS: Final[Mapping[str, Callable[[Mapping[str, str]], None]]] = {
 }
 
 
+_HOST: Final = re.compile(r"[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]|\*")
+
+
+def _parse_hosts(value: object) -> tuple[str, ...]:
+    several = [value] if isinstance(value, str) else value
+    if not isinstance(several, list) or not all(
+        isinstance(one, str) and _HOST.fullmatch(one) for one in several
+    ):
+        raise ValueError('a list of names or addresses without ports such as "umd.example.com"')
+    return tuple(several)
+
+
 def _parse_socket(value: object) -> str:
     if value in ("auto", "none"):
         return str(value)
@@ -228,6 +240,7 @@ class HttpSection(Section):
         "tcp:8080:interface=127.0.0.1",
     )
     listen_tls: Annotated[tuple[str, ...], BeforeValidator(_parse_any_listen)] = ()
+    hosts: Annotated[tuple[str, ...], BeforeValidator(_parse_hosts)] = ()
     max_body: Annotated[Size, Field(ge=1024, le=64 * 1024)] = 64 * 1024
     max_head: Annotated[Size, Field(ge=1024, le=256 * 1024)] = 16 * 1024
     max_header_lines: Annotated[int, Field(ge=8, le=1000)] = 64

@@ -32,6 +32,7 @@ from umd.console.socket import ControlSocket
 from umd.control import Control, ControlSettings
 from umd.errors import UmdError
 from umd.http.front import Front
+from umd.http.hosts import hosts_asked_for
 from umd.http.identity import Identity
 from umd.journal.address import default_path as default_journal
 from umd.journal.file import JournalFile
@@ -115,6 +116,7 @@ class Daemon:
                 assert self._tls is not None
                 wrapped = self._tls.wrap(self.front)
                 self.ports.append(await self._listen(listen, wrapped, "http.listen_tls"))
+            self._check_hosts()
             if self.control_socket is not None:
                 self.control_socket.open()
         except UmdError as error:
@@ -190,6 +192,14 @@ class Daemon:
             self.front.identity = Identity(rules, self._reactor, self._log, self.front.busy)
         else:
             self.front.identity.rules = rules
+
+    def _check_hosts(self) -> None:
+        """Let requests ask by the names that are umd's."""
+        self.front.hosts = hosts_asked_for(
+            self.settings.http.hosts,
+            anonymous=self.front.identity is None,
+            private=all(_is_private(port.getHost()) for port in self.ports),
+        )
 
     def _allow_descriptors(self) -> None:
         """Let there be as many open connections as are allowed, if the system does."""
@@ -341,6 +351,7 @@ class Daemon:
         self.control.settings = _control_settings(settings.call)
         apply(settings, self.use_cases, self._reactor)
         self.front.limits = settings.http.limits()
+        self._check_hosts()
         if restart:
             self._log.warning("config.needs-restart", keys=restart)
         self._log.info("config.reloaded")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from ipaddress import ip_network
 
-from twisted.internet.address import IPv4Address
+from twisted.internet.address import IPv4Address, UNIXAddress
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
@@ -16,6 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.helpers import capturing_log
 from umd.http.exchange import TEXT_XML, Reply, Request
 from umd.http.front import Front
+from umd.http.hosts import hosts_asked_for
 from umd.http.identity import Identity, Rules
 from umd.http.limits import Limits
 from umd.principal import Principal
@@ -179,6 +180,61 @@ class ProxyTests(FrontCase):
             self.post(b"<a/>", b"X-Forwarded-User: " + first, b"x-forwarded-USER: " + second)
             self.assertTrue(self.sent().startswith(b"HTTP/1.1 400 "))
         self.assertEqual(self.asked, [])
+
+
+class HostTests(FrontCase):
+    """Who asks by a name that is not umd's was led here (DNS rebinding)."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.front.hosts = hosts_asked_for(["umd.example"], anonymous=True, private=True)
+
+    def ask(self, host: str, version: str = "1.1") -> int:
+        self.connect()
+        asked = len(self.asked)
+        self.send(f"GET /x HTTP/{version}\r\nHost: {host}\r\n\r\n".encode())
+        if len(self.asked) > asked:
+            self.reply(-1)
+        status = int(self.sent()[9:12])
+        self.assertEqual(self.transport.disconnecting, status != 200 or version == "1.0")
+        return status
+
+    def test_names_of_umd(self) -> None:
+        own = self.transport.getHost().host
+        for host in (
+            "localhost", "LocalHost:8080", "localhost.:1", "127.0.0.1", "127.0.0.1:8080", "[::1]",
+            "[::1]:8080", "[0:0:0:0:0:0:0:1]:8080", "[::FFFF:127.0.0.1]", "umd.example:80",
+            "UMD.EXAMPLE.", own, f"{own}:8080",
+        ):  # fmt: skip
+            self.assertEqual(self.ask(host), 200, host)
+        self.connect()
+        self.send(b"GET /x HTTP/1.0\r\n\r\n")
+        self.assertEqual(len(self.asked), 14)
+
+    def test_other_names(self) -> None:
+        for host in (
+            "evil.example", "evil.example:8080", "localhost.evil.example", "127.0.0.1.evil.example",
+            "umd.example.evil.example", "xumd.example", "localhost..", "127.0.0.2", "[::2]:80",
+            "localhost%2eevil.example", "localhost,evil.example",
+        ):  # fmt: skip
+            self.assertEqual(self.ask(host), 421, host)
+            self.assertEqual(self.ask(host, "1.0"), 421, host)
+        self.assertEqual(self.asked, [])
+        self.assertEqual(self.lines[0]["host"], "evil.example")
+
+    def test_a_unix_socket_is_reached_by_no_browser(self) -> None:
+        self.channel = self.front.buildProtocol(UNIXAddress(None))
+        self.transport = StringTransport(hostAddress=UNIXAddress(b"/run/umd/http.sock"))
+        self.channel.makeConnection(self.transport)
+        self.post()
+        self.assertEqual(len(self.asked), 1)
+
+    def test_where_it_is_looked_at(self) -> None:
+        self.assertIsNotNone(hosts_asked_for((), anonymous=True, private=True))
+        self.assertIsNotNone(hosts_asked_for(["a"], anonymous=False, private=False))
+        self.assertIsNone(hosts_asked_for((), anonymous=False, private=True))
+        self.assertIsNone(hosts_asked_for((), anonymous=True, private=False))
+        self.assertIsNone(hosts_asked_for(["*"], anonymous=True, private=True))
 
 
 class LimitTests(FrontCase):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import socket
+from http.client import HTTPConnection
+from pathlib import Path
 from typing import Any, cast
 
 from twisted.internet import reactor
@@ -11,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from tests.helpers import capturing_log
 from tests.http.helpers import request
+from tests.soap.test_contract import disconnect
 from umd.http.exchange import TEXT_PLAIN, Reply, Request
 from umd.http.front import Front
 from umd.testing import UmdProcess
@@ -18,7 +22,7 @@ from umd.testing import UmdProcess
 
 class SocketTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.umd = UmdProcess("serve")
+        self.umd = UmdProcess("serve", "-o", "http.hosts=h")
         self.umd.__enter__()
         self.addCleanup(self.umd.stop)
 
@@ -66,6 +70,40 @@ class SocketTests(SynchronousTestCase):
         client.sendall(request("Connection: close", method="GET"))
         self.assertTrue(self.rest(client).startswith(b"HTTP/1.1 404 "))
         self.assertEqual(self.umd.events("http.failed"), [])
+
+
+class RebindingTests(SynchronousTestCase):
+    """The page of a stranger, in a browser on this machine, asks by the name of its own server."""
+
+    def ask(self, umd: UmdProcess, host: str) -> int:
+        client = HTTPConnection(umd.url.split("/")[2], timeout=20)
+        self.addCleanup(client.close)
+        body = disconnect("x")
+        client.request(
+            "POST", "/EWS/UM2007Legacy.asmx", body, {"Host": host, "Content-Type": "text/xml"}
+        )
+        with client.getresponse() as answer:
+            answer.read()
+            return answer.status
+
+    def test_an_anonymous_umd_is_asked_by_its_own_names(self) -> None:
+        with UmdProcess("serve") as umd:
+            port = umd.url.split("/")[2].rpartition(":")[2]
+            self.assertEqual(self.ask(umd, f"localhost:{port}"), 500)
+            self.assertEqual(self.ask(umd, f"127.0.0.1:{port}"), 500)
+            self.assertEqual(self.ask(umd, f"evil.example:{port}"), 421)
+            umd.wait_for("http.refused", status=421, host=f"evil.example:{port}")
+
+    def test_a_name_is_added_at_a_reload(self) -> None:
+        file = Path(self.mktemp()).absolute()
+        file.write_text("")
+        with UmdProcess("serve", "-c", str(file)) as umd:
+            self.assertEqual(self.ask(umd, "umd.example"), 421)
+            file.write_text('[http]\nhosts = ["umd.example"]\n')
+            umd.process.send_signal(signal.SIGHUP)
+            umd.wait_for("config.reloaded")
+            self.assertEqual(self.ask(umd, "umd.example"), 500)
+            self.assertEqual(self.ask(umd, "evil.example"), 421)
 
 
 class SlowReaderTests(TestCase):

@@ -14,8 +14,9 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from umd.http.answer import CONTINUE, reply_of
-from umd.http.exchange import TEXT_PLAIN, Reply, Request
+from umd.http.exchange import TEXT_PLAIN, Reply, Request, refusal
 from umd.http.head import Head, Refused
+from umd.http.hosts import same_address
 from umd.http.reader import ENDED, HEAD, NOTHING, Reader
 from umd.http.working import Working
 from umd.principal import Principal
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 TLS_HANDSHAKE: Final = 0x16  # the first octet of a TLS connection, RFC 8446 section 5.1
 
+MISDIRECTED: Final = refusal(
+    421, "umd is not asked by this Host here; if it should be, name it in http.hosts."
+)
 INTERNAL_ERROR: Final = Reply(500, b"Internal server error.\n", TEXT_PLAIN)
 
 
@@ -134,6 +138,10 @@ class Connection(Protocol):
         head, body = self.reader.complete.popleft()
         front = self.front
         self._serving = head
+        if front.hosts is not None and head.host_name not in front.hosts:
+            if not self._came_in_at(head.host_name):
+                self._refuse(MISDIRECTED, head)
+                return
         busy = front.overloaded()
         if busy is not None:
             self._refuse(busy, head)
@@ -455,6 +463,13 @@ class Connection(Protocol):
         if certificate is None:
             return None
         return str(certificate.to_cryptography().subject.rfc4514_string())
+
+    def _came_in_at(self, name: str) -> bool:
+        """Whether a name is the address by which the client reached umd."""
+        if not self.address:
+            return True  # a unix: socket, which has none and which no browser reaches
+        address: Any = cast(ITCPTransport, self.transport).getHost()
+        return same_address(name, address.host)
 
     def _where(self) -> str:
         """Where a request came in, for one that does not say."""

@@ -37,7 +37,8 @@ class Front(ServerFactory):
         log: for what goes wrong on this edge.
         limits: see there.
 
-    `identity` may be set before it serves; without one, nobody is asked who they are.
+    `identity` may be set before it serves; without one, nobody is asked who they are. `hosts` may
+    be replaced while it serves.
     """
 
     noisy = False
@@ -51,6 +52,8 @@ class Front(ServerFactory):
     ) -> None:
         limits = limits or Limits()
         self.identity: Identity | None = None
+        self.hosts: frozenset[str] | None = None
+        """See `umd.http.hosts.hosts_asked_for`; None: requests may ask by any."""
         self.seconds = clock.seconds
         self.heads = Heads(limits)
         self.answers = Answers()
@@ -209,6 +212,7 @@ class Front(ServerFactory):
             why=why,
             method=head.method if head else "",
             path=head.path[:200] if head else "",
+            host=head.host[:200] if head else "",
             address=connection.address,
         )
 

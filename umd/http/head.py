@@ -14,6 +14,7 @@ from http import HTTPStatus
 from typing import Final
 
 from umd.errors import UmdError
+from umd.http.hosts import host_name
 from umd.http.limits import Limits
 
 METHODS: Final = ("GET", "HEAD", "POST")
@@ -43,6 +44,8 @@ class Head:
     query: str
     host: str
     """As the client wrote it; empty where it wrote none."""
+    host_name: str
+    """Of it, the name or address alone; see `umd.http.hosts`."""
     headers: Mapping[str, str]
     """By lower-case name; what came several times is joined by commas."""
     repeated: frozenset[str]
@@ -168,6 +171,7 @@ def read_head(
         path=path,
         query=query,
         host=host,
+        host_name=host_name(host),
         headers=headers,
         repeated=repeated,
         length=length,
