@@ -11,6 +11,7 @@ from threading import Thread
 from typing import Any
 
 from twisted.internet.defer import ensureDeferred
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.helpers import ALICE, ControlRoom
@@ -59,10 +60,13 @@ class Sink:
         return False
 
 
-class Writers:
+class Writers(Clock):
     """The part of a reactor that `Lines` uses."""
 
+    running = False
+
     def __init__(self) -> None:
+        super().__init__()
         self.writers: list[Any] = []
 
     def addWriter(self, writer: Any) -> None:
@@ -261,6 +265,41 @@ class LinesTests(SynchronousTestCase):
         self.lines.info(b"three")
         self.assertEqual(self.text(), "one\n(1 lines lost)\nthree\n")
 
+    def test_the_lines_of_a_turn_are_written_at_once(self) -> None:
+        lines = Lines(self.sink, reactor=self.reactor, backlog=1 << 20)
+        self.reactor.running = True
+        lines.info(b"one")
+        lines.info(b"two")
+        self.assertEqual(self.written, [])
+        self.reactor.advance(0)
+        self.assertEqual(self.written, [b"one\ntwo\n"])
+        lines.info(b"three")
+        lines.error(b"four")
+        self.assertEqual(self.text(), "one\ntwo\nthree\nfour\n", "an error does not wait")
+        self.reactor.advance(0)
+        self.written.clear()
+        for _ in range(10):
+            lines.info(b"x" * 20_000)
+        self.assertEqual([len(octets) for octets in self.written], [4 * 20_001] * 2)
+        self.reactor.advance(0)
+        lines.info(b"five")
+        lines.finish()
+        self.assertTrue(self.text().endswith("x\nfive\n"))
+        self.assertEqual(lines.lost, 0)
+
+    def test_lines_of_a_turn_that_are_taken_in_parts(self) -> None:
+        self.reactor.running = True
+        self.sink.room = 6
+        for line in (b"one", b"two", b"three"):
+            self.lines.info(line)
+        self.reactor.advance(0)
+        self.assertEqual(self.text(), "one\ntw")
+        self.sink.error = OSError(ENOSPC, "full")
+        self.lines.error(b"four")
+        self.sink.error, self.sink.room = None, 100
+        self.lines.error(b"five")
+        self.assertEqual(self.text(), "one\ntwo\n(2 lines lost)\nfive\n")
+
     def test_a_reader_that_goes_away(self) -> None:
         """The reactor tells it by `connectionLost`; what is kept is lost then."""
         self.sink.room = 0
@@ -280,9 +319,10 @@ class LinesTests(SynchronousTestCase):
             log.info("thing.lost")
             sink.error = None
             log.info("thing.happened")
-            self.assertIn(word, sink.written[0])
-            self.assertIn(b"warning", sink.written[0])
-            self.assertIn(b"thing.happened", sink.written[1])
+            lost, happened = b"".join(sink.written).splitlines()
+            self.assertIn(word, lost)
+            self.assertIn(b"warning", lost)
+            self.assertIn(b"thing.happened", happened)
 
 
 class UnblockedTests(SynchronousTestCase):

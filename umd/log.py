@@ -30,6 +30,10 @@ LEVELS: Final = {
 }
 
 
+AT_ONCE: Final = 1 << 16
+"""Octets that are handed to the system in one call, or some more."""
+
+
 class Sink(Protocol):
     """What lines go to: `write` takes what it can and says how much, None when it would block."""
 
@@ -76,19 +80,42 @@ class Lines:
         """The first one kept has been written in part; its end must follow, whatever comes."""
         self._untold = 0
         self._watched = False
+        self._soon = False
+        """Somebody will write what is kept when this turn of the reactor is over."""
 
     def write(self, line: bytes) -> None:
+        """Write a line at once."""
         if self._kept:
             self._flush()
+        self._add(line)
+        self._flush()
+
+    def write_soon(self, line: bytes) -> None:
+        """Write a line with the others of this turn of the reactor: a call of write costs more."""
+        if self._untold or self._reactor is None or not self._reactor.running:
+            self.write(line)
+            return
+        if self._size >= AT_ONCE:
+            self._flush()
+        self._add(line)
+        if not self._soon:
+            self._soon = True
+            self._reactor.callLater(0, self._turn_over)
+
+    # structlog calls the method named like the level.
+    debug = info = msg = write_soon
+    warning = error = critical = write
+
+    def _turn_over(self) -> None:
+        self._soon = False
+        self._flush()
+
+    def _add(self, line: bytes) -> None:
         if self._kept and (self._untold or self._size + len(line) > self._limit):
             self._lose(0)
             return
         self._tell()
         self._keep(line, 0)
-        self._flush()
-
-    # structlog calls the method named like the level.
-    debug = info = warning = error = critical = msg = write
 
     def finish(self, patience: float = 2.0) -> None:
         """Write what is kept, at the end of the process; waits for a reader so many seconds."""
@@ -121,24 +148,43 @@ class Lines:
 
     def _flush(self) -> None:
         while self._kept:
-            octets, told = self._kept[0]
             try:
-                taken = self._sink.write(octets)
+                taken = self._sink.write(self._first())
             except (OSError, ValueError):
                 self._drop()
                 break
             if not taken:
                 self._watch()
                 return
-            self._size -= taken
-            self._cut = taken < len(octets)
-            if self._cut:
-                self._kept[0] = (octets[taken:], told)
-                continue
-            self._kept.popleft()
+            self._take_off(taken)
             if not self._kept:
                 self._tell()
         self._unwatch()
+
+    def _first(self) -> bytes:
+        """As many of the lines that are kept as are written at once."""
+        if len(self._kept) == 1:
+            return self._kept[0][0]
+        octets: list[bytes] = []
+        size = 0
+        for line, _ in self._kept:
+            octets.append(line)
+            size += len(line)
+            if size >= AT_ONCE:
+                break
+        return b"".join(octets)
+
+    def _take_off(self, taken: int) -> None:
+        self._size -= taken
+        self._cut = False
+        while taken:
+            octets, told = self._kept[0]
+            if taken < len(octets):
+                self._kept[0] = (octets[taken:], told)
+                self._cut = True
+                return
+            self._kept.popleft()
+            taken -= len(octets)
 
     def _drop(self) -> None:
         while len(self._kept) > self._cut:
@@ -324,7 +370,7 @@ def json_lines(log: FilteringBoundLogger) -> Callable[[bytes], None] | None:
     lines = getattr(log, "_logger", None)
     if not isinstance(lines, Lines) or not lines.takes_json:
         return None
-    write = lines.write
+    write = lines.write_soon
 
     def write_safe(line: bytes) -> None:
         write(line if line.isascii() and b"\x7f" not in line else _safe(line))
