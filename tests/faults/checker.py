@@ -94,7 +94,7 @@ def check_far_end(
 
     Args:
         heard: see `tests.faults.far_end.FarEnd.heard`.
-        crashes: when umd was killed, by `time.monotonic`, in order.
+        crashes: when umd was started after each, by `time.monotonic`, in order.
 
     Returns:
         what must be 0, and what is only counted.

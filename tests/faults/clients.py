@@ -48,6 +48,10 @@ class ClientLog:
         self.denied: list[str] = []
         """They were told that there is no such call, and it had been given to them."""
         self.told: Counter[str] = Counter()
+        self.broken: Counter[str] = Counter()
+        """Requests without an answer, by the name of the exception."""
+        self.cut = 0
+        """Answers that ended in the middle."""
         self.ten_times: dict[str, bool] = {}
         """The calls whose end was asked for ten times and answered so; whether across a crash."""
         self._lock = threading.Lock()
@@ -55,6 +59,12 @@ class ClientLog:
     def place(self, call: str) -> None:
         with self._lock:
             self.placed.add(call)
+
+    def miss(self, error: Exception) -> None:
+        """There was no answer, or not a whole one."""
+        with self._lock:
+            self.broken[type(error).__name__] += 1
+            self.cut += isinstance(error, HTTPException) and not isinstance(error, OSError)
 
     def ask(self, call: str) -> None:
         with self._lock:
@@ -93,7 +103,8 @@ class Client:
         while not stop.is_set():
             try:
                 self._step(stop)
-            except BROKEN:
+            except BROKEN as error:
+                self._log.miss(error)
                 time.sleep(0.005)  # nobody is there at the moment
 
     def _step(self, stop: threading.Event) -> None:
@@ -132,8 +143,8 @@ class Client:
         while answers < TEN and not stop.is_set():
             try:
                 answers += self._disconnect(call) in DOWN
-            except BROKEN:
-                time.sleep(0.005)
+            except BROKEN as error:
+                self._log.miss(error)
             time.sleep(self._chance.random() * 0.05)
         if answers == TEN:
             self._log.ten_times[call] = self._umd.crashes != before
@@ -171,14 +182,14 @@ class Load:
         """Let them finish what they are at."""
         self._stop.set()
         for thread in self._threads:
-            thread.join(60)
+            thread.join(90)
             if thread.is_alive():
-                raise AssertionError("a client was left without an answer for a minute")
+                raise AssertionError("a client was left without an answer")
 
 
 def disconnect(port: int, call: str) -> str:
     """Ask for the end of a call on a connection of its own; gives the outcome, or the status."""
-    connection = HTTPConnection("127.0.0.1", port, timeout=30)
+    connection = HTTPConnection("127.0.0.1", port, timeout=60)
     body = REQUEST.format(namespace=MESSAGES, call_id=call)
     try:
         connection.request("POST", PATH, body, {"Content-Type": "text/xml"})

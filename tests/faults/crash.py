@@ -192,15 +192,16 @@ class Run:
         with load:
             for moment in islice(self._moments(umd), number):
                 time.sleep(moment)
-                times.append(time.monotonic())
                 if disk is not None:
                     disk.cut()
                 umd.kill()
                 if disk is not None:
                     disk.restore()
-                if len(times) == number:
+                if len(times) == number - 1:
                     load.stop()  # so that what the last of them were told is known too
                 self._compare(umd, log, wrong, scratch)
+                # Not when it was killed: the far end may still read what it had sent.
+                times.append(time.monotonic())
                 umd.start()
         umd.wait()
         self.seen["cuts" if disk else "kills"] += number

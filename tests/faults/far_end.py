@@ -3,7 +3,7 @@ A SIP far end that keeps a log: what umd has sent to it, whatever became of that
 
 It knows nothing of umd's own SIP core, so that a mistake of that is not made twice. It answers by
 the last four digits of the number: 0180 rings for ever, 0115 rings for 0.2 s and answers, 0199
-answers and is silent to BYE for two seconds, all others answer at once.
+answers and takes two seconds to answer a BYE, all others answer at once.
 
     python -m tests.faults.far_end PORT LOG
 """
@@ -27,7 +27,7 @@ from types import TracebackType
 from typing import Any, Final
 
 RINGS_FOR: Final = 0.2
-SILENT_FOR: Final = 2.0  # seconds from the first BYE on
+SLOW_BY: Final = 2.0  # seconds
 T1: Final = 0.5  # seconds, RFC 3261 §17.1.1.1
 T2: Final = 4.0
 SDP: Final = (
@@ -88,7 +88,6 @@ class Leg:
     """The last response to the INVITE."""
     answers: dict[str, bytes] = field(default_factory=dict)
     """To each BYE, by its branch."""
-    silent_until: float = 0.0
 
 
 class Server:
@@ -119,16 +118,21 @@ class Server:
             request = Request(octets)
             handle = getattr(self, f"_{request.method.lower()}", None)
             said = None if handle is None else handle(request, peer)
-            line = {
-                "at": time.monotonic(), "method": request.method, "call": request.call_id,
-                "branch": request.branch, "cseq": request.cseq, "said": said,
-            }  # fmt: skip
-            self._log.write(json.dumps(line) + "\n")
+            self._write(request, said)
+
+    def _write(self, request: Request, said: str | None) -> None:
+        line = {
+            "at": time.monotonic(), "method": request.method, "call": request.call_id,
+            "branch": request.branch, "cseq": request.cseq, "said": said,
+        }  # fmt: skip
+        self._log.write(json.dumps(line) + "\n")
 
     def _later(self, seconds: float, what: Callable[[], None]) -> None:
         heapq.heappush(self._due, (time.monotonic() + seconds, next(self._numbers), what))
 
     def _send(self, octets: bytes, peer: Address) -> None:
+        if not octets:
+            return  # not yet
         try:
             self._socket.sendto(octets, peer)
         except OSError:
@@ -188,19 +192,21 @@ class Server:
         if leg is None or request.to_tag != leg.tag or request.from_tag != leg.invite.from_tag:
             self._send(request.answer(NO_SUCH_CALL, "none"), peer)
             return "481"
-        now = time.monotonic()
-        if "0199@" in leg.invite.uri:
-            leg.silent_until = leg.silent_until or now + SILENT_FOR
-            if now < leg.silent_until:
-                return "nothing"
-        answer = leg.answers.get(request.branch)
-        if answer is None:
-            good = leg.state in ("answered", "confirmed")
-            leg.state = "over"
-            answer = request.answer(OK if good else NO_SUCH_CALL, leg.tag)
-            leg.answers[request.branch] = answer
-        self._send(answer, peer)
-        return answer[8:11].decode()
+        if request.branch in leg.answers:
+            self._send(leg.answers[request.branch], peer)  # a repetition
+        elif "0199@" in leg.invite.uri:
+            leg.answers[request.branch] = b""
+            self._later(SLOW_BY, lambda: self._write(request, self._hang_up(leg, request, peer)))
+        else:
+            return self._hang_up(leg, request, peer)
+        return leg.answers[request.branch][8:11].decode()
+
+    def _hang_up(self, leg: Leg, request: Request, peer: Address) -> str:
+        good = leg.state in ("answered", "confirmed")
+        leg.state = "over"
+        leg.answers[request.branch] = request.answer(OK if good else NO_SUCH_CALL, leg.tag)
+        self._send(leg.answers[request.branch], peer)
+        return leg.answers[request.branch][8:11].decode()
 
 
 class FarEnd:
@@ -248,7 +254,11 @@ class FarEnd:
         ]  # fmt: skip
 
     def heard(self) -> list[dict[str, Any]]:
-        """Every request so far, in order: when, method, Call-ID, branch, CSeq, what it was told."""
+        """
+        Every request so far, in order: when, method, Call-ID, branch, CSeq, what it was told.
+
+        One that is answered late is there again when it is.
+        """
         lines = Path(self.log).read_text().splitlines(keepends=True)
         return [json.loads(line) for line in lines if line.endswith("\n")]
 

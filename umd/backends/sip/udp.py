@@ -44,6 +44,8 @@ With the usual 208 KiB two hundred calls at once lost thousands of datagrams, wi
 """
 LARGEST_DATAGRAM: Final = 65535
 TELL_EVERY: Final = 10.0  # seconds between two log lines about the same trouble
+STOOD_STILL: Final = 0.5
+"""Seconds by which a timer is late when this process, and not the network, was slow."""
 
 _SO_MEMINFO: Final = 55  # Linux 4.12, include/uapi/asm-generic/socket.h
 _MEMINFO: Final = struct.Struct("9I")
@@ -247,12 +249,28 @@ class UdpPort(DatagramProtocol):
 
     def _on_wakeup(self) -> None:
         end = self._end
-        if end is None:
+        due = None if end is None else end.next_due()
+        if end is None or due is None:
             return
+        if self._clock.seconds() - due > STOOD_STILL:
+            self._read_first()
         try:
             end.handle_timer(self._clock.seconds())
         finally:
             self.pump()
+
+    def _read_first(self) -> None:
+        """
+        Look at what has come before anything is given up for want of an answer.
+
+        The reactor rings before it reads: after a pause of the whole process (SIGSTOP, a machine
+        that was moved) each transaction would time out with its answer in the socket.
+        """
+        while self._socket is not None:
+            before = self.counts.received
+            self._port.doRead()
+            if self.counts.received == before:
+                break
 
     # Steps
 
