@@ -12,7 +12,6 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from datetime import datetime, timezone
 from io import FileIO
 from typing import Any, Final, Protocol, TypeAlias
 
@@ -21,6 +20,8 @@ import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogBeginner
 from zope.interface import implementer
+
+from umd.utc import iso
 
 LEVELS: Final = {
     "debug": logging.DEBUG,
@@ -384,8 +385,7 @@ def _safe(line: bytes) -> bytes:
 
 def _begin_line(_: WrappedLogger, level: str, event: EventDict) -> EventDict:
     """Put what every line has where the eye finds it: when, how bad, what."""
-    now = datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    return {"at": now, "level": level, "event": event.pop("event"), **event}
+    return {"at": iso(time.time()), "level": level, "event": event.pop("event"), **event}
 
 
 def _exception_told(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:

@@ -8,7 +8,6 @@ another umd reads years later. Keys are added, never changed.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import datetime, timezone
 from typing import Any, Final
 
 import orjson
@@ -28,6 +27,7 @@ from umd.call.events import (
 )
 from umd.call.leg import LegId
 from umd.errors import UmdError
+from umd.utc import iso
 
 Record = Mapping[str, Any]
 
@@ -101,11 +101,6 @@ def replay(call: Call | None, record: Record, at: float) -> Call:
         return call
     except (KeyError, ValueError, TypeError) as error:
         raise UnknownRecord(f"the record {dict(record)!r:.200} does not fit: {error!r}") from None
-
-
-def iso(at: float) -> str:
-    """A time as the log has it: ISO 8601, UTC, milliseconds."""
-    return datetime.fromtimestamp(at, timezone.utc).isoformat(timespec="milliseconds")[:-6] + "Z"
 
 
 # -- what each event tells

@@ -12,7 +12,6 @@ from base64 import b64encode
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from typing import Annotated, Any, Final, TypeAlias, TypeVar
 
 import orjson
@@ -29,6 +28,7 @@ from umd.errors import UmdError
 from umd.history import beginnings, is_named
 from umd.journal.store import Store
 from umd.principal import Principal
+from umd.utc import iso
 
 T = TypeVar("T")
 Reply: TypeAlias = Mapping[str, Any]
@@ -276,9 +276,9 @@ class Console:
         return {
             **_brief(call),
             "owner": call.owner,
-            "began_at": _iso(call.began_at),
-            "asked_at": _iso(call.asked_at) if call.asked_at else None,
-            "ended_at": _iso(call.ended_at) if call.ended_at else None,
+            "began_at": iso(call.began_at),
+            "asked_at": iso(call.asked_at) if call.asked_at else None,
+            "ended_at": iso(call.ended_at) if call.ended_at else None,
             "overdue": ending and self._wall() - call.asked_at > deadline,
         }
 
@@ -353,11 +353,6 @@ def _found(found: Found) -> dict[str, Any]:
     if found.call is None:
         return {"leg": clean(found.sip_call_id)}
     return _brief(found.call)
-
-
-def _iso(at: float) -> str:
-    text = datetime.fromtimestamp(at, timezone.utc).isoformat(timespec="milliseconds")
-    return text.replace("+00:00", "Z")
 
 
 def _leg_of(call_id: str) -> str:
