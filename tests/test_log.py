@@ -19,7 +19,7 @@ from umd.call.cause import Cause, EndedBy
 from umd.call.events import Disconnected
 from umd.control import Control
 from umd.ledger import CallLog
-from umd.log import Lines, configure, unblocked
+from umd.log import Lines, configure, quick_info, unblocked
 
 
 class ClosedPipe(BytesIO):
@@ -201,6 +201,24 @@ class LogTests(SynchronousTestCase):
             log.exception("thing.failed")
         self.assertEqual(set(stream.getvalue().decode()) & set("\x1b\x07\u202e"), set())
         self.assertIn(rb"RuntimeError: \u001b]0;x\u0007\u202e", stream.getvalue())
+
+
+class QuickTests(SynchronousTestCase):
+    def test_it_writes_what_log_info_writes(self) -> None:
+        for format in ("json", "console"):
+            sink = Sink()
+            log = configure("info", format, sink)
+            info = quick_info(log)
+            assert info is not None
+            for value in (1.5, "\x9b", "\ud800", object):
+                sink.written.clear()
+                info("thing.happened", {"value": value})
+                log.info("thing.happened", value=value)
+                quick, slow = (line.partition(b"thing.happened")[2] for line in sink.written)
+                self.assertEqual(quick, slow)
+
+    def test_there_is_nothing_to_call_where_it_would_not_be_written(self) -> None:
+        self.assertIsNone(quick_info(configure("warning", "json", Sink())))
 
 
 class LinesTests(SynchronousTestCase):

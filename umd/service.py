@@ -17,6 +17,7 @@ from umd.backend import BackendUnavailable
 from umd.control import JournalUnavailable, MayNotPlace, NoSuchBackend, NoSuchCall, Stopping
 from umd.dialplan import NotDialable
 from umd.http.exchange import TEXT_HTML, TEXT_XML, Reply, Request, refusal
+from umd.log import quick_info
 from umd.pin import PinNotSent
 from umd.principal import Principal
 from umd.prompts import NoSuchPrompt
@@ -89,6 +90,7 @@ class SoapService:
             for operation in contract.operations.values()
         }
         self._log = log
+        self._info = quick_info(log)
         self._seconds = seconds
         self._wall = wall
         # Unique across restarts, and short enough to be read out.
@@ -123,45 +125,59 @@ class SoapService:
         began = self._seconds()
         request_id = next(self._request_ids)
         principal = request.principal
-        log: dict[str, object] = {
-            "request_id": request_id,
-            "principal": principal.name,
-            "address": principal.address,
-        }
-        """The keys of its line, which grow on the way: to bind a logger costs more."""
-        headers = {REQUEST_ID: request_id}
         asked: SoapRequest | None = None
-        envelope = SOAP12 if _says_soap12(request.headers["content-type"]) else SOAP11
         try:
             asked = read_request(contract, request.body)
-            envelope = asked.envelope
-            log["operation"] = asked.operation.name
-            _note_call(log, asked.values)
             if asked.impersonated is not None:
                 principal = _in_whose_name(asked.impersonated, principal)
-                log["principal"], log["impersonated_by"] = principal.name, request.principal.name
             asker = Asker(principal, request_id)
             values = await self._use_cases[asked.operation.use_case](asker, **asked.values)
-            _note_call(log, values)
-            status, octets = 200, _write(asked, values)
-            word = str(values["outcome"]) if "outcome" in values else OK
+            octets = _write(asked, values)
         except CancelledError:
-            self._log.info("soap.client-gone", **log, took_ms=self._ms_since(began))
+            told = _told(request_id, request, principal, asked)
+            self._log.info("soap.client-gone", **told, took_ms=self._ms_since(began))
             raise
         except Exception as error:
-            problem = _problem_of(error)
-            word = problem.value
-            if problem is Problem.INTERNAL:
-                self._log.exception("soap.failed", **log)
-            else:
-                log["why"] = str(error)[:200]
-            if isinstance(error, InvalidRequest):
-                envelope = error.envelope or envelope
-                headers[REASON] = _printable(str(error))
-            status, octets = _tell(contract.family, asked, problem, error, envelope)
+            told = _told(request_id, request, principal, asked)
+            return self._refuse(contract, request, asked, error, told, began)
+        word = values.get("outcome", OK)
+        if self._info is not None:
+            told = _told(request_id, request, principal, asked, values)
+            told["outcome"], told["status"] = word, 200
+            told["took_ms"] = self._ms_since(began)
+            self._info("soap.answered", told)
+        content_type = TEXT_XML if asked.envelope == SOAP11 else SOAP_XML
+        return Reply(200, octets, content_type, {REQUEST_ID: request_id, OUTCOME: str(word)})
+
+    def _refuse(
+        self,
+        contract: Contract,
+        request: Request,
+        asked: SoapRequest | None,
+        error: Exception,
+        told: dict[str, object],
+        began: float,
+    ) -> Reply:
+        """Log why a request cannot be done, and say so in the ways of its family."""
+        problem = _problem_of(error)
+        headers = {REQUEST_ID: str(told["request_id"])}
+        if asked is not None:
+            envelope = asked.envelope
+        else:
+            envelope = SOAP12 if _says_soap12(request.headers["content-type"]) else SOAP11
+        if problem is Problem.INTERNAL:
+            self._log.error("soap.failed", exc_info=error, **told)
+        else:
+            told["why"] = str(error)[:200]
+        if isinstance(error, InvalidRequest):
+            envelope = error.envelope or envelope
+            headers[REASON] = _printable(str(error))
+        status, octets = _tell(contract.family, asked, problem, error, envelope)
         took_ms = self._ms_since(began)
-        self._log.info("soap.answered", **log, outcome=word, status=status, took_ms=took_ms)
-        headers[OUTCOME] = word
+        self._log.info(
+            "soap.answered", **told, outcome=problem.value, status=status, took_ms=took_ms
+        )
+        headers[OUTCOME] = problem.value
         return Reply(status, octets, SOAP_XML if envelope == SOAP12 else TEXT_XML, headers)
 
     def _ms_since(self, began: float) -> float:
@@ -171,11 +187,27 @@ class SoapService:
 # -- one request
 
 
-def _note_call(log: dict[str, object], values: Values) -> None:
-    """Which call a request names, or has made."""
-    call_id = values.get("call_id")
-    if isinstance(call_id, str):
-        log["call"] = call_id[:200]
+def _told(
+    request_id: str,
+    request: Request,
+    principal: Principal,
+    asked: SoapRequest | None,
+    answered: Values | None = None,
+) -> dict[str, object]:
+    """What the line of a request tells, as far as it is known."""
+    told: dict[str, object] = {
+        "request_id": request_id,
+        "principal": principal.name,
+        "address": principal.address,
+    }
+    if asked is not None:
+        told["operation"] = asked.operation.name
+        call_id = (answered and answered.get("call_id")) or asked.values.get("call_id")
+        if isinstance(call_id, str):
+            told["call"] = call_id[:200]
+        if principal is not request.principal:
+            told["impersonated_by"] = request.principal.name
+    return told
 
 
 def _in_whose_name(name: str, principal: Principal) -> Principal:

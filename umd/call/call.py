@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
@@ -33,9 +33,9 @@ class CallState(StrEnum):
     DISCONNECTED = "disconnected"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class HangUp:
-    """Somebody asks for the end of the call."""
+    """Somebody asks for the end of the call; nobody changes it."""
 
     cause: Cause
     principal: str
@@ -231,7 +231,9 @@ class Call:
         elif last.by is EndedBy.FAR_END:
             superseded = last
         else:
-            self.cause = replace(last, by=first.by)
+            self.cause = Cause(
+                by=first.by, q850=last.q850, sip_status=last.sip_status, reasons=last.reasons
+            )
         self.ended_at = at
         self.confirmed = event.confirmed
         assert self.cause is not None

@@ -57,9 +57,9 @@ EVENT_CAUSE_OF_Q850: Final[Mapping[int, EventCause]] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Cause:
-    """Who ended a leg, and what was said about why."""
+    """Who ended a leg, and what was said about why; nobody changes it."""
 
     by: EndedBy
     q850: int = NORMAL_CLEARING

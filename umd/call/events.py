@@ -1,4 +1,8 @@
-"""Lifecycle events: what has happened to a call, as it is logged and journalled."""
+"""
+Lifecycle events: what has happened to a call, as it is logged and journalled.
+
+Nobody changes one; they are not frozen, as to make one of those takes twice the time.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ from umd.call.cause import Cause
 from umd.call.leg import LegId, MediaCount
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class _CallEvent:
     call: CallId
     seq: int
@@ -18,7 +22,7 @@ class _CallEvent:
     """Wall time, seconds since the epoch, UTC."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Placed(_CallEvent):
     """umd was asked to dial; nothing has left yet."""
 
@@ -29,7 +33,7 @@ class Placed(_CallEvent):
     request_id: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Resumed(_CallEvent):
     """
     A leg that was there before umd started was taken up.
@@ -44,17 +48,17 @@ class Resumed(_CallEvent):
     state: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Alerting(_CallEvent):
     """The far end rings."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Connected(_CallEvent):
     """The far end answered."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class DisconnectRequested(_CallEvent):
     """The first request to end the call; later ones join it and make no event."""
 
@@ -63,7 +67,7 @@ class DisconnectRequested(_CallEvent):
     request_id: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Disconnected(_CallEvent):
     """The call is over: the one end event of a call, unless that is `Lost`."""
 
@@ -76,7 +80,7 @@ class Disconnected(_CallEvent):
     """What crossed, of a call that was placed with media."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Lost(_CallEvent):
     """Nobody can say what became of the call: the other end event, of what cannot be found."""
 

@@ -49,9 +49,9 @@ class Answered:
     leg: LegId
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Ended:
-    """The leg is over; the last event of a leg, and reported once."""
+    """The leg is over; the last event of a leg, and reported once. Nobody changes it."""
 
     leg: LegId
     cause: Cause

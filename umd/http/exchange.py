@@ -13,9 +13,13 @@ TEXT_HTML: Final = "text/html; charset=utf-8"
 TEXT_PLAIN: Final = "text/plain; charset=utf-8"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Reply:
-    """An answer: the front adds what belongs to HTTP itself (Date, Content-Length, Connection)."""
+    """
+    An answer, which nobody changes.
+
+    The front adds what belongs to HTTP itself (Date, Content-Length, Connection).
+    """
 
     status: int
     body: bytes
