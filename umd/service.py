@@ -16,7 +16,7 @@ from twisted.internet.defer import CancelledError, succeed
 from umd.backend import BackendUnavailable
 from umd.control import JournalUnavailable, MayNotPlace, NoSuchBackend, NoSuchCall, Stopping
 from umd.dialplan import NotDialable
-from umd.http.exchange import TEXT_HTML, TEXT_XML, Reply, Request, refusal
+from umd.http.exchange import REQUEST_ID, TEXT_HTML, TEXT_XML, Reply, Request, refusal
 from umd.log import quick_info
 from umd.pin import PinNotSent
 from umd.principal import Principal
@@ -33,7 +33,6 @@ from umd.use_cases import Asker, InvalidFolder, NotEnabled, UseCases
 from umd.users import UsersUnusable
 
 OUTCOME: Final = "X-UMD-Outcome"
-REQUEST_ID: Final = "X-UMD-Request"
 REASON: Final = "X-UMD-Reason"
 """What is wrong with a request: the fault may only say that something is."""
 OK: Final = "ok"

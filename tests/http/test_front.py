@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Awaitable
 from ipaddress import ip_network
 
@@ -14,12 +15,27 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.helpers import capturing_log
+from tests.http.helpers import read, request
 from umd.http.exchange import TEXT_XML, Reply, Request
 from umd.http.front import Front
 from umd.http.hosts import hosts_asked_for
 from umd.http.identity import Identity, Rules
 from umd.http.limits import Limits
+from umd.http.tokens import Tokens
 from umd.principal import Principal
+
+
+class Body(bytes):
+    """Octets of which one can tell how many are still kept by somebody."""
+
+    kept = 0
+
+    def __new__(cls, octets: bytes) -> Body:
+        cls.kept += 1
+        return super().__new__(cls, octets)
+
+    def __del__(self) -> None:
+        Body.kept -= 1
 
 
 class FrontCase(SynchronousTestCase):
@@ -354,10 +370,12 @@ class CrowdTests(FrontCase):
         for _ in range(3):
             self.post(b"a" * 1024)
         self.assertEqual(self.transport.producerState, "paused")
-        self.assertEqual(self.front.held, 2048)
+        self.assertEqual(self.front.held, 3072)
         self.reply(0)
         self.reply(1)
-        self.assertEqual((self.transport.producerState, self.front.held), ("producing", 0))
+        self.assertEqual((self.transport.producerState, self.front.held), ("producing", 1024))
+        self.reply(2)
+        self.assertEqual(self.front.held, 0)
 
     def test_a_flood_in_one_read_ends_the_connection(self) -> None:
         self.send(b"GET /x HTTP/1.1\r\nHost: h\r\n\r\n" * 3640)
@@ -435,6 +453,40 @@ class CrowdTests(FrontCase):
         self.send(half)
         self.assertTrue(self.sent().startswith(b"HTTP/1.1 503 "))
         self.assertEqual(self.front.held, 1000)
+
+    def test_what_is_being_served_takes_memory(self) -> None:
+        """It was not counted: a thousand slow calls with long bodies were taken for nothing."""
+        self.front.limits = Limits(max_held=1500)
+        for held in (1000, 2000):
+            self.connect()
+            self.post(b"a" * 1000)
+            self.assertEqual(self.front.held, held)
+        self.connect()
+        self.post(b"a" * 1000)
+        self.assertTrue(self.sent().startswith(b"HTTP/1.1 503 "))
+        self.assertEqual(len(self.asked), 2)
+        self.reply(0)
+        self.assertEqual(self.front.held, 1000)
+        self.connect()
+        self.post(b"a" * 1000)
+        self.assertEqual(len(self.asked), 3)
+        self.channel.connectionLost(Failure(ConnectionDone()))
+        self.assertEqual(self.front.held, 1000)
+
+    def test_who_is_answered_late_leaves_no_body_here(self) -> None:
+        """Wrong passwords, each with a body, were held for the seconds of their delay."""
+        rules = Rules(tokens=Tokens(b"x" * 32, ["HS256"], "umd", "i"))
+        self.front.identity = Identity(rules, self.clock, self.log, self.front.busy)
+        (bearer,) = (head for head, _ in read(request("Authorization: Bearer x")).complete)
+        for _ in range(3):
+            self.connect()
+            self.channel.reader.complete.append((bearer, Body(b"a" * 1000)))
+            self.channel.dataReceived(b"\r\n")
+        gc.collect()
+        self.assertEqual((Body.kept, self.front.held, self.front.waiting), (0, 0, 3))
+        self.assertEqual(self.sent(), b"")
+        self.clock.advance(4.0)
+        self.assertTrue(self.sent().startswith(b"HTTP/1.1 401 "))
 
     def test_octets_lie_too_long(self) -> None:
         """Twice in a row, as one pause is no overload."""

@@ -20,7 +20,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.helpers import capturing_log, missing
 from umd.http.answer import put_off
 from umd.http.exchange import Reply
-from umd.http.identity import Found, Identity, Rules
+from umd.http.identity import Denied, Found, Identity, Rules, Verdict
 from umd.http.passwords import PasswordFile, WrongPasswordFile
 from umd.http.tokens import Tokens, WrongKey
 from umd.principal import Principal, Scope
@@ -40,6 +40,7 @@ class InLine:
 
     def __init__(self) -> None:
         self.work: list[Any] = []
+        self.hashed = 0
 
     def callInThreadWithCallback(self, done: Any, function: Any, *arguments: Any) -> None:
         self.work.append((done, function, arguments))
@@ -48,6 +49,7 @@ class InLine:
         work, self.work = self.work, []
         for done, function, arguments in work:
             done(True, function(*arguments))
+            self.hashed += 1
 
     def stop(self) -> None:
         pass
@@ -67,9 +69,10 @@ class IdentityCase(SynchronousTestCase):
 
     def tearDown(self) -> None:
         """Whoever still waits gets an answer: what is left half done fails a later test."""
-        while self.pool.work or self.clock.getDelayedCalls():
+        while self.pool.work:
             self.pool.run()
-            self.clock.advance(1.0)
+            self.clock.advance(10.0)
+        self.identity.stop()
 
     def make(self, rules: Rules) -> None:
         self.identity = Identity(
@@ -83,10 +86,17 @@ class IdentityCase(SynchronousTestCase):
         """What is found, once it is found."""
         found = self.identity.identify(headers, address, subject)
         results: list[Found | Reply] = []
+
+        def told(verdict: Verdict) -> None:
+            if isinstance(verdict, Denied):
+                self.clock.callLater(verdict.delay, results.append, verdict.reply)
+            else:
+                results.append(verdict)
+
         if isinstance(found, Deferred):
-            _ = found.addCallback(results.append)
+            _ = found.addCallback(told)
         else:
-            results.append(found)
+            told(found)
         return results
 
     def challenged(self, results: list[Found | Reply]) -> None:
@@ -150,7 +160,8 @@ class PasswordTests(IdentityCase):
         for number in range(6):
             _ = self.ask(basic("alice", f"wrong {number}"))
         results = self.ask(basic("bob", "right"))
-        self.pool.run()
+        for _ in range(3):  # one is being hashed, one is before bob, and then it is his turn
+            self.pool.run()
         self.assertEqual(self.named(results).name, "bob")
 
     def test_who_was_right_before_is_not_slowed(self) -> None:
@@ -170,11 +181,52 @@ class PasswordTests(IdentityCase):
             self.clock.advance(0.25)
         self.assertEqual(len([one for one in results if one]), 50)
 
-    def test_an_unknown_name_costs_no_hash(self) -> None:
-        results = self.ask(basic("mallory", "x"))
-        self.assertEqual(self.pool.work, [])
-        self.clock.advance(0.25)
-        self.challenged(results)
+    def test_an_unknown_name_is_checked_like_others(self) -> None:
+        """Who has no account was told at once, and so was who has one."""
+        for name in ("mallory", "alice"):
+            told = self.ask(basic(name, "x"))
+            self.assertEqual(len(self.pool.work), 1, name)
+            self.pool.run()
+            self.assertEqual(told, [])
+            self.clock.advance(0.25)
+            self.challenged(told)
+        why = [line["why"] for line in self.lines]
+        self.assertEqual(why, ["no such name", "the password is wrong"])
+
+    def test_unknown_names_wait_and_are_slowed_like_others(self) -> None:
+        """Whatever the tries, the number of hashes and the time until the answer are the same."""
+        told: dict[str, list[float]] = {"mallory": [], "alice": []}
+        for name, times in told.items():
+            address = f"192.0.2.{len(name)}"
+            for number in range(8):
+                began, hashed = self.clock.seconds(), self.pool.hashed
+                results = self.ask(basic(name, f"wrong {number // 2}"), address)
+                self.pool.run()
+                while not results:
+                    self.clock.advance(0.25)
+                self.challenged(results)
+                self.assertEqual(self.pool.hashed - hashed, 1 - number % 2)
+                times.append(self.clock.seconds() - began)
+        self.assertEqual(told["mallory"], told["alice"])
+        self.assertEqual(told["alice"], [0.25, 0.5, 1.0, 2.0, 4.0, 4.0, 4.0, 4.0])
+
+    def test_what_was_wrong_is_not_hashed_again(self) -> None:
+        """A program that tries its old password again and again costs no more."""
+        for _ in range(5):
+            _ = self.ask(basic("alice", "old"))
+            self.pool.run()
+            self.clock.advance(4.0)
+        self.assertEqual(self.pool.hashed, 1)
+        self.clock.advance(301.0)
+        _ = self.ask(basic("alice", "old"))
+        self.assertEqual(len(self.pool.work), 1)
+        self.pool.run()
+        self.identity.rules = Rules(
+            passwords=PasswordFile({"alice": CHEAP.hash("old").encode()})
+        )
+        results = self.ask(basic("alice", "old"))
+        self.pool.run()
+        self.assertEqual(self.named(results).name, "alice")
 
     def test_what_is_no_credentials(self) -> None:
         nothing = (
@@ -191,6 +243,7 @@ class PasswordTests(IdentityCase):
         self.pool.run()
         self.identity.rules = Rules(passwords=PasswordFile({"bob": ALICE}))
         results = self.ask(basic("alice", "right"))
+        self.pool.run()
         self.clock.advance(4.0)
         self.challenged(results)
 
@@ -203,6 +256,7 @@ class PasswordTests(IdentityCase):
         assert isinstance(reply, Reply)
         self.assertEqual(reply.status, 503)
         again = self.ask(basic("alice", "right"))
+        self.pool.run()
         self.clock.advance(4.0)
         self.challenged(again)
 
@@ -317,7 +371,7 @@ class OtherTests(IdentityCase):
         """Nothing is offered that would not be taken; it was a Bearer."""
         (reply,) = results
         assert isinstance(reply, Reply)
-        self.assertEqual((reply.status, reply.headers), (403, {}))
+        self.assertEqual((reply.status, "WWW-Authenticate" in reply.headers), (403, False))
 
     def test_a_wrong_password_where_none_is_taken(self) -> None:
         self.make(Rules(subjects={"CN=pbx-1": "pbx"}))

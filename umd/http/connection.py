@@ -17,6 +17,7 @@ from umd.http.answer import CONTINUE, reply_of
 from umd.http.exchange import TEXT_PLAIN, Reply, Request, refusal
 from umd.http.head import Head, Refused
 from umd.http.hosts import same_address
+from umd.http.identity import Denied
 from umd.http.reader import ENDED, HEAD, NOTHING, Reader
 from umd.http.working import Working
 from umd.principal import Principal
@@ -72,6 +73,8 @@ class Connection(Protocol):
         self._working: Working | None = None
         self._serving: Head | None = None
         """Of the request that is being served."""
+        self._served = 0
+        """Octets of its body, where that is waited for."""
         self._last = False
         """Nothing more is answered on this connection: it closes once all is written."""
         self._closed = False
@@ -155,6 +158,7 @@ class Connection(Protocol):
             else:
                 reply = front.serve(self._request(principal, head, body))
             if not isinstance(reply, Reply):
+                self._served = len(body)
                 working = Working(reply, self._made)
                 made = working.begin()
                 if made is None:
@@ -203,6 +207,13 @@ class Connection(Protocol):
             found = await found
         if isinstance(found, Reply):
             return found
+        if isinstance(found, Denied):
+            # The reply is late: very many may wait for theirs, and nobody needs the bodies.
+            body = b""
+            self._served = 0
+            self._count_held()
+            await self.front.after(found.delay)
+            return found.reply
         self.principal, self._known_until = found
         self._asked_by = head
         reply = self.front.serve(self._request(self.principal, head, body))
@@ -230,6 +241,7 @@ class Connection(Protocol):
 
     def _answer(self, reply: Reply, head: Head) -> None:
         self._serving = None
+        self._served = 0
         front = self.front
         close = not head.keep_alive or front.closing
         try:
@@ -433,7 +445,7 @@ class Connection(Protocol):
         waiting = len(self.reader.complete)
         full = not self._last and (self._stuck or waiting >= self.front.limits.max_pipelined)
         if not full and waiting > 1 and not self._last:
-            full = self._held > self.front.limits.max_body
+            full = self._held - self._served > self.front.limits.max_body
         if full is not self._paused:
             self._paused = full
             transport = cast(Any, self.transport)
@@ -443,8 +455,8 @@ class Connection(Protocol):
                 transport.resumeProducing()
 
     def _count_held(self) -> None:
-        """Keep account of the memory that unfinished and waiting requests take."""
-        held = 0 if self._gone else self.reader.held
+        """Keep account of the memory that unfinished, waiting and served requests take."""
+        held = 0 if self._gone else self._served + self.reader.held
         held += sum(len(body) for _, body in self.reader.complete)
         front = self.front
         front.held += held - self._held

@@ -11,6 +11,8 @@ from umd.principal import Principal
 TEXT_XML: Final = "text/xml; charset=utf-8"
 TEXT_HTML: Final = "text/html; charset=utf-8"
 TEXT_PLAIN: Final = "text/plain; charset=utf-8"
+REQUEST_ID: Final = "X-UMD-Request"
+"""The header by which a client, and the log, name a request."""
 
 
 @dataclass(slots=True)

@@ -11,6 +11,7 @@ from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
 from twisted.internet.protocol import ServerFactory
+from twisted.internet.task import deferLater
 
 from umd.http.answer import Answers, put_off
 from umd.http.connection import Connection, Wait
@@ -64,7 +65,7 @@ class Front(ServerFactory):
         self.waiting = 0
         """Requests that wait for what they asked for."""
         self.held = 0
-        """Octets of unfinished and waiting requests."""
+        """Octets of unfinished and waiting requests, and of those that are being served."""
         self.closing = False
         """Each answer is the last on its connection."""
         self.draining = False
@@ -137,11 +138,15 @@ class Front(ServerFactory):
     def overloaded(self) -> Reply | None:
         """The answer for a request that has to come again later, if it has to."""
         limits = self.limits
-        if self.waiting >= limits.max_waiting:
+        if self.waiting >= limits.max_waiting or self.held > limits.max_held:
             return self.busy("There are too many requests.")
         if self.late > limits.max_stall:
             return self.busy("umd is too busy.")
         return None
+
+    def after(self, seconds: float) -> Deferred[None]:
+        """Fires so many seconds from now."""
+        return deferLater(self._clock, seconds)
 
     def busy(self, why: str) -> Reply:
         return put_off(f"{why} Try again later.", self.limits.retry_after)

@@ -1,10 +1,10 @@
 """
 Who is asking: certificate, trusted proxy, password or token; and what happens to wrong ones.
 
-A password is hashed off the reactor thread, once: what was right is remembered for a while as a
-keyed digest. A wrong one is answered late, the later the more there were from the same address for
-the same name, and one after the other; so it costs who tries more than it costs umd, and nobody
-else behind the same address notices.
+A password is hashed off the reactor thread, once: what was right, or wrong, is remembered for a
+while as a keyed digest. New ones are hashed by turns (`umd.http.turns`), those that were right
+before at once. Names that nobody has are hashed like others, so that none can be told from them. A
+wrong one is answered late (`umd.http.attempts`), which nobody else behind the same address notices.
 """
 
 from __future__ import annotations
@@ -12,37 +12,41 @@ from __future__ import annotations
 import base64
 import hmac
 import os
+import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Network, IPv6Network, ip_address
-from typing import Any, Final, TypeAlias
+from itertools import count
+from typing import Any, Final, TypeAlias, TypeVar
+from uuid import uuid4
 
 from structlog.typing import FilteringBoundLogger
-from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
-from umd.http.exchange import Reply, refusal
+from umd.http.attempts import Attempts, network_of
+from umd.http.exchange import REQUEST_ID, Reply, refusal
 from umd.http.passwords import PasswordFile
 from umd.http.tokens import Tokens
+from umd.http.turns import Turns
 from umd.principal import Principal, Scope
 
-FIRST_DELAY: Final = 0.25
-"""Seconds before the first wrong attempt is answered; doubled with each further one."""
-LONGEST_DELAY: Final = 4.0
-FORGIVEN_AFTER: Final = 60.0
-"""Seconds without a further wrong attempt until the count begins again."""
 THREADS: Final = 2
-MOST_HASHING: Final = 64
-MOST_IN_LINE: Final = 32
-"""Different passwords for one name from one address; further ones are put off."""
+"""One for whose turn it is, one for those who were right before."""
+NICENESS: Final = 10
+"""Of those threads: the requests of others go before."""
+WRONG_FOR: Final = 300.0
+"""Seconds for which a password that was wrong is not hashed again."""
 MOST_REMEMBERED: Final = 10_000
+NEVER: Final = float("-inf")
+T = TypeVar("T")
 
 Found: TypeAlias = tuple[Principal, float]
 """Somebody, and until when by the clock they need not be looked at again."""
+Verdict: TypeAlias = "Found | Denied | Reply"
 Network: TypeAlias = IPv4Network | IPv6Network
 
 
@@ -68,16 +72,13 @@ class Rules:
     """Of everybody else."""
 
 
-class _Attempts:
-    """The wrong attempts from one address for one name."""
+@dataclass(frozen=True, slots=True)
+class Denied:
+    """Nobody, who is to be told so late; until then nothing of the request is needed."""
 
-    __slots__ = ("count", "last", "lock")
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.last = 0.0
-        self.lock = DeferredLock()
-        """Held by the one whose password is looked at, until it is answered."""
+    reply: Reply
+    delay: float
+    """In seconds."""
 
 
 class Identity:
@@ -87,7 +88,7 @@ class Identity:
     Args:
         rules: may be replaced while serving.
         reactor: for the delays, and the threads that hash.
-        log: one line for the first wrong attempt of a series.
+        log: see `umd.http.attempts.Attempts`.
         busy: makes the answer for who has to come again later.
     """
 
@@ -108,11 +109,16 @@ class Identity:
         self._wall = wall
         self._key = os.urandom(32)
         self._right: dict[bytes, Found] = {}
-        self._attempts: dict[tuple[str, str], _Attempts] = {}
+        """By digest; those that must be looked at again stay, and are looked at first."""
+        self._wrong_before: dict[bytes, float] = {}
+        """By digest, until when."""
+        self._attempts = Attempts(reactor, log)
+        self._turns = Turns(reactor)
         self._pool: ThreadPool | None = None
-        self._hashing = 0
-        self._checking: dict[bytes, dict[Deferred[Found | Reply], None]] = {}
+        self._checking: dict[bytes, dict[Deferred[Verdict], None]] = {}
         """Who waits for what is being checked, by the digest of it."""
+        # Unique across restarts, like those of the requests that are served.
+        self._request_ids = map(f"r-{uuid4().hex[:6]}-{{}}".format, count(1))
 
     @property
     def rules(self) -> Rules:
@@ -121,11 +127,14 @@ class Identity:
     @rules.setter
     def rules(self, rules: Rules) -> None:
         self._rules = rules
-        self._right.clear()
+        self._right = {digest: (who, NEVER) for digest, (who, _) in self._right.items()}
+        self._wrong_before.clear()
         self.generation += 1
 
     def stop(self) -> None:
         """Hash nothing more."""
+        self._turns.stop()
+        self._attempts.stop()
         if self._pool is not None:
             self._pool.stop()
             self._pool = None
@@ -136,7 +145,7 @@ class Identity:
         address: str,
         subject: str | None,
         repeated: Collection[str] = (),
-    ) -> Found | Reply | Deferred[Found | Reply]:
+    ) -> Verdict | Deferred[Verdict]:
         """
         Say who sends a request.
 
@@ -163,17 +172,16 @@ class Identity:
         credentials = headers.get("authorization")
         if credentials is None:
             return self._challenge()
-        digest = hmac.digest(self._key, f"{address}\n{credentials}".encode(), "blake2b")
-        known = self._right.get(digest)
-        if known is not None:
-            if known[1] > now:
-                return known
-            del self._right[digest]
         scheme, _, given = credentials.partition(" ")
-        given = given.strip()
-        if scheme.lower() == "basic" and rules.passwords is not None:
+        scheme, given = scheme.lower(), given.strip()
+        said = f"{address}\n{scheme} {given}"
+        digest = hmac.digest(self._key, said.encode(), "blake2b")
+        known = self._right.get(digest)
+        if known is not None and known[1] > now:
+            return known
+        if scheme == "basic" and rules.passwords is not None:
             return self._by_password(rules.passwords, given, address, digest)
-        if scheme.lower() == "bearer" and rules.tokens is not None:
+        if scheme == "bearer" and rules.tokens is not None:
             found = self._by_token(rules.tokens, given, address, digest)
             return found or self._wrong("", address, "the token is not good")
         return self._wrong("", address, f"{scheme[:20]!r} is not offered")
@@ -193,79 +201,76 @@ class Identity:
 
     def _by_password(
         self, passwords: PasswordFile, given: str, address: str, digest: bytes
-    ) -> Reply | Deferred[Found | Reply]:
+    ) -> Denied | Reply | Deferred[Verdict]:
         try:
             name, colon, password = base64.b64decode(given, validate=True).partition(b":")
             text = name.decode("utf-8")
         except ValueError:  # binascii.Error and UnicodeDecodeError are some too
             return self._wrong("", address, "the credentials are not base64 of UTF-8")
-        if not colon or not text or not passwords.knows(text):
-            return self._wrong(text, address, "no such name")
-        waiting = self._checking.get(digest)
-        if waiting is None:
-            attempts = self._attempts_of(text, address)
-            if len(attempts.lock.waiting) >= MOST_IN_LINE or self._hashing >= MOST_HASHING:
+        if not colon or not text:
+            return self._wrong(text, address, "there is no name")
+        if self._wrong_before.get(digest, NEVER) > self._reactor.seconds():
+            return self._wrong(text, address, "the password is still wrong", again=True)
+        # Nobody who leaves ends it for the others who sent the same.
+        waiting = self._checking.get(digest, {})
+        slot: Deferred[Verdict] = Deferred(lambda leaving: waiting.pop(leaving, None))
+        waiting[slot] = None
+        if digest not in self._checking:
+            if digest not in self._right and not self._turns.has_room(network_of(address), text):
                 return self._busy("Too many passwords are being checked.")
-            waiting = self._checking[digest] = {}
-            # Nobody who leaves ends it for the others who sent the same.
-            _ = Deferred.fromCoroutine(
-                self._check(passwords, text, password, address, digest, attempts)
-            )
-        there = waiting
-        slot: Deferred[Found | Reply] = Deferred(lambda leaving: there.pop(leaving, None))
-        there[slot] = None
+            self._checking[digest] = waiting
+            _ = Deferred.fromCoroutine(self._check(passwords, text, password, address, digest))
         return slot
 
     async def _check(
-        self,
-        passwords: PasswordFile,
-        name: str,
-        password: bytes,
-        address: str,
-        digest: bytes,
-        attempts: _Attempts,
+        self, passwords: PasswordFile, name: str, password: bytes, address: str, digest: bytes
     ) -> None:
-        """Check a password, one after the other for a name and address; then tell who waits."""
+        """Check a password when it is its turn; then tell who waits."""
         generation = self.generation
-        await attempts.lock.acquire()
-        found: Found | Reply
+        verdict: Verdict
+        by_turns = digest not in self._right
+        if by_turns:
+            await self._turns.wait(network_of(address), name)
+            if not self._checking[digest]:
+                # Everybody has left; who only comes and goes costs no hash.
+                del self._checking[digest]
+                self._turns.done()
+                return
+        took = 0.0
         try:
+            began = self._reactor.seconds()
             right = await self._hash(passwords, name, password)
         except Exception:
             self._log.exception("auth.not-checked", principal=name[:256], address=address)
-            found = self._busy("The password cannot be checked.")
+            verdict = self._busy("The password cannot be checked.")
         else:
             if generation != self.generation:
-                found = self._busy("Who may ask has changed.")
+                verdict = self._busy("Who may ask has changed.")
             elif right:
-                attempts.count = 0
+                self._attempts.right(name, address)
                 principal = self._principal(name, address)
-                found = self._remember(digest, principal, self._rules.verified_for)
+                verdict = self._remember(digest, principal, self._rules.verified_for)
             else:
-                # Not while it holds the lock: the right one must not wait behind the wrong ones.
-                attempts.lock.release()
-                found = await self._wrong(name, address, "the password is wrong")
-                self._tell(digest, found)
-                return
-        attempts.lock.release()
-        self._tell(digest, found)
-
-    def _tell(self, digest: bytes, found: Found | Reply) -> None:
+                took = self._reactor.seconds() - began
+                self._right.pop(digest, None)
+                _keep(self._wrong_before, digest, self._reactor.seconds() + WRONG_FOR)
+                known = passwords.knows(name)
+                why = "the password is wrong" if known else "no such name"
+                verdict = self._wrong(name, address, why)
+        # Late answers are waited for elsewhere: the right one must not wait behind the wrong ones.
+        if by_turns:
+            self._turns.done(took)
         for slot in self._checking.pop(digest):
-            slot.callback(found)
+            slot.callback(verdict)
 
     async def _hash(self, passwords: PasswordFile, name: str, password: bytes) -> bool:
         if self._pool is None:
             self._pool = ThreadPool(0, THREADS, "umd-passwords")
             self._pool.start()
         reactor: Any = self._reactor
-        self._hashing += 1
-        try:
-            return bool(
-                await deferToThreadPool(reactor, self._pool, passwords.verify, name, password)
-            )
-        finally:
-            self._hashing -= 1
+        return bool(
+            await deferToThreadPool(reactor, self._pool, _nicely, passwords.verify, name, password)
+        )
 
     # -- what comes of it
 
@@ -274,9 +279,8 @@ class Identity:
         return Principal(name, address, rules.scopes.get(name, rules.default_scopes))
 
     def _remember(self, digest: bytes, principal: Principal, seconds: float) -> Found:
-        while len(self._right) >= MOST_REMEMBERED:
-            del self._right[next(iter(self._right))]
-        found = self._right[digest] = (principal, self._reactor.seconds() + seconds)
+        found = principal, self._reactor.seconds() + seconds
+        _keep(self._right, digest, found)
         return found
 
     def _challenge(self) -> Reply:
@@ -296,27 +300,31 @@ class Identity:
             return refusal(403, "Come with a certificate, or by a proxy, that is known here.")
         return Reply(401, b"", "", {"WWW-Authenticate": offer})
 
-    def _attempts_of(self, name: str, address: str) -> _Attempts:
-        now = self._reactor.seconds()
-        key = address, name
-        attempts = self._attempts.get(key)
-        if attempts is None:
-            while len(self._attempts) >= MOST_REMEMBERED:
-                del self._attempts[next(iter(self._attempts))]
-            attempts = self._attempts[key] = _Attempts()
-        elif attempts.count and now - attempts.last > FORGIVEN_AFTER:
-            attempts.count = 0
-        return attempts
-
-    def _wrong(self, name: str, address: str, why: str) -> Deferred[Found | Reply]:
+    def _wrong(self, name: str, address: str, why: str, *, again: bool = False) -> Denied:
         """Count an attempt, and ask again after a while."""
-        attempts = self._attempts_of(name[:256], address)
-        attempts.count += 1
-        attempts.last = self._reactor.seconds()
-        if attempts.count == 1:
-            self._log.warning("auth.failed", principal=name[:256], address=address, why=why)
-        delay = min(LONGEST_DELAY, FIRST_DELAY * 2.0 ** (attempts.count - 1))
-        return deferLater(self._reactor, delay, self._challenge)
+        request_id = next(self._request_ids)
+        delay = self._attempts.wrong(name, address, why, request_id, again=again)
+        asked = self._challenge()
+        headers = {**asked.headers, REQUEST_ID: request_id}
+        return Denied(replace(asked, headers=headers), delay)
+
+
+def _keep(kept: dict[bytes, T], digest: bytes, value: T) -> None:
+    """Remember what is of use for a while, the latest at the end, and not too much."""
+    kept.pop(digest, None)
+    while len(kept) >= MOST_REMEMBERED:
+        del kept[next(iter(kept))]
+    kept[digest] = value
+
+
+def _nicely(verify: Callable[[str, bytes], bool], name: str, password: bytes) -> bool:
+    """Hash without taking the processor from those who are being served."""
+    # On Linux, a priority is that of a thread, and its threads begin with it.
+    thread = threading.get_native_id()
+    nice = os.getpriority(os.PRIO_PROCESS, thread)
+    if nice < NICENESS:
+        os.setpriority(os.PRIO_PROCESS, thread, NICENESS)
+    return verify(name, password)
 
 
 def _within(address: str, networks: Iterable[Network]) -> bool:

@@ -38,7 +38,7 @@ class Limits:
     max_waiting: int = 10_000
     """Requests, on all connections, that wait for what they asked for."""
     max_held: int = 128 * 1024 * 1024
-    """Of unfinished and waiting requests on all connections."""
+    """Of all requests on all connections, until they are answered."""
     max_stall: float = 0.25
     """When octets lie that long before they are looked at, further requests are put off."""
     retry_after: float = 1.0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hmac
+import os
 from collections.abc import Mapping
 
 from umd.errors import UmdError
@@ -21,6 +23,8 @@ class PasswordFile:
 
     def __init__(self, hashes: Mapping[str, bytes]) -> None:
         self._hashes = hashes
+        self._of_somebody = list(hashes.values())
+        self._key = os.urandom(16)
 
     @classmethod
     def read(cls, path: str) -> PasswordFile:
@@ -54,24 +58,39 @@ class PasswordFile:
         return name in self._hashes
 
     def verify(self, name: str, password: bytes) -> bool:
-        """Whether this is the password of somebody who is known; slow, as it must be."""
-        hashed = self._hashes.get(name)
-        if hashed is None:
-            return False
-        if hashed.startswith(b"$argon2"):
-            import argon2
+        """
+        Whether this is the password of somebody who is known; slow, as it must be.
 
-            try:
-                return argon2.PasswordHasher().verify(hashed.decode(), password)
-            except (argon2.exceptions.VerificationError, argon2.exceptions.InvalidHashError):
-                return False
-        import bcrypt
+        For a name that nobody has it is as slow: it is compared with somebody's, always the same
+        one's for the same name, and wrong whatever comes of it. So who is known cannot be told by
+        time, not even where some have one kind of hash and some another.
+        """
+        hashed = self._hashes.get(name)
+        return _fits(password, hashed or self._decoy(name)) and hashed is not None
+
+    def _decoy(self, name: str) -> bytes:
+        if not self._of_somebody:
+            return b""
+        number = int.from_bytes(hmac.digest(self._key, name.encode(), "blake2b")[:8], "big")
+        return self._of_somebody[number % len(self._of_somebody)]
+
+
+def _fits(password: bytes, hashed: bytes) -> bool:
+    """Whether a hash is of this password."""
+    if hashed.startswith(b"$argon2"):
+        import argon2
 
         try:
-            # bcrypt sees 72 octets; htpasswd cuts the rest off as well.
-            return bcrypt.checkpw(password[:72], hashed)
-        except ValueError:
+            return argon2.PasswordHasher().verify(hashed.decode(), password)
+        except (argon2.exceptions.VerificationError, argon2.exceptions.InvalidHashError):
             return False
+    import bcrypt
+
+    try:
+        # bcrypt sees 72 octets; htpasswd cuts the rest off as well.
+        return bcrypt.checkpw(password[:72], hashed)
+    except ValueError:
+        return False
 
 
 _KINDS = ("$argon2id$", "$argon2i$", "$2a$", "$2b$", "$2y$")

@@ -1,0 +1,100 @@
+"""Whose password is hashed next, and how long guesses make umd work."""
+
+from __future__ import annotations
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from umd.http.turns import MOST_FOR_A_NAME, MOST_IN_ALL, MOST_OF_AN_ADDRESS, RESTS, Turns
+
+
+class TurnsTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.turns = Turns(self.clock)
+        self.had: list[str] = []
+
+    def come(self, address: str, name: str, say: str = "") -> None:
+        turn = self.turns.wait(address, name)
+        _ = turn.addCallback(lambda _: self.had.append(say or f"{address} {name}"))
+
+    def test_one_at_a_time(self) -> None:
+        for say in "abc":
+            self.come("1", "alice", say)
+        self.assertEqual(self.had, ["a"])
+        self.turns.done()
+        self.assertEqual(self.had, ["a", "b"])
+        self.turns.done()
+        self.turns.done()
+        self.assertEqual(self.had, ["a", "b", "c"])
+
+    def test_who_sends_many_waits_for_its_own(self) -> None:
+        """Neither another address waits behind them, nor another name of the same address."""
+        for _ in range(20):
+            self.come("evil", "alice")
+        for number in range(20):
+            self.come("worse", f"name {number}")
+        self.come("good", "bob")
+        self.come("evil", "carol")
+        for _ in range(6):
+            self.turns.done()
+        self.assertEqual(
+            self.had,
+            [
+                "evil alice", "evil alice", "worse name 0", "good bob", "evil carol",
+                "worse name 1", "evil alice",
+            ],
+        )  # fmt: skip
+
+    def test_a_wrong_one_is_followed_by_a_rest(self) -> None:
+        """However many guess, they are hashed for a quarter of the time."""
+        for number in range(100):
+            self.come("evil", str(number))
+        hashed = 0.0
+        while self.clock.seconds() < 4.0:
+            self.clock.advance(0.05)
+            hashed += 0.05
+            self.turns.done(0.05)
+            self.clock.advance(RESTS * 0.05)
+        self.assertAlmostEqual(hashed / self.clock.seconds(), 0.25)
+
+    def test_a_right_one_is_not(self) -> None:
+        self.come("1", "alice")
+        self.come("2", "bob")
+        self.turns.done(0.0)
+        self.assertEqual(self.had, ["1 alice", "2 bob"])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_there_is_room_for_so_many(self) -> None:
+        self.come("0", "first")
+        for _ in range(MOST_FOR_A_NAME):
+            self.assertTrue(self.turns.has_room("1", "alice"))
+            self.come("1", "alice")
+        self.assertFalse(self.turns.has_room("1", "alice"))
+        self.assertTrue(self.turns.has_room("1", "bob"))
+        for number in range(MOST_OF_AN_ADDRESS - MOST_FOR_A_NAME):
+            self.come("1", str(number))
+        self.assertFalse(self.turns.has_room("1", "bob"))
+        self.assertTrue(self.turns.has_room("2", "bob"))
+        for number in range(MOST_IN_ALL - MOST_OF_AN_ADDRESS):
+            self.come(f"2 {number}", "x")
+        self.assertFalse(self.turns.has_room("3", "x"))
+        for _ in range(MOST_IN_ALL + 1):
+            self.turns.done()
+        self.assertEqual(len(self.had), MOST_IN_ALL + 1)
+        self.assertTrue(self.turns.has_room("1", "alice"))
+
+    def test_a_thousand_turns_that_end_at_once(self) -> None:
+        """Everybody has left: there is no rest, and no recursion."""
+        self.come("0", "first")
+        for number in range(MOST_IN_ALL):
+            _ = self.turns.wait(str(number), "x").addCallback(lambda _: self.turns.done())
+        self.turns.done()
+        self.assertTrue(self.turns.has_room("1", "x"))
+
+    def test_stopping_in_a_rest_leaves_no_timer(self) -> None:
+        self.come("1", "alice")
+        self.come("1", "alice")
+        self.turns.done(1.0)
+        self.turns.stop()
+        self.assertEqual((self.clock.getDelayedCalls(), len(self.had)), ([], 1))
