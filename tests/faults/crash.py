@@ -90,6 +90,11 @@ class Umd:
             time.sleep(0.01)
         raise AssertionError(f"umd does not start: {self.said()}")
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     def kill(self) -> None:
         assert self._process is not None
         self.crashes += 1
@@ -193,7 +198,7 @@ class Run:
             for moment in islice(self._moments(umd), number):
                 time.sleep(moment)
                 if disk is not None:
-                    disk.cut()
+                    disk.cut(umd.pid)
                 umd.kill()
                 if disk is not None:
                     disk.restore()
@@ -246,7 +251,7 @@ class Run:
 
     def _keep_of(self, directory: Path, journal: Path) -> None:
         assert self._keep is not None
-        there = Path(self._keep)
+        there = Path(self._keep) / f"after-{self.seen['kills']}-kills-{self.seen['cuts']}-cuts"
         there.mkdir(parents=True, exist_ok=True)
         for file in (*journal.parent.glob("journal.db*"), directory / "far-end", directory / "log"):
             if file.exists():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -46,8 +48,22 @@ class Disk:
     ) -> None:
         self._unmount()
 
-    def cut(self) -> None:
-        """Cut the power: nothing is written any more, and what is not on the disk is gone."""
+    def cut(self, process: int) -> None:
+        """
+        Cut the power: nothing is written any more, and what is not on the disk is gone.
+
+        Args:
+            process: who writes to it. It is stopped before, between two system calls, and is to be
+                killed afterwards: an fdatasync that the shut-down overtakes returns 0 although
+                nothing has reached the disk (Linux 6.18; 14 of 300 times in a program of ten lines
+                that does nothing else). No disk that loses its power answers like that.
+        """
+        os.kill(process, signal.SIGSTOP)
+        until = time.monotonic() + 30
+        while not _stands_still(process):
+            if time.monotonic() > until:
+                raise AssertionError(f"process {process} does not stop")
+            time.sleep(0.001)
         _run("xfs_io", "-x", "-c", "shutdown", str(self.path))
 
     def restore(self) -> None:
@@ -62,6 +78,12 @@ class Disk:
             if time.monotonic() > until:
                 raise AssertionError(f"umount: {said.stderr}")
             time.sleep(0.02)
+
+
+def _stands_still(process: int) -> bool:
+    """Whether each of its threads has stopped."""
+    stats = [path.read_text() for path in Path(f"/proc/{process}/task").glob("*/stat")]
+    return all(stat.rpartition(")")[2].split()[0] in "TtZX" for stat in stats)
 
 
 _PACKAGES = {"mkfs.xfs": "xfsprogs", "xfs_io": "xfsprogs"}

@@ -63,7 +63,7 @@ class ProofTests(SynchronousTestCase):
             options = ["-c", str(file), "-o", f"journal.path={journal}"]
             with UmdProcess("serve", *options, launcher=[*launcher, *injection]) as umd:
                 self.assertEqual(umd.disconnect(seed_id(0))[2]["X-UMD-Outcome"], "ended")
-                disk.cut()
+                disk.cut(umd.process.pid)
                 umd.process.kill()
                 umd.process.wait()
                 disk.restore()

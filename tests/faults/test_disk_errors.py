@@ -64,7 +64,7 @@ class DiskErrorTests(SynchronousTestCase):
                 for _ in self.story(umd, log):
                     if umd.events("journal.cannot-be-written"):
                         break
-                self.disk.cut()
+                self.disk.cut(umd.process.pid)
                 umd.stop(signal.SIGKILL)
         except TimeoutError:
             # The fault came while it started: it says so, and does not serve.
