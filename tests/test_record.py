@@ -85,3 +85,11 @@ class RecordTests(SynchronousTestCase):
                 decode(octets)
         with self.assertRaisesRegex(UnknownRecord, "does not fit"):
             replay(None, decode(b'{"event":"call.placed","call":"x"}'), 0.0)
+
+    def test_a_clock_that_is_set_back_gives_no_negative_durations(self) -> None:
+        self.keep(self.call.apply(Answered(LEG), 900.0))
+        self.keep(self.call.apply(HangUp(Cause(by=EndedBy.CLIENT), "alice", "r-2"), 800.0))
+        self.keep(self.call.apply(Ended(LEG, Cause(by=EndedBy.CLIENT, sip_status=200)), 700.0))
+        connected, _, ended = [json.loads(octets) for octets, _ in self.kept[1:]]
+        told = [ended[name] for name in ("lived_s", "talked_s", "took_ms")]
+        self.assertEqual([connected["setup_s"], *told], [0.0, 0.0, 0.0, 0.0])

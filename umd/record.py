@@ -125,7 +125,7 @@ def _alerting(line: dict[str, Any], call: Call, event: Alerting) -> None:
 
 
 def _connected(line: dict[str, Any], call: Call, event: Connected) -> None:
-    line["setup_s"] = round(event.at - call.began_at, 3)
+    line["setup_s"] = _lasted(call.began_at, event.at)
 
 
 def _requested(line: dict[str, Any], call: Call, event: DisconnectRequested) -> None:
@@ -167,11 +167,11 @@ def _story(line: dict[str, Any], call: Call, event: Disconnected | Lost) -> None
     line["sip_status"] = cause.sip_status
     line["reasons"] = cause.reasons
     line["events"] = event.seq
-    line["lived_s"] = round(event.at - call.began_at, 3)
+    line["lived_s"] = _lasted(call.began_at, event.at)
     if call.connected_at:
-        line["talked_s"] = round(event.at - call.connected_at, 3)
+        line["talked_s"] = _lasted(call.connected_at, event.at)
     if call.asked_at:
-        line["took_ms"] = round((event.at - call.asked_at) * 1000, 3)
+        line["took_ms"] = round(max(0.0, event.at - call.asked_at) * 1000, 3)
 
 
 _TOLD: Final[
@@ -185,6 +185,11 @@ _TOLD: Final[
     Disconnected: ("call.disconnected", _disconnected),
     Lost: ("call.lost", _lost),
 }
+
+
+def _lasted(since: float, until: float) -> float:
+    """Seconds of wall time; no less than none, also when the clock was set back meanwhile."""
+    return round(until - since, 3) if until > since else 0.0
 
 
 def _encodable(value: Any) -> Any:
