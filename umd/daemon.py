@@ -275,7 +275,7 @@ class Daemon:
         def breathe() -> Deferred[None]:
             return deferLater(self._reactor, 0)
 
-        console = Console(self.control, self.capture, time.time, breathe, self.store)
+        console = Console(self.control, self.capture, time.time, breathe, self.store, self._log)
         return ControlSocket(path, console, self._reactor, self._log)
 
     async def _listen(

@@ -23,7 +23,10 @@ class Scope(StrEnum):
     SETTINGS = "settings"
     """Read and change their own settings and PIN."""
     OPERATE = "operate"
-    """What operators do: the console and its commands."""
+    """
+    What operators do. No operation of HTTP needs it: the console's requests come by its socket,
+    which only umd's own user and root can connect to. It is for a console that others reach.
+    """
 
 
 EVERYTHING: Final = frozenset(Scope)

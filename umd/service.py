@@ -14,7 +14,14 @@ from structlog.typing import FilteringBoundLogger
 from twisted.internet.defer import CancelledError, succeed
 
 from umd.backend import BackendUnavailable
-from umd.control import JournalUnavailable, MayNotPlace, NoSuchBackend, NoSuchCall, Stopping
+from umd.control import (
+    Forbidden,
+    JournalUnavailable,
+    MayNotPlace,
+    NoSuchBackend,
+    NoSuchCall,
+    Stopping,
+)
 from umd.dialplan import NotDialable
 from umd.http.exchange import REQUEST_ID, TEXT_HTML, TEXT_XML, Reply, Request, refusal
 from umd.log import quick_info
@@ -29,7 +36,7 @@ from umd.soap.ews import Impersonation, InvalidVersion
 from umd.soap.fault import VERSION_MISMATCH, Fault, must_understand_fault
 from umd.soap.operations import Family, Values
 from umd.soap.problem import Problem
-from umd.use_cases import Asker, InvalidFolder, NotEnabled, UseCases
+from umd.use_cases import Asker, InvalidFolder, MayNotSet, NotEnabled, UseCases
 from umd.users import UsersUnusable
 
 OUTCOME: Final = "X-UMD-Outcome"
@@ -57,6 +64,10 @@ PROBLEMS: Final[tuple[tuple[type[Exception], Problem], ...]] = (
     (NoSuchBackend, Problem.INTERNAL),
 )
 """The first that fits an error is how it is answered; anything else is an internal error."""
+
+FORBIDDEN: Final = "forbidden"
+NOT_ALLOWED: Final = (Forbidden, Impersonation, MayNotPlace, MayNotSet)
+"""Errors that are told to the log as `FORBIDDEN`."""
 
 _NOT_SOAP: Final = refusal(
     415,
@@ -134,7 +145,8 @@ class SoapService:
             octets = _write(asked, values)
         except CancelledError:
             told = _told(request_id, request, principal, asked)
-            self._log.info("soap.client-gone", **told, took_ms=self._ms_since(began))
+            took_ms = self._ms_since(began)
+            self._log.info("soap.client-gone", **told, outcome="client-gone", took_ms=took_ms)
             raise
         except Exception as error:
             told = _told(request_id, request, principal, asked)
@@ -172,10 +184,10 @@ class SoapService:
             envelope = error.envelope or envelope
             headers[REASON] = _printable(str(error))
         status, octets = _tell(contract.family, asked, problem, error, envelope)
+        # The client is told no more than that there is none; the log is told why.
+        outcome = FORBIDDEN if isinstance(error, NOT_ALLOWED) else problem.value
         took_ms = self._ms_since(began)
-        self._log.info(
-            "soap.answered", **told, outcome=problem.value, status=status, took_ms=took_ms
-        )
+        self._log.info("soap.answered", **told, outcome=outcome, status=status, took_ms=took_ms)
         headers[OUTCOME] = problem.value
         return Reply(status, octets, SOAP_XML if envelope == SOAP12 else TEXT_XML, headers)
 

@@ -32,6 +32,10 @@ class NotEnabled(UmdError):
     """The user is not enabled for unified messaging."""
 
 
+class MayNotSet(NotEnabled):
+    """Somebody asks for settings who may not see or change their own."""
+
+
 class InvalidFolder(UmdError):
     """The text is no folder id."""
 
@@ -242,7 +246,7 @@ class UseCases:
     def _check_settings(self, asker: Asker) -> None:
         self._check_enabled(asker)
         if Scope.SETTINGS not in asker.principal.scopes:
-            raise NotEnabled(f"{asker.name} may not see or change settings: auth.scopes")
+            raise MayNotSet(f"{asker.name} may not see or change settings: auth.scopes")
 
 
 def _media(prompt: Prompt, record_to: str | None = None) -> Media:

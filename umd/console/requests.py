@@ -9,13 +9,17 @@ at the end: `{"done": {...}}`, or `{"error": "what and why", "kind": "no-such-ca
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
+from itertools import count
 from typing import Annotated, Any, Final, TypeAlias, TypeVar
+from uuid import uuid4
 
 import orjson
 from pydantic import Field, ValidationError
+from structlog.typing import FilteringBoundLogger
+from twisted.internet.defer import CancelledError
 
 from umd.backend import BackendUnavailable
 from umd.call.call import Call, CallState
@@ -124,6 +128,7 @@ class Console:
         wall: the time, seconds since the epoch.
         breathe: called again and again in whatever takes long.
         store: the journal; None where none is kept.
+        log: one line for each request that ends or places a call, whatever comes of it.
     """
 
     def __init__(
@@ -133,8 +138,12 @@ class Console:
         wall: Callable[[], float],
         breathe: Breathe,
         store: Store | None = None,
+        log: FilteringBoundLogger | None = None,
     ) -> None:
         self._control = control
+        self._log = log
+        # Unique across restarts, like those of requests by HTTP.
+        self._request_ids = map(f"r-{uuid4().hex[:6]}-{{}}".format, count(1))
         self._capture = capture
         self._wall = wall
         self._breathe = breathe
@@ -148,12 +157,12 @@ class Console:
             UmdError: `refusal` makes the last reply of it.
         """
         request_type, request = _read(line)
-        count = 0
+        given = 0
         async with aclosing(request_type.answer(self, request)) as replies:
             async for reply in replies:
-                count += 1
+                given += 1
                 yield reply
-        yield {"done": {"count": count}}
+        yield {"done": {"count": given}}
 
     async def calls(self, request: CallsRequest) -> AsyncGenerator[Reply, None]:
         async for some in self._in_turns(list(self._control.live_calls())):
@@ -182,17 +191,48 @@ class Console:
             yield {"event": {"position": stored.position, **orjson.loads(stored.record)}}
 
     async def end(self, request: EndRequest) -> AsyncGenerator[Reply, None]:
-        found = await self._find(request.call)
-        if found.call is None:
-            raise NoSuchCall(f"no call begins with {request.call!r}")
-        before = found.call.state
-        outcome = await self._control.disconnect(OPERATOR, found.call.id, by=EndedBy.OPERATOR)
-        yield {"end": {**self._describe(found.call), "was": before, "outcome": outcome}}
+        with self._told("end") as told:
+            call = await self._find_call(request.call)
+            told["call"] = call.id
+            before = call.state
+            outcome = await self._control.disconnect(
+                OPERATOR, call.id, told["request_id"], EndedBy.OPERATOR
+            )
+            told["outcome"] = outcome
+        yield {"end": {**self._describe(call), "was": before, "outcome": outcome}}
 
     async def place(self, request: PlaceRequest) -> AsyncGenerator[Reply, None]:
-        call = self._control.place(OPERATOR, request.number, backend=request.backend)
-        await self._control.dialled(call)
+        with self._told("place") as told:
+            call = self._control.place(
+                OPERATOR, request.number, backend=request.backend, request_id=told["request_id"]
+            )
+            told["call"] = call.id
+            await self._control.dialled(call)
         yield {"call": self._describe(call)}
+
+    @contextmanager
+    def _told(self, operation: str) -> Iterator[dict[str, str]]:
+        """The keys of the line of a request that decides something; it is written at the end."""
+        told = {
+            "request_id": next(self._request_ids),
+            "principal": OPERATOR.name,
+            "address": OPERATOR.address,
+            "operation": operation,
+            "outcome": "ok",
+        }
+        try:
+            yield told
+        except (CancelledError, GeneratorExit):
+            told["outcome"] = "client-gone"
+            raise
+        except Exception as error:
+            last = refusal(error)
+            told["outcome"] = last["kind"] if last else "internal-error"
+            told["why"] = str(error)[:200]
+            raise
+        finally:
+            if self._log is not None:
+                self._log.info("control.answered", **told)
 
     # -- parts
 
