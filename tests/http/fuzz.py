@@ -2,33 +2,47 @@
 Damaged requests, from a seed: `python -m tests.http.fuzz --count 1000000 --seed 1`.
 
 Each goes whole or in pieces through the HTTP front, the SOAP door and control, with live calls on
-it. Whatever arrives, nothing may be raised that nobody expected, no call may end that was not named
-by a whole, good request, and nothing may be kept. Prints its figures as JSON.
+it: half of them where nobody is asked who they are, half where a password or a token is wanted; in
+one of twenty a damaged beginning of TLS comes before. Whatever arrives, nothing may be raised that
+nobody expected, no call may end that was not named by a whole, good request of somebody who may,
+and nothing may be kept. Prints its figures as JSON.
 """
 
 from __future__ import annotations
 
 import argparse
+import base64
 import gc
 import json
 import random
 import sys
+import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from pathlib import Path
 from typing import Any
 
+import argon2
+import jwt
+from OpenSSL import SSL
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import ensureDeferred
 from twisted.internet.error import ConnectionDone
+from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
 from tests.helpers import ALICE, ControlRoom, MemoryUsers, RecordingDelivery
-from tests.http.helpers import chunked, request
+from tests.http.helpers import Authority, chunked, request
 from tests.soap.test_contract import disconnect
+from umd.auth import TlsServer
+from umd.config import TlsSection
+from umd.http.exchange import Reply, Request
 from umd.http.front import Front
+from umd.http.identity import Identity, Rules
+from umd.http.passwords import PasswordFile
+from umd.http.tokens import Tokens
 from umd.service import SoapService
 from umd.use_cases import UseCases
 
@@ -43,8 +57,43 @@ PIECES = (
     *(b"Transfer-Encoding: chunked\r\n", b"Expect: 100-continue\r\n", b"Upgrade: h2c\r\n"),
     *(b"Connection: close\r\n", b"Content-Encoding: gzip\r\n", b"HTTP/1.0", b"HTTP/2.0", b"GET "),
     *(b"<!DOCTYPE a [<!ENTITY b SYSTEM 'file:///etc/passwd'>]>", b"&b;", b"<!--", b"-->", b"<?x?>"),
+    *(b"Authorization: Basic YWxpY2U6cmlnaHQ=\r\n", b"Basic ", b"Bearer ", b"basic\t", b"YWxpY2U6"),
+    *(b"alice:", b"cmlnaHQ=", b"eyJhbGciOiJub25lIn0.", b"\xff\xfe", b"="),
     *(b"<![CDATA[", b"]]>", b"CallId", b"<CallId>", b"</CallId>", b"xmlns='u'", b"\xc3\xa9"),
 )
+
+
+def b64(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+SECRET = b"0123456789abcdef0123456789abcdef"
+BASIC = f"Basic {b64('alice:right')}"
+BEARER = "Bearer " + jwt.encode(
+    {"sub": "bob", "aud": "umd", "iss": "i", "exp": 1 << 40}, SECRET, "HS256"
+)
+CHEAP = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+
+
+def rules() -> Rules:
+    """Alice has a password, Bob a token."""
+    passwords = PasswordFile({"alice": CHEAP.hash("right").encode()})
+    return Rules(passwords=passwords, tokens=Tokens(SECRET, ["HS256"], "umd", "i"))
+
+
+class AtOnce:
+    """A thread pool without a thread."""
+
+    def callInThreadWithCallback(self, done: Any, function: Any, *arguments: Any) -> None:
+        done(True, function(*arguments))
+
+    def stop(self) -> None:
+        """There is nothing to stop."""
+
+
+class AtOnceClock(Clock):
+    def callFromThread(self, function: Any, *arguments: Any) -> None:
+        function(*arguments)
 
 
 def seeds() -> list[bytes]:
@@ -57,6 +106,11 @@ def seeds() -> list[bytes]:
             request(XML, "Transfer-Encoding: chunked", target=PATH) + chunked(body[:99], body[99:])
         )
     ours.append(request(method="GET", target=PATH + "?wsdl"))
+    for said in (BASIC, BEARER, wrong := f"Basic {b64('alice:wrong')}", f"Basic {b64('eve:x')}"):
+        body = disconnect("unknown").encode()
+        ours.append(request(XML, f"Authorization: {said}", target=PATH, body=body))
+        ours.append(request(f"Authorization: {said}", method="GET", target=PATH) * 2)
+    ours.append(request(f"Authorization: {BASIC}", f"Authorization: {wrong}", method="GET"))
     ours *= 10
     theirs = [path.read_bytes() for path in sorted(DATA.glob("http-*/*/*.raw"))]
     attacks = [
@@ -92,17 +146,33 @@ def mutants(seed: int) -> Iterator[bytes]:
 
 
 class Room:
-    """A front with everything behind it but the sockets, and live calls."""
+    """
+    A front with everything behind it but the sockets, and live calls.
 
-    def __init__(self) -> None:
+    Args:
+        rules: who is taken for whom; None where nobody is asked.
+    """
+
+    def __init__(self, rules: Rules | None = None) -> None:
         self.room = ControlRoom()
         control = self.room.control
         done = ensureDeferred(control.start())
         assert done.called
         self.calls = [control.place(ALICE, "silent") for _ in range(10)]
         use_cases = UseCases(control, users=MemoryUsers(), pins=RecordingDelivery())
-        service = SoapService(use_cases, self.room.log, self.room.clock.seconds)
-        self.front = Front(service.serve, self.room.clock, self.room.log)
+        self.service = SoapService(use_cases, self.room.log, self.room.clock.seconds)
+        self.front = Front(self.serve, self.room.clock, self.room.log)
+        self.names: Counter[str] = Counter()
+        """Of those who were served."""
+        self.identity: Identity | None = None
+        if rules is not None:
+            self.identity = Identity(rules, AtOnceClock(), self.room.log, self.front.busy)
+            self.identity._pool = AtOnce()  # type: ignore[assignment]
+            self.front.identity = self.identity
+
+    def serve(self, asked: Request) -> Awaitable[Reply]:
+        self.names[asked.principal.name] += 1
+        return self.service.serve(asked)
 
     def send(self, octets: bytes, pieces: int) -> bytes:
         """The answers to what a client sends on a connection of its own, and then leaves."""
@@ -120,9 +190,45 @@ class Room:
         assert not any(call.ended or call.asked_at for call in self.calls), "a call was touched"
         front = self.front
         assert not (front.connections or front.held or front.waiting), "something is left"
+        known = {"anonymous"} if self.identity is None else {"alice", "bob"}
+        assert self.names.keys() <= known, self.names
+        assert self.identity is None or not self.identity._checking, "somebody waits"
         unexpected = {"http.failed", "soap.failed", "auth.not-checked"} & set(self.room.logged())
         assert not unexpected, [one for one in self.room.lines if one["event"] in unexpected]
         self.room.lines.clear()
+
+
+class TlsBeginnings:
+    """Clients that begin TLS, or what may look like it, with a front behind it."""
+
+    def __init__(self) -> None:
+        self._room = Room(rules())
+        self._directory = tempfile.TemporaryDirectory(prefix="umd-fuzz-")
+        certificate, key = Authority("ours").write("localhost", Path(self._directory.name))
+        tls = TlsServer(TlsSection(certificate=certificate, key=key))
+        self._factory = tls.wrap(self._room.front)
+        client = SSL.Connection(SSL.Context(SSL.TLS_CLIENT_METHOD), None)
+        client.set_connect_state()
+        try:
+            client.do_handshake()
+        except SSL.WantReadError:
+            self._hello = client.bio_read(1 << 16)
+
+    def send(self, octets: bytes, choices: random.Random) -> None:
+        """A damaged hello, with some of these octets in it or behind it."""
+        hello = bytearray(self._hello)
+        for _ in range(choices.choice((0, 1, 3))):
+            hello[choices.randrange(len(hello))] = choices.randrange(256)
+        place = choices.choice((len(hello), choices.randrange(len(hello))))
+        hello[place:place] = octets[: choices.choice((0, 1, 100))]
+        protocol = self._factory.buildProtocol(ADDRESS)
+        assert protocol is not None
+        transport = StringTransport()
+        protocol.makeConnection(transport)
+        protocol.dataReceived(bytes(hello))
+        protocol.connectionLost(Failure(ConnectionDone()))
+        assert b"HTTP/" not in transport.value(), "what is no TLS was answered"
+        self._room.check()
 
 
 def run(count: int, seed: int) -> dict[str, Any]:
@@ -132,7 +238,8 @@ def run(count: int, seed: int) -> dict[str, Any]:
     Raises:
         AssertionError: one did harm.
     """
-    room = Room()
+    rooms = [Room(), Room(rules())]
+    begin_tls = TlsBeginnings()
     choices = random.Random(seed + 1)
     statuses: Counter[str] = Counter()
     worst, over, worst_octets = 0.0, 0, b""
@@ -140,7 +247,10 @@ def run(count: int, seed: int) -> dict[str, Any]:
     for number, octets in zip(range(count), mutants(seed)):
         pieces = choices.choice((1, 1, 2, 7))
         began = time.process_time()
+        room = rooms[number % 2]
         answers = room.send(octets, pieces)
+        if number % 20 == 1:
+            begin_tls.send(octets, choices)
         spent = time.process_time() - began
         over += spent > LIMIT
         if spent > worst:
@@ -149,8 +259,9 @@ def run(count: int, seed: int) -> dict[str, Any]:
         if b"Traceback" in answers:
             raise AssertionError(f"a traceback was sent: {octets!r}")
         if number % 500 == 0 or number == count - 1:
-            room.check()
-            room.room.clock.advance(1.0)
+            for one in rooms:
+                one.check()
+                one.room.clock.advance(1.0)
         if number == count // 10:
             gc.collect()
             before = resident()
@@ -159,6 +270,7 @@ def run(count: int, seed: int) -> dict[str, Any]:
     return {
         "requests": count,
         "seed": seed,
+        "served": dict(rooms[0].names + rooms[1].names),
         "first_status": dict(sorted(statuses.items())),
         "worst_ms": round(worst * 1000, 1),
         "over_20_ms": over,
