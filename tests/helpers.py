@@ -47,8 +47,9 @@ class ControlRoom:
         self,
         backends: Mapping[str, LegBackend] | None = None,
         settings: ControlSettings | None = None,
+        clock: Clock | None = None,
     ) -> None:
-        self.clock = Clock()
+        self.clock = clock or Clock()
         self.fake = FakeBackend(clock=self.clock)
         self.log, self.lines = capturing_log()
         self.events: list[LifecycleEvent] = []

@@ -412,6 +412,11 @@ class Control:
         for link in self.links.values():
             yield from link.calls.values()
 
+    @property
+    def known(self) -> int:
+        """How many calls are kept, live and ended."""
+        return len(self._calls)
+
     def known_calls(self) -> list[Call]:
         """The calls that `find` finds: the live ones, and those that ended and are remembered."""
         self._forget_old()

@@ -31,6 +31,7 @@ from umd.console.requests import Console
 from umd.console.socket import ControlSocket
 from umd.control import Control, ControlSettings
 from umd.errors import UmdError
+from umd.garbage import Garbage
 from umd.http.front import Front
 from umd.http.hosts import hosts_asked_for
 from umd.http.identity import Identity
@@ -46,6 +47,10 @@ from umd.service import SoapService
 
 SPARE_DESCRIPTORS = 200
 """Files, sockets and pipes that are no connection of a client."""
+BLOCKS_OF_ONE = 100
+"""Blocks of memory: more than a call takes, its transactions with it, or a connection."""
+BLOCKS_OF_MESSAGE = 30
+"""More than a SIP message takes that is remembered."""
 
 
 class CannotStart(UmdError):
@@ -93,6 +98,7 @@ class Daemon:
         self.use_cases = make_use_cases(settings, self.control, self.users, reactor)
         service = SoapService(self.use_cases, log, reactor.seconds)
         self.front = Front(service.serve, reactor, log, settings.http.limits())
+        self.garbage = Garbage(reactor, log, self._blocks_explained)
         self._tls: TlsServer | None = None
         self.control_socket = self._control_socket(settings.control.socket)
 
@@ -201,6 +207,11 @@ class Daemon:
             private=all(_is_private(port.getHost()) for port in self.ports),
         )
 
+    def _blocks_explained(self) -> int:
+        """How many blocks of memory the calls, connections and messages that are there may take."""
+        ones = self.control.known + len(self.front.connections)
+        return ones * BLOCKS_OF_ONE + self.capture.size * BLOCKS_OF_MESSAGE
+
     def _allow_descriptors(self) -> None:
         """Let there be as many open connections as are allowed, if the system does."""
         wanted = self.settings.http.max_connections + SPARE_DESCRIPTORS
@@ -255,7 +266,6 @@ class Daemon:
         finally:
             gc.enable()
         store.begin()
-        gc.freeze()
         self._log.info(
             "journal.opened",
             path=store.path,
@@ -311,6 +321,7 @@ class Daemon:
         await self.front.answered()
 
     async def _close(self) -> None:
+        self.garbage.stop()
         await self._stop_listening()
         await self.front.close()
         if self.front.identity is not None:
@@ -391,8 +402,6 @@ def run(
         return 1
     process = _Process(daemon, reactor, log, read, started)
     reactor.callWhenRunning(process.begin)
-    # What has been imported until here stays: the collector need not look at it again.
-    gc.freeze()
     reactor.run()
     return process.status
 
@@ -440,6 +449,7 @@ class _Process:
             return
         except CancelledError:
             return  # by a signal to stop, which goes on from here
+        self._daemon.garbage.begin()
         if self._started is not None:
             self._started(self._daemon)
 

@@ -38,6 +38,7 @@ from tests.http.helpers import Authority, chunked, request
 from tests.soap.test_contract import disconnect
 from umd.auth import TlsServer
 from umd.config import TlsSection
+from umd.garbage import Garbage
 from umd.http.exchange import Reply, Request
 from umd.http.front import Front
 from umd.http.identity import Identity, Rules
@@ -240,6 +241,9 @@ def run(count: int, seed: int) -> dict[str, Any]:
     """
     rooms = [Room(), Room(rules())]
     begin_tls = TlsBeginnings()
+    first = rooms[0].room
+    garbage = Garbage(first.clock, first.log, lambda: 0)  # as the daemon has it
+    garbage.begin()
     choices = random.Random(seed + 1)
     statuses: Counter[str] = Counter()
     worst, over, worst_octets = 0.0, 0, b""
@@ -264,7 +268,9 @@ def run(count: int, seed: int) -> dict[str, Any]:
                 one.room.clock.advance(1.0)
         if number == count // 10:
             gc.collect()
+            gc.freeze()
             before = resident()
+    garbage.stop()
     gc.collect()
     after = resident()
     return {

@@ -91,6 +91,7 @@ class _Heard:
         assert self.parser is not None
         self.keep_alive = self.parser.should_keep_alive()
         self.upgrade = self.parser.should_upgrade()
+        self.parser = None  # whose callbacks lead back here: a cycle
         self.head_done = True
 
     def on_body(self, piece: bytes) -> None:
@@ -183,9 +184,12 @@ class Reader:
                 return
 
     def _stop(self, refused: Refused | None) -> None:
+        if self._heard is not None:
+            self._heard.parser = None
         self._reset()
         self._kept = b""
-        self.refusal = refused
+        # Without its traceback, which would lead back here: a cycle for each damaged request.
+        self.refusal = refused and refused.with_traceback(None)
 
     def _reset(self) -> None:
         self._part = Reader._read_head_part
@@ -272,7 +276,6 @@ class Reader:
             # Also a head that was known: llhttp has to see it for the chunks that follow.
             self._feed_head(head.octets)
             assert self._heard is not None
-            self._heard.parser = None
             self._heard.fields.clear()
             self._part = Reader._read_chunk_line
         elif head.length == 0:

@@ -74,5 +74,6 @@ def _in_its_own_thread(parse: Callable[[bytes], T], document: bytes) -> T:
     thread.start()
     thread.join()
     if failed:
-        raise failed[0]
+        # Not kept, or its traceback would lead back to it: a cycle.
+        raise failed.pop()
     return parsed[0]
