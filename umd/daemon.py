@@ -7,6 +7,7 @@ import os
 import resource
 import signal
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Coroutine
 from ipaddress import ip_address
@@ -395,6 +396,13 @@ def run(
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to reload
     log = configure(settings.log.level, settings.log.format, tap=tap, reactor=reactor)
     adopt_twisted(log)
+    if not _has_threads():
+        log.error(
+            "daemon.cannot-start",
+            why="the system gives it no thread; raise TasksMax= of the unit, pids.max of its "
+            "control group, or ulimit -u",
+        )
+        return 1
     try:
         daemon = Daemon(settings, reactor, log)
     except Exception as error:
@@ -404,6 +412,17 @@ def run(
     reactor.callWhenRunning(process.begin)
     reactor.run()
     return process.status
+
+
+def _has_threads() -> bool:
+    """Whether a thread can be started: better asked now than found out in the middle of a start."""
+    thread = threading.Thread(target=int)
+    try:
+        thread.start()
+    except RuntimeError:
+        return False
+    thread.join()
+    return True
 
 
 class _Process:
