@@ -71,6 +71,14 @@ class Disk:
         self._unmount()
         _run("mount", "-o", "loop", str(self._image), str(self.path))
 
+    def freeze(self) -> None:
+        """Let whoever writes wait until `thaw`, as on a disk that takes its time."""
+        _run("fsfreeze", "-f", str(self.path))
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        _run("fsfreeze", "-u", str(self.path))
+
     def _unmount(self) -> None:
         # A process that has just been killed may hold it for a moment.
         until = time.monotonic() + 10
@@ -86,7 +94,7 @@ def _stands_still(process: int) -> bool:
     return all(stat.rpartition(")")[2].split()[0] in "TtZX" for stat in stats)
 
 
-_PACKAGES = {"mkfs.xfs": "xfsprogs", "xfs_io": "xfsprogs"}
+_PACKAGES = {"mkfs.xfs": "xfsprogs", "xfs_io": "xfsprogs", "fsfreeze": "util-linux"}
 
 
 def _try(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -68,10 +68,10 @@ class FarEndTests(FaultCase):
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as forger:
                 forger.bind(("127.0.0.1", 0))
                 forger.settimeout(30)
-                here = forger.getsockname()[1]
+                here, there = forger.getsockname()[1], ("127.0.0.1", self.sip_port)
 
                 def say(method: str, call_id: str, tags: tuple[str, str]) -> bytes:
-                    forger.sendto(_forged(method, call_id, tags, here), ("127.0.0.1", self.sip_port))
+                    forger.sendto(_forged(method, call_id, tags, here), there)
                     return forger.recv(65535)
 
                 for method, answer in (("BYE", b"481"), ("CANCEL", b"481"), ("UPDATE", b"481")):
@@ -79,8 +79,9 @@ class FarEndTests(FaultCase):
                         for tags in (("far-0", "guess"), ("guess", "guess")):
                             said = say(method, name, tags)
                             self.assertTrue(said.startswith(b"SIP/2.0 " + answer), said)
-                for noise in (b"", b"\0" * 500, b"SIP/2.0 200 OK\r\n\r\n", _stray(sip_call_id, here)):
-                    forger.sendto(noise, ("127.0.0.1", self.sip_port))
+                stray = _stray(sip_call_id, here)
+                for noise in (b"", b"\0" * 500, b"SIP/2.0 200 OK\r\n\r\n", stray):
+                    forger.sendto(noise, there)
                 # What comes back for this shows that all before it was read.
                 self.assertTrue(say("OPTIONS", "x", ("a", "")).startswith(b"SIP/2.0 200"))
             (reply,) = ask("calls", umd.control_socket)

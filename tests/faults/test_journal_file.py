@@ -1,0 +1,140 @@
+"""What becomes of the journal's file beside umd: slow, read-only, damaged, newer, older."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sqlite3
+import subprocess
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+from tests.faults.clients import disconnect
+from tests.faults.disk import Disk
+from tests.faults.stories import FaultCase, Served
+from tests.helpers import missing, program
+from tests.test_process import seed_id
+from umd.testing import UmdProcess
+
+OLD = Path(__file__).parent.parent / "data" / "journal"
+
+
+class JournalFileTests(FaultCase):
+    def refused(self, umd: UmdProcess) -> str:
+        """Why it does not start."""
+        self.assertRaises(TimeoutError, umd.__enter__)
+        self.assertEqual(umd.process.returncode, 1)
+        (line,) = umd.events("daemon.cannot-start")
+        self.assertEqual([one for one in umd.log if "exception" in one], [])
+        why: str = line["why"]
+        return why
+
+    def test_a_disk_that_takes_its_time(self) -> None:
+        """Who ends a call waits for the disk; others are answered, and the watchdog is fed."""
+        disk = Disk(self.directory)
+        disk.__enter__()
+        self.addCleanup(disk.__exit__, None, None, None)
+        self.journal = disk.path / "journal.db"
+        name = f"umd-slow-{os.getpid()}"
+        environ = {"NOTIFY_SOCKET": "@" + name, "WATCHDOG_USEC": "100000"}
+        with ExitStack() as stack:
+            listener = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
+            listener.bind("\0" + name)
+            umd = stack.enter_context(self.umd("-o", "call.deadline=60s", environ=environ))
+            call = self.place(umd)
+            disk.freeze()
+            frozen = stack.enter_context(ExitStack())
+            frozen.callback(disk.thaw)
+            outcomes = stack.enter_context(self.ending(umd, call))
+            umd.wait_for("call.disconnect-requested", call=call)
+            for _ in range(100):
+                self.assertEqual(disconnect(Served(umd).port, "bm9ib2R5QGxhYg=="), "unknown")
+            _drain(listener)
+            listener.settimeout(30)
+            while b"WATCHDOG=1" not in listener.recv(1000):
+                pass
+            self.assertEqual(self.log.told.total(), 0)
+            frozen.close()
+            self.assertEqual(outcomes(), ["ended"])
+            self.assertEqual(umd.stop(), 0)
+        self.check()
+
+    def test_a_file_system_that_is_read_only(self) -> None:
+        with self.umd() as umd:
+            self.place(umd)
+            umd.stop()
+        mount = program("mount", "mount")
+        for step in (["--bind"], ["-o", "remount,ro,bind"]):
+            done = subprocess.run(
+                [mount, *step, str(self.directory), str(self.directory)],
+                capture_output=True, text=True,
+            )  # fmt: skip
+            if done.returncode:
+                missing(f"the right to mount: {done.stderr.strip()}")
+            if step == ["--bind"]:
+                self.addCleanup(subprocess.run, ["umount", str(self.directory)])
+        self.assertIn("journal.path", self.refused(self.umd()))
+
+    def test_pages_are_overwritten(self) -> None:
+        """The file is kept aside; the calls that a backend still has are served."""
+        with self.umd() as umd:
+            for _ in range(30):
+                self.place(umd, "5550180")
+            umd.stop()
+        octets = bytearray(self.journal.read_bytes())
+        for page in range(1, len(octets) // 4096):
+            octets[4096 * page : 4096 * page + 512] = os.urandom(512)
+        self.journal.write_bytes(octets)
+        with self.umd() as umd:
+            (line,) = umd.events("journal.set-aside")
+            kept = line["file"].partition(":")[0]
+            self.assertEqual(Path(kept).read_bytes(), bytes(octets))
+            self.log.placed.clear()
+            self.assertEqual(self.end(umd, self.place(umd)), "ended")
+            self.assertEqual(umd.stop(), 0)
+        self.check()
+
+    def test_one_that_a_newer_umd_has_written(self) -> None:
+        with self.umd() as umd:
+            self.place(umd)
+            umd.stop()
+        with sqlite3.connect(self.journal) as db:
+            db.execute("PRAGMA user_version = 99")
+        db.close()
+        before = self.journal.read_bytes()
+        self.assertIn("a newer umd has written it (schema 99", self.refused(self.umd()))
+        self.assertEqual(self.journal.read_bytes(), before)
+
+    def test_each_older_one_goes_on_with_its_live_calls(self) -> None:
+        """The journals of tests/data/journal were written by the umds that had those schemas."""
+        files = sorted(OLD.glob("schema-*.sql"))
+        self.assertTrue(files)
+        minute = time.time() - 60
+        for file in files:
+            self.journal.unlink(missing_ok=True)
+            db = sqlite3.connect(self.journal)
+            db.executescript(file.read_text())
+            # As if it had been written a minute ago: what has ended is remembered for a day.
+            db.execute("UPDATE events SET at = at + ? - (SELECT max(at) FROM events)", (minute,))
+            db.commit()
+            db.close()
+            with self.umd() as umd:
+                (opened,) = umd.events("journal.opened")
+                self.assertEqual((opened["live_calls"], opened["ended_calls"]), (3, 1), file)
+                self.assertEqual(umd.events("call.lost"), [])
+                outcomes = [disconnect(Served(umd).port, seed_id(number)) for number in range(4)]
+                self.assertEqual(outcomes, ["already-ended", "ended", "ended", "ended"])
+                self.assertEqual(umd.stop(), 0)
+            self.log.asked.update({seed_id(number): 0.0 for number in range(4)})
+            self.check()
+
+
+def _drain(listener: socket.socket) -> None:
+    """Forget what has come so far."""
+    listener.setblocking(False)
+    try:
+        while listener.recv(1000):
+            pass
+    except BlockingIOError:
+        return
