@@ -212,6 +212,8 @@ class KnownLeg:
     """Seconds since it was placed or found."""
     record: bytes | None
     """The last that `leg_record` gave for it; None: it never got that far."""
+    quiet_for: float = 0.0
+    """Seconds since something was last heard of it, such as that it rings."""
 
 
 @runtime_checkable

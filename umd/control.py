@@ -216,6 +216,8 @@ class Control:
         """Recovered calls whose backend is not configured any more."""
         self._leg_records: dict[LegId, bytes] = {}
         """What the journal has of recovered legs, until their backend was given it."""
+        self._heard_at: dict[LegId, float] = {}
+        """When something was last heard of the others of them; until then, too."""
         self._accepting = True
         self._drained: Deferred[None] | None = None
 
@@ -436,7 +438,7 @@ class Control:
 
     # -- what the journal tells
 
-    def recover(self, call: Call, leg_record: bytes | None) -> None:
+    def recover(self, call: Call, leg_record: bytes | None, heard_at: float = 0.0) -> None:
         """
         Take over a call that the journal knows, live or ended, before `start`.
 
@@ -444,6 +446,8 @@ class Control:
 
         Args:
             leg_record: the last that its backend gave to be kept of the leg.
+            heard_at: when something was last heard of a live one, by the wall clock; 0.0: when it
+                began.
         """
         self._calls[call.id] = call
         if call.ended:
@@ -458,6 +462,8 @@ class Control:
         link.recovered[call.leg] = call
         if leg_record is not None:
             self._leg_records[call.leg] = leg_record
+        elif heard_at:
+            self._heard_at[call.leg] = heard_at
 
     def journal_failed(self, why: str) -> None:
         """Nothing can be put on record: whoever waits for that is told so."""
@@ -527,14 +533,15 @@ class Control:
         """Give a backend what the journal has of its legs."""
         if link.restores is None or self._journal is None:
             return
-        records, now = self._leg_records, self._wall()
+        records, heard_at, now = self._leg_records, self._heard_at, self._wall()
         known = (
             KnownLeg(
                 leg=leg,
                 state=call.state,
                 number=call.number,
-                age=now - call.began_at,
+                age=max(0.0, now - call.began_at),
                 record=records.pop(leg, None),
+                quiet_for=max(0.0, now - heard_at.pop(leg, call.began_at)),
             )
             for leg, call in link.recovered.items()
         )

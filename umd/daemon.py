@@ -262,8 +262,8 @@ class Daemon:
         try:
             for ended in ended_calls(store, time.time() - call.retention, call.retained):
                 self.control.recover(ended, None)
-            for live, leg_record in live_calls(store):
-                self.control.recover(live, leg_record)
+            for live, leg_record, heard_at in live_calls(store):
+                self.control.recover(live, leg_record, heard_at)
         finally:
             gc.enable()
         store.begin()

@@ -84,9 +84,10 @@ class Ledger(CallJournal):
         self._store.flush(then, argument)
 
 
-def live_calls(store: Store) -> Iterator[tuple[Call, bytes | None]]:
+def live_calls(store: Store) -> Iterator[tuple[Call, bytes | None, float]]:
     """
-    Each call of the journal that has begun and not ended, and the last record of its leg.
+    Each call of the journal that has begun and not ended, the last record of its leg, and when it
+    was last heard of, wall time in seconds since the epoch.
 
     Raises:
         UnknownRecord
@@ -94,11 +95,15 @@ def live_calls(store: Store) -> Iterator[tuple[Call, bytes | None]]:
     for records in store.live():
         call: Call | None = None
         leg_record = None
+        heard_at = 0.0
         for stored in records:
-            call = replay(call, decode(stored.record), stored.at)
+            record = decode(stored.record)
+            call = replay(call, record, stored.at)
             leg_record = stored.extra or leg_record
+            if call.seq == 1 or record["event"] != "call.resumed":  # which is umd's own word
+                heard_at = stored.at
         if call is not None:
-            yield call, leg_record
+            yield call, leg_record, heard_at
 
 
 def ended_calls(store: Store, since: float, limit: int) -> Iterator[Call]:

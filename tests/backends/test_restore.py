@@ -21,8 +21,12 @@ LEG = LegId("leg-1")
 CLIENT = Cause(by=EndedBy.CLIENT)
 
 
-def known(number: str, state: CallState, record: bytes | None, age: float = 1.0) -> KnownLeg:
-    return KnownLeg(leg=LEG, state=state, number=number, age=age, record=record)
+def known(
+    number: str, state: CallState, record: bytes | None, age: float = 1.0, quiet_for: float = 1.0
+) -> KnownLeg:
+    return KnownLeg(
+        leg=LEG, state=state, number=number, age=age, record=record, quiet_for=quiet_for
+    )
 
 
 class SipRestoreTests(TestCase):
@@ -91,10 +95,20 @@ class SipRestoreTests(TestCase):
         self.assertEqual((end.confirmed, end.cause.sip_status), (True, 487))
 
     async def test_a_call_placed_too_long_ago_is_not_dialled_again(self) -> None:
-        await self.die(known("5550100", CallState.CONNECTING, None, age=3600.0))
+        long_ago = known("5550100", CallState.CONNECTING, None, age=3600.0, quiet_for=3600.0)
+        await self.die(long_ago)
         self.clock.pump([0.1] * 10)
         self.assertEqual(list(await self.backend.legs()), [])
         self.assertEqual(self.pbx.methods(), [])
+
+    async def test_a_call_that_has_rung_for_long_and_rang_just_now_rings_on(self) -> None:
+        """Found by the fault kit: after 180 s it was lost, and rang on at the far end."""
+        await self.die(known("5550180", CallState.ALERTING, None, age=3600.0, quiet_for=30.0))
+        self.clock.pump([0.1] * 10)
+        self.assertEqual(self.sink.events, [Progressed(LEG)])
+        self.backend.hang_up(LEG, CLIENT)
+        self.clock.pump([0.1] * 10)
+        self.assertEqual(self.pbx.methods(), ["INVITE", "CANCEL", "ACK"])
 
     async def test_a_record_that_cannot_be_read_is_a_lost_leg(self) -> None:
         await self.die(known("5550100", CallState.CONNECTED, b"[1, 2]"))

@@ -41,8 +41,9 @@ __all__ = ["SipBackend", "SipSection"]
 INVALID_NUMBER_FORMAT: Final = 28  # Q.850
 EARLY_FOR: Final = 180.0
 """
-Seconds for which a call that nobody answered may still be waited for after a restart: timer C, with
-which a proxy gives up (RFC 3261 §16.6).
+Seconds since a call that nobody answered was last heard of, for which it may still be waited for
+after a restart: timer C, with which a proxy gives up, and which begins anew with each 18x
+(RFC 3261 §16.6, §16.7).
 """
 UNAVAILABLE: Final = 480
 """
@@ -143,7 +144,7 @@ class SipBackend(LegBackend, RestoresLegs):
         """Go on with a leg, where that can be; else it is lost."""
         assert self._legs is not None
         if leg.record is None:
-            if leg.age < EARLY_FOR:
+            if leg.quiet_for < EARLY_FOR:
                 # To a far end that has heard of it this is the same INVITE once more.
                 self.place(leg.leg, leg.number)
             return
