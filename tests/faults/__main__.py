@@ -1,13 +1,18 @@
 """
-The long form of the fault kit: crashes at random moments under load.
+The long form of the fault kit: crashes at random moments under load, and each story at length.
 
-    python -m tests.faults [--kills 1000] [--power-cuts 200] [--seed 1]
+    python -m tests.faults
+    python -m tests.faults --kills 1000 --power-cuts 200 --seed 1
+
+With a number of kills or power cuts only those are done; without, these numbers and the stories.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import subprocess
 import sys
 import time
 
@@ -15,9 +20,13 @@ from tests.faults.crash import Run
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
-    parser.add_argument("--kills", type=int, default=1000, help="kill -9 so often")
-    parser.add_argument("--power-cuts", type=int, default=200, help="cut the power so often (root)")
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.faults",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--kills", type=int, help="kill -9 so often")
+    parser.add_argument("--power-cuts", type=int, help="cut the power so often; needs root")
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--durability", choices=("full", "relaxed"), default="full",
@@ -26,22 +35,31 @@ def main() -> int:
                         help="for journal and logs of what went wrong")  # fmt: skip
     options = parser.parse_args()
     began = time.monotonic()
+    everything = options.kills is None and options.power_cuts is None
+    kills = 1000 if everything else options.kills or 0
+    cuts = 200 if everything else options.power_cuts or 0
 
     def tell(run: Run) -> None:
         done = run.seen["kills"], run.seen["cuts"]
         bad = {name: number for name, number in run.wrong.items() if number}
         print(
-            f"{time.monotonic() - began:6.0f} s  kills {done[0]}/{options.kills}  "
-            f"power cuts {done[1]}/{options.power_cuts}  wrong: {bad or 'nothing'}",
+            f"{time.monotonic() - began:6.0f} s  kills {done[0]}/{kills}  "
+            f"power cuts {done[1]}/{cuts}  wrong: {bad or 'nothing'}",
             file=sys.stderr,
         )
 
     run = Run(
         clients=options.clients, seed=options.seed, durability=options.durability, keep=options.keep
     )
-    run.crash(options.kills, options.power_cuts, tell)
+    run.crash(kills, cuts, tell)
     print(json.dumps({**run.found(), "took_s": round(time.monotonic() - began)}, indent=1))
-    return 0 if run.good else 1
+    return 0 if run.good and (not everything or tell_stories()) else 1
+
+
+def tell_stories() -> bool:
+    """Run the long set; whether all is well."""
+    command = [sys.executable, "-m", "twisted.trial", "tests.faults"]
+    return subprocess.run(command, env={**os.environ, "UMD_FAULTS": "long"}).returncode == 0
 
 
 if __name__ == "__main__":
