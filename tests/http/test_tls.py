@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import gzip
 import socket
 import ssl
+from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any, cast
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
@@ -26,9 +29,20 @@ SOON = 0.2
 
 
 class WatchedFront(Front):
-    """Tells when nobody is connected any more."""
+    """Tells when nobody is connected any more, and how much was held at most."""
 
     all_left: Deferred[None] | None = None
+    most_held = 0
+    _held = 0
+
+    @property
+    def held(self) -> int:
+        return self._held
+
+    @held.setter
+    def held(self, octets: int) -> None:
+        self._held = octets
+        self.most_held = max(self.most_held, octets)
 
     def left(self, connection: Connection) -> None:
         super().left(connection)
@@ -42,6 +56,8 @@ class TlsCase(TestCase):
 
     def setUp(self) -> None:
         self.asked: list[str] = []
+        self.later = False
+        """Whether it is answered in another turn of the reactor."""
         self.log, self.lines = capturing_log()
         self.authority = Authority("ours")
         certificate, key = self.authority.write("localhost", Path(self.mktemp()))
@@ -58,9 +74,10 @@ class TlsCase(TestCase):
         self.addCleanup(port.stopListening)
         self.addCleanup(lambda: Deferred.fromCoroutine(self.front.close()))
 
-    def serve(self, request: Request) -> Reply:
+    def serve(self, request: Request) -> Reply | Awaitable[Reply]:
         self.asked.append(request.path)
-        return Reply(200, request.path.encode()[-1:] * self.LENGTH, TEXT_PLAIN)
+        reply = Reply(200, request.path.encode()[-1:] * self.LENGTH, TEXT_PLAIN)
+        return deferLater(cast(Any, reactor), 0, lambda: reply) if self.later else reply
 
     def plain(self) -> socket.socket:
         client = socket.create_connection(("127.0.0.1", self.port), timeout=20)
@@ -72,6 +89,23 @@ class TlsCase(TestCase):
         client = context.wrap_socket(self.plain(), server_hostname="localhost")
         self.addCleanup(client.close)
         return client
+
+    def records(self, number: int, one: bytes = b"") -> tuple[socket.socket, bytes]:
+        """A connection, and so many requests for it, each in a record of its own."""
+        context = ssl.create_default_context(cadata=self.authority.pem())
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        tls = context.wrap_bio(incoming, outgoing, server_hostname="localhost")
+        client = self.plain()
+        while True:
+            try:
+                tls.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                client.sendall(outgoing.read())
+                incoming.write(client.recv(65536))
+        for _ in range(number):
+            tls.write(one or request(method="GET", target="/a"))
+        return client, outgoing.read()
 
 
 class SlowReaderTests(TlsCase):
@@ -97,6 +131,26 @@ class SlowReaderTests(TlsCase):
         self.assertLess(len(self.asked) * self.LENGTH, 100_000_000)
         self.assertGreater(len(self.asked), 0)
         self.assertEqual(self.front.connections, set())
+
+    async def test_many_requests_in_one_read_are_not_served_beyond_what_is_taken(self) -> None:
+        """TLS hands over record by record all that it has read, also when told to pause."""
+        self.LENGTH = 1_000_000
+        await self.listen(Limits(write_timeout=SOON))
+        client, records = await deferToThread(self.records, 500)
+        await deferToThread(client.sendall, records)
+        await self.left
+        self.assertLess(len(self.asked), 50)
+
+    async def test_bodies_that_grow_are_not_kept_beyond_the_limits(self) -> None:
+        """Each is a record of a hundred octets, and one read brings hundreds."""
+        await self.listen(Limits(idle_timeout=SOON, linger=SOON))
+        self.later = True
+        post = request("Content-Encoding: gzip", body=gzip.compress(b"a" * 65536))
+        client, records = await deferToThread(self.records, 300, post)
+        await deferToThread(client.sendall, records)
+        await self.left
+        self.assertGreater(self.front.most_held, 65536 * 16)
+        self.assertLess(self.front.most_held, 65536 * 40)
 
     async def test_who_reads_late_gets_everything_in_order(self) -> None:
         self.LENGTH = 8_000_000

@@ -115,8 +115,11 @@ class Connection(Protocol):
                 self._close()
                 return
         reader = self.reader
+        if self._paused and len(reader.complete) >= 2 * self.front.limits.max_pipelined:
+            # TLS gives on all that it has read, record by record.
+            reader.stop_as_flood()
         reader.receive(data)
-        if self._working is None and self._serving is None:
+        if self._working is None and self._serving is None and not self._stuck:
             if reader.complete:
                 self._serve_next()
             if reader.complete or reader.refusal is not None or reader.expected is not None:

@@ -168,6 +168,11 @@ class Reader:
             # 21: once wrong, a parser is not fed again.
             self._stop(Refused(400, "This is not HTTP/1.1 as RFC 9112 has it."))
 
+    def stop_as_flood(self) -> None:
+        """Read nothing more: so many requests at once are refused, once the others are answered."""
+        if self.refusal is None:
+            self._stop(_flood(self._heads.limits.max_pipelined))
+
     def drop(self) -> None:
         """Forget what has come, and read nothing more."""
         self.complete.clear()
@@ -178,7 +183,7 @@ class Reader:
         most = self._heads.limits.max_pipelined
         while data:
             if len(self.complete) - before >= most and data.strip(b"\r\n"):  # 19
-                raise Refused(400, f"More than {most} requests at once.")
+                raise _flood(most)
             data = self._part(self, data)
             if self.refusal is not None:
                 return
@@ -378,6 +383,10 @@ class Reader:
 
 ENDED: Final = Refused(0, "The client asked for no more than this.")
 """The refusal after a request that is the last on its connection: nobody is told."""
+
+
+def _flood(most: int) -> Refused:
+    return Refused(400, f"More than {most} requests at once.")
 
 
 def _inflated(body: bytes, coding: str, limits: Limits) -> bytes:
