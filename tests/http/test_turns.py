@@ -5,7 +5,14 @@ from __future__ import annotations
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from umd.http.turns import MOST_FOR_A_NAME, MOST_IN_ALL, MOST_OF_AN_ADDRESS, RESTS, Turns
+from umd.http.turns import (
+    LONGEST_REST,
+    MOST_FOR_A_NAME,
+    MOST_IN_ALL,
+    MOST_OF_AN_ADDRESS,
+    RESTS,
+    Turns,
+)
 
 
 class TurnsTests(SynchronousTestCase):
@@ -57,6 +64,13 @@ class TurnsTests(SynchronousTestCase):
             self.turns.done(0.05)
             self.clock.advance(RESTS * 0.05)
         self.assertAlmostEqual(hashed / self.clock.seconds(), 0.25)
+
+    def test_a_rest_has_an_end(self) -> None:
+        self.come("1", "alice")
+        self.come("2", "bob")
+        self.turns.done(60.0)
+        self.clock.advance(LONGEST_REST)
+        self.assertEqual(self.had, ["1 alice", "2 bob"])
 
     def test_a_right_one_is_not(self) -> None:
         self.come("1", "alice")

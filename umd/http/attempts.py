@@ -16,8 +16,8 @@ FORGIVEN_AFTER: Final = 60.0
 FREE: Final = 10
 """Wrong attempts from an address, whatever the names, that do not count for all of it: behind one
 address there may be an office."""
-MOST_ADDRESSES: Final = 10_000
-MOST_NAMES: Final = 64
+MOST_ADDRESSES: Final = 4096
+MOST_NAMES: Final = 16
 """Of one address; who tries ever new ones forgets its own, and is counted by its address."""
 INTERVAL: Final = 60.0
 """Seconds for which the log is rationed."""

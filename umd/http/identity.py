@@ -36,8 +36,10 @@ from umd.principal import Principal, Scope
 
 THREADS: Final = 2
 """One for whose turn it is, one for those who were right before."""
-NICENESS: Final = 10
-"""Of those threads: the requests of others go before."""
+NICENESS: Final = 5
+"""Of those threads: the requests of others go before, and yet a first login comes to its turn."""
+MOST_HASHING: Final = 64
+"""Of those who were right before; after a reload all of them come at once."""
 WRONG_FOR: Final = 300.0
 """Seconds for which a password that was wrong is not hashed again."""
 MOST_REMEMBERED: Final = 10_000
@@ -115,6 +117,7 @@ class Identity:
         self._attempts = Attempts(reactor, log)
         self._turns = Turns(reactor)
         self._pool: ThreadPool | None = None
+        self._hashing = 0
         self._checking: dict[bytes, dict[Deferred[Verdict], None]] = {}
         """Who waits for what is being checked, by the digest of it."""
         # Unique across restarts, like those of the requests that are served.
@@ -216,7 +219,11 @@ class Identity:
         slot: Deferred[Verdict] = Deferred(lambda leaving: waiting.pop(leaving, None))
         waiting[slot] = None
         if digest not in self._checking:
-            if digest not in self._right and not self._turns.has_room(network_of(address), text):
+            if digest in self._right:
+                room = self._hashing < MOST_HASHING
+            else:
+                room = self._turns.has_room(network_of(address), text)
+            if not room:
                 return self._busy("Too many passwords are being checked.")
             self._checking[digest] = waiting
             _ = Deferred.fromCoroutine(self._check(passwords, text, password, address, digest))
@@ -268,9 +275,14 @@ class Identity:
             self._pool = ThreadPool(0, THREADS, "umd-passwords")
             self._pool.start()
         reactor: Any = self._reactor
-        return bool(
-            await deferToThreadPool(reactor, self._pool, _nicely, passwords.verify, name, password)
-        )
+        self._hashing += 1
+        try:
+            hashed = deferToThreadPool(
+                reactor, self._pool, _nicely, passwords.verify, name, password
+            )
+            return bool(await hashed)
+        finally:
+            self._hashing -= 1
 
     # -- what comes of it
 

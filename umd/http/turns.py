@@ -16,6 +16,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 RESTS: Final = 3.0
+LONGEST_REST: Final = 1.0
+"""Seconds; where a hash takes long because others have the processor, it is they who pace it."""
 MOST_FOR_A_NAME: Final = 32
 """Different passwords for one name from one address; further ones are put off."""
 MOST_OF_AN_ADDRESS: Final = 256
@@ -73,7 +75,7 @@ class Turns:
             wrong_for: seconds that a wrong password took; none for one that was right.
         """
         if wrong_for > 0.0:
-            self._rest = self._clock.callLater(RESTS * wrong_for, self._rested)
+            self._rest = self._clock.callLater(min(RESTS * wrong_for, LONGEST_REST), self._rested)
         else:
             self._rested()
 
