@@ -215,8 +215,8 @@ class Load:
     def __init__(self, directory: Path) -> None:
         _need("gcc", "gcc and libc6-dev")
         self._directory = directory
-        self._binary = str(directory / "load")
-        _run(directory, "gcc", "-O2", "-o", self._binary, str(HERE / "load.c"))
+        self.binary = str(directory / "load")
+        _run(directory, "gcc", "-O2", "-o", self.binary, str(HERE / "load.c"))
         self._files: dict[str, tuple[str, int]] = {}
 
     def ask(
@@ -236,7 +236,7 @@ class Load:
     ) -> dict[str, Any]:
         before, _ = cost(session)
         done = subprocess.run(
-            ["taskset", "-c", cores()[0], self._binary, "127.0.0.1", str(PORT), str(connections),
+            ["taskset", "-c", cores()[0], self.binary, "127.0.0.1", str(PORT), str(connections),
              str(seconds), str(rate), path, number],
             capture_output=True, text=True, check=True,
         )  # fmt: skip

@@ -133,10 +133,10 @@ static int readable(struct connection *c)
     if (got <= 0) {
         if (got < 0 && errno == EAGAIN)
             return 0;
-        if (c->busy)
-            failed++;
+        int was_busy = c->busy;
+        failed += was_busy;
         reopen(c);
-        return 1;
+        return was_busy; /* else it is among the free ones already */
     }
     c->have += got;
     if (!c->busy || !answer_length(c))
@@ -205,7 +205,10 @@ int main(int argc, char **argv)
         if (t >= end || (number && count + failed >= number))
             break;
         while (free_ones && (!number || sent < number) && (rate == 0 || next <= t)) {
-            ask(idle[--free_ones], rate == 0 || from_sending ? now() : next);
+            struct connection *c = idle[--free_ones];
+            ask(c, rate == 0 || from_sending ? now() : next);
+            if (!c->busy)
+                idle[free_ones++] = c;
             next += rate == 0 ? 0 : 1 / rate;
         }
         double left = (rate == 0 || !free_ones ? end : next < end ? next : end) - t;
