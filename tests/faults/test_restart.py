@@ -44,11 +44,11 @@ class RestartTests(ProcessCase):
 
     def test_a_request_that_was_cut_off_is_carried_out_and_answered_ten_times(self) -> None:
         """Its far end does not answer BYE; the restarted umd goes on to ask it."""
-        with self.running("-o", "call.deadline=200ms") as first:
+        with self.running("-o", "call.deadline=1s") as first:
             outcome = first.disconnect(seed_id(2))[2]["X-UMD-Outcome"]
             self.assertEqual(outcome, "ended-unconfirmed")
             first.stop(signal.SIGKILL)
-        with self.running("-o", "call.deadline=200ms") as second:
+        with self.running("-o", "call.deadline=1s") as second:
             said = {second.disconnect(seed_id(2))[2]["X-UMD-Outcome"] for _ in range(10)}
             self.assertEqual(said, {"ended-unconfirmed"})
         counts = self.events()

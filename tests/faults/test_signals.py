@@ -24,7 +24,7 @@ class SignalTests(FaultCase):
 
     def test_a_stop_under_load(self) -> None:
         """No answer is cut short, and what was promised is on record."""
-        with self.umd("-o", "drain.deadline=10s") as umd, self.load(umd) as load:
+        with self.umd("-o", "drain.deadline=60s") as umd, self.load(umd) as load:
             self.answers(100)
             self.assertEqual(umd.stop(), 0)
             load.stop()
@@ -86,7 +86,7 @@ class SignalTests(FaultCase):
     def test_the_far_end_stands_still_for_a_while(self) -> None:
         """Clients are told after the deadline; the BYE goes on, and is confirmed in the end."""
         far_end = self.far_end()
-        with self.umd("-o", "call.deadline=500ms", far_end=far_end) as umd:
+        with self.umd("-o", "call.deadline=2s", far_end=far_end) as umd:
             calls = [self.place(umd, "5550101", "pbx") for _ in range(5)]
             far_end.signal(signal.SIGSTOP)
             with self.ending(umd, *calls) as outcomes:
