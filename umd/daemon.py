@@ -202,9 +202,10 @@ class Daemon:
 
     def _check_hosts(self) -> None:
         """Let requests ask by the names that are umd's."""
+        identity = self.front.identity
         self.front.hosts = hosts_asked_for(
             self.settings.http.hosts,
-            anonymous=self.front.identity is None,
+            trusting=identity is None or identity.rules.believes_this_machine,
             private=all(_is_private(port.getHost()) for port in self.ports),
         )
 

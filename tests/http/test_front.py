@@ -203,7 +203,7 @@ class HostTests(FrontCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.front.hosts = hosts_asked_for(["umd.example"], anonymous=True, private=True)
+        self.front.hosts = hosts_asked_for(["umd.example"], trusting=True, private=True)
 
     def ask(self, host: str, version: str = "1.1") -> int:
         self.connect()
@@ -246,11 +246,11 @@ class HostTests(FrontCase):
         self.assertEqual(len(self.asked), 1)
 
     def test_where_it_is_looked_at(self) -> None:
-        self.assertIsNotNone(hosts_asked_for((), anonymous=True, private=True))
-        self.assertIsNotNone(hosts_asked_for(["a"], anonymous=False, private=False))
-        self.assertIsNone(hosts_asked_for((), anonymous=False, private=True))
-        self.assertIsNone(hosts_asked_for((), anonymous=True, private=False))
-        self.assertIsNone(hosts_asked_for(["*"], anonymous=True, private=True))
+        self.assertIsNotNone(hosts_asked_for((), trusting=True, private=True))
+        self.assertIsNotNone(hosts_asked_for(["a"], trusting=False, private=False))
+        self.assertIsNone(hosts_asked_for((), trusting=False, private=True))
+        self.assertIsNone(hosts_asked_for((), trusting=True, private=False))
+        self.assertIsNone(hosts_asked_for(["*"], trusting=True, private=True))
 
 
 class LimitTests(FrontCase):

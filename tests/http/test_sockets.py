@@ -80,7 +80,10 @@ class RebindingTests(SynchronousTestCase):
         self.addCleanup(client.close)
         body = disconnect("x")
         client.request(
-            "POST", "/EWS/UM2007Legacy.asmx", body, {"Host": host, "Content-Type": "text/xml"}
+            "POST",
+            "/EWS/UM2007Legacy.asmx",
+            body,
+            {"Host": host, "Content-Type": "text/xml", "X-Forwarded-User": "operator"},
         )
         with client.getresponse() as answer:
             answer.read()
@@ -93,6 +96,14 @@ class RebindingTests(SynchronousTestCase):
             self.assertEqual(self.ask(umd, f"127.0.0.1:{port}"), 500)
             self.assertEqual(self.ask(umd, f"evil.example:{port}"), 421)
             umd.wait_for("http.refused", status=421, host=f"evil.example:{port}")
+
+    def test_a_page_is_no_proxy_on_this_machine(self) -> None:
+        """It can send any header to what its browser takes for its own server."""
+        file = Path(self.mktemp()).absolute()
+        file.write_text('[auth]\ntrusted_proxies = ["127.0.0.0/8"]\n')
+        with UmdProcess("serve", "-c", str(file)) as umd:
+            self.assertEqual(self.ask(umd, "evil.example"), 421)
+            self.assertEqual(self.ask(umd, "127.0.0.1:8080"), 500)
 
     def test_a_name_is_added_at_a_reload(self) -> None:
         file = Path(self.mktemp()).absolute()

@@ -1,8 +1,8 @@
 """
 By which names umd is asked: a browser that was tricked asks by another.
 
-Where nobody is asked who they are, loopback keeps strangers out, but not their pages: the browser
-of somebody on this machine fetches one from evil.example, whose name then leads to 127.0.0.1 (DNS
+Where whoever is on this machine is believed, loopback keeps strangers out, but not their pages: the
+browser of somebody here fetches one from evil.example, whose name then leads to 127.0.0.1 (DNS
 rebinding), and the page may ask umd whatever it likes. Such a request still says evil.example in
 Host. Whoever is refused gets 421 (RFC 9110 sections 7.4 and 15.5.20).
 """
@@ -41,7 +41,7 @@ def _spelled(address: str) -> str:
 
 
 def hosts_asked_for(
-    named: Collection[str], anonymous: bool, private: bool
+    named: Collection[str], trusting: bool, private: bool
 ) -> frozenset[str] | None:
     """
     The names that a request may ask by; the address it came in at is always one.
@@ -49,13 +49,14 @@ def hosts_asked_for(
     Args:
         named: those of the settings; without any, what is asked for is looked at only where it is
             all that protects.
-        anonymous: whether nobody is asked who they are.
+        trusting: whether whoever comes from this machine is believed: nobody is asked who they are,
+            or a proxy here says so in a header, which a page can send as well.
         private: whether only this machine reaches umd.
 
     Returns:
         None where it may be any.
     """
-    if ANY in named or not (named or (anonymous and private)):
+    if ANY in named or not (named or (trusting and private)):
         return None
     # A client of HTTP/1.0 may say none; every browser says one.
     return HERE | {host_name(one) for one in named} | {""}

@@ -73,6 +73,11 @@ class Rules:
     )
     """Of everybody else."""
 
+    @property
+    def believes_this_machine(self) -> bool:
+        """Whether what comes from loopback may say in a header who it is."""
+        return any(_within(address, self.proxies) for address in ("127.0.0.1", "::1"))
+
 
 @dataclass(frozen=True, slots=True)
 class Denied:
