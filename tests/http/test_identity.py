@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import os
 import shutil
 import subprocess
+import threading
 from collections.abc import Mapping
 from ipaddress import ip_network
 from pathlib import Path
@@ -18,10 +20,20 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.helpers import capturing_log, missing
+from umd.http import passwords
 from umd.http.answer import put_off
 from umd.http.exchange import Reply
-from umd.http.identity import Denied, Found, Identity, Rules, Verdict
-from umd.http.passwords import PasswordFile, WrongPasswordFile
+from umd.http.identity import (
+    MOST_HASHING,
+    NICENESS,
+    Denied,
+    Found,
+    Identity,
+    Rules,
+    Verdict,
+    _nicely,
+)
+from umd.http.passwords import PasswordFile, WrongPasswordFile, _fits
 from umd.http.tokens import Tokens, WrongKey
 from umd.principal import Principal, Scope
 
@@ -269,7 +281,97 @@ class PasswordTests(IdentityCase):
         self.assertEqual(self.named(results).name, "alice")
 
 
+class TurnsTests(IdentityCase):
+    """Who guesses waits for its own; see `test_turns` for the order."""
+
+    def guess(self, number: int) -> None:
+        for n in range(number):
+            _ = self.ask(basic(f"name {n}", "guess"))
+
+    def test_who_was_right_before_goes_past_those_who_guess(self) -> None:
+        _ = self.ask(basic("alice", "right"))
+        self.pool.run()
+        self.clock.advance(301.0)
+        self.guess(50)
+        results = self.ask(basic("alice", "right"))
+        self.assertEqual(len(self.pool.work), 2)
+        self.pool.run()
+        self.assertEqual(self.named(results).name, "alice")
+
+    def test_after_a_reload_too_but_not_all_at_once(self) -> None:
+        names = [f"user {number}" for number in range(MOST_HASHING + 1)]
+        rules = Rules(passwords=PasswordFile(dict.fromkeys(names, ALICE)))
+        self.make(rules)
+        for name in names:
+            _ = self.ask(basic(name, "right"))
+            self.pool.run()
+        self.identity.rules = rules
+        results = [self.ask(basic(name, "right")) for name in names]
+        self.assertEqual(len(self.pool.work), MOST_HASHING)
+        (put_off,) = results.pop()
+        assert isinstance(put_off, Reply)
+        self.assertEqual(put_off.status, 503)
+        self.pool.run()
+        self.assertEqual([self.named(one).name for one in results], names[:-1])
+
+    def test_who_only_comes_and_goes_costs_no_hash(self) -> None:
+        self.guess(1)
+        for number in range(100):
+            waiting = self.identity.identify(basic("alice", str(number)), f"10.0.0.{number}", None)
+            assert isinstance(waiting, Deferred)
+            waiting.cancel()
+            self.failureResultOf(waiting)
+        results = self.ask(basic("bob", "right"))
+        self.pool.run()
+        self.pool.run()
+        self.assertEqual((self.named(results).name, self.pool.hashed), ("bob", 2))
+        self.assertEqual(self.identity._checking, {})
+
+    def test_a_wrong_one_is_followed_by_a_rest(self) -> None:
+        """The time that it took is measured; here it is a tenth of a second."""
+        self.guess(2)
+        self.clock.advance(0.1)
+        self.pool.run()
+        self.assertEqual(self.pool.work, [])
+        self.clock.advance(0.31)
+        self.assertEqual(len(self.pool.work), 1)
+
+    def test_hashing_gives_way(self) -> None:
+        found: list[tuple[bool, int]] = []
+
+        def verify(name: str, password: bytes) -> bool:
+            found.append((True, os.getpriority(os.PRIO_PROCESS, threading.get_native_id())))
+            return True
+
+        before = os.getpriority(os.PRIO_PROCESS, 0)
+        thread = threading.Thread(target=_nicely, args=(verify, "alice", b"x"))
+        thread.start()
+        thread.join()
+        self.assertEqual(found, [(True, max(before, NICENESS))])
+        self.assertEqual(os.getpriority(os.PRIO_PROCESS, 0), before)
+
+
 class FileTests(SynchronousTestCase):
+    def test_an_unknown_name_is_as_slow_as_a_known_one(self) -> None:
+        """It is compared with a hash of the file, of each kind that is there; and never right."""
+        hashed = bcrypt.hashpw(b"right", bcrypt.gensalt(4))
+        file = PasswordFile({"alice": ALICE, "bob": hashed})
+        compared: list[bytes] = []
+
+        def fits(password: bytes, hashed: bytes) -> bool:
+            compared.append(hashed)
+            return _fits(password, hashed)
+
+        self.patch(passwords, "_fits", fits)
+        for number in range(100):
+            self.assertFalse(file.verify(f"name {number}", b"right"))
+        self.assertEqual((len(compared), set(compared)), (100, {ALICE, hashed}))
+        again = compared[:]
+        for number in range(100):
+            file.verify(f"name {number}", b"wrong")
+        self.assertEqual(compared[100:], again)
+        self.assertFalse(PasswordFile({}).verify("alice", b"right"))
+
     def read(self, text: str) -> PasswordFile:
         path = Path(self.mktemp())
         path.write_text(text)
