@@ -49,6 +49,19 @@ class ConfigCase(SynchronousTestCase):
         return [line.replace(self.file, "umd.toml") for line in caught.exception.mistakes]
 
 
+class HostsTests(ConfigCase):
+    def test_names_and_addresses(self) -> None:
+        hosts = '["umd.example.com", "10.0.0.1", "[2001:db8::1]", "*"]'
+        self.assertEqual(len(self.read(f"http.hosts = {hosts}").http.hosts), 4)
+        self.assertEqual(self.read('http.hosts = "umd"').http.hosts, ("umd",))
+        self.assertEqual(self.read("http.hosts = []").http.hosts, ())
+
+    def test_what_is_no_name(self) -> None:
+        for wrong in ('["umd:8080"]', '["http://umd"]', '[""]', "[5]", "5", '["::1"]', '["*.a"]'):
+            (mistake,) = self.mistakes(f"http.hosts = {wrong}")
+            self.assertIn("expected a list of names or addresses without ports", mistake)
+
+
 class ReadTests(ConfigCase):
     def test_the_defaults_serve_the_simulator_on_loopback(self) -> None:
         settings = load(None)

@@ -17,7 +17,8 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 RESTS: Final = 3.0
 LONGEST_REST: Final = 1.0
-"""Seconds; where a hash takes long because others have the processor, it is they who pace it."""
+"""Seconds; where a hash takes long because others have the processor, it is they who pace it. One
+that takes more than a third of this by itself, of a cost above the usual, has a larger share."""
 MOST_FOR_A_NAME: Final = 32
 """Different passwords for one name from one address; further ones are put off."""
 MOST_OF_AN_ADDRESS: Final = 256
