@@ -125,7 +125,7 @@ def free_port(kind: socket.SocketKind) -> int:
 
 class Run:
     """
-    Some episodes.
+    Some episodes, and what came of them.
 
     Args:
         durability: the setting; only "full" is to be survived.
@@ -160,10 +160,12 @@ class Run:
         Args:
             tell: called after each episode.
         """
-        for kind, number in (("kill", kills), ("cut", cuts)):
+        for kind, number in (("kills", kills), ("cuts", cuts)):
             while number > 0:
-                self._episode(min(number, EPISODE), kind == "cut")
-                number -= EPISODE
+                crashes = min(number, EPISODE)
+                self._episode(crashes, kind == "cuts")
+                self.seen[kind] += crashes
+                number -= crashes
                 tell(self)
 
     def _episode(self, crashes: int, cut: bool) -> None:
@@ -171,88 +173,121 @@ class Run:
             directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="umd-fault-")))
             disk = stack.enter_context(Disk(directory)) if cut else None
             far_end = stack.enter_context(FarEnd(str(directory / "far-end")))
-            journal = (directory if disk is None else disk.path) / "journal.db"
-            options = far_end.options(free_port(socket.SOCK_DGRAM))
-            options += ["-o", f"journal.durability={self._durability}"]
-            options += ["-o", 'backend.sim.type="sim"']
-            umd = Umd(directory, journal, *options)
-            log, times = ClientLog(), list[float]()
-            wrong: Counter[str] = Counter()
-            umd.start()
+            episode = Episode(directory, disk, far_end, self._durability, self._chance)
             try:
-                self._crashes(umd, disk, log, crashes, times, wrong, directory)
-                self._end(umd, log, far_end, times, wrong, directory)
+                episode.crash(crashes, self._clients)
+                episode.end()
             finally:
-                umd.kill()
-                self.wrong.update(wrong)
-                if any(wrong.values()) and self._keep is not None:
-                    self._keep_of(directory, journal)
+                episode.umd.kill()
+                self.wrong.update(episode.wrong)
+                self.seen.update(episode.seen)
+                if any(episode.wrong.values()) and self._keep is not None:
+                    done = f"after-{self.seen['kills']}-kills-{self.seen['cuts']}-cuts"
+                    episode.keep(Path(self._keep, done))
 
-    def _crashes(
-        self, umd: Umd, disk: Disk | None, log: ClientLog, number: int, times: list[float],
-        wrong: Counter[str], scratch: Path,
-    ) -> None:  # fmt: skip
-        umd.wait()
-        load = Load(umd, log, self._clients, self._chance, ("sim", "pbx"))
-        with load:
-            for moment in islice(self._moments(umd), number):
+
+class Episode:
+    """
+    One journal: crashes under load, then the end of every call.
+
+    Args:
+        directory: for what outlives a power cut.
+        disk: where the journal is, and whose power is cut; None: in `directory`, and umd is killed.
+        durability: the setting.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        disk: Disk | None,
+        far_end: FarEnd,
+        durability: str,
+        chance: random.Random,
+    ) -> None:
+        self.wrong: Counter[str] = Counter()
+        self.seen: Counter[str] = Counter()
+        self.log = ClientLog()
+        journal = (directory if disk is None else disk.path) / "journal.db"
+        options = far_end.options(free_port(socket.SOCK_DGRAM))
+        options += ["-o", 'backend.sim.type="sim"', "-o", f"journal.durability={durability}"]
+        self.umd = Umd(directory, journal, *options)
+        self._directory = directory
+        self._disk = disk
+        self._far_end = far_end
+        self._chance = chance
+        self._started: list[float] = []
+        """When umd was started after each crash, by `time.monotonic`."""
+
+    def crash(self, number: int, clients: int) -> None:
+        """Bring umd down so often, by turns after it serves and in its first moments."""
+        self.umd.start()
+        self.umd.wait()
+        with Load(self.umd, self.log, clients, self._chance, ("sim", "pbx")) as load:
+            for moment in islice(self._moments(), number):
                 time.sleep(moment)
-                if disk is not None:
-                    disk.cut(umd.pid)
-                umd.kill()
-                if disk is not None:
-                    disk.restore()
-                if len(times) == number - 1:
+                self._bring_down()
+                if len(self._started) == number - 1:
                     load.stop()  # so that what the last of them were told is known too
-                self._compare(umd, log, wrong, scratch)
+                self._compare()
                 # Not when it was killed: the far end may still read what it had sent.
-                times.append(time.monotonic())
-                umd.start()
-        umd.wait()
-        self.seen["cuts" if disk else "kills"] += number
+                self._started.append(time.monotonic())
+                self.umd.start()
+        self.umd.wait()
 
-    def _moments(self, umd: Umd) -> Iterator[float]:
-        """How long to wait before each crash: by turns after it serves and after it was started."""
-        while True:
-            umd.wait()
-            yield self._chance.random() * 0.5
-            yield self._chance.random() * 0.6
-
-    def _compare(self, umd: Umd, log: ClientLog, wrong: Counter[str], scratch: Path) -> None:
-        found = check_promises(Journal(umd.journal, scratch), log)
-        found["journals_set_aside"] = len(list(umd.journal.parent.glob("*.damaged-*")))
-        for name, number in found.items():
-            wrong[name] = max(wrong[name], number)
-
-    def _end(
-        self, umd: Umd, log: ClientLog, far_end: FarEnd, times: list[float], wrong: Counter[str],
-        scratch: Path,
-    ) -> None:  # fmt: skip
-        outcomes = Counter(end_all(umd, log))
-        wrong["not_ended_by_the_last"] += sum(outcomes.values()) - sum(outcomes[o] for o in DOWN)
-        wrong["exit_status"] += umd.stop() != 0
-        self._compare(umd, log, wrong, scratch)
-        journal = Journal(umd.journal, scratch)
-        wrong.update(check_ends(journal))
-        bad, seen = check_far_end(far_end.heard(), journal, log, times)
-        wrong.update(bad)
+    def end(self) -> None:
+        """End every call that is left, and compare the whole story of each."""
+        outcomes = Counter(end_all(self.umd, self.log))
+        self.wrong["not_ended_by_the_last"] = sum(
+            number for outcome, number in outcomes.items() if outcome not in DOWN
+        )
+        self.wrong["exit_status"] = int(self.umd.stop() != 0)
+        journal = self._compare()
+        self.wrong.update(check_ends(journal))
+        wrong, seen = check_far_end(self._far_end.heard(), journal, self.log, self._started)
+        self.wrong.update(wrong)
         self.seen.update(seen)
         self.seen.update(
             records=journal.records,
             calls=len(journal.events),
-            acknowledged_calls=len(log.placed),
-            acknowledged_ends=len(log.ended),
-            acknowledged_unconfirmed=len(log.unconfirmed),
+            acknowledged_calls=len(self.log.placed),
+            acknowledged_ends=len(self.log.ended),
+            acknowledged_unconfirmed=len(self.log.unconfirmed),
             ended_by_the_last=sum(outcomes.values()),
-            asked_ten_times=len(log.ten_times),
-            asked_ten_times_across_a_crash=sum(log.ten_times.values()),
+            asked_ten_times=len(self.log.ten_times),
+            asked_ten_times_across_a_crash=sum(self.log.ten_times.values()),
         )
-        self.seen.update({f"told {outcome}": count for outcome, count in log.told.items()})
+        told = self.log.told.items()
+        self.seen.update({f"told {outcome}": number for outcome, number in told})
 
-    def _keep_of(self, directory: Path, journal: Path) -> None:
-        assert self._keep is not None
-        there = Path(self._keep) / f"after-{self.seen['kills']}-kills-{self.seen['cuts']}-cuts"
+    def keep(self, there: Path) -> None:
+        """Copy the journal and the logs, to be looked into."""
         there.mkdir(parents=True, exist_ok=True)
-        for file in (*journal.parent.glob("journal.db*"), directory / "far-end", directory / "log"):
-            if file.exists():
-                shutil.copy(file, there)
+        journal = self.umd.journal
+        logs = (self._directory / "far-end", self._directory / "log")
+        for file in (*journal.parent.glob(f"{journal.name}*"), *logs):
+            shutil.copy(file, there)
+
+    def _moments(self) -> Iterator[float]:
+        """How long to wait before each crash."""
+        while True:
+            self.umd.wait()
+            yield self._chance.random() * 0.5
+            yield self._chance.random() * 0.6
+
+    def _bring_down(self) -> None:
+        if self._disk is None:
+            self.umd.kill()
+        else:
+            self._disk.cut(self.umd.pid)
+            self.umd.kill()
+            self._disk.restore()
+
+    def _compare(self) -> Journal:
+        """Compare the journal as it lies there with what clients were told until now."""
+        journal = Journal(self.umd.journal, self._directory)
+        found = check_promises(journal, self.log)
+        found["journals_set_aside"] = len(list(self.umd.journal.parent.glob("*.damaged-*")))
+        for name, number in found.items():
+            # The same loss is seen again after each later crash.
+            self.wrong[name] = max(self.wrong[name], number)
+        return journal
