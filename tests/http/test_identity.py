@@ -35,6 +35,7 @@ from umd.http.identity import (
 )
 from umd.http.passwords import PasswordFile, WrongPasswordFile, _fits
 from umd.http.tokens import Tokens, WrongKey
+from umd.http.turns import MOST_IN_ALL
 from umd.principal import Principal, Scope
 
 SECRET = b"0123456789abcdef0123456789abcdef"
@@ -316,11 +317,13 @@ class TurnsTests(IdentityCase):
 
     def test_who_only_comes_and_goes_costs_no_hash(self) -> None:
         self.guess(1)
-        for number in range(100):
-            waiting = self.identity.identify(basic("alice", str(number)), f"10.0.0.{number}", None)
+        for number in range(2 * MOST_IN_ALL):
+            given = basic("alice", str(number))
+            waiting = self.identity.identify(given, f"10.0.0.{number % 99}", None)
             assert isinstance(waiting, Deferred)
             waiting.cancel()
             self.failureResultOf(waiting)
+        self.assertEqual(len(self.identity._checking), 1)
         results = self.ask(basic("bob", "right"))
         self.pool.run()
         self.pool.run()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from twisted.internet.defer import CancelledError
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -97,6 +98,18 @@ class TurnsTests(SynchronousTestCase):
             self.turns.done()
         self.assertEqual(len(self.had), MOST_IN_ALL + 1)
         self.assertTrue(self.turns.has_room("1", "alice"))
+
+    def test_who_leaves_makes_room(self) -> None:
+        self.come("0", "first")
+        leaving = [self.turns.wait("1", str(n % 9)) for n in range(MOST_OF_AN_ADDRESS)]
+        self.assertFalse(self.turns.has_room("1", "alice"))
+        for turn in leaving:
+            turn.cancel()
+            self.failureResultOf(turn, CancelledError)
+        self.assertTrue(self.turns.has_room("1", "alice"))
+        self.come("1", "alice")
+        self.turns.done()
+        self.assertEqual(self.had, ["0 first", "1 alice"])
 
     def test_a_thousand_turns_that_end_at_once(self) -> None:
         """Everybody has left: there is no rest, and no recursion."""

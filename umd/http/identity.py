@@ -22,7 +22,7 @@ from typing import Any, Final, TypeAlias, TypeVar
 from uuid import uuid4
 
 from structlog.typing import FilteringBoundLogger
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
@@ -88,6 +88,30 @@ class Denied:
     """In seconds."""
 
 
+class _Check:
+    """A password that is being checked."""
+
+    __slots__ = ("slots", "turn")
+
+    def __init__(self) -> None:
+        self.slots: dict[Deferred[Verdict], None] = {}
+        """Of those who sent it."""
+        self.turn: Deferred[None] | None = None
+        """While it is waited for."""
+
+    def wait(self) -> Deferred[Verdict]:
+        """Fires with what comes of it; whoever leaves takes nobody along."""
+        slot: Deferred[Verdict] = Deferred(self._leave)
+        self.slots[slot] = None
+        return slot
+
+    def _leave(self, slot: Deferred[Verdict]) -> None:
+        self.slots.pop(slot, None)
+        if not self.slots and self.turn is not None:
+            # Who only comes and goes costs no hash, and takes no room.
+            self.turn.cancel()
+
+
 class Identity:
     """
     Finds out who is asking.
@@ -123,8 +147,8 @@ class Identity:
         self._turns = Turns(reactor)
         self._pool: ThreadPool | None = None
         self._hashing = 0
-        self._checking: dict[bytes, dict[Deferred[Verdict], None]] = {}
-        """Who waits for what is being checked, by the digest of it."""
+        self._checking: dict[bytes, _Check] = {}
+        """By digest."""
         # Unique across restarts, like those of the requests that are served.
         self._request_ids = map(f"r-{uuid4().hex[:6]}-{{}}".format, count(1))
 
@@ -219,19 +243,18 @@ class Identity:
             return self._wrong(text, address, "there is no name")
         if self._wrong_before.get(digest, NEVER) > self._reactor.seconds():
             return self._wrong(text, address, "the password is still wrong", again=True)
-        # Nobody who leaves ends it for the others who sent the same.
-        waiting = self._checking.get(digest, {})
-        slot: Deferred[Verdict] = Deferred(lambda leaving: waiting.pop(leaving, None))
-        waiting[slot] = None
-        if digest not in self._checking:
-            if digest in self._right:
-                room = self._hashing < MOST_HASHING
-            else:
-                room = self._turns.has_room(network_of(address), text)
-            if not room:
-                return self._busy("Too many passwords are being checked.")
-            self._checking[digest] = waiting
-            _ = Deferred.fromCoroutine(self._check(passwords, text, password, address, digest))
+        check = self._checking.get(digest)
+        if check is not None:
+            return check.wait()
+        if digest in self._right:
+            room = self._hashing < MOST_HASHING
+        else:
+            room = self._turns.has_room(network_of(address), text)
+        if not room:
+            return self._busy("Too many passwords are being checked.")
+        check = self._checking[digest] = _Check()
+        slot = check.wait()
+        _ = Deferred.fromCoroutine(self._check(passwords, text, password, address, digest))
         return slot
 
     async def _check(
@@ -240,14 +263,17 @@ class Identity:
         """Check a password when it is its turn; then tell who waits."""
         generation = self.generation
         verdict: Verdict
+        check = self._checking[digest]
         by_turns = digest not in self._right
         if by_turns:
-            await self._turns.wait(network_of(address), name)
-            if not self._checking[digest]:
-                # Everybody has left; who only comes and goes costs no hash.
+            check.turn = self._turns.wait(network_of(address), name)
+            try:
+                await check.turn
+            except CancelledError:
                 del self._checking[digest]
-                self._turns.done()
                 return
+            finally:
+                check.turn = None
         took = 0.0
         try:
             began = self._reactor.seconds()
@@ -272,7 +298,8 @@ class Identity:
         # Late answers are waited for elsewhere: the right one must not wait behind the wrong ones.
         if by_turns:
             self._turns.done(took)
-        for slot in self._checking.pop(digest):
+        del self._checking[digest]
+        for slot in list(check.slots):
             slot.callback(verdict)
 
     async def _hash(self, passwords: PasswordFile, name: str, password: bytes) -> bool:

@@ -61,12 +61,21 @@ class Turns:
         )
 
     def wait(self, address: str, name: str) -> Deferred[None]:
-        """Fires when it is their turn, which they end by `done`."""
-        turn: Deferred[None] = Deferred()
+        """Fires when it is their turn, which they end by `done`; cancelled, it makes room."""
+        turn: Deferred[None] = Deferred(lambda leaving: self._leave(address, name, leaving))
         self._waiting.setdefault(address, {}).setdefault(name, deque()).append(turn)
         self._lengths[address] += 1
         self._go_on()
         return turn
+
+    def _leave(self, address: str, name: str, turn: Deferred[None]) -> None:
+        names = self._waiting[address]
+        names[name].remove(turn)
+        if not names[name]:
+            del names[name]
+        if not names:
+            del self._waiting[address]
+        self._one_less(address)
 
     def done(self, wrong_for: float = 0.0) -> None:
         """
@@ -105,7 +114,10 @@ class Turns:
             names[name] = turns
         if names:
             self._waiting[address] = names
+        self._one_less(address)
+        return turn
+
+    def _one_less(self, address: str) -> None:
         self._lengths[address] -= 1
         if not self._lengths[address]:
             del self._lengths[address]
-        return turn
