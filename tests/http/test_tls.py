@@ -143,8 +143,8 @@ class SlowReaderTests(TlsCase):
 
     async def test_bodies_that_grow_are_not_kept_beyond_the_limits(self) -> None:
         """Each is a record of a hundred octets, and one read brings hundreds."""
-        await self.listen(Limits(idle_timeout=SOON, linger=SOON))
-        self.later = True
+        self.LENGTH, self.later = 10, True
+        await self.listen(Limits(idle_timeout=SOON, linger=SOON, write_timeout=SOON))
         post = request("Content-Encoding: gzip", body=gzip.compress(b"a" * 65536))
         client, records = await deferToThread(self.records, 300, post)
         await deferToThread(client.sendall, records)
