@@ -76,6 +76,17 @@ class LegSink(Protocol):
     def leg_event(self, event: LegEvent) -> None:
         """Something happened to a leg. Never called before `start` returns or after `stop`."""
 
+    def when_recorded(self, then: Callable[[Any], None], argument: Any) -> None:
+        """
+        Call `then(argument)` once all that was reported so far is on record; at once where nothing
+        is put on record, else in a later turn.
+
+        A backend that carries the legs itself (`RestoresLegs`) lets nothing leave by which the far
+        end would take a call for established before that is on record: a umd that dies meanwhile
+        would leave a call that no other could end.
+        """
+        then(argument)
+
     def backend_down(self, reason: str) -> None:
         """What carries the legs cannot be reached; nothing is known of them until it is back."""
 

@@ -149,6 +149,9 @@ class BackendLink:
     def leg_event(self, event: LegEvent) -> None:
         self._control.leg_event(self, event)
 
+    def when_recorded(self, then: Callable[[Any], None], argument: Any) -> None:
+        self._control.when_recorded(then, argument)
+
     def backend_down(self, reason: str) -> None:
         self._control.backend_down(self, reason)
 
@@ -483,6 +486,13 @@ class Control:
             self._illegal(link, event, "no live call has this leg")
             return
         self._apply(link, call, event)
+
+    def when_recorded(self, then: Callable[[Any], None], argument: Any) -> None:
+        """Call `then(argument)` once everything so far is durable; at once without a journal."""
+        if self._journal is None:
+            then(argument)
+        else:
+            self._journal.flush(then, argument)
 
     def backend_down(self, link: BackendLink, reason: str) -> None:
         """Whoever waits for this backend is told so; what they asked for is kept."""

@@ -219,7 +219,8 @@ def _be_alerting(call: Call, record: Record, at: float) -> None:
 
 
 def _be_connected(call: Call, record: Record, at: float) -> None:
-    call.state = CallState.CONNECTED
+    if call.state is not CallState.DISCONNECTING:
+        call.state = CallState.CONNECTED
     call.connected_at = at
 
 

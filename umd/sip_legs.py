@@ -22,8 +22,9 @@ from umd.sip import session as sip
 from umd.sip.dialog import Dialog, DialogId
 from umd.sip.endpoint import Endpoint
 from umd.sip.fields import FieldError, NameAddr, Reason, Uri
+from umd.sip.message import MessageError
 from umd.sip.session import Login, Session, State
-from umd.sip.transaction import MAGIC_COOKIE, Hop
+from umd.sip.transaction import MAGIC_COOKIE, Hop, Send
 
 REQUEST_TIMEOUT: Final = 408
 
@@ -35,13 +36,23 @@ _STATES: Final = {
 
 class SipLegs:
     """
-    The legs of one endpoint; whoever drives the endpoint calls `report_events` after each step.
+    The legs of one endpoint.
+
+    Whoever drives the endpoint calls `report_events` after each step, and sends what
+    `messages_to_send` gives.
+
+    Once a leg is answered nothing of it leaves until that is on record. The far end repeats its 2xx
+    until it has the ACK (RFC 3261 §13.3.1.4), so that umd can die at any moment: before, the next
+    one gets the 2xx for the INVITE that it sends again; after, it knows the dialog. An ACK that went
+    out before would leave a far end that answers the INVITE no more, and a dialog nobody knows.
 
     Args:
         endpoint: carries them.
         report: is told what becomes of them.
         incoming: is given each call that comes in and that nobody asked for; without it such a call
             is left alone.
+        when_recorded: sees to it that `let_go` is called for a leg when what was reported of it is
+            on record; without it nothing is put on record.
     """
 
     def __init__(
@@ -49,10 +60,16 @@ class SipLegs:
         endpoint: Endpoint,
         report: Callable[[LegEvent], None],
         incoming: Callable[[Session], None] | None = None,
+        when_recorded: Callable[[LegId], None] | None = None,
     ) -> None:
         self.endpoint = endpoint
         self.report = report
         self.incoming = incoming
+        self.when_recorded = when_recorded
+        self._held: dict[str, list[Send]] = {}
+        """By Call-ID, what waits until the answer to it is on record."""
+        self._let_go: list[Send] = []
+        endpoint.restored_by = self._session_of
         self._sessions: dict[LegId, Session] = {}
         self._alerting: set[LegId] = set()
         self._asked: dict[LegId, Cause] = {}
@@ -60,6 +77,9 @@ class SipLegs:
 
     def __len__(self) -> int:
         return len(self._sessions)
+
+    def __contains__(self, leg: object) -> bool:
+        return leg in self._sessions
 
     def place(
         self,
@@ -73,6 +93,7 @@ class SipLegs:
         routes: Sequence[str] = (),
         login: Login | None = None,
         repeatable: bool = False,
+        sent_before: bool = False,
     ) -> None:
         """
         Send an INVITE whose Call-ID is the leg's name; the rest as `Endpoint.place` has it.
@@ -80,6 +101,7 @@ class SipLegs:
         Args:
             repeatable: let tag and branch follow from the name of the leg, so that the same INVITE
                 can be sent again after a restart. They are as hard to guess as that is.
+            sent_before: it was sent before a restart: expect what it comes to, and send nothing.
         """
         session = self.endpoint.place(
             uri,
@@ -92,6 +114,7 @@ class SipLegs:
             login=login,
             tag=_derived("tag", leg) if repeatable else None,
             branch=MAGIC_COOKIE + _derived("branch", leg) if repeatable else None,
+            sent_before=sent_before,
         )
         session.user = leg
         self._sessions[leg] = session
@@ -171,6 +194,34 @@ class SipLegs:
             early = CallState.ALERTING if leg in self._alerting else CallState.CONNECTING
             yield leg, _STATES.get(session.state, early), _remote_user(session)
 
+    def messages_to_send(self) -> list[Send]:
+        """What the endpoint has to send and may leave, in order."""
+        sends = self.endpoint.messages_to_send()
+        if self._held:
+            sends = [send for send in sends if not self._hold(send)]
+        if self._let_go:
+            sends = self._let_go + sends
+            self._let_go = []
+        return sends
+
+    def let_go(self, leg: LegId) -> None:
+        """The answer is on record: what was held may leave, by the next `messages_to_send`."""
+        self._let_go += self._held.pop(leg, ())
+
+    def _hold(self, send: Send) -> bool:
+        try:
+            held = self._held.get(send.message.call_id)
+        except MessageError:
+            return False  # a refusal of something that has none
+        if held is None:
+            return False
+        if all(one.message is not send.message for one in held):  # a repetition waits once
+            held.append(send)
+        return True
+
+    def _session_of(self, call_id: str) -> Session | None:
+        return self._sessions.get(LegId(call_id))
+
     def report_events(self) -> None:
         """Tell what has happened since the last call."""
         while (happened := self.endpoint.next_event()) is not None:
@@ -191,7 +242,12 @@ class SipLegs:
                     self.report(Progressed(leg))
             case sip.Answered():
                 self._alerting.discard(leg)
+                if self.when_recorded is None:
+                    self.report(Answered(leg))
+                    return
+                self._held[leg] = []
                 self.report(Answered(leg))
+                self.when_recorded(leg)
             case sip.Ended():
                 del self._sessions[leg]
                 self._alerting.discard(leg)

@@ -97,9 +97,20 @@ class SipRestoreTests(TestCase):
     async def test_a_call_placed_too_long_ago_is_not_dialled_again(self) -> None:
         long_ago = known("5550100", CallState.CONNECTING, None, age=3600.0, quiet_for=3600.0)
         await self.die(long_ago)
+        self.clock.pump([0.1] * 400)
+        self.assertEqual(self.pbx.methods(), ["CANCEL"])
+        (end,) = self.sink.ends(LEG)
+        self.assertEqual((end.confirmed, end.cause.by), (False, EndedBy.DAEMON))
+
+    async def test_a_call_that_rings_since_long_ago_is_cancelled(self) -> None:
+        self.backend.place(LEG, "5550180")
+        self.clock.pump([0.1] * 20)
+        long_ago = known("5550180", CallState.ALERTING, None, age=3600.0, quiet_for=3600.0)
+        await self.die(long_ago)
         self.clock.pump([0.1] * 10)
-        self.assertEqual(list(await self.backend.legs()), [])
-        self.assertEqual(self.pbx.methods(), [])
+        (end,) = self.sink.ends(LEG)
+        self.assertEqual((end.confirmed, end.cause.sip_status), (True, 487))
+        self.assertEqual(self.pbx.methods(), ["INVITE", "CANCEL", "ACK"])
 
     async def test_a_call_that_has_rung_for_long_and_rang_just_now_rings_on(self) -> None:
         """Found by the fault kit: after 180 s it was lost, and rang on at the far end."""

@@ -44,7 +44,7 @@ EXPECTED = {
     (S.CONNECTED, HangUp): (S.DISCONNECTING, DisconnectRequested),
     (S.CONNECTED, Ended): (S.DISCONNECTED, Disconnected),
     (S.DISCONNECTING, Progressed): (S.DISCONNECTING, None),
-    (S.DISCONNECTING, Answered): (S.DISCONNECTING, None),
+    (S.DISCONNECTING, Answered): (S.DISCONNECTING, Connected),
     (S.DISCONNECTING, HangUp): (S.DISCONNECTING, None),
     (S.DISCONNECTING, Ended): (S.DISCONNECTED, Disconnected),
     (S.DISCONNECTED, HangUp): (S.DISCONNECTED, None),

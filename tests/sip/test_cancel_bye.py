@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.sip.helpers import ANSWER, CallCase, drop, flow, run, transfer
 from umd.sip import build
 from umd.sip.message import Request, Response
-from umd.sip.session import Ended, State
+from umd.sip.session import Answered, Ended, State
 
 
 class CancelTests(CallCase):
@@ -44,14 +44,15 @@ class CancelTests(CallCase):
         self.assertNotIn("CANCEL", flow(self.alice))
 
     def test_before_anything_and_it_is_answered(self) -> None:
-        """A 200 as the first answer: ACK, then BYE; the user never sees the call up."""
+        """A 200 as the first answer: ACK, then BYE; the user learns that there was a dialog."""
         caller, callee = self.offered()
         caller.hang_up(0.05)
         callee.answer(0.1, body=ANSWER)
         self.back(0.1)
         self.assertEqual(self.there(0.1), ["ACK", "BYE"])
         self.settle(0.1)
-        self.assertEqual(self.alice.take_events(), [Ended(200, (), "local", True)])
+        expected = [Answered(), Ended(200, (), "local", True)]
+        self.assertEqual(self.alice.take_events(), expected)
         self.finish(0.1)
 
     def test_before_anything_and_it_is_refused(self) -> None:

@@ -160,7 +160,7 @@ class Recorder:
     def on_ack(self, ack: Request, now: float) -> None:
         self.told("Unmatched ACK")
 
-    def on_stray(self, response: Response) -> None:
+    def on_stray(self, response: Response, now: float) -> None:
         self.told(f"Unmatched {response.status}")
 
     def on_response(self, transaction: Transaction, response: Response, now: float) -> None:

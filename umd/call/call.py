@@ -64,7 +64,7 @@ TRANSITIONS: Final[Mapping[CallState, Mapping[type[CallInput], CallState]]] = {
     },
     _S.DISCONNECTING: {
         Progressed: _S.DISCONNECTING,  # crossed our request to end it
-        Answered: _S.DISCONNECTING,  # the 200 that crosses a CANCEL
+        Answered: _S.DISCONNECTING,  # the 200 that crosses a CANCEL; told, as it wants a BYE
         HangUp: _S.DISCONNECTING,  # joins the teardown under way
         Ended: _S.DISCONNECTED,
     },
@@ -201,7 +201,7 @@ class Call:
         if after is None:
             raise IllegalEvent(f"{type(event).__name__} in state {before} of call {self.id}")
         self.state = after
-        if after is before:
+        if after is before and (type(event) is not Answered or self.connected_at):
             return None
         match event:
             case Progressed():

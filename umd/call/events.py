@@ -55,7 +55,7 @@ class Alerting(_CallEvent):
 
 @dataclass(slots=True, kw_only=True)
 class Connected(_CallEvent):
-    """The far end answered."""
+    """The far end answered; when the call is being ended already, this changes no state."""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -105,6 +105,9 @@ class _OverheardSink(LegSink):
         self._hear(event)
         self._sink.leg_event(event)
 
+    def when_recorded(self, then: Callable[[Any], None], argument: Any) -> None:
+        self._sink.when_recorded(then, argument)
+
     def backend_down(self, reason: str) -> None:
         self._sink.backend_down(reason)
 

@@ -86,6 +86,8 @@ class Endpoint:
         self._alarms: Timers[tuple[Session, Alarm]] = Timers()
         self._events: deque[tuple[Session, Event]] = deque()
         self._targets: dict[tuple[str, Hop], Target] = {}
+        self.restored_by: Callable[[str], Session | None] = _nobody
+        """Finds a session that was restored by its Call-ID; for whoever restores some."""
         self.strays = 0
         """Messages dropped since the start: of no transaction, of no dialog, or malformed."""
 
@@ -128,6 +130,7 @@ class Endpoint:
         max_duration: float | None = None,
         tag: str | None = None,
         branch: str | None = None,
+        sent_before: bool = False,
     ) -> Session:
         """
         Send an INVITE.
@@ -146,6 +149,7 @@ class Endpoint:
             max_duration: Seconds after the answer at which we hang up.
             tag, branch: Of this INVITE, for a user who may have to send it again after a restart:
                 to the far end it is the same one then.
+            sent_before: It was sent before a restart: expect what it comes to, and send nothing.
         """
         tag = tag or self.new_id()
         request = OwnRequest(
@@ -168,7 +172,10 @@ class Endpoint:
         session = Session(
             self, request, hop, tag, state=State.CALLING, login=login, max_duration=max_duration
         )
-        session.dial(now)
+        if sent_before:
+            session.rejoin()
+        else:
+            session.dial(now)
         return session
 
     def restore(self, dialog: Dialog, *, body: bytes = b"", login: Login | None = None) -> Session:
@@ -279,8 +286,13 @@ class Endpoint:
 
     # What the transactions say (the protocol Core)
 
-    def on_stray(self, response: Response) -> None:
-        """A response of no transaction."""
+    def on_stray(self, response: Response, now: float) -> None:
+        """A response of no transaction: of one before a restart, or of nobody's."""
+        if response.cseq_method == "INVITE" and 200 <= response.status < 300:
+            session = self.restored_by(response.call_id)
+            if session is not None:
+                session.on_stray_success(response, now)
+                return
         self.strays += 1
 
     def on_ack(self, ack: Request, now: float) -> None:
@@ -378,6 +390,10 @@ class Endpoint:
         """Open a client transaction."""
         return self._layer.send_request(request, hop, now, session)
 
+    def expect(self, invite: Request, hop: Hop, session: Session) -> Transaction:
+        """Open the transaction of an INVITE that was sent before a restart."""
+        return self._layer.expect(invite, hop, session)
+
     def send(self, message: Message, hop: Hop) -> None:
         """Send what opens no transaction and belongs to none: the ACK of a 2xx."""
         self._layer.outgoing.append(Send(message, hop))
@@ -435,6 +451,10 @@ class Endpoint:
         if self._answer_offer is None:
             return session.local_body
         return self._answer_offer(session, offer)
+
+
+def _nobody(call_id: str) -> Session | None:
+    return None
 
 
 def _routes_readable(message: Message) -> bool:

@@ -200,7 +200,11 @@ class Progressed:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """2xx and ACK: the caller learns it with the 2xx, the callee with the ACK."""
+    """
+    2xx and ACK: the caller learns it with the 2xx, the callee with the ACK.
+
+    The caller also when it has hung up meanwhile: there is a dialog now, which takes a BYE to end.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,6 +257,9 @@ class Agent(Surroundings, Protocol):
 
     def send_request(self, request: Request, hop: Hop, now: float, session: Session) -> Transaction:
         """Open a client transaction whose responses are for `session`."""
+
+    def expect(self, invite: Request, hop: Hop, session: Session) -> Transaction:
+        """Open the transaction of an INVITE that was sent before a restart."""
 
     def send(self, ack: Request, hop: Hop) -> None:
         """Send the ACK of a 2xx: it opens no transaction."""
@@ -546,8 +553,8 @@ class Session:
         self._settle()
         if response.body:
             self.remote_body = response.body
+        self._agent.emit(self, _ANSWERED_EVENT)
         if self.state is CONFIRMED:
-            self._agent.emit(self, _ANSWERED_EVENT)
             self._start_limit(now)
         else:
             self._send_bye(now)
@@ -577,8 +584,9 @@ class Session:
         self._advance(Input.CHALLENGE)
         self._forget_early()
         self._authorization = authorization
+        # Whoever can name the first branch again after a restart can so name this one.
         self.request = self.request.again(
-            self._agent.new_branch(), self._hop.transport, authorization
+            f"{self.request.branch}a", self._hop.transport, authorization
         )
         self._invite = self._agent.send_request(self.request, self._hop, now, self)
         return True
@@ -629,6 +637,23 @@ class Session:
             if self.state is CONFIRMED:
                 self._changed(response, now)
 
+    def on_stray_success(self, response: Response, now: float) -> None:
+        """
+        A 2xx whose INVITE was sent before a restart: it wants its ACK (§13.2.2.4).
+
+        That had not left, or got lost; or the 2xx is that of another fork, which nobody wants.
+        """
+        dialog = self.dialog
+        if dialog is None or response.from_tag != dialog.id.local_tag or self._ack_again(response):
+            return
+        if response.to_tag == dialog.id.remote_tag:
+            if response.cseq_number <= dialog.local_cseq:
+                self._send_ack(dialog, response)
+        else:
+            other = self._dialog_of(response)
+            self._send_ack(other, response)
+            self._clear_fork(other, now)
+
     def _changed(self, response: Response, now: float) -> None:
         status = response.status
         if status < 300 and response.body:
@@ -644,6 +669,17 @@ class Session:
         assert self.request is not None
         self.local_body = self.request.body
         self._invite = self._agent.send_request(self.request, self._hop, now, self)
+
+    def rejoin(self) -> None:
+        """
+        The INVITE that this session was made for was sent before a restart: expect its responses.
+
+        Nobody knows what was heard of it; a CANCEL need not wait, since it overtakes nothing.
+        """
+        assert self.request is not None
+        self.state = PROCEEDING
+        self.local_body = self.request.body
+        self._invite = self._agent.expect(self.request, self._hop, self)
 
     def on_invite(self, transaction: Transaction) -> None:
         """The INVITE that this session was made for has come."""

@@ -356,7 +356,7 @@ class Core(Protocol):
     def on_ack(self, ack: Request, now: float) -> None:
         """The ACK of a 2xx, or of nothing: it belongs to no transaction."""
 
-    def on_stray(self, response: Response) -> None:
+    def on_stray(self, response: Response, now: float) -> None:
         """A response of no transaction."""
 
 
@@ -477,6 +477,17 @@ class TransactionLayer:
         self._start_repeating(transaction, now)
         return transaction
 
+    def expect(self, invite: Request, hop: Hop, user: User) -> ClientInvite:
+        """Open the client transaction of an INVITE that was sent before a restart."""
+        key = (invite.branch, "INVITE")
+        if key in self._client:
+            raise IllegalEvent(f"there is a client transaction with key {key}")
+        transaction = ClientInvite(key, PROCEEDING, invite, hop)
+        transaction.user = user
+        self._client[key] = transaction
+        self.counts.created += 1
+        return transaction
+
     def send_response(self, transaction: Transaction, response: Response, now: float) -> None:
         """
         Send a response in a server transaction.
@@ -584,7 +595,7 @@ class TransactionLayer:
         transaction = self._client.get((response.branch, response.cseq_method))
         if transaction is None:
             self.counts.unmatched += 1
-            self._core.on_stray(response)
+            self._core.on_stray(response, now)
             return
         event = _OF_CLASS[response.status // 100]
         before = transaction.state

@@ -179,7 +179,7 @@ class HangUpTests(FarEndCase):
         """It is acknowledged and ended by BYE (RFC 3261 section 15)."""
         self.hang_up_after("5550181", 5.0)
         self.assertEqual(self.said(), ("client", 200, 16, True))
-        self.assertEqual(self.names(), ["Progressed", "Ended"])
+        self.assertEqual(self.names(), ["Progressed", "Answered", "Ended"])
         self.nothing_is_left()
 
     def test_while_it_talks(self) -> None:

@@ -42,7 +42,7 @@ class SimBackend(LegBackend, ShowsMessages, CarriesMedia, RestoresLegs):
 
     def __init__(self, name: str, settings: BaseModel, clock: IReactorTime) -> None:
         assert isinstance(settings, SimSection)
-        self.simulation = Simulation(settings, self._report)
+        self.simulation = Simulation(settings, self._report, when_recorded=self._when_recorded)
         self._clock = clock
         self._wakeup = Wakeup(clock, self.go_on)
         self._sink: LegSink | None = None
@@ -140,3 +140,14 @@ class SimBackend(LegBackend, ShowsMessages, CarriesMedia, RestoresLegs):
         # None while the seeds are sown: those are found, not reported.
         if self._sink is not None:
             self._sink.leg_event(self._media.see(event, self._clock.seconds()))
+
+    def _when_recorded(self, leg: LegId) -> None:
+        if self._sink is None:
+            self.simulation.legs.let_go(leg)
+        else:
+            self._sink.when_recorded(self._let_go, leg)
+
+    def _let_go(self, leg: LegId) -> None:
+        self.simulation.legs.let_go(leg)
+        if self._sink is not None:
+            self.go_on()

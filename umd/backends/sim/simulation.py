@@ -99,6 +99,7 @@ class Simulation:
         section: how it is all to behave.
         report: is told what becomes of the legs.
         timing: T1, T2 and T4.
+        when_recorded: as `SipLegs` has it.
     """
 
     def __init__(
@@ -106,6 +107,7 @@ class Simulation:
         section: SimSection,
         report: Callable[[LegEvent], None],
         timing: Timing | None = None,
+        when_recorded: Callable[[LegId], None] | None = None,
     ) -> None:
         self.random = Random(section.random_seed)
         numbers = count(1)
@@ -114,7 +116,7 @@ class Simulation:
         self.endpoint = Endpoint(
             OURS.host, OURS.port, lambda: f"{prefix}{next(numbers):x}", timing=timing
         )
-        self.legs = SipLegs(self.endpoint, report)
+        self.legs = SipLegs(self.endpoint, report, when_recorded=when_recorded)
         self.directory = Directory(section.far_end)
         self.far_ends = FarEnds(
             FAR,
@@ -221,7 +223,7 @@ class Simulation:
         self.legs.report_events()
 
     def messages_to_send(self) -> list[Send]:
-        return self.endpoint.messages_to_send()
+        return self.legs.messages_to_send()
 
     def send_failed(self, message: Message, now: float) -> None:
         self.endpoint.send_failed(message, now)

@@ -29,7 +29,8 @@ from umd.backend import (
 from umd.backends.sip.section import NotDiallable, SipSection, read_login, uri_host, uri_to
 from umd.backends.sip.silence import Silence
 from umd.backends.sip.udp import UdpPort
-from umd.call.cause import Cause, EndedBy
+from umd.call.call import CallState
+from umd.call.cause import RECOVERY_ON_TIMER_EXPIRY, Cause, EndedBy
 from umd.errors import UmdError
 from umd.sip.endpoint import Endpoint
 from umd.sip.session import Login, Session
@@ -43,7 +44,7 @@ EARLY_FOR: Final = 180.0
 """
 Seconds since a call that nobody answered was last heard of, for which it may still be waited for
 after a restart: timer C, with which a proxy gives up, and which begins anew with each 18x
-(RFC 3261 §16.6, §16.7).
+(RFC 3261 §16.6, §16.7). One that is quiet for longer is cancelled, in case it rings all the same.
 """
 UNAVAILABLE: Final = 480
 """
@@ -102,8 +103,8 @@ class SipBackend(LegBackend, RestoresLegs):
         )
         self.port = port
         self._sink = sink
-        self._legs = SipLegs(endpoint, self._report, self._refuse)
-        port.serve(endpoint, self._legs.report_events)
+        self._legs = legs = SipLegs(endpoint, self._report, self._refuse, self._when_recorded)
+        port.serve(endpoint, legs.report_events, legs.messages_to_send)
         known, self._known = self._known, []
         for leg in known:
             self._take_up(leg)
@@ -144,16 +145,32 @@ class SipBackend(LegBackend, RestoresLegs):
         """Go on with a leg, where that can be; else it is lost."""
         assert self._legs is not None
         if leg.record is None:
-            if leg.quiet_for < EARLY_FOR:
-                # To a far end that has heard of it this is the same INVITE once more.
-                self.place(leg.leg, leg.number)
+            self._take_up_early(leg)
             return
         try:
             self._legs.restore(leg.leg, leg.record, self._login)
         except (ValueError, TypeError) as error:
             self._log.error("sip.leg-not-restored", leg=leg.leg, why=str(error))
 
+    def _take_up_early(self, leg: KnownLeg) -> None:
+        """Go on with a leg that was not answered, as far as anybody knows."""
+        if leg.state is CallState.DISCONNECTING:
+            # No INVITE any more: a far end that is done with it would take it for another call.
+            self._place(leg.leg, leg.number, sent_before=True)
+        elif leg.quiet_for < EARLY_FOR:
+            # To a far end that has heard of it this is the same INVITE once more.
+            self._place(leg.leg, leg.number)
+        else:
+            self._place(leg.leg, leg.number, sent_before=True)
+            cause = Cause(by=EndedBy.DAEMON, q850=RECOVERY_ON_TIMER_EXPIRY)
+            assert self._legs is not None
+            if leg.leg in self._legs:
+                self._legs.hang_up(leg.leg, cause, self._clock.seconds())
+
     def place(self, leg: LegId, number: str) -> None:
+        self._place(leg, number)
+
+    def _place(self, leg: LegId, number: str, *, sent_before: bool = False) -> None:
         legs, port = self._running()
         try:
             uri = uri_to(number, self.settings.template)
@@ -172,6 +189,7 @@ class SipBackend(LegBackend, RestoresLegs):
             routes=self.settings.routes,
             login=self._login,
             repeatable=self._kept,
+            sent_before=sent_before,
         )
         port.pump()
 
@@ -188,6 +206,15 @@ class SipBackend(LegBackend, RestoresLegs):
     def _report(self, event: LegEvent) -> None:
         if self._sink is not None:
             self._sink.leg_event(event)
+
+    def _when_recorded(self, leg: LegId) -> None:
+        if self._sink is not None:
+            self._sink.when_recorded(self._let_go, leg)
+
+    def _let_go(self, leg: LegId) -> None:
+        if self._legs is not None and self.port is not None:
+            self._legs.let_go(leg)
+            self.port.pump()
 
     def _refuse(self, session: Session) -> None:
         """A call has come in."""

@@ -127,6 +127,7 @@ class UdpPort(DatagramProtocol):
         self._socket: socket.socket | None = None
         self._end: End | None = None
         self._report: Callable[[], None] = _nothing
+        self._messages_to_send: Callable[[], list[Send]] = list
         self._pumping = False
         self._tell_failed_at = 0.0
         self._tell_dropped_at = 0.0
@@ -168,7 +169,12 @@ class UdpPort(DatagramProtocol):
             self._set_receive_buffer(handle)
         return self.address
 
-    def serve(self, end: End, report: Callable[[], None] | None = None) -> None:
+    def serve(
+        self,
+        end: End,
+        report: Callable[[], None] | None = None,
+        messages_to_send: Callable[[], list[Send]] | None = None,
+    ) -> None:
         """
         Carry the datagrams of `end`, and call it when something is due.
 
@@ -176,8 +182,10 @@ class UdpPort(DatagramProtocol):
             end: what speaks SIP.
             report: called after each step and before anything of it is sent, so that what has
                 happened is on record when the far end learns of it.
+            messages_to_send: asked instead of `end`'s own, where something is held back.
         """
         self._end = end
+        self._messages_to_send = messages_to_send or end.messages_to_send
         self._report = report or _nothing
         self.pump()
 
@@ -276,8 +284,7 @@ class UdpPort(DatagramProtocol):
 
     def _send_all(self) -> bool:
         """Send what there is; whether there was anything."""
-        end = self._end
-        messages = [] if end is None else end.messages_to_send()
+        messages = [] if self._end is None else self._messages_to_send()
         for message, hop in messages:
             try:
                 self._port.write(message.octets(), self._address_of(hop))
