@@ -43,8 +43,9 @@ class SipLegs:
 
     Once a leg is answered nothing of it leaves until that is on record. The far end repeats its 2xx
     until it has the ACK (RFC 3261 §13.3.1.4), so that umd can die at any moment: before, the next
-    one gets the 2xx for the INVITE that it sends again; after, it knows the dialog. An ACK that went
-    out before would leave a far end that answers the INVITE no more, and a dialog nobody knows.
+    one gets the 2xx for the INVITE that it sends again; after, it knows the dialog. An ACK that
+    went out before would leave a far end that answers the INVITE no more, and a dialog nobody knows. So
+    it is with the last that a leg sends, the ACK of a 487 for example.
 
     Args:
         endpoint: carries them.
@@ -242,19 +243,26 @@ class SipLegs:
                     self.report(Progressed(leg))
             case sip.Answered():
                 self._alerting.discard(leg)
-                if self.when_recorded is None:
-                    self.report(Answered(leg))
-                    return
-                self._held[leg] = []
-                self.report(Answered(leg))
-                self.when_recorded(leg)
+                self._until_recorded(Answered(leg))
             case sip.Ended():
                 del self._sessions[leg]
                 self._alerting.discard(leg)
                 cause = cause_of(event, self._asked.pop(leg, None))
-                self.report(Ended(leg, cause, event.confirmed))
+                if self.endpoint.has_to_send:
+                    self._until_recorded(Ended(leg, cause, event.confirmed))
+                else:
+                    self.report(Ended(leg, cause, event.confirmed))
             case sip.Incoming() | sip.Changed():
                 pass
+
+    def _until_recorded(self, event: Answered | Ended) -> None:
+        """Report it, and let nothing of this leg leave until it is on record."""
+        if self.when_recorded is None:
+            self.report(event)
+            return
+        self._held.setdefault(event.leg, [])
+        self.report(event)
+        self.when_recorded(event.leg)
 
 
 def _derived(what: str, leg: LegId) -> str:

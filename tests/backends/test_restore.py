@@ -97,10 +97,18 @@ class SipRestoreTests(TestCase):
     async def test_a_call_placed_too_long_ago_is_not_dialled_again(self) -> None:
         long_ago = known("5550100", CallState.CONNECTING, None, age=3600.0, quiet_for=3600.0)
         await self.die(long_ago)
-        self.clock.pump([0.1] * 400)
+        self.clock.pump([0.1] * 48)
         self.assertEqual(self.pbx.methods(), ["CANCEL"])
+        (end,) = self.sink.ends(LEG)  # the far end knows none, and repeats no 200
+        self.assertEqual((end.confirmed, end.cause.by), (True, EndedBy.DAEMON))
+
+    async def test_a_call_that_nobody_answers_for_any_more(self) -> None:
+        await self.die(known("5550100", CallState.DISCONNECTING, None))
+        del self.clock.ports[FAR.host, FAR.port]
+        self.backend.hang_up(LEG, CLIENT)
+        self.clock.pump([0.1] * 400)
         (end,) = self.sink.ends(LEG)
-        self.assertEqual((end.confirmed, end.cause.by), (False, EndedBy.DAEMON))
+        self.assertEqual((end.confirmed, end.cause.by), (False, EndedBy.CLIENT))
 
     async def test_a_call_that_rings_since_long_ago_is_cancelled(self) -> None:
         self.backend.place(LEG, "5550180")

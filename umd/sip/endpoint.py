@@ -88,6 +88,8 @@ class Endpoint:
         self._targets: dict[tuple[str, Hop], Target] = {}
         self.restored_by: Callable[[str], Session | None] = _nobody
         """Finds a session that was restored by its Call-ID; for whoever restores some."""
+        self.heard: Callable[[Message, Hop], None] | None = None
+        """Sees each message that comes, but for those that are malformed, and where from."""
         self.strays = 0
         """Messages dropped since the start: of no transaction, of no dialog, or malformed."""
 
@@ -227,6 +229,8 @@ class Endpoint:
 
     def receive_message(self, message: Message, source: Hop, now: float) -> None:
         """Take a message that is known to be well-formed: another endpoint's, or judged before."""
+        if self.heard is not None:
+            self.heard(message, source)
         self._layer.receive(message, source, now)
 
     def send_failed(self, message: Message, now: float) -> None:
@@ -242,6 +246,11 @@ class Endpoint:
         layer = self._layer
         outgoing, layer.outgoing = layer.outgoing, []
         return outgoing
+
+    @property
+    def has_to_send(self) -> bool:
+        """Whether `messages_to_send` would give anything."""
+        return bool(self._layer.outgoing)
 
     def datagrams_to_send(self) -> list[tuple[bytes, Hop]]:
         """The same as octets."""

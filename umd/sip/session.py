@@ -245,6 +245,7 @@ class Alarm(StrEnum):
 
     REPEAT = "send the 2xx again"
     NO_FINAL = "64*T1 after CANCEL"
+    ASK_AGAIN = "no final after the CANCEL of an INVITE sent before a restart"
     LIMIT = "longest duration"
 
 
@@ -332,6 +333,7 @@ class Session:
         "_authorization",
         "_status",
         "_reasons",
+        "_unknown_there",
     )
 
     def __init__(
@@ -384,6 +386,8 @@ class Session:
         """What answered the challenge to INVITE; its ACK carries it as well (§22.1)."""
         self._status = 200
         self._reasons: tuple[str, ...] = ()
+        self._unknown_there: bool | None = None
+        """Of an INVITE sent before a restart: whether the far end says that it knows none of it."""
 
     def __repr__(self) -> str:
         return f"<Session {self.call_id} {self.state.value}>"
@@ -471,6 +475,8 @@ class Session:
             self._on_bye_response(response, now)
         elif response.cseq_method == "INVITE" and response.status >= 200:
             self._on_other_invite_response(transaction, response, now)
+        elif self._unknown_there is False and response.cseq_method == "CANCEL":
+            self._on_late_cancel_response(response, now)
         # What CANCEL or an old try came to changes nothing (§9.1).
 
     def on_no_response(self, transaction: Transaction, status: int, now: float) -> None:
@@ -678,6 +684,7 @@ class Session:
         """
         assert self.request is not None
         self.state = PROCEEDING
+        self._unknown_there = False
         self.local_body = self.request.body
         self._invite = self._agent.expect(self.request, self._hop, self)
 
@@ -847,10 +854,34 @@ class Session:
             case Alarm.NO_FINAL:
                 self._alarm = None
                 self._on_no_final()
+            case Alarm.ASK_AGAIN:
+                self._alarm = None
+                if self.request is not None:
+                    self._agent.send(self.request, self._hop)
+                self._start_alarm(Alarm.NO_FINAL, self._agent.timing.timeout, now)
             case Alarm.LIMIT:
                 self._limit = None
                 self._advance(Input.LIMIT)
                 self._send_bye(now)
+
+    def _on_late_cancel_response(self, response: Response, now: float) -> None:
+        """
+        What the far end says to the CANCEL of an INVITE that was sent before a restart.
+
+        481: it knows no such INVITE, which never came there, or has come to something. To what is
+        known soon: a final that has had no ACK is repeated every T2 (§13.3.1.4, §17.2.1).
+
+        2xx: it knows it, so that the INVITE once more is to it the same one; which is for peers
+        that do not repeat a final that went to the umd before.
+        """
+        if self.state is not CANCELLING or response.status < 200:
+            return
+        self._unknown_there = response.status == 481
+        timing = self._agent.timing
+        if self._unknown_there:
+            self._start_alarm(Alarm.NO_FINAL, timing.t1 + timing.t2, now)
+        elif response.status < 300:
+            self._start_alarm(Alarm.ASK_AGAIN, timing.t1, now)
 
     def _on_no_final(self) -> None:
         """64*T1 after CANCEL the INVITE is considered cancelled (§9.1)."""
@@ -859,7 +890,7 @@ class Session:
         self._advance(Input.NO_FINAL)
         self._agent.abandon(self._invite)
         if before is CANCELLING:
-            self._end(487, (), "local", confirmed=False)
+            self._end(487, (), "local", confirmed=self._unknown_there is True)
 
     def _await_ack(self, transaction: Transaction, response: Response, now: float) -> None:
         """Repeat a 2xx until its ACK comes, over every transport (§13.3.1.4)."""
