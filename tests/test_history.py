@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -49,6 +51,9 @@ class CommandTests(ProcessCase):
             words_of_it = ("operator to 5550180", "ringing", "SIP 487", "by operator")
             for words in words_of_it:
                 self.assertIn(words, story.stdout)
+            for sent in ("-> INVITE", "<- 180 Ringing", "-> CANCEL", "<- 487 Request Terminated"):
+                self.assertIn(sent, story.stdout)
+            self.assertLess(story.stdout.index("asked to end"), story.stdout.index("-> CANCEL"))
             everything = umd("events", "--json", *where).stdout.splitlines()
             positions = [json.loads(line)["position"] for line in everything]
             self.assertEqual(positions, list(range(1, 7)))
@@ -64,12 +69,34 @@ class CommandTests(ProcessCase):
             process.stop(signal.SIGKILL)
         story = umd("why", "seed-0", "--journal", self.journal)
         self.assertIn("anonymous", story.stdout)
+        self.assertRegex(story.stdout, r"-> BYE +far.sim:5060\n.*<- 200 OK \(BYE\)")
+        calls = umd("calls", "--journal", self.journal)
+        self.assertRegex(calls.stdout, r"(?s)^  CALL .*\n  seed-1 .*5550180 +connected")
+        self.assertNotIn("seed-0", calls.stdout)
+        self.assertIn("No umd runs", calls.stderr)
         self.assertIn("by client", story.stdout)
         self.assertEqual(umd("why", seed_id(0), "--journal", self.journal).stdout, story.stdout)
         several = umd("why", "seed", "--journal", self.journal)
         self.assertEqual(several.returncode, 1)
         self.assertIn("which one?", several.stderr)
         self.assertEqual(umd("why", "nobody", "--journal", self.journal).returncode, 1)
+
+    def test_who_follows_sees_what_happens_until_interrupted(self) -> None:
+        with self.running() as process:
+            command = [sys.executable, "-m", "umd", "events", "--follow", "--json"]
+            command += ["--call", "seed-1", "--socket", process.control_socket]
+            follower = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+            self.addCleanup(follower.wait)
+            self.addCleanup(follower.kill)
+            assert follower.stdout is not None
+            self.addCleanup(follower.stdout.close)
+            first = json.loads(follower.stdout.readline())
+            self.assertEqual(first["event"], "call.resumed")
+            process.disconnect(seed_id(1))
+            told = [json.loads(follower.stdout.readline())["event"] for _ in range(2)]
+            self.assertEqual(told, ["call.disconnect-requested", "call.disconnected"])
+            follower.send_signal(signal.SIGINT)
+            self.assertEqual(follower.wait(20), 0)
 
     def test_without_a_journal(self) -> None:
         with self.serving(seeds("5550100")) as process:

@@ -33,12 +33,12 @@ class HandJournal(CallJournal):
         self,
         call: Call,
         event: LifecycleEvent,
-        leg_record: bytes | None,
+        extra: bytes | None,
         then: Callable[[Any], None] | None,
         argument: Any,
     ) -> None:
         self.events.append(event)
-        self.kept.append((call, encode(call, event), event.at, leg_record))
+        self.kept.append((call, encode(call, event), event.at, extra))
         if then is not None:
             self._waiting.append((then, argument))
 

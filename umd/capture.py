@@ -83,8 +83,8 @@ def steps(captured: Iterable[Captured]) -> list[Step]:
         found.append(
             Step(
                 at=at,
-                source=_name(source),
-                target=_name(target),
+                source=end_name(source),
+                target=end_name(target),
                 transport=source.transport,
                 sip_call_id=clean(sip_call_id(message)),
                 start_line=clean(message.start_line),
@@ -127,6 +127,7 @@ def _has_sdp(message: Message) -> bool:
     return bool(message.body) and kind.startswith("application/sdp")
 
 
-def _name(hop: Hop) -> str:
+def end_name(hop: Hop) -> str:
+    """An end of a message, as `host:port`."""
     host = hop.host
     return f"[{host}]:{hop.port}" if ":" in host and host[0] != "[" else f"{host}:{hop.port}"

@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 NOT_SO = 1
 WRONG_CONFIGURATION = 2
 UNREACHABLE = 3
+
+FOLLOW_EVERY = 0.5  # seconds between two looks of `umd events --follow`
 
 override_option: Callable[[Any], Any] = click.option(
     "-o",
@@ -110,18 +112,26 @@ def check_config(file: str, overrides: tuple[str, ...]) -> None:
 
 @main.command(epilog="Example: umd calls --json | jq -r .id")
 @json_option
+@journal_option
 @socket_option
-def calls(as_json: bool, path: str | None) -> None:
-    """List the live calls; "!" marks one that was asked to end and does not."""
-    from umd.client import ask
+def calls(as_json: bool, journal: str | None, path: str | None) -> None:
+    """
+    List the live calls; "!" marks one that was asked to end and does not.
+
+    The running umd is asked; where none runs its journal is read, which has those that the next
+    one will take up.
+    """
+    from umd.history import calls as read_calls
 
     with _asking():
-        found = (reply["call"] for reply in ask("calls", path))
-        if as_json:
-            for call in found:
-                click.echo(json.dumps(call))
-        else:
-            _show_calls(list(found))
+        found, running = read_calls(path, journal)
+    if as_json:
+        for call in found:
+            click.echo(json.dumps(call))
+    else:
+        _show_calls(found)
+    if not running:
+        click.echo("No umd runs: these are as its journal has them.", err=True)
 
 
 @main.command(
@@ -178,22 +188,31 @@ def events(
     """
     Show what the journal has on record, oldest first.
 
-    The running umd is asked; where none runs its journal is read.
+    The running umd is asked; where none runs its journal is read. With --follow a umd that is
+    started again is waited for.
     """
+    from umd.client import Unreachable
     from umd.history import events as read_events
     from umd.ladder import printable
     from umd.timeline import line_of
 
     last = after - 1
+
+    def show() -> None:
+        nonlocal last
+        for record in read_events(path, journal, last, call):
+            last = record["position"]
+            click.echo(json.dumps(record) if as_json else printable(line_of(record)))
+
     with _asking():
-        while True:
-            for record in read_events(path, journal, last, call):
-                last = record["position"]
-                click.echo(json.dumps(record) if as_json else printable(line_of(record)))
-            if not follow:
-                return
-            sys.stdout.flush()
-            time.sleep(0.5)
+        show()
+    if follow:
+        with suppress(KeyboardInterrupt), _asking():
+            while True:
+                sys.stdout.flush()
+                time.sleep(FOLLOW_EVERY)
+                with suppress(Unreachable):  # it is being restarted, and may be on its way
+                    show()
 
 
 @main.command(epilog="Example: umd why 09df", no_args_is_help=True)
@@ -207,17 +226,18 @@ def why(call: str, as_json: bool, journal: str | None, path: str | None) -> None
 
     CALL is a CallId, the name of a leg, a SIP Call-ID, or a beginning that no other one has.
     """
-    from umd.history import events as read_events
+    from umd.history import story
     from umd.ladder import printable
     from umd.timeline import story_of
+    from umd.wire import to_json
 
     with _asking():
-        records = list(read_events(path, journal, 0, call))
+        records, crossed = story(path, journal, call)
     if as_json:
-        for record in records:
+        for record in (*records, *to_json(crossed)):
             click.echo(json.dumps(record))
         return
-    for line in story_of(records):
+    for line in story_of(records, crossed):
         click.echo(printable(line))
     if not records:
         click.echo("Nothing is on record of this call (journal.keep).", err=True)

@@ -462,6 +462,7 @@ class JournalSection(Section):
     path: Annotated[str, BeforeValidator(_parse_journal)] = "auto"
     durability: Literal["full", "relaxed", "off"] = "full"
     on_error: Literal["refuse", "continue"] = "refuse"
+    trace: bool = True
     keep: Duration = 30 * 86400.0
     max_size: Annotated[Size, Field(ge=16 * 1024**2)] = 4 * 1024**3
 

@@ -34,6 +34,7 @@ from umd.clock import Alarms
 from umd.errors import UmdError
 from umd.principal import Principal, Scope
 from umd.timers import Timer
+from umd.wire import WireLog
 
 
 class NoSuchCall(UmdError):
@@ -74,7 +75,7 @@ class CallJournal(Protocol):
         self,
         call: Call,
         event: LifecycleEvent,
-        leg_record: bytes | None,
+        extra: bytes | None,
         then: Callable[[Any], None] | None,
         argument: Any,
     ) -> None:
@@ -82,7 +83,8 @@ class CallJournal(Protocol):
         Write an event down, and call `then(argument)` in a later turn, once it is durable.
 
         Args:
-            leg_record: what its backend needs to restore the leg; None where nothing has changed.
+            extra: what its backend needs to restore the leg, None where nothing has changed; with
+                the end of a call what crossed, as `umd.wire` has it.
         """
 
     def flush(self, then: Callable[[Any], None], argument: Any) -> None:
@@ -172,6 +174,7 @@ class Control:
         journal: makes each lifecycle event durable before it is acted on; None: nothing waits.
         log: for what backends do wrong.
         make_leg_name: names the legs of calls that umd places.
+        wire: notes the messages of each live call, which go on record with its end.
     """
 
     def __init__(
@@ -186,6 +189,7 @@ class Control:
         settings: ControlSettings | None = None,
         make_leg_name: Callable[[], str] = lambda: str(uuid4()),
         journal: CallJournal | None = None,
+        wire: WireLog | None = None,
     ) -> None:
         self.settings = settings or ControlSettings()
         """May be replaced while running."""
@@ -199,6 +203,7 @@ class Control:
         """Those of them that have ended."""
         self.miscounts = 0
         """How often `begun` was not `over` and the live calls together: a mistake of ours."""
+        self.wire = wire
         self._clock = clock
         self._wall = wall
         self._record = record
@@ -463,6 +468,8 @@ class Control:
             return
         link.calls[call.leg] = call
         link.recovered[call.leg] = call
+        if self.wire is not None:
+            self.wire.begin(call.leg)
         if leg_record is not None:
             self._leg_records[call.leg] = leg_record
         elif heard_at:
@@ -598,6 +605,8 @@ class Control:
         self.begun += 1
         self._calls[call.id] = call
         link.calls[call.leg] = call
+        if self.wire is not None:
+            self.wire.begin(call.leg)
 
     def _dial(self, call: Call) -> None:
         link = self.links[call.backend]
@@ -714,7 +723,8 @@ class Control:
             # Whoever asks before it is on record waits for that.
             if call.id not in self._teardowns:
                 self._teardowns[call.id] = Teardown(call)
-            self._journal.append(call, event, None, self._finish_teardown, call)
+            crossed = None if self.wire is None else self.wire.take(call.leg)
+            self._journal.append(call, event, crossed, self._finish_teardown, call)
 
     def _write(self, call: Call, event: LifecycleEvent, leg_record: bytes | None = None) -> None:
         """Write down what nothing waits for."""

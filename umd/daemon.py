@@ -23,7 +23,7 @@ from twisted.internet.task import LoopingCall, deferLater
 
 from umd import systemd
 from umd.auth import TlsServer, make_rules
-from umd.backend import ShowsMessages
+from umd.backend import MessageTap, ShowsMessages
 from umd.capture import Capture
 from umd.clock import make_monotonic
 from umd.config import CallSection, ConfigError, JournalSection, Settings
@@ -45,6 +45,9 @@ from umd.messaging import apply
 from umd.messaging import check as check_messaging
 from umd.messaging import make_use_cases, make_users
 from umd.service import SoapService
+from umd.sip.message import Message
+from umd.sip.transaction import Hop
+from umd.wire import WireLog
 
 SPARE_DESCRIPTORS = 200
 """Files, sockets and pipes that are no connection of a client."""
@@ -79,11 +82,14 @@ class Daemon:
         backends = {
             one.name: one.type(one.name, one.settings, reactor) for one in settings.backends
         }
-        for backend in backends.values():
-            if self.capture.size and isinstance(backend, ShowsMessages):
-                backend.capture_to(self.capture.tap)
         call_log = CallLog(log)
         self.store = self._make_store(settings.journal)
+        kept = self.store is not None and settings.journal.trace
+        wire = WireLog(time.time) if kept else None
+        tap = _tap(self.capture, wire)
+        for backend in backends.values():
+            if tap is not None and isinstance(backend, ShowsMessages):
+                backend.capture_to(tap)
         insist = settings.journal.on_error == "refuse"
         self.control = Control(
             backends=backends,
@@ -94,6 +100,7 @@ class Daemon:
             log=log,
             settings=_control_settings(settings.call),
             journal=None if self.store is None else Ledger(self.store, call_log, insist),
+            wire=wire,
         )
         self.users = make_users(settings.users, reactor)
         self.use_cases = make_use_cases(settings, self.control, self.users, reactor)
@@ -518,6 +525,21 @@ class _Process:
             self._end(1)
 
         _ = work.addErrback(failed)
+
+
+def _tap(capture: Capture, wire: WireLog | None) -> MessageTap | None:
+    """Whoever wants to see the messages; None where nobody does."""
+    if wire is None:
+        return capture.tap if capture.size else None
+    if not capture.size:
+        return wire.tap
+    last_ones, of_calls = capture.tap, wire.tap
+
+    def tap(source: Hop, target: Hop, message: Message) -> None:
+        last_ones(source, target, message)
+        of_calls(source, target, message)
+
+    return tap
 
 
 def _control_settings(call: CallSection) -> ControlSettings:

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator
-from contextlib import closing
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from typing import Any, Final
 
+from umd.call.call import Call, CallState
 from umd.client import Refusal, Unreachable, ask
 from umd.errors import UmdError
 from umd.journal.address import find_path
 from umd.journal.file import JournalReader
 from umd.journal.store import CannotOpen, Stored
+from umd.record import ENDS, UnknownRecord, decode, replay
+from umd.utc import iso
+from umd.wire import Crossed, read
 
 PAGE: Final = 1000
+MOST_OF_A_CALL: Final = 10_000
+"""Records that are read of one call: it has fewer than ten, and one more for each restart."""
 CANDIDATES_SHOWN: Final = 10
 
 
@@ -34,39 +41,105 @@ def events(
         Unreachable: neither a umd nor a journal is there.
         Refusal: there is no such call.
     """
+    trouble = None
     if journal is None:
         try:
             yield from _ask_events(socket, after, call)
             return
         except Unreachable as error:
             trouble = error
-    else:
-        trouble = Unreachable("")
-    reader = JournalReader(journal or find_path())
-    try:
-        reader.open()
-    except CannotOpen as error:
-        why = f"{trouble}\nNor can its journal be read: " if journal is None else ""
-        raise Unreachable(f"{why}{error}.") from error
-    with closing(reader):
+    with _opened(journal, trouble) as reader:
         whole = None if call is None else _one_of(reader, call)
         while stored := reader.read(after, PAGE, whole):
             yield from map(_readable, stored)
             after = stored[-1].position
 
 
-def live(journal: str | None) -> Iterator[list[dict[str, Any]]]:
+def story(
+    socket: str | None, journal: str | None, call: str
+) -> tuple[list[dict[str, Any]], list[Crossed]]:
     """
-    The records of each call that had not ended when its umd did.
+    The records of one call, and what went over the wire as far as that is known.
+
+    Args and raises as `events`.
+    """
+    trouble = None
+    if journal is None:
+        try:
+            return _ask_story(socket, call)
+        except Unreachable as error:
+            trouble = error
+    with _opened(journal, trouble) as reader:
+        stored = reader.read(0, MOST_OF_A_CALL, _one_of(reader, call))
+    records = [_readable(one) for one in stored]
+    ends = [
+        read(one.extra)
+        for one, record in zip(stored, records, strict=True)
+        if record["event"] in ENDS
+    ]
+    return records, ends[-1] if ends else []
+
+
+def calls(socket: str | None, journal: str | None) -> tuple[list[dict[str, Any]], bool]:
+    """
+    The live calls: those of the running umd, or those that had not ended when it did.
+
+    Returns:
+        What `umd.console.requests` tells of each, and whether a umd that runs told it.
 
     Raises:
-        CannotOpen
+        Unreachable: neither a umd nor a journal is there.
+    """
+    trouble = None
+    if journal is None:
+        try:
+            return [reply["call"] for reply in ask("calls", socket)], True
+        except Unreachable as error:
+            trouble = error
+    with _opened(journal, trouble) as reader:
+        return [_described(records) for records in reader.live()], False
+
+
+@contextmanager
+def _opened(journal: str | None, trouble: Unreachable | None) -> Iterator[JournalReader]:
+    """
+    A journal that no umd has open.
+
+    Raises:
+        Unreachable: it cannot be read, while it is.
     """
     reader = JournalReader(journal or find_path())
-    reader.open()
-    with closing(reader):
-        for records in reader.live():
-            yield [_readable(stored) for stored in records]
+    try:
+        with closing(reader):
+            reader.open()
+            yield reader
+    except (CannotOpen, UnknownRecord) as error:
+        why = f"{trouble}\nNor can its journal be read: " if trouble is not None else ""
+        raise Unreachable(f"{why}{error}.") from error
+    except sqlite3.DatabaseError as error:
+        raise Unreachable(
+            f"{reader.path} cannot be read: {error}; `umd serve` sets a damaged one aside."
+        ) from error
+
+
+def _described(stored: Sequence[Stored]) -> dict[str, Any]:
+    """A call that nobody carries at the moment, as the console tells of one."""
+    call: Call | None = None
+    for one in stored:
+        call = replay(call, decode(one.record), one.at)
+    assert call is not None
+    return {
+        "id": call.id,
+        "leg": call.leg,
+        "to": call.number,
+        "state": call.state.value,
+        "backend": call.backend,
+        "owner": call.owner,
+        "began_at": iso(call.began_at),
+        "asked_at": iso(call.asked_at) if call.asked_at else None,
+        "ended_at": None,
+        "overdue": call.state is CallState.DISCONNECTING,
+    }
 
 
 def beginnings(text: str) -> list[str]:
@@ -95,6 +168,17 @@ def _ask_events(
         if len(found) < PAGE:
             return
         after = found[-1]["position"]
+
+
+def _ask_story(socket: str | None, call: str) -> tuple[list[dict[str, Any]], list[Crossed]]:
+    records: list[dict[str, Any]] = []
+    crossed: list[Crossed] = []
+    for reply in ask("events", socket, limit=MOST_OF_A_CALL, call=call, wire=True):
+        if "event" in reply:
+            records.append(reply["event"])
+        for one in reply.get("wire", ()):
+            crossed.append(Crossed(**one))
+    return records, crossed
 
 
 def _one_of(reader: JournalReader, text: str) -> str:

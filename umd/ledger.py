@@ -66,7 +66,7 @@ class Ledger(CallJournal):
         self,
         call: Call,
         event: LifecycleEvent,
-        leg_record: bytes | None,
+        extra: bytes | None,
         then: Callable[[Any], None] | None,
         argument: Any,
     ) -> None:
@@ -78,7 +78,7 @@ class Ledger(CallJournal):
             step = Step.BEGINS if event.seq == 1 else Step.GOES_ON
         if kind is not Resumed or event.seq == 1:
             self._log.write(record)
-        self._store.append(Row(call.id, step, event.at, record, leg_record), then, argument)
+        self._store.append(Row(call.id, step, event.at, record, extra), then, argument)
 
     def flush(self, then: Callable[[Any], None], argument: Any) -> None:
         self._store.flush(then, argument)

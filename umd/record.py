@@ -192,6 +192,10 @@ def _lasted(since: float, until: float) -> float:
     return round(until - since, 3) if until > since else 0.0
 
 
+ENDS: Final = frozenset((_TOLD[Disconnected][0], _TOLD[Lost][0]))
+"""The names of the events with which a call is over."""
+
+
 def _encodable(value: Any) -> Any:
     if isinstance(value, str):
         return value.encode(errors="backslashreplace").decode()

@@ -44,8 +44,8 @@ class SipLegs:
     Once a leg is answered nothing of it leaves until that is on record. The far end repeats its 2xx
     until it has the ACK (RFC 3261 §13.3.1.4), so that umd can die at any moment: before, the next
     one gets the 2xx for the INVITE that it sends again; after, it knows the dialog. An ACK that
-    went out before would leave a far end that answers the INVITE no more, and a dialog nobody knows. So
-    it is with the last that a leg sends, the ACK of a 487 for example.
+    went out before would leave a far end that answers the INVITE no more, and a dialog nobody
+    knows. So it is with the last that a leg sends, the ACK of a 487 for example.
 
     Args:
         endpoint: carries them.

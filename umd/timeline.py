@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from operator import itemgetter
 from typing import Any, Final
 
 from umd.screen import STATES, short_name
+from umd.sip.build import reason_for
+from umd.utc import iso
+from umd.wire import Crossed
 
 Record = Mapping[str, Any]
 
@@ -16,17 +20,20 @@ def line_of(record: Record) -> str:
     return f"{record['position']:>8}  {at}  {short_name(record['leg']):8}  {words_of(record)}"
 
 
-def story_of(records: Iterable[Record]) -> Iterator[str]:
+def story_of(records: Sequence[Record], crossed: Sequence[Crossed] = ()) -> Iterator[str]:
     """All that is known of one call, a line each: the heading, what happened, and why it ended."""
-    last: Record = {}
-    for record in records:
-        if not last:
-            owner = record.get("owner") or "-"
-            yield f"{record['leg']}   owner {owner}   backend {record.get('backend', '-')}"
-            yield f"CallId {record['call']}"
-            yield ""
-        last = record
-        yield f" {record['at'][11:23]}  {words_of(record)}"
+    if not records:
+        return
+    first, last = records[0], records[-1]
+    owner = first.get("owner") or "-"
+    yield f"{first['leg']}   owner {owner}   backend {first.get('backend', '-')}"
+    yield f"CallId {first['call']}"
+    yield ""
+    lines = [(record["at"], 1, words_of(record)) for record in records]
+    lines += _wire_lines(crossed, _ours(crossed, last))
+    # Of one millisecond: what came, what it brought about, what left.
+    for at, _, words in sorted(lines, key=itemgetter(0, 1)):
+        yield f" {at[11:23]}  {words}"
     if "event_cause" in last:
         status = last["sip_status"]
         yield ""
@@ -36,6 +43,44 @@ def story_of(records: Iterable[Record]) -> Iterator[str]:
         )
         for reason in last["reasons"]:
             yield f"         Reason: {reason}"
+
+
+def _wire_lines(crossed: Sequence[Crossed], ours: str | None) -> list[tuple[str, int, str]]:
+    """`(time, rank among those of the same time, words)` of each message; repetitions in one."""
+    first: dict[tuple[str, str, str, int | None], Crossed] = {}
+    again: dict[tuple[str, str, str, int | None], list[str]] = {}
+    for one in crossed:
+        key = (one.source, one.target, one.method, one.status)
+        if key in first:
+            again[key].append(f"+{one.at - first[key].at:.3g}")
+        else:
+            first[key], again[key] = one, []
+    lines = []
+    for key, one in first.items():
+        name = one.method
+        if one.status is not None:
+            name = f"{one.status} {reason_for(one.status)}".rstrip()
+            name += "" if one.method == "INVITE" else f" ({one.method})"
+        if ours is None:
+            way, rank = f"{one.source} -> {one.target}  {name}", 0
+        elif one.source == ours:
+            way, rank = f"-> {name:24} {one.target}", 2
+        else:
+            way, rank = f"<- {name:24} {one.source}", 0
+        repeated = f"   again at {' '.join(again[key])} s" if again[key] else ""
+        lines.append((iso(one.at), rank, way + repeated))
+    return lines
+
+
+def _ours(crossed: Sequence[Crossed], last: Record) -> str | None:
+    """Which end was umd's: it sends the INVITE, the ACK and the CANCEL; None: it cannot be told."""
+    for one in crossed:
+        if one.method in ("INVITE", "ACK", "CANCEL"):
+            return one.source if one.status is None else one.target
+    for one in crossed:
+        if one.method == "BYE" and one.status is None and "by" in last:
+            return one.target if last["by"] == "far-end" else one.source
+    return None
 
 
 def words_of(record: Record) -> str:

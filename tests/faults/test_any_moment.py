@@ -69,11 +69,11 @@ class SlowJournal(CallJournal):
         self,
         call: Call,
         event: LifecycleEvent,
-        leg_record: bytes | None,
+        extra: bytes | None,
         then: Callable[[Any], None] | None,
         argument: Any,
     ) -> None:
-        row = (call.id, encode(call, event), event.at, leg_record)
+        row = (call.id, encode(call, event), event.at, extra)
         self._waiting.append((row, then, argument))
         self._clock.callLater(COMMIT_AFTER, self._commit)
 

@@ -32,7 +32,11 @@ from umd.errors import UmdError
 from umd.history import beginnings, is_named
 from umd.journal.store import Store
 from umd.principal import Principal
+from umd.record import ENDS
 from umd.utc import iso
+from umd.wire import Crossed
+from umd.wire import read as read_wire
+from umd.wire import to_json
 
 T = TypeVar("T")
 Reply: TypeAlias = Mapping[str, Any]
@@ -103,6 +107,8 @@ class EventsRequest(Section):
     after: Annotated[int, Field(ge=0)] = 0
     limit: Annotated[int, Field(ge=1, le=10_000)] = 1000
     call: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
+    wire: bool = False
+    """Whether to tell of that one call what went over the wire as well."""
 
 
 class EndRequest(Section):
@@ -187,8 +193,29 @@ class Console:
         if store is None:
             raise NoJournal("no journal is kept: journal.path in the configuration says where")
         call = None if request.call is None else await self._find_recorded(store, request.call)
+        crossed: list[Crossed] = []
         for stored in await store.read(request.after, request.limit, call):
-            yield {"event": {"position": stored.position, **orjson.loads(stored.record)}}
+            record = orjson.loads(stored.record)
+            yield {"event": {"position": stored.position, **record}}
+            if request.wire and record["event"] in ENDS:
+                crossed = read_wire(stored.extra)
+        if request.wire and call is not None:
+            yield {"wire": to_json(crossed or await self._crossed(_leg_of(call)))}
+
+    async def _crossed(self, leg: str) -> list[Crossed]:
+        """What went over the wire of a call, where its end is not on record with that."""
+        wire = self._control.wire
+        noted = [] if wire is None else read_wire(wire.of(leg))
+        if noted:
+            return noted
+        try:
+            messages = await self._messages(Found(leg, None))
+        except NoMessages:
+            return []
+        return [
+            Crossed(step.at, step.source, step.target, step.cseq.rpartition(" ")[2], step.status)
+            for step in steps(messages)
+        ]
 
     async def end(self, request: EndRequest) -> AsyncGenerator[Reply, None]:
         with self._told("end") as told:

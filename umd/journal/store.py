@@ -40,7 +40,7 @@ class Row(NamedTuple):
     """Wall time, seconds since the epoch."""
     record: bytes
     extra: bytes | None
-    """What belongs to it and is not for reading: how to restore the leg."""
+    """What belongs to it: how to restore the leg; with the end of a call the messages of it."""
 
 
 class Stored(NamedTuple):

@@ -24,7 +24,9 @@ from umd.backend import (
     LegEvent,
     LegId,
     LegSink,
+    MessageTap,
     RestoresLegs,
+    ShowsMessages,
 )
 from umd.backends.sip.section import NotDiallable, SipSection, read_login, uri_host, uri_to
 from umd.backends.sip.silence import Silence
@@ -35,6 +37,7 @@ from umd.errors import UmdError
 from umd.sip.endpoint import Endpoint
 from umd.sip.session import Login, Session
 from umd.sip.timing import Timing
+from umd.sip.transaction import Hop
 from umd.sip_legs import SipLegs
 
 __all__ = ["SipBackend", "SipSection"]
@@ -58,7 +61,7 @@ class CannotStart(UmdError):
     """Its address cannot be had, or its password not be read."""
 
 
-class SipBackend(LegBackend, RestoresLegs):
+class SipBackend(LegBackend, ShowsMessages, RestoresLegs):
     """One SIP user agent."""
 
     Settings = SipSection
@@ -82,6 +85,10 @@ class SipBackend(LegBackend, RestoresLegs):
         """Legs of before a restart, until they are taken up."""
         self._kept = False
         """Whether legs are taken up again after a restart."""
+        self._tap: MessageTap | None = None
+
+    def capture_to(self, tap: MessageTap) -> None:
+        self._tap = tap
 
     async def start(self, sink: LegSink) -> None:
         settings = self.settings
@@ -101,6 +108,10 @@ class SipBackend(LegBackend, RestoresLegs):
             timing=Timing(t1=settings.t1),
             answer_offer=self._silence.answer,
         )
+        if self._tap is not None:
+            tap, here = self._tap, Hop(host, listening.port)
+            endpoint.heard = lambda message, source: tap(source, here, message)
+            port.said = lambda message, target: tap(here, target, message)
         self.port = port
         self._sink = sink
         self._legs = legs = SipLegs(endpoint, self._report, self._refuse, self._when_recorded)

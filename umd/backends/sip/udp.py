@@ -133,6 +133,8 @@ class UdpPort(DatagramProtocol):
         self._tell_dropped_at = 0.0
         self._told_failed = 0
         self._told_dropped = 0
+        self.said: Callable[[Message, Hop], None] | None = None
+        """Sees each message that is sent, and where to."""
         self._why = ""
         """The last reason why something could not be sent."""
 
@@ -289,6 +291,8 @@ class UdpPort(DatagramProtocol):
             try:
                 self._port.write(message.octets(), self._address_of(hop))
                 self.counts.sent += 1
+                if self.said is not None:
+                    self.said(message, hop)
             except OSError as error:
                 if error.errno in _LOSSES:
                     self.counts.lost += 1
