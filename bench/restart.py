@@ -4,7 +4,8 @@ How long a umd takes to start on a journal with many live calls, and what each c
     python -m bench.restart [--calls 60000] [--calls 1000000] [--json]
 
 The journal is written by one umd that has so many simulated calls seeded, connected, and is killed;
-the time is from the start of the next process to its `daemon.ready`. One of the calls is ended then.
+the time is from the start of the next process to its READY=1. One of the calls is ended at once, and
+the memory is looked at when that umd has come to rest.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import signal
-import subprocess
+import socket
 import tempfile
 import time
 from typing import Any
@@ -28,6 +30,13 @@ def resident(pid: int) -> int:
         return int(statm.read().split()[1]) * os.sysconf("SC_PAGESIZE")
 
 
+def processor_time(pid: int) -> float:
+    """Seconds of processor time that a process has used."""
+    with open(f"/proc/{pid}/stat") as stat:
+        fields = stat.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def running(directory: str, calls: int) -> UmdProcess:
     """A umd with so many calls, seeded where the journal is new."""
     options = ["-o", f"journal.path={directory}/journal.db", "-o", "trace.messages=0"]
@@ -38,17 +47,29 @@ def running(directory: str, calls: int) -> UmdProcess:
 
 
 class Ready(UmdProcess):
-    """One that logs too little to say that it is ready: its control socket does."""
+    """One that logs too little to say that it is ready: it tells its service manager."""
+
+    def __init__(self, *arguments: str) -> None:
+        self._notified = tempfile.mkdtemp(prefix="umd-notify-")
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(f"{self._notified}/notify")
+        super().__init__(*arguments, environ={"NOTIFY_SOCKET": f"{self._notified}/notify"})
 
     def wait_for(self, event: str, timeout: float = 600.0, **keys: Any) -> dict[str, Any]:
-        path = f"{self._directory}/control.sock"
-        until = time.monotonic() + timeout
-        while time.monotonic() < until and self.process.poll() is None:
-            if os.path.exists(path):
-                self.ready_at = time.monotonic()
-                return {"listen": ["none"], "control": path}
-            time.sleep(0.002)
-        raise TimeoutError(f"not ready: {self.log}")
+        self._socket.settimeout(timeout)
+        try:
+            while b"READY=1" not in self._socket.recv(4096).splitlines():
+                pass
+        except TimeoutError:
+            raise TimeoutError(f"not ready: {self.log}") from None
+        self.ready_at = time.monotonic()
+        self.cpu_at_ready = processor_time(self.process.pid)
+        return {"listen": ["none"], "control": f"{self._directory}/control.sock"}
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        self._socket.close()
+        shutil.rmtree(self._notified, ignore_errors=True)
+        return super().stop(number)
 
 
 def measure(calls: int) -> dict[str, Any]:
@@ -61,23 +82,30 @@ def measure(calls: int) -> dict[str, Any]:
         with running(directory, calls) as first:
             while _records(first) < calls:
                 time.sleep(0.2)
+            records = _records(first)
             first.stop(signal.SIGKILL)
         size = os.path.getsize(f"{directory}/journal.db")
         began = time.monotonic()
         with running(directory, calls) as second:
-            ready_s = second.ready_at - began
+            ready_s, cpu_s = second.ready_at - began, second.cpu_at_ready
+            asked = time.monotonic()
             (end,) = ask("end", second.control_socket, call=_first_call(second))
+            ended_s = time.monotonic() - asked
+            # What is left to do after it is ready is done when nothing more is written.
+            last = -1
+            while last != (last := _records(second)):
+                time.sleep(1.0)
             held = resident(second.process.pid)
-            cpu = subprocess.run(
-                ["ps", "-o", "cputimes=", "-p", str(second.process.pid)],
-                capture_output=True, text=True,
-            ).stdout.strip()  # fmt: skip
+            settled_cpu_s = processor_time(second.process.pid)
             second.stop(signal.SIGKILL)
         return {
             "calls": calls,
             "ready_s": round(ready_s, 2),
-            "cpu_s": int(cpu),
+            "cpu_s": round(cpu_s, 2),
             "outcome": end["end"]["outcome"],
+            "first_end_s": round(ended_s, 3),
+            "settled_cpu_s": round(settled_cpu_s, 2),
+            "records_since": last - records,
             "octets_per_call": round((held - bare) / calls),
             "journal_mib": round(size / 2**20, 1),
         }
