@@ -15,7 +15,14 @@ from umd.backend import BackendUnavailable, Ended, FoundLeg, LegId
 from umd.call.call import Call, CallState
 from umd.call.cause import Cause, EndedBy
 from umd.call.events import LifecycleEvent, Placed, Resumed
-from umd.control import CallJournal, Control, JournalUnavailable, NoSuchCall, Outcome
+from umd.control import (
+    TOLD_AT_ONCE,
+    CallJournal,
+    Control,
+    JournalUnavailable,
+    NoSuchCall,
+    Outcome,
+)
 from umd.record import decode, encode, replay
 from umd.testing import FakeBackend
 
@@ -252,6 +259,28 @@ class RecoveryTests(JournalCase):
         self.journal.settle()
         self.assertEqual(self.successResultOf(asked), Outcome.ENDED)
         self.counted()
+
+    def test_many_calls_that_go_on_are_told_in_turns_and_hold_nobody_up(self) -> None:
+        """Any of them can be ended at once; the record of that does not wait for all of theirs."""
+        before = [self.placed() for _ in range(3 * TOLD_AT_ONCE)]
+        journal = HandJournal()
+        control, fake = self.make_control(journal)
+        fake.found = [self.leg(call) for call in before]
+        for call in self.journal.calls():
+            control.recover(call, None)
+        self.successResultOf(ensureDeferred(control.start()))
+        self.assertEqual(len(journal.events), TOLD_AT_ONCE)
+        last = control.find(before[-1].id)
+        asked = ensureDeferred(control.disconnect(ALICE, last.id))
+        journal.commit()
+        journal.commit()
+        self.assertEqual(self.successResultOf(asked), Outcome.ENDED)
+        journal.settle()
+        self.assertEqual(journal.told(last), ["DisconnectRequested", "Disconnected"])
+        others = {call.id for call in before} - {last.id}
+        resumed = [event.call for event in journal.events if isinstance(event, Resumed)]
+        self.assertEqual(sorted(resumed), sorted(others))
+        self.assertEqual(control.miscounts, 0)
 
     def test_what_was_asked_for_is_carried_out_once(self) -> None:
         before = self.placed()

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 from uuid import uuid4
 
 from structlog.typing import FilteringBoundLogger
@@ -35,6 +35,9 @@ from umd.errors import UmdError
 from umd.principal import Principal, Scope
 from umd.timers import Timer
 from umd.wire import WireLog
+
+TOLD_AT_ONCE: Final = 256
+"""Calls found again after a restart of which that is put on record in one turn."""
 
 
 class NoSuchCall(UmdError):
@@ -226,6 +229,8 @@ class Control:
         """What the journal has of recovered legs, until their backend was given it."""
         self._heard_at: dict[LegId, float] = {}
         """When something was last heard of the others of them; until then, too."""
+        self._found_again: deque[Call] = deque()
+        """Calls of before the restart that go on; it is not on record yet that they do."""
         self._accepting = True
         self._drained: Deferred[None] | None = None
 
@@ -468,8 +473,6 @@ class Control:
             return
         link.calls[call.leg] = call
         link.recovered[call.leg] = call
-        if self.wire is not None:
-            self.wire.begin(call.leg)
         if leg_record is not None:
             self._leg_records[call.leg] = leg_record
         elif heard_at:
@@ -534,17 +537,22 @@ class Control:
         except BackendUnavailable as error:
             self.backend_down(link, str(error))
             return
+        missing, link.recovered = link.recovered, {}
+        tell = not self._found_again
         for leg in found:
-            known = link.recovered.pop(leg.leg, None)
+            known = missing.pop(leg.leg, None)
             if known is not None:
-                if not known.ended:
+                if known.state is leg.state:
+                    self._found_again.append(known)
+                elif not known.ended:
                     self._resume_known(link, known, leg.state)
             elif leg.leg not in link.calls:
                 self._resume(link, leg)
-        missing, link.recovered = link.recovered, {}
         for call in missing.values():
             if not call.ended:
                 self._lose(call, f"backend {link.name} does not carry it any more")
+        if tell and self._found_again:
+            self._tell_found_again()
 
     def _restore(self, link: BackendLink) -> None:
         """Give a backend what the journal has of its legs."""
@@ -571,6 +579,20 @@ class Control:
             teardown = self._teardowns[call.id] = Teardown(call)
             teardown.recorded = True
             self._hang_up(link, teardown)
+
+    def _tell_found_again(self, _: None = None) -> None:
+        """
+        Put on record of some calls that they go on as they were; of the others when that is done.
+
+        Nothing waits for it, and what somebody asks for meanwhile is not to wait behind it.
+        """
+        calls, now = self._found_again, self._wall()
+        for _ in range(min(TOLD_AT_ONCE, len(calls))):
+            call = calls.popleft()
+            if not call.ended:
+                self._write(call, call.resume_as(call.state, now))
+        if calls:
+            self.when_recorded(self._tell_found_again, None)
 
     def _lose(self, call: Call, reason: str) -> None:
         lost = call.lose(reason, self._wall())
@@ -647,6 +669,8 @@ class Control:
         if teardown is None:
             self._must_be_recordable()
             teardown = self._teardowns[call.id] = Teardown(call)
+            if self.wire is not None:
+                self.wire.begin(call.leg)
             requested = call.apply(
                 HangUp(Cause(by=by), principal.name, request_id), self._wall()
             )

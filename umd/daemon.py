@@ -122,8 +122,7 @@ class Daemon:
             check_messaging(self.settings)
             self._identify(self.settings)
             await self.users.open()
-            self._recover()
-            await self.control.start()
+            await self._take_over_calls()
             for listen in self.settings.http.listen:
                 self.ports.append(await self._listen(listen, self.front))
             for listen in self.settings.http.listen_tls:
@@ -257,6 +256,17 @@ class Daemon:
             told=told,
         )
 
+    async def _take_over_calls(self) -> None:
+        """Let the journal and the backends tell what calls there are."""
+        # A million calls make many objects and no garbage.
+        gc.disable()
+        try:
+            self._recover()
+            await self.control.start()
+        finally:
+            gc.enable()
+        gc.freeze()
+
     def _recover(self) -> None:
         """Open the journal, and take over the calls it knows."""
         store = self.store
@@ -265,15 +275,10 @@ class Daemon:
         began = time.monotonic()
         store.open()
         call = self.settings.call
-        # A million calls make many objects and no garbage.
-        gc.disable()
-        try:
-            for ended in ended_calls(store, time.time() - call.retention, call.retained):
-                self.control.recover(ended, None)
-            for live, leg_record, heard_at in live_calls(store):
-                self.control.recover(live, leg_record, heard_at)
-        finally:
-            gc.enable()
+        for ended in ended_calls(store, time.time() - call.retention, call.retained):
+            self.control.recover(ended, None)
+        for live, leg_record, heard_at in live_calls(store):
+            self.control.recover(live, leg_record, heard_at)
         store.begin()
         self._log.info(
             "journal.opened",

@@ -8,6 +8,7 @@ another umd reads years later. Keys are added, never changed.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from sys import intern
 from typing import Any, Final
 
 import orjson
@@ -30,6 +31,8 @@ from umd.errors import UmdError
 from umd.utc import iso
 
 Record = Mapping[str, Any]
+
+_STATES: Final = {state.value: state for state in CallState}
 
 
 class UnknownRecord(UmdError):
@@ -90,11 +93,12 @@ def replay(call: Call | None, record: Record, at: float) -> Call:
             call = Call(
                 id=CallId(record["call"]),
                 leg=LegId(record["leg"]),
-                backend=record["backend"],
+                # Of a million calls these are a few different ones.
+                backend=intern(record["backend"]),
                 number=record["number"],
-                owner=record.get("owner", ""),
+                owner=intern(record.get("owner", "")),
                 at=at,
-                state=CallState(record.get("state", "connecting")),
+                state=_STATES[record.get("state", "connecting")],
             )
         call.seq = record["seq"]
         _REPLAYED[record["event"]](call, record, at)
@@ -213,7 +217,7 @@ def _be_placed(call: Call, record: Record, at: float) -> None:
 
 def _be_resumed(call: Call, record: Record, at: float) -> None:
     if call.state is not CallState.DISCONNECTING:
-        call.state = CallState(record["state"])
+        call.state = _STATES[record["state"]]
         if call.state is CallState.CONNECTED and not call.connected_at:
             call.connected_at = at
 

@@ -8,7 +8,7 @@ from typing import Final
 
 import orjson
 
-from umd.backend import Answered, Ended, LegEvent, LegId, NoSuchLeg, Progressed
+from umd.backend import Answered, Ended, KnownLeg, LegEvent, LegId, NoSuchLeg, Progressed
 from umd.call.call import CallState
 from umd.call.cause import (
     INTERWORKING,
@@ -27,6 +27,8 @@ from umd.sip.session import Login, Session, State
 from umd.sip.transaction import MAGIC_COOKIE, Hop, Send
 
 REQUEST_TIMEOUT: Final = 408
+RECORD_FIELDS: Final = 10
+"""Of `SipLegs.record`."""
 
 _STATES: Final = {
     State.CONFIRMED: CallState.CONNECTED,
@@ -54,6 +56,7 @@ class SipLegs:
             is left alone.
         when_recorded: sees to it that `let_go` is called for a leg when what was reported of it is
             on record; without it nothing is put on record.
+        restore: gives a leg that `rest` was told of its session, by `adopt`, or leaves it.
     """
 
     def __init__(
@@ -62,6 +65,7 @@ class SipLegs:
         report: Callable[[LegEvent], None],
         incoming: Callable[[Session], None] | None = None,
         when_recorded: Callable[[LegId], None] | None = None,
+        restore: Callable[[KnownLeg], object] | None = None,
     ) -> None:
         self.endpoint = endpoint
         self.report = report
@@ -70,17 +74,20 @@ class SipLegs:
         self._held: dict[str, list[Send]] = {}
         """By Call-ID, what waits until the answer to it is on record."""
         self._let_go: list[Send] = []
-        endpoint.restored_by = self._session_of
+        endpoint.restored = self._session_of
+        self._resting: dict[LegId, KnownLeg] = {}
+        """Legs of before a restart that nobody has touched since: they have no session yet."""
+        self._restore = restore
         self._sessions: dict[LegId, Session] = {}
         self._alerting: set[LegId] = set()
         self._asked: dict[LegId, Cause] = {}
         """Why each leg that is being hung up was asked to end."""
 
     def __len__(self) -> int:
-        return len(self._sessions)
+        return len(self._sessions) + len(self._resting)
 
     def __contains__(self, leg: object) -> bool:
-        return leg in self._sessions
+        return leg in self._sessions or leg in self._resting
 
     def place(
         self,
@@ -127,7 +134,7 @@ class SipLegs:
         Raises:
             NoSuchLeg
         """
-        session = self._sessions.get(leg)
+        session = self._session_of(leg)
         if session is None:
             raise NoSuchLeg(f"there is no SIP session for leg {leg}")
         if leg not in self._asked:
@@ -136,6 +143,8 @@ class SipLegs:
 
     def record(self, leg: LegId) -> bytes | None:
         """What `restore` needs of a leg that was answered; None before that."""
+        if leg in self._resting:
+            return self._resting[leg].record
         session = self._sessions.get(leg)
         dialog = None if session is None else session.dialog
         if session is None or dialog is None:
@@ -155,6 +164,13 @@ class SipLegs:
                 session.local_body.decode("latin-1"),
             ]
         )
+
+    def can_restore(self, record: bytes) -> bool:
+        """Whether it is what `record` gave, as far as can be seen at a glance."""
+        try:
+            return len(orjson.loads(record)) == RECORD_FIELDS
+        except (ValueError, TypeError):
+            return False
 
     def restore(self, leg: LegId, record: bytes, login: Login | None = None) -> None:
         """
@@ -179,6 +195,15 @@ class SipLegs:
         )
         self.adopt(leg, self.endpoint.restore(dialog, body=body.encode("latin-1"), login=login))
 
+    def rest(self, leg: KnownLeg) -> None:
+        """
+        Know a leg that was answered before a restart.
+
+        It takes a record's memory and no time until somebody hangs it up or the far end asks for
+        something in its dialog: then it is restored.
+        """
+        self._resting[leg.leg] = leg
+
     def adopt(self, leg: LegId, session: Session) -> None:
         """Let a session of the endpoint carry a leg."""
         session.user = leg
@@ -186,7 +211,7 @@ class SipLegs:
 
     def dialog_of(self, leg: LegId) -> Dialog | None:
         """The dialog of a leg that was answered."""
-        session = self._sessions.get(leg)
+        session = self._session_of(leg)
         return None if session is None else session.dialog
 
     def states(self) -> Iterator[tuple[LegId, CallState, str]]:
@@ -194,6 +219,8 @@ class SipLegs:
         for leg, session in self._sessions.items():
             early = CallState.ALERTING if leg in self._alerting else CallState.CONNECTING
             yield leg, _STATES.get(session.state, early), _remote_user(session)
+        for leg, known in self._resting.items():
+            yield leg, CallState.CONNECTED, known.number
 
     def messages_to_send(self) -> list[Send]:
         """What the endpoint has to send and may leave, in order."""
@@ -221,6 +248,11 @@ class SipLegs:
         return True
 
     def _session_of(self, call_id: str) -> Session | None:
+        """The session of a leg, whose Call-ID is its name; restored now, if that is to be done."""
+        if self._resting:
+            known = self._resting.pop(LegId(call_id), None)
+            if known is not None and self._restore is not None:
+                self._restore(known)
         return self._sessions.get(LegId(call_id))
 
     def report_events(self) -> None:

@@ -70,8 +70,9 @@ class WireLog:
         return len(self._notes)
 
     def begin(self, sip_call_id: str) -> None:
-        """Note the messages of this call from now on."""
-        self._notes[sip_call_id] = bytearray()
+        """Note the messages of this call, from now on if they were not."""
+        if sip_call_id not in self._notes:
+            self._notes[sip_call_id] = bytearray()
 
     def take(self, sip_call_id: str) -> bytes | None:
         """What `read` reads of a call that is over; nothing more is noted of it."""

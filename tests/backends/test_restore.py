@@ -6,7 +6,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
 from tests.backends.sip.memory import MemoryUdp, captured_log
-from tests.backends.sip.test_sip import FAR, FarPbx, section
+from tests.backends.sip.test_sip import FAR, OURS, FarPbx, section
 from tests.helpers import capturing_log
 from umd.backend import Answered, Ended, KnownLeg, LegId, Progressed
 from umd.backends.sim import SimBackend
@@ -15,6 +15,7 @@ from umd.backends.sip import SipBackend
 from umd.backends.sip.udp import UdpPort
 from umd.call.call import CallState
 from umd.call.cause import Cause, EndedBy
+from umd.sip import build
 from umd.testing import RecordingSink
 
 LEG = LegId("leg-1")
@@ -79,6 +80,27 @@ class SipRestoreTests(TestCase):
         self.clock.pump([1.0] * 30)
         (end,) = self.sink.ends(LEG)
         self.assertEqual(end.cause.by, EndedBy.FAR_END)
+
+    async def test_a_restored_call_has_no_session_until_somebody_touches_it(self) -> None:
+        """And a stranger who knows its Call-ID alone does not end it."""
+        self.backend.place(LEG, "5550100")
+        self.clock.pump([0.1] * 50)
+        record = self.backend.leg_record(LEG)
+        await self.die(known("5550100", CallState.CONNECTED, record))
+        assert self.backend.endpoint is not None
+        self.assertEqual(self.backend.endpoint.dialogs, 0)
+        self.assertEqual(self.backend.leg_record(LEG), record)
+        stranger = build.request(
+            "BYE", "sip:umd@127.0.0.1", sent_by="127.0.0.9:5060", branch="z9hG4bK9",
+            from_="<sip:x@y>;tag=1", to="<sip:umd@127.0.0.1>;tag=2", call_id=LEG, cseq=2,
+        )  # fmt: skip
+        self.clock.deliver(stranger.octets(), ("127.0.0.9", 5060), (OURS.host, OURS.port))
+        self.assertTrue(self.clock.starts()[-1].startswith("SIP/2.0 481"))
+        self.assertEqual(self.sink.events, [])
+        self.backend.hang_up(LEG, CLIENT)
+        self.clock.pump([0.1] * 10)
+        self.assertTrue(self.sink.ends(LEG)[0].confirmed)
+        self.assertEqual(list(await self.backend.legs()), [])
 
     async def test_a_ringing_call_rings_on_and_is_cancelled(self) -> None:
         """The same INVITE once more: the far end does not take it for another call."""

@@ -86,8 +86,12 @@ class Endpoint:
         self._alarms: Timers[tuple[Session, Alarm]] = Timers()
         self._events: deque[tuple[Session, Event]] = deque()
         self._targets: dict[tuple[str, Hop], Target] = {}
-        self.restored_by: Callable[[str], Session | None] = _nobody
-        """Finds a session that was restored by its Call-ID; for whoever restores some."""
+        self.restored: Callable[[str], Session | None] = _nobody
+        """
+        Finds the session of a Call-ID among those of before a restart; for whoever restores some.
+
+        It may be restored only then: what comes in a dialog that is not known asks first.
+        """
         self.heard: Callable[[Message, Hop], None] | None = None
         """Sees each message that comes, but for those that are malformed, and where from."""
         self.strays = 0
@@ -298,7 +302,7 @@ class Endpoint:
     def on_stray(self, response: Response, now: float) -> None:
         """A response of no transaction: of one before a restart, or of nobody's."""
         if response.cseq_method == "INVITE" and 200 <= response.status < 300:
-            session = self.restored_by(response.call_id)
+            session = self.restored(response.call_id)
             if session is not None:
                 session.on_stray_success(response, now)
                 return
@@ -306,7 +310,7 @@ class Endpoint:
 
     def on_ack(self, ack: Request, now: float) -> None:
         """The ACK of a 2xx: its dialog's."""
-        dialog = self._dialogs.get((ack.call_id, ack.to_tag or "", ack.from_tag or ""))
+        dialog = self._dialog_of(ack)
         if dialog is None or dialog.owner is None:
             self.strays += 1
         else:
@@ -318,10 +322,7 @@ class Endpoint:
         if method == "CANCEL":
             self._on_cancel(transaction, request, now)
         elif request.to_tag is not None:
-            # §12.2.2; the far end's To is us
-            dialog = self._dialogs.get(
-                (request.call_id, request.to_tag or "", request.from_tag or "")
-            )
+            dialog = self._dialog_of(request)
             if dialog is None or dialog.owner is None:
                 self._reply(transaction, request, 481, now)
             else:
@@ -334,6 +335,14 @@ class Endpoint:
             self._reply(transaction, request, 481, now)
         else:
             self._reply(transaction, request, 405 if method in KNOWN_METHODS else 501, now, ALLOW)
+
+    def _dialog_of(self, request: Request) -> Dialog | None:
+        """The dialog that a request of the far end is in (§12.2.2), whose To is us."""
+        name = (request.call_id, request.to_tag or "", request.from_tag or "")
+        dialog = self._dialogs.get(name)
+        if dialog is None and self.restored(request.call_id) is not None:
+            dialog = self._dialogs.get(name)
+        return dialog
 
     def _on_invite(self, transaction: Transaction, request: Request, now: float) -> None:
         session = Session(self, request, transaction.hop, self.new_id(), state=State.OFFERED)

@@ -100,7 +100,7 @@ class SimBackend(LegBackend, ShowsMessages, CarriesMedia, RestoresLegs):
         now = self._clock.seconds()
         for leg in known:
             if leg.record is not None:
-                self.simulation.restore(leg.leg, leg.number, leg.record, leg.age, now)
+                self.simulation.restore(leg, now)
             elif self.simulation.directory.find(leg.number).reachable == "yes":
                 ringing = leg.state is not CallState.CONNECTING
                 state = CallState.ALERTING if ringing else CallState.CONNECTING

@@ -160,18 +160,22 @@ class FarEnds:
         if isinstance(session.user, _Party) and session.user.timer is not None:
             session.user.timer.cancel()
 
-    def restore(self, dialog: Dialog, number: str, age: float, now: float) -> None:
-        """Go on with a call that a far end has answered before a restart, `age` seconds ago."""
+    def restore(self, dialog: Dialog, number: str) -> Session:
+        """Go on with a call that a far end has answered before a restart."""
         behaviour = self._directory.find(number)
         session = self.endpoint.restore(dialog, body=self._description)
         if behaviour.bye == "answers" and behaviour.hang_up_after is None:
-            return
+            return session
         session.user = _Party(behaviour)
         if behaviour.bye != "answers":
             self._byes[session.call_id] = (session, behaviour)
-        if behaviour.hang_up_after is not None:
-            left = max(behaviour.hang_up_after - age, MOMENT)
-            self._later(session, left, _hang_up, now)
+        return session
+
+    def hang_up_later(self, session: Session, age: float, now: float) -> None:
+        """Let a restored far end do what it does by itself; it was called `age` seconds ago."""
+        after = self._behaviour(session).hang_up_after
+        if after is not None:
+            self._later(session, max(after - age, MOMENT), _hang_up, now)
 
     # -- what they do
 

@@ -10,7 +10,7 @@ from typing import Annotated, Final, Literal
 import orjson
 from pydantic import AfterValidator, Field, field_validator
 
-from umd.backend import LegEvent, LegId
+from umd.backend import KnownLeg, LegEvent, LegId
 from umd.backends.sim.far_ends import Behaviour, Directory, FarEnds, digits_of
 from umd.backends.sim.network import PERFECT, Conditions, Network
 from umd.call.call import CallState
@@ -21,6 +21,7 @@ from umd.sip import sdp
 from umd.sip.dialog import Dialog, DialogId
 from umd.sip.endpoint import Endpoint
 from umd.sip.message import Message
+from umd.sip.session import Session
 from umd.sip.timing import Timing
 from umd.sip.transaction import Hop, Send
 from umd.sip_legs import SipLegs
@@ -48,6 +49,12 @@ def _check_call_id(value: str) -> str:
     except InvalidCallId as error:
         raise ValueError(f"base64 of NAME@NODE: {error}") from None
     return value
+
+
+def _read_record(leg: KnownLeg) -> tuple[str, str, int, int]:
+    """Raises: ValueError, TypeError."""
+    local_tag, remote_tag, local_cseq, remote_cseq = orjson.loads(leg.record or b"")
+    return local_tag, remote_tag, local_cseq, remote_cseq
 
 
 class Seed(Section):
@@ -116,7 +123,9 @@ class Simulation:
         self.endpoint = Endpoint(
             OURS.host, OURS.port, lambda: f"{prefix}{next(numbers):x}", timing=timing
         )
-        self.legs = SipLegs(self.endpoint, report, when_recorded=when_recorded)
+        self.legs = SipLegs(
+            self.endpoint, report, when_recorded=when_recorded, restore=self._restore
+        )
         self.directory = Directory(section.far_end)
         self.far_ends = FarEnds(
             FAR,
@@ -176,16 +185,23 @@ class Simulation:
             [name.local_tag, name.remote_tag, dialog.local_cseq, dialog.remote_cseq]
         )
 
-    def restore(
-        self, leg: LegId, number: str, record: bytes, age: float, now: float
-    ) -> None:
+    def restore(self, leg: KnownLeg, now: float) -> None:
         """
-        Let an answered call be as it was before a restart, at both ends.
+        Let an answered call be as it was before a restart, at both ends, once somebody touches it.
 
         Raises:
-            ValueError, TypeError: `record` is not what `record` gave.
+            ValueError, TypeError: its record is not what `record` gave.
         """
-        local_tag, remote_tag, local_cseq, remote_cseq = orjson.loads(record)
+        _read_record(leg)
+        if self.directory.find(leg.number).hang_up_after is None:
+            self.legs.rest(leg)
+        else:  # a far end that does something by itself does not wait to be touched
+            self.far_ends.hang_up_later(self._restore(leg), leg.age, now)
+
+    def _restore(self, known: KnownLeg) -> Session:
+        """Make both ends; gives the far one."""
+        local_tag, remote_tag, local_cseq, remote_cseq = _read_record(known)
+        leg, number = known.leg, known.number
         local = f"<{OUR_URI}>;tag={local_tag}"
         remote = f"<{_uri_of(number, FAR)}>;tag={remote_tag}"
         ours, theirs = DialogId(leg, local_tag, remote_tag), DialogId(leg, remote_tag, local_tag)
@@ -210,7 +226,7 @@ class Simulation:
             local_cseq=max(remote_cseq, 0),
             remote_cseq=local_cseq,
         )
-        self.far_ends.restore(mirrored, number, age, now)
+        return self.far_ends.restore(mirrored, number)
 
     # -- an end of the network: the endpoint, and after each step what it has to tell
 

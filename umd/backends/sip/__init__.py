@@ -35,6 +35,7 @@ from umd.call.call import CallState
 from umd.call.cause import RECOVERY_ON_TIMER_EXPIRY, Cause, EndedBy
 from umd.errors import UmdError
 from umd.sip.endpoint import Endpoint
+from umd.sip.message import MessageError
 from umd.sip.session import Login, Session
 from umd.sip.timing import Timing
 from umd.sip.transaction import Hop
@@ -114,7 +115,9 @@ class SipBackend(LegBackend, ShowsMessages, RestoresLegs):
             port.said = lambda message, target: tap(here, target, message)
         self.port = port
         self._sink = sink
-        self._legs = legs = SipLegs(endpoint, self._report, self._refuse, self._when_recorded)
+        self._legs = legs = SipLegs(
+            endpoint, self._report, self._refuse, self._when_recorded, self._restore
+        )
         port.serve(endpoint, legs.report_events, legs.messages_to_send)
         known, self._known = self._known, []
         for leg in known:
@@ -158,9 +161,17 @@ class SipBackend(LegBackend, ShowsMessages, RestoresLegs):
         if leg.record is None:
             self._take_up_early(leg)
             return
+        if self._legs.can_restore(leg.record):
+            self._legs.rest(leg)
+        else:
+            self._log.error("sip.leg-not-restored", leg=leg.leg, why="its record cannot be read")
+
+    def _restore(self, leg: KnownLeg) -> None:
+        """Somebody touches a leg of before a restart."""
+        assert self._legs is not None and leg.record is not None
         try:
             self._legs.restore(leg.leg, leg.record, self._login)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, MessageError) as error:
             self._log.error("sip.leg-not-restored", leg=leg.leg, why=str(error))
 
     def _take_up_early(self, leg: KnownLeg) -> None:
