@@ -580,15 +580,14 @@ class Control:
             teardown.recorded = True
             self._hang_up(link, teardown)
 
-    def _tell_found_again(self, _: None = None) -> None:
+    def _tell_found_again(self, nothing: None = None) -> None:
         """
         Put on record of some calls that they go on as they were; of the others when that is done.
 
         Nothing waits for it, and what somebody asks for meanwhile is not to wait behind it.
         """
         calls, now = self._found_again, self._wall()
-        for _ in range(min(TOLD_AT_ONCE, len(calls))):
-            call = calls.popleft()
+        for call in [calls.popleft() for _ in range(min(TOLD_AT_ONCE, len(calls)))]:
             if not call.ended:
                 self._write(call, call.resume_as(call.state, now))
         if calls:
