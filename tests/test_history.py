@@ -85,6 +85,8 @@ class CommandTests(ProcessCase):
         with self.running() as process:
             command = [sys.executable, "-m", "umd", "events", "--follow", "--json"]
             command += ["--call", "seed-1", "--socket", process.control_socket]
+            # Whoever runs the tests in the background ignores it, and so would what they start.
+            command = ["env", "--default-signal=INT", *command]
             follower = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
             self.addCleanup(follower.wait)
             self.addCleanup(follower.kill)

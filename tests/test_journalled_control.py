@@ -14,11 +14,12 @@ from tests.helpers import ALICE, capturing_log
 from umd.backend import BackendUnavailable, Ended, FoundLeg, LegId
 from umd.call.call import Call, CallState
 from umd.call.cause import Cause, EndedBy
-from umd.call.events import LifecycleEvent, Placed, Resumed
+from umd.call.events import DisconnectRequested, LifecycleEvent, Placed, Resumed
 from umd.control import (
     TOLD_AT_ONCE,
     CallJournal,
     Control,
+    ControlSettings,
     JournalUnavailable,
     NoSuchCall,
     Outcome,
@@ -73,14 +74,21 @@ class HandJournal(CallJournal):
         return list(found.values())
 
 
+WALL = 1_000_000.0
+
+
 class JournalCase(SynchronousTestCase):
+    settings = ControlSettings()
+
     def setUp(self) -> None:
         self.journal = HandJournal()
         self.clock = Clock()
         self.control, self.fake = self.make_control(self.journal)
         self.successResultOf(ensureDeferred(self.control.start()))
 
-    def make_control(self, journal: CallJournal) -> tuple[Control, FakeBackend]:
+    def make_control(
+        self, journal: CallJournal, wall: Callable[[], float] | None = None
+    ) -> tuple[Control, FakeBackend]:
         fake = FakeBackend(clock=self.clock)
         self.log, self.lines = capturing_log()
         names = iter(f"leg-{number}" for number in range(1, 1000))
@@ -88,7 +96,8 @@ class JournalCase(SynchronousTestCase):
             backends={"fake": fake},
             node="lab-1",
             clock=self.clock,
-            wall=lambda: 1_000_000.0 + self.clock.seconds(),
+            wall=wall or (lambda: WALL + self.clock.seconds()),
+            settings=self.settings,
             record=lambda call, event: self.fail("not with a journal"),
             log=self.log,
             make_leg_name=lambda: next(names),
@@ -231,6 +240,108 @@ class TroubleTests(JournalCase):
         self.failureResultOf(asked, JournalUnavailable)
         self.journal.settle()
         self.assertTrue(call.ended)
+
+
+class LeaseTests(JournalCase):
+    settings = ControlSettings(max_age=100.0, ring_time=20.0)
+
+    def ended_by(self, call: Call) -> tuple[str | None, int]:
+        """Which limit asked for its end, and the cause."""
+        (asked,) = [e for e in self.journal.events if isinstance(e, DisconnectRequested)]
+        assert call.cause is not None and call.cause.by is EndedBy.DAEMON
+        return asked.limit, call.cause.q850
+
+    def test_a_call_that_lasts_too_long(self) -> None:
+        call = self.placed()
+        self.clock.advance(99.9)
+        self.journal.settle()
+        self.assertFalse(call.ended)
+        self.clock.advance(0.2)
+        self.journal.settle()
+        self.assertTrue(call.ended)
+        self.assertEqual(self.ended_by(call), ("call.max_age", 102))
+        self.assertEqual(len(self.control._leases), 0)
+        self.counted()
+
+    def test_a_call_that_rings_too_long(self) -> None:
+        call = self.placed("rings")
+        self.clock.advance(20.1)
+        self.journal.settle()
+        self.assertEqual(self.ended_by(call), ("call.ring_time", 19))
+
+    def test_a_call_of_which_nothing_is_heard(self) -> None:
+        call = self.placed("waits")
+        self.clock.advance(20.1)
+        self.journal.settle()
+        self.assertTrue(call.ended)
+        self.assertEqual(self.ended_by(call), ("call.ring_time", 18))
+
+    def test_one_that_ends_before_leaves_no_timer(self) -> None:
+        call = self.placed()
+        _ = self.ask(call)
+        self.journal.settle()
+        self.assertEqual(len(self.control._leases), 0)
+        self.clock.advance(200)
+        self.assertEqual(self.control.illegal_events, 0)
+
+    def test_a_journal_that_cannot_be_written_when_it_is_over(self) -> None:
+        call = self.placed()
+        self.journal.refusing = "the disk is full"
+        self.clock.advance(101)
+        self.assertEqual(call.state, CallState.CONNECTED)
+        self.journal.refusing = None
+        self.clock.advance(5)
+        self.journal.settle()
+        self.assertTrue(call.ended)
+
+    def restart(self, *, after: float, settings: ControlSettings | None = None) -> None:
+        """Another umd, `after` seconds later by the wall; its own clock has begun anew."""
+        journal = HandJournal()
+        calls = self.journal.calls()
+        gone = self.clock.seconds() + after
+        self.clock = Clock()
+        self.settings = settings or self.settings
+        control, fake = self.make_control(journal, wall=lambda: WALL + gone + self.clock.seconds())
+        state = CallState.CONNECTED
+        fake.found = [FoundLeg(leg=one.leg, state=state, number="answers") for one in calls]
+        for call in calls:
+            control.recover(call, None)
+        self.successResultOf(ensureDeferred(control.start()))
+        journal.settle()
+        self.control, self.fake, self.journal = control, fake, journal
+
+    def test_what_is_left_counts_on_by_wall_time(self) -> None:
+        """Also with other settings: a call has what it was given."""
+        first = self.placed()
+        self.clock.advance(10)
+        second = self.placed()
+        self.restart(after=50.0, settings=ControlSettings())
+        calls = [self.control.find(one.id) for one in (first, second)]
+        for seconds, ended in ((39, [False, False]), (2, [True, False]), (10, [True, True])):
+            self.clock.advance(seconds)
+            self.journal.settle()
+            self.assertEqual([call.ended for call in calls], ended)
+        self.counted()
+
+    def test_what_was_over_meanwhile_is_ended_at_once(self) -> None:
+        before = self.placed()
+        self.restart(after=3600.0)
+        self.clock.advance(0)
+        self.journal.settle()
+        call = self.control.find(before.id)
+        self.assertTrue(call.ended)
+        self.assertEqual(self.ended_by(call), ("call.max_age", 102))
+        self.assertEqual(self.journal.told(call)[-1], "Disconnected")
+
+    def test_a_call_without_lease_has_none_after_a_restart(self) -> None:
+        self.settings = ControlSettings()
+        self.control, self.fake = self.make_control(self.journal)
+        self.successResultOf(ensureDeferred(self.control.start()))
+        before = self.placed()
+        self.restart(after=3600.0, settings=ControlSettings(max_age=1.0))
+        self.clock.advance(10.0)
+        self.journal.settle()
+        self.assertFalse(self.control.find(before.id).ended)
 
 
 class RecoveryTests(JournalCase):

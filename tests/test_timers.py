@@ -2,7 +2,7 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from umd.timers import Timers
+from umd.timers import FEW, Timers
 
 
 class TimersTests(SynchronousTestCase):
@@ -62,3 +62,17 @@ class TimersTests(SynchronousTestCase):
         self.timers.start(1.0, "a", 1.0)
         self.assertEqual(self.due(1.0), ["b"])
         self.assertEqual(self.timers.next_due(), 2.0)
+
+    def test_cancelled_timers_of_a_long_interval_do_not_pile_up(self) -> None:
+        """A call has a day at most, and lives a minute: its timer must not live for the day."""
+        day = 86400.0
+        running = [self.timers.start(day, "stays", 0.0) for _ in range(10)]
+        for number in range(10 * FEW):
+            self.timers.start(day, "goes", float(number)).cancel()
+            self.assertLessEqual(len(self.timers._queues[day]), FEW + 1)
+        running[0].cancel()
+        self.assertEqual(self.due(day), ["stays"] * 9)
+        self.timers.start(day, "last", 1e6)
+        self.assertEqual(self.timers.next_due(), 1e6 + day)
+        self.assertEqual(self.due(1e7), ["last"])
+        self.assertEqual(self.timers._sweep_at, {})

@@ -59,9 +59,15 @@ class Alarms(Generic[T]):
         self._timers: Timers[T] = Timers()
         self._wakeup = Wakeup(clock, self._ring_due)
 
-    def start(self, interval: float, item: T) -> Timer[T]:
-        """Let `item` ring `interval` seconds from now."""
-        timer = self._timers.start(interval, item, self._clock.seconds())
+    def start(self, interval: float, item: T, since: float | None = None) -> Timer[T]:
+        """
+        Let `item` ring `interval` seconds from now, or from `since`.
+
+        Those of one interval must be started in the order of the times they count from.
+        """
+        timer = self._timers.start(
+            interval, item, self._clock.seconds() if since is None else since
+        )
         self._wakeup.no_later_than(timer.due)
         return timer
 

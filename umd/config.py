@@ -354,6 +354,8 @@ class CallSection(Section):
     deadline: Duration = 5.0
     retention: Duration = 86400.0
     retained: Annotated[int, Field(ge=0, le=100_000_000)] = 200_000
+    max_age: Duration | None = None
+    ring_time: Duration | None = None
     ended_is: Literal["success", "fault"] = "success"
 
 

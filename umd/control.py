@@ -27,15 +27,27 @@ from umd.backend import (
 )
 from umd.call.call import Call, CallInput, CallState, HangUp, IllegalEvent
 from umd.call.call_id import CallId, make_call_id
-from umd.call.cause import NETWORK_OUT_OF_ORDER, RECOVERY_ON_TIMER_EXPIRY, Cause, EndedBy
+from umd.call.cause import (
+    NETWORK_OUT_OF_ORDER,
+    NO_ANSWER,
+    NO_USER_RESPONDING,
+    RECOVERY_ON_TIMER_EXPIRY,
+    Cause,
+    EndedBy,
+)
 from umd.call.events import Connected, Disconnected, LifecycleEvent, Lost
 from umd.call.leg import Ended
 from umd.clock import Alarms
 from umd.errors import UmdError
+from umd.leases import Leases, Limit
 from umd.principal import Principal, Scope
 from umd.timers import Timer
 from umd.wire import WireLog
 
+LEASE_AGAIN: Final = 5.0
+"""Seconds after which a call is ended that could not be when its lease was over."""
+OURSELVES: Final = Principal("", "")
+"""Who asks for the end of a call whose lease is over."""
 TOLD_AT_ONCE: Final = 256
 """Calls found again after a restart of which that is put on record in one turn."""
 
@@ -112,6 +124,10 @@ class ControlSettings:
     """How long an ended call is remembered."""
     retained_calls: int = 200_000
     """How many ended calls are remembered at most; the oldest are forgotten first."""
+    max_age: float | None = None
+    """How long a call may last; None: for ever. It is given to calls that begin, as `ring_time`."""
+    ring_time: float | None = None
+    """How long a call may last that nobody answers."""
     ended_is_success: bool = True
     """Whether a Disconnect of an ended call succeeds; else it is like one of an unknown call."""
 
@@ -207,6 +223,9 @@ class Control:
         self.miscounts = 0
         """How often `begun` was not `over` and the live calls together: a mistake of ours."""
         self.wire = wire
+        self._leases = Leases(clock, wall, self._lease_over)
+        self._leased: list[Call] = []
+        """Calls of before the restart that have leases, until those count on."""
         self._clock = clock
         self._wall = wall
         self._record = record
@@ -259,10 +278,13 @@ class Control:
             except Exception as error:
                 self._log.exception("backend.failed", backend=link.name)
                 raise BackendFailed(f"backend {link.name} failed: {error!r}") from error
+        leased, self._leased = self._leased, []
+        self._leases.resume(leased)
 
     async def stop(self) -> None:
         """Stop every backend that was started, the last one first, whatever one of them does."""
         self._deadlines.stop()
+        self._leases.stop()
         for link in reversed(self.links.values()):
             if not link.started:
                 continue
@@ -314,6 +336,8 @@ class Control:
             number=number,
             owner=principal.name,
             at=self._wall(),
+            max_age=self.settings.max_age,
+            ring_time=self.settings.ring_time,
         )
         placed = call.place(request_id)
         self._take(link, call)
@@ -473,6 +497,8 @@ class Control:
             return
         link.calls[call.leg] = call
         link.recovered[call.leg] = call
+        if call.max_age or call.ring_time:
+            self._leased.append(call)
         if leg_record is not None:
             self._leg_records[call.leg] = leg_record
         elif heard_at:
@@ -615,6 +641,8 @@ class Control:
             owner="",
             at=self._wall(),
             state=found.state,
+            max_age=self.settings.max_age,
+            ring_time=self.settings.ring_time,
         )
         if call.id in self._calls:
             self._log.error("backend.leg-refused", backend=link.name, leg=call.leg, call=call.id)
@@ -626,6 +654,8 @@ class Control:
         self.begun += 1
         self._calls[call.id] = call
         link.calls[call.leg] = call
+        if call.max_age or call.ring_time:
+            self._leases.grant(call)
         if self.wire is not None:
             self.wire.begin(call.leg)
 
@@ -660,7 +690,12 @@ class Control:
             self._undiallable[call.id] = BackendUnavailable(f"backend {call.backend} has failed")
 
     def _teardown(
-        self, call: Call, principal: Principal, request_id: str, by: EndedBy
+        self,
+        call: Call,
+        principal: Principal,
+        request_id: str,
+        by: EndedBy,
+        limit: Limit | None = None,
     ) -> Teardown:
         """Join the teardown of a live call, or begin it."""
         link = self.links[call.backend]
@@ -670,8 +705,9 @@ class Control:
             teardown = self._teardowns[call.id] = Teardown(call)
             if self.wire is not None:
                 self.wire.begin(call.leg)
+            cause = Cause(by=by) if limit is None else _cause_of(limit, call)
             requested = call.apply(
-                HangUp(Cause(by=by), principal.name, request_id), self._wall()
+                HangUp(cause, principal.name, request_id, limit), self._wall()
             )
             assert requested is not None
             if self._journal is None:
@@ -731,11 +767,28 @@ class Control:
             del link.calls[call.leg]
             self._end(call, happened)
         elif isinstance(happened, Connected):
+            if call.ring_time:
+                self._leases.answered(call)
             self._write(call, happened, self._leg_record(link, call.leg))
         else:
             self._write(call, happened)
 
+    def _lease_over(self, call: Call, limit: Limit) -> None:
+        """A call has lasted, or rung, as long as it may."""
+        if call.ended or call.state is CallState.DISCONNECTING:
+            return
+        if call.leg in self.links[call.backend].recovered:
+            # Its backend cannot be asked yet, and so not told either.
+            self._leases.again(call, limit, LEASE_AGAIN)
+            return
+        try:
+            self._teardown(call, OURSELVES, "", EndedBy.DAEMON, limit)
+        except JournalUnavailable:
+            self._leases.again(call, limit, LEASE_AGAIN)
+
     def _end(self, call: Call, event: Disconnected | Lost) -> None:
+        if call.max_age or call.ring_time:
+            self._leases.end(call)
         self._retain(call)
         if self._journal is None:
             try:
@@ -871,6 +924,14 @@ class Control:
 
     def _teardowns_of(self, link: BackendLink) -> list[Teardown]:
         return [t for t in self._teardowns.values() if t.call.backend == link.name]
+
+
+def _cause_of(limit: Limit, call: Call) -> Cause:
+    """Why a call ends that umd ends by itself."""
+    if limit is Limit.MAX_AGE:
+        return Cause(by=EndedBy.DAEMON, q850=RECOVERY_ON_TIMER_EXPIRY)
+    alerted = call.state is CallState.ALERTING
+    return Cause(by=EndedBy.DAEMON, q850=NO_ANSWER if alerted else NO_USER_RESPONDING)
 
 
 def _outcome(call: Call) -> Outcome:

@@ -552,6 +552,8 @@ def _control_settings(call: CallSection) -> ControlSettings:
         deadline=call.deadline,
         retention=call.retention,
         retained_calls=call.retained,
+        max_age=call.max_age,
+        ring_time=call.ring_time,
         ended_is_success=call.ended_is == "success",
     )
 

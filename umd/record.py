@@ -99,6 +99,8 @@ def replay(call: Call | None, record: Record, at: float) -> Call:
                 owner=intern(record.get("owner", "")),
                 at=at,
                 state=_STATES[record.get("state", "connecting")],
+                max_age=record.get("max_age_s"),
+                ring_time=record.get("ring_time_s"),
             )
         call.seq = record["seq"]
         _REPLAYED[record["event"]](call, record, at)
@@ -115,6 +117,14 @@ def _placed(line: dict[str, Any], call: Call, event: Placed) -> None:
     line["number"] = event.number
     line["owner"] = event.owner
     line["request_id"] = event.request_id
+    _leases(line, event)
+
+
+def _leases(line: dict[str, Any], event: Placed | Resumed) -> None:
+    if event.max_age is not None:
+        line["max_age_s"] = event.max_age
+    if event.ring_time is not None:
+        line["ring_time_s"] = event.ring_time
 
 
 def _resumed(line: dict[str, Any], call: Call, event: Resumed) -> None:
@@ -122,6 +132,7 @@ def _resumed(line: dict[str, Any], call: Call, event: Resumed) -> None:
     line["number"] = event.number
     line["owner"] = event.owner
     line["state"] = event.state
+    _leases(line, event)
 
 
 def _alerting(line: dict[str, Any], call: Call, event: Alerting) -> None:
@@ -137,6 +148,8 @@ def _requested(line: dict[str, Any], call: Call, event: DisconnectRequested) -> 
     line["cause"] = event.cause.q850
     line["principal"] = event.principal
     line["request_id"] = event.request_id
+    if event.limit is not None:
+        line["limit"] = event.limit
 
 
 def _disconnected(line: dict[str, Any], call: Call, event: Disconnected) -> None:

@@ -110,6 +110,8 @@ def _connected(record: Record) -> str:
 
 def _asked(record: Record) -> str:
     request = f", request {record['request_id']}" if record["request_id"] else ""
+    if "limit" in record:
+        return f"umd, {record['limit']}"
     return f"{record['principal']}{request}"
 
 

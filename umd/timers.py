@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections import deque
 from heapq import heappop, heappush, heapreplace
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 T = TypeVar("T")
+
+LONG: Final = 64.0
+"""Seconds, twice the longest interval of SIP: what is cancelled of those is gone soon anyway."""
+FEW: Final = 4096
+"""Timers among which nobody looks for cancelled ones."""
 
 
 class Timer(Generic[T]):
@@ -31,7 +36,7 @@ class Timers(Generic[T]):
     The intervals of a protocol are few constants, so each queue is sorted by itself and a timer
     costs an append (sofia-sip keeps its transactions the same way). A heap holds the head of each
     queue only; with ever new intervals it is an ordinary timer heap. A cancelled timer stays in its
-    queue until it comes to the head.
+    queue until it comes to the head; in one of a long interval no more stay than run.
 
     `now` must never go back. Items must not be None.
     """
@@ -40,6 +45,8 @@ class Timers(Generic[T]):
         self._queues: dict[float, deque[Timer[T]]] = {}
         self._heads: list[tuple[float, float]] = []
         """`(due, interval)` of the first timer in each queue, as a heap."""
+        self._sweep_at: dict[float, int] = {}
+        """At which length the cancelled ones of a long interval go, where it is not `FEW`."""
 
     def start(self, interval: float, item: T, now: float) -> Timer[T]:
         """Let `item` become due `interval` seconds after `now`."""
@@ -50,6 +57,8 @@ class Timers(Generic[T]):
             heappush(self._heads, (timer.due, interval))
         else:
             queue.append(timer)
+            if len(queue) > FEW and interval > LONG:
+                self._sweep(interval, queue)
         return timer
 
     def next_due(self) -> float | None:
@@ -73,6 +82,17 @@ class Timers(Generic[T]):
                 return item
         return None
 
+    def _sweep(self, interval: float, queue: deque[Timer[T]]) -> None:
+        """Let go of the cancelled ones whenever there may be as many of them as of the others."""
+        if len(queue) <= self._sweep_at.get(interval, FEW):
+            return
+        first = queue.popleft()  # as the heap has it
+        running = [timer for timer in queue if timer._item is not None]
+        queue.clear()
+        queue.append(first)
+        queue.extend(running)
+        self._sweep_at[interval] = max(FEW, 2 * len(queue))
+
     def _drop_head(self) -> Timer[T]:
         """Take the first timer, and with it the cancelled ones behind it."""
         interval = self._heads[0][1]
@@ -85,4 +105,5 @@ class Timers(Generic[T]):
         else:
             heappop(self._heads)
             del self._queues[interval]
+            self._sweep_at.pop(interval, None)
         return timer

@@ -40,6 +40,8 @@ class HangUp:
     cause: Cause
     principal: str
     request_id: str
+    limit: str | None = None
+    """The setting by which umd asks for it itself."""
 
 
 CallInput = Progressed | Answered | HangUp | Ended
@@ -90,6 +92,7 @@ class Call:
     __slots__ = (
         "id", "leg", "backend", "number", "owner", "state", "seq",
         "began_at", "connected_at", "asked_at", "ended_at", "cause", "confirmed",
+        "max_age", "ring_time",
     )  # fmt: skip
 
     def __init__(
@@ -102,6 +105,8 @@ class Call:
         owner: str,
         at: float,
         state: CallState = CallState.CONNECTING,
+        max_age: float | None = None,
+        ring_time: float | None = None,
     ) -> None:
         self.id = id
         self.leg = leg
@@ -119,6 +124,10 @@ class Call:
         self.cause: Cause | None = None
         """Why it ends, from the first request to end it on; the first cause wins."""
         self.confirmed = False
+        self.max_age = max_age
+        """Seconds since it began after which umd ends it; None: never."""
+        self.ring_time = ring_time
+        """The same, while it has not been answered."""
 
     @property
     def ended(self) -> bool:
@@ -135,6 +144,8 @@ class Call:
             number=self.number,
             owner=self.owner,
             request_id=request_id,
+            max_age=self.max_age,
+            ring_time=self.ring_time,
         )
 
     def resume(self) -> Resumed:
@@ -148,6 +159,8 @@ class Call:
             number=self.number,
             owner=self.owner,
             state=self.state,
+            max_age=self.max_age,
+            ring_time=self.ring_time,
         )
 
     def resume_as(self, found: CallState, at: float) -> Resumed:
@@ -219,6 +232,7 @@ class Call:
                     cause=event.cause,
                     principal=event.principal,
                     request_id=event.request_id,
+                    limit=event.limit,
                 )
             case Ended():
                 return self._end(event, at)

@@ -31,6 +31,10 @@ class Placed(_CallEvent):
     number: str
     owner: str
     request_id: str
+    max_age: float | None = None
+    """Seconds after which umd ends it; None: it may last."""
+    ring_time: float | None = None
+    """Seconds after which umd ends it unless it was answered."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -46,6 +50,9 @@ class Resumed(_CallEvent):
     number: str
     owner: str
     state: str
+    max_age: float | None = None
+    """As in `Placed`, of a leg that was found; a later event does not say it again."""
+    ring_time: float | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -65,6 +72,8 @@ class DisconnectRequested(_CallEvent):
     cause: Cause
     principal: str
     request_id: str
+    limit: str | None = None
+    """The setting by which umd asked for it itself."""
 
 
 @dataclass(slots=True, kw_only=True)
