@@ -6,7 +6,7 @@ import gc
 from collections.abc import Awaitable
 from ipaddress import ip_network
 
-from twisted.internet.address import IPv4Address, UNIXAddress
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
@@ -420,6 +420,17 @@ class CrowdTests(FrontCase):
         self.assertEqual(self.sent(), b"")
         self.connect("192.168.1.3")
         self.assertTrue(self.sent().startswith(b"HTTP/1.1 503 "))
+
+    def test_one_client_has_a_whole_network_of_ipv6(self) -> None:
+        self.front.limits = Limits(max_connections_per_address=2)
+        for host, full in (("2001:db8::1", False), ("2001:db8::2", False), ("2001:db8::3", True),
+                           ("2001:db8:0:1::1", False), ("::ffff:192.0.2.1", False)):  # fmt: skip
+            self.channel = self.front.buildProtocol(IPv6Address("TCP", host, 54321))
+            self.assertEqual(self.channel.refused_at_once, full, host)
+            self.channel.makeConnection(StringTransport())
+        while len(self.front.connections) > 1:
+            next(iter(self.front.connections)).connectionLost(Failure(ConnectionDone()))
+        self.assertEqual(self.front._per_address.total(), 1)
 
     def test_who_is_one_too_many_and_does_not_leave_is_left(self) -> None:
         """Nothing ended these: one address could hold every descriptor."""

@@ -14,6 +14,7 @@ from twisted.internet.protocol import ServerFactory
 from twisted.internet.task import deferLater
 
 from umd.http.answer import Answers, put_off
+from umd.http.attempts import network_of
 from umd.http.connection import Connection, Wait
 from umd.http.deadlines import Deadlines
 from umd.http.exchange import Reply, Request, Serve
@@ -104,7 +105,8 @@ class Front(ServerFactory):
         connection = Connection(self, address)
         limits = self.limits
         if len(self.connections) >= limits.max_connections or (
-            address and self._per_address[address] >= limits.max_connections_per_address
+            address
+            and self._per_address[network_of(address)] >= limits.max_connections_per_address
         ):
             connection.refused_at_once = True
         return connection
@@ -112,17 +114,17 @@ class Front(ServerFactory):
     def joined(self, connection: Connection) -> None:
         self.connections.add(connection)
         if connection.address:
-            self._per_address[connection.address] += 1
+            self._per_address[network_of(connection.address)] += 1
         if self._pulse is None:
             self._beat()
 
     def left(self, connection: Connection) -> None:
         self.connections.discard(connection)
-        address = connection.address
-        if address:
-            self._per_address[address] -= 1
-            if self._per_address[address] <= 0:
-                del self._per_address[address]
+        if connection.address:
+            network = network_of(connection.address)
+            self._per_address[network] -= 1
+            if self._per_address[network] <= 0:
+                del self._per_address[network]
         self.answered_one()
         if not self.connections and self._pulse is not None:
             self._pulse.cancel()
