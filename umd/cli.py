@@ -215,6 +215,24 @@ def events(
                     show()
 
 
+@main.command(epilog="Example: umd status --json")
+@json_option
+@socket_option
+def status(as_json: bool, path: str | None) -> None:
+    """
+    Tell how umd itself is: calls, connections, what was put off, and how late it was at most.
+    """
+    from umd.client import ask
+
+    with _asking():
+        (reply,) = ask("status", path)
+    if as_json:
+        click.echo(json.dumps(reply["status"]))
+        return
+    for name, value in reply["status"].items():
+        click.echo(f"{name:28}{'-' if value is None else value}")
+
+
 @main.command(epilog="Example: umd why 09df", no_args_is_help=True)
 @click.argument("call")
 @json_option

@@ -257,7 +257,7 @@ class HttpSection(Section):
     max_connections_per_address: Annotated[int, Field(ge=1, le=1_000_000)] = 2_000
     max_waiting: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
     max_held: Annotated[Size, Field(ge=1024**2, le=64 * 1024**3)] = 128 * 1024**2
-    max_stall: Duration = 0.25
+    max_stall: Duration = 0.1
     retry_after: Duration = 1.0
 
     def limits(self) -> Limits:

@@ -456,6 +456,11 @@ class Control:
         """How many calls are kept, live and ended."""
         return len(self._calls)
 
+    @property
+    def live(self) -> int:
+        """How many calls have not ended."""
+        return sum(len(link.calls) for link in self.links.values())
+
     def known_calls(self) -> list[Call]:
         """The calls that `find` finds: the live ones, and those that ended and are remembered."""
         self._forget_old()

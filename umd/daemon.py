@@ -7,6 +7,7 @@ import os
 import resource
 import signal
 import sqlite3
+import sys
 import threading
 import time
 from collections.abc import Callable, Coroutine
@@ -184,6 +185,25 @@ class Daemon:
         finally:
             systemd.notify("READY=1")
 
+    def status(self) -> dict[str, object]:
+        """What an operator watches; durations in seconds, as their names say."""
+        admission, store = self.front.admission, self.store
+        return {
+            "live_calls": self.control.live,
+            "known_calls": self.control.known,
+            "connections": len(self.front.connections),
+            "requests_waiting": self.front.waiting,
+            "requests_put_off": admission.put_off,
+            "reactor_stall_seconds_max": round(admission.longest, 4),
+            "reactor_stalls": admission.stalls,
+            "garbage_looks": self.garbage.looks,
+            "garbage_look_seconds_max": round(self.garbage.longest, 4),
+            "memory_blocks": sys.getallocatedblocks(),
+            "journal_waiting": 0 if store is None else store.waiting,
+            "journal_records": 0 if store is None else store.last,
+            "journal_trouble": None if store is None else store.trouble,
+        }
+
     # -- parts
 
     def _identify(self, settings: Settings) -> None:
@@ -299,7 +319,9 @@ class Daemon:
         def breathe() -> Deferred[None]:
             return deferLater(self._reactor, 0)
 
-        console = Console(self.control, self.capture, time.time, breathe, self.store, self._log)
+        console = Console(
+            self.control, self.capture, time.time, breathe, self.store, self._log, self.status
+        )
         return ControlSocket(path, console, self._reactor, self._log)
 
     async def _listen(

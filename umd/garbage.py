@@ -24,7 +24,8 @@ from structlog.typing import FilteringBoundLogger
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 STEP: Final = 0.002  # seconds that a look should take
-SHORTEST, LONGEST = 0.02, 0.25
+SHORTEST: Final = 0.02
+LONGEST: Final = 0.25
 """Seconds between two looks, by how long they take."""
 AT_ONCE: Final = (700, 10, 0)
 """For `gc.set_threshold`: within one long turn there are looks too."""

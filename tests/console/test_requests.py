@@ -248,7 +248,7 @@ class WrongRequestTests(ConsoleCase):
             (b'"calls"', "a JSON object on a line"),
             (b"\xff\xff", "a JSON object on a line"),
             (b"[" * 10_000, "a JSON object on a line"),
-            (b"{}", "no request 'None'; there is: calls, end, events, place, trace"),
+            (b"{}", "no request 'None'; there is: calls, end, events, place, status, trace"),
             (b'{"request": {"a": 1}}', "no request"),
             (b'{"request": "reboot"}', "no request 'reboot'; there is: calls, end, events, place"),
             (b'{"request": "calls", "all": true}', "request calls, field 'all'"),

@@ -92,6 +92,10 @@ class CallsRequest(Section):
     """`calls`: those that have not ended."""
 
 
+class StatusRequest(Section):
+    """`status`: how umd itself is."""
+
+
 class TraceRequest(Section):
     """`trace`: the SIP messages of a call."""
 
@@ -135,6 +139,7 @@ class Console:
         breathe: called again and again in whatever takes long.
         store: the journal; None where none is kept.
         log: one line for each request that ends or places a call, whatever comes of it.
+        status: how the daemon is: names and numbers.
     """
 
     def __init__(
@@ -145,6 +150,7 @@ class Console:
         breathe: Breathe,
         store: Store | None = None,
         log: FilteringBoundLogger | None = None,
+        status: Callable[[], Reply] = dict,
     ) -> None:
         self._control = control
         self._log = log
@@ -154,6 +160,7 @@ class Console:
         self._wall = wall
         self._breathe = breathe
         self._store = store
+        self._status = status
 
     async def answer(self, line: bytes) -> AsyncGenerator[Reply, None]:
         """
@@ -236,6 +243,9 @@ class Console:
             told["call"] = call.id
             await self._control.dialled(call)
         yield {"call": self._describe(call)}
+
+    async def status(self, request: StatusRequest) -> AsyncGenerator[Reply, None]:
+        yield {"status": self._status()}
 
     @contextmanager
     def _told(self, operation: str) -> Iterator[dict[str, str]]:
@@ -370,6 +380,7 @@ REQUESTS: Final[Mapping[str, RequestType]] = {
     "end": RequestType(EndRequest, Console.end),
     "events": RequestType(EventsRequest, Console.events),
     "place": RequestType(PlaceRequest, Console.place),
+    "status": RequestType(StatusRequest, Console.status),
     "trace": RequestType(TraceRequest, Console.trace),
 }
 

@@ -150,7 +150,9 @@ class Connection(Protocol):
                 return
         busy = front.overloaded()
         if busy is not None:
-            self._refuse(busy, head)
+            # It stays: to take a new connection would cost more than the answer.
+            front.refused(self, busy.status, head, busy.body.decode().strip())
+            self._answer(busy, head)
             return
         principal: Principal | None = self.principal
         if front.identity is not None:

@@ -9,7 +9,7 @@ from typing import Final
 from structlog.typing import FilteringBoundLogger
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.internet.protocol import ServerFactory
 from twisted.internet.task import deferLater
 
@@ -21,12 +21,11 @@ from umd.http.exchange import Reply, Request, Serve
 from umd.http.head import Head
 from umd.http.identity import Identity
 from umd.http.limits import Limits
+from umd.http.overload import Admission
 from umd.http.reader import Heads
 
 FLUSH_TIME: Final = 2.0
 """Seconds a connection that is closed has for its last octets to leave."""
-PULSE: Final = 0.1
-"""Seconds between two looks at how late the reactor is."""
 
 
 class Front(ServerFactory):
@@ -70,18 +69,13 @@ class Front(ServerFactory):
         self.closing = False
         """Each answer is the last on its connection."""
         self.draining = False
-        self.late = 0.0
-        """Seconds that the reactor was late at each of the last two looks: so long octets lie
-        unread. One pause of its own is no reason to send anybody away."""
+        self.admission = Admission(clock, lambda: self.limits.max_stall)
         self._serve = serve
         self._clock = clock
         self._log = log
         self._per_address: Counter[str] = Counter()
         self._answered: Deferred[None] | None = None
         self._all_gone: Deferred[None] | None = None
-        self._pulse: IDelayedCall | None = None
-        self._pulse_due = 0.0
-        self._late_before = 0.0
         self._refusals = 0
         self._refusals_at = float("-inf")
 
@@ -115,8 +109,8 @@ class Front(ServerFactory):
         self.connections.add(connection)
         if connection.address:
             self._per_address[network_of(connection.address)] += 1
-        if self._pulse is None:
-            self._beat()
+        if not self.admission.looking:
+            self.admission.begin()
 
     def left(self, connection: Connection) -> None:
         self.connections.discard(connection)
@@ -126,10 +120,8 @@ class Front(ServerFactory):
             if self._per_address[network] <= 0:
                 del self._per_address[network]
         self.answered_one()
-        if not self.connections and self._pulse is not None:
-            self._pulse.cancel()
-            self._pulse = None
-            self.late = self._late_before = 0.0
+        if not self.connections:
+            self.admission.stop()
             self.deadlines.close()
         if self._all_gone is not None and not self.connections:
             gone, self._all_gone = self._all_gone, None
@@ -139,10 +131,10 @@ class Front(ServerFactory):
 
     def overloaded(self) -> Reply | None:
         """The answer for a request that has to come again later, if it has to."""
-        limits = self.limits
+        limits = self.heads.limits
         if self.waiting >= limits.max_waiting or self.held > limits.max_held:
             return self.busy("There are too many requests.")
-        if self.late > limits.max_stall:
+        if not self.admission.lets_in():
             return self.busy("umd is too busy.")
         return None
 
@@ -152,13 +144,6 @@ class Front(ServerFactory):
 
     def busy(self, why: str) -> Reply:
         return put_off(f"{why} Try again later.", self.limits.retry_after)
-
-    def _beat(self) -> None:
-        now = self._clock.seconds()
-        late = now - self._pulse_due if self._pulse is not None else 0.0
-        self.late, self._late_before = min(late, self._late_before), late
-        self._pulse_due = now + PULSE
-        self._pulse = self._clock.callLater(PULSE, self._beat)
 
     # -- the end
 

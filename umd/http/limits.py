@@ -39,7 +39,8 @@ class Limits:
     """Requests, on all connections, that wait for what they asked for."""
     max_held: int = 128 * 1024 * 1024
     """Of all requests on all connections, until they are answered."""
-    max_stall: float = 0.25
-    """When octets lie that long before they are looked at, further requests are put off."""
+    max_stall: float = 0.1
+    """When octets lie that long before they are looked at, only so many requests are let in that
+    they lie half as long; the others are put off."""
     retry_after: float = 1.0
     """How long a client that is put off is asked to wait; told in whole seconds, rounded up."""

@@ -1,0 +1,89 @@
+"""How many requests are let in while umd cannot keep up."""
+
+from __future__ import annotations
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from umd.http.overload import CALM, LEAST, PULSE, Admission
+
+MAX_LATE = 0.1
+
+
+class AdmissionTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.admission = Admission(self.clock, lambda: MAX_LATE)
+        self.admission.begin()
+
+    def ask(self, number: int) -> int:
+        """How many of so many are let in."""
+        return sum(self.admission.lets_in() for _ in range(number))
+
+    def turn(self, seconds: float) -> None:
+        """One turn of the reactor, that takes so long."""
+        self.clock.advance(seconds)
+
+    def serve(self, asked: int, each: float, turns: int) -> list[int]:
+        """
+        Turns in which so many ask, and each that is let in takes so long.
+
+        Returns:
+            How many were let in, turn by turn.
+        """
+        let_in = []
+        for _ in range(turns):
+            let_in.append(self.ask(asked))
+            self.turn(max(PULSE, let_in[-1] * each))
+        return let_in
+
+    def test_as_many_as_come(self) -> None:
+        """Nobody is put off while nothing is late, however many they are."""
+        self.assertEqual(self.serve(10_000, 0.000_001, 50), [10_000] * 50)
+
+    def test_one_pause(self) -> None:
+        """One long pause puts nobody off: what has come meanwhile is served."""
+        self.turn(5.0)
+        self.assertEqual(self.ask(10_000), 10_000)
+        self.assertEqual(self.admission.put_off, 0)
+        self.assertAlmostEqual(self.admission.longest, 5.0 - PULSE)
+        self.assertEqual(self.admission.stalls, 1)
+
+    def test_three_times_the_load(self) -> None:
+        """What is let in settles where a turn takes half of what is too late."""
+        each = 0.0004
+        let_in = self.serve(750, each, 200)
+        settled = let_in[100:]
+        turns = [number * each for number in settled]
+        self.assertLess(max(turns), MAX_LATE)
+        self.assertGreater(min(turns), MAX_LATE / 2 * 0.7)
+        self.assertEqual(self.admission.put_off, 750 * 200 - sum(let_in))
+
+    def test_as_before(self) -> None:
+        """When the load has gone, nobody is put off any more."""
+        self.serve(750, 0.0004, 50)
+        before = self.admission.put_off
+        self.assertGreater(before, 0)
+        self.serve(10, 0.0004, int(CALM / PULSE) + 1)
+        self.assertEqual(self.ask(10_000), 10_000)
+        self.assertEqual(self.admission.put_off, before)
+
+    def test_who_asks_alone(self) -> None:
+        """A few are let in however late it is: they are not what makes it so."""
+        for _ in range(20):
+            self.assertEqual(self.ask(LEAST), LEAST)
+            self.turn(1.0)
+
+    def test_it_becomes_slower(self) -> None:
+        """Less is let in when each request takes longer than before."""
+        self.serve(750, 0.0004, 50)
+        let_in = self.serve(750, 0.002, 30)
+        self.assertLess(let_in[-1] * 0.002, MAX_LATE)
+
+    def test_nobody_is_connected(self) -> None:
+        """No timer is left, and who comes next is not put off."""
+        self.serve(750, 0.0004, 50)
+        self.admission.stop()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.admission.begin()
+        self.assertEqual(self.ask(10_000), 10_000)
