@@ -11,7 +11,8 @@
  * zero: as many, and latencies count from when they were sent, for a load beyond what can be served.
  * The common tools lack the open loop, or cannot hold a steady rate by many connections.
  *
- * Prints one line of JSON. Ends at once, with status 1, when it cannot connect.
+ * Prints one line of JSON; "by_quarter_p99_ms" has the 99th of 100 in each quarter of a second in which
+ * answers came, and "unanswered_ms" how long the oldest one waits that was not answered. Ends at once, with status 1, when it cannot connect.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -29,7 +30,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { BUFFER = 262144, MOST = 40000000 };
+enum { BUFFER = 16384, MOST = 40000000 };
 
 struct connection {
     int fd;
@@ -43,7 +44,9 @@ static struct sockaddr_in server;
 static char *request;
 static size_t request_length, of_file, number, sent;
 static int epoll;
-static uint32_t *latencies;
+static uint32_t *latencies, *of_ok, *of_refused;
+static uint16_t *quarters;
+static double began;
 static size_t count, ok, faults, refused, failed, reopened;
 
 static double now(void)
@@ -112,14 +115,18 @@ static size_t answer_length(struct connection *c)
 
 static void take_answer(struct connection *c)
 {
-    if (count < MOST)
-        latencies[count++] = (now() - c->due) * 1e6;
+    double t = now();
+    uint32_t latency = (t - c->due) * 1e6;
+    if (count < MOST) {
+        quarters[count] = (t - began) * 4;
+        latencies[count++] = latency;
+    }
     if (!memcmp(c->buffer + 9, "200", 3))
-        ok++;
+        of_ok[ok++] = latency;
     else if (!memcmp(c->buffer + 9, "500", 3))
         faults++;
     else if (!memcmp(c->buffer + 9, "503", 3))
-        refused++;
+        of_refused[refused++] = latency;
     else
         failed++;
     c->busy = 0;
@@ -151,9 +158,30 @@ static int compare(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+static double quantile_of(uint32_t *sorted, size_t number, double q)
+{
+    return number ? sorted[(size_t)(q * (number - 1))] / 1e3 : 0;
+}
+
 static double quantile(double q)
 {
-    return count ? latencies[(size_t)(q * (count - 1))] / 1e3 : 0;
+    return quantile_of(latencies, count, q);
+}
+
+/* Before the latencies are sorted: they stand in the order in which answers came. */
+static void print_quarters(void)
+{
+    printf("{\"by_quarter_p99_ms\": [");
+    for (size_t from = 0, to; from < count; from = to) {
+        for (to = from; to < count && quarters[to] == quarters[from]; to++)
+            ;
+        uint32_t *some = malloc((to - from) * sizeof *some);
+        memcpy(some, latencies + from, (to - from) * sizeof *some);
+        qsort(some, to - from, sizeof *some, compare);
+        printf("%s%.1f", from ? ", " : "", quantile_of(some, to - from, 0.99));
+        free(some);
+    }
+    printf("], ");
 }
 
 int main(int argc, char **argv)
@@ -186,6 +214,9 @@ int main(int argc, char **argv)
     request_length /= of_file;
     fclose(file);
     latencies = malloc((size_t)MOST * sizeof *latencies);
+    of_ok = malloc((size_t)MOST * sizeof *of_ok);
+    of_refused = malloc((size_t)MOST * sizeof *of_refused);
+    quarters = malloc((size_t)MOST * sizeof *quarters);
     epoll = epoll_create1(0);
     struct connection *all = calloc(connections, sizeof *all);
     struct connection **idle = malloc(connections * sizeof *idle);
@@ -199,7 +230,7 @@ int main(int argc, char **argv)
         }
         idle[free_ones++] = &all[i];
     }
-    double begin = now(), end = begin + seconds, next = begin;
+    double begin = began = now(), end = begin + seconds, next = begin;
     for (;;) {
         double t = now();
         if (t >= end || (number && count + failed >= number))
@@ -223,10 +254,21 @@ int main(int argc, char **argv)
     }
     double lasted = now() - begin;
     size_t behind = rate == 0 ? 0 : next < end ? (size_t)((end - next) * rate) : 0;
+    double oldest = 0;
+    for (size_t i = 0; i < connections; i++)
+        if (all[i].busy && now() - all[i].due > oldest)
+            oldest = now() - all[i].due;
+    print_quarters();
+    qsort(of_ok, ok, sizeof *of_ok, compare);
+    qsort(of_refused, refused, sizeof *of_refused, compare);
     qsort(latencies, count, sizeof *latencies, compare);
     struct rusage usage;
     getrusage(RUSAGE_SELF, &usage);
-    printf("{\"requests\": %zu, \"seconds\": %.3f, \"rate\": %.1f, \"ok\": %zu, \"faults\": %zu, \"put_off\": %zu, "
+    printf("\"ok_p50_ms\": %.3f, \"ok_p99_ms\": %.3f, \"ok_max_ms\": %.3f, \"put_off_p99_ms\": %.3f, "
+           "\"put_off_max_ms\": %.3f, \"unanswered_ms\": %.3f, ",
+           quantile_of(of_ok, ok, 0.5), quantile_of(of_ok, ok, 0.99), quantile_of(of_ok, ok, 1),
+           quantile_of(of_refused, refused, 0.99), quantile_of(of_refused, refused, 1), oldest * 1e3);
+    printf("\"requests\": %zu, \"seconds\": %.3f, \"rate\": %.1f, \"ok\": %zu, \"faults\": %zu, \"put_off\": %zu, "
            "\"failed\": %zu, \"reopened\": %zu, \"never_sent\": %zu, \"p50_ms\": %.3f, "
            "\"p99_ms\": %.3f, \"p999_ms\": %.3f, \"max_ms\": %.3f, \"client_cpu_s\": %.3f}\n",
            count, lasted, count / lasted, ok, faults, refused, failed, reopened, behind, quantile(0.5),
