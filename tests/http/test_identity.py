@@ -24,8 +24,8 @@ from umd.http import passwords
 from umd.http.answer import put_off
 from umd.http.exchange import Reply
 from umd.http.identity import (
+    GIVE_WAY,
     MOST_HASHING,
-    NICENESS,
     Denied,
     Found,
     Identity,
@@ -346,12 +346,12 @@ class TurnsTests(IdentityCase):
             found.append((True, os.getpriority(os.PRIO_PROCESS, threading.get_native_id())))
             return True
 
-        before = os.getpriority(os.PRIO_PROCESS, 0)
+        before = os.getpriority(os.PRIO_PROCESS, os.getpid())
         thread = threading.Thread(target=_nicely, args=(verify, "alice", b"x"))
         thread.start()
         thread.join()
-        self.assertEqual(found, [(True, max(before, NICENESS))])
-        self.assertEqual(os.getpriority(os.PRIO_PROCESS, 0), before)
+        self.assertEqual(found, [(True, min(19, before + GIVE_WAY))])
+        self.assertEqual(os.getpriority(os.PRIO_PROCESS, os.getpid()), before)
 
 
 class FileTests(SynchronousTestCase):

@@ -36,8 +36,8 @@ from umd.principal import Principal, Scope
 
 THREADS: Final = 2
 """One for whose turn it is, one for those who were right before."""
-NICENESS: Final = 5
-"""Of those threads: the requests of others go before, and yet a first login comes to its turn."""
+GIVE_WAY: Final = 5
+"""Of those threads, in steps of nice: who is being served goes before, a first login gets on."""
 MOST_HASHING: Final = 64
 """Of those who were right before; after a reload all of them come at once."""
 WRONG_FOR: Final = 300.0
@@ -365,9 +365,9 @@ def _nicely(verify: Callable[[str, bytes], bool], name: str, password: bytes) ->
     """Hash without taking the processor from those who are being served."""
     # On Linux, a priority is that of a thread, and its threads begin with it.
     thread = threading.get_native_id()
-    nice = os.getpriority(os.PRIO_PROCESS, thread)
-    if nice < NICENESS:
-        os.setpriority(os.PRIO_PROCESS, thread, NICENESS)
+    wanted = min(19, os.getpriority(os.PRIO_PROCESS, os.getpid()) + GIVE_WAY)
+    if os.getpriority(os.PRIO_PROCESS, thread) < wanted:
+        os.setpriority(os.PRIO_PROCESS, thread, wanted)
     return verify(name, password)
 
 
