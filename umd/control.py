@@ -844,7 +844,9 @@ class Control:
 
     def _retain(self, call: Call) -> None:
         self.over += 1
-        live = sum(len(link.calls) for link in self.links.values()) + len(self._homeless)
+        live = len(self._homeless)
+        for link in self.links.values():
+            live += len(link.calls)
         if self.begun != self.over + live:
             self.miscounts += 1
             if self.miscounts == 1:

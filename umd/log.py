@@ -98,7 +98,9 @@ class Lines:
             return
         if self._size >= AT_ONCE:
             self._flush()
-        self._add(line)
+            self._add(line)
+        else:
+            self._keep(line, 0)
         if not self._soon:
             self._soon = True
             self._reactor.callLater(0, self._turn_over)

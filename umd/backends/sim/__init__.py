@@ -117,11 +117,12 @@ class SimBackend(LegBackend, ShowsMessages, CarriesMedia, RestoresLegs):
         if self._running:
             return
         self._running = True
+        due: float | None = self._clock.seconds()  # again at once, if something is raised
         try:
-            self.simulation.network.run(self._clock.seconds())
+            due = self.simulation.network.run(self._clock.seconds())
         finally:
             self._running = False
-            self._wakeup.no_later_than(self.simulation.network.next_due())
+            self._wakeup.no_later_than(due)
 
     def _sow(self, seed: Seed) -> None:
         name = str(uuid4()) if seed.call_id is None else split_call_id(seed.call_id)[0]

@@ -130,8 +130,13 @@ class Network:
                 due = one
         return due
 
-    def run(self, now: float) -> None:
-        """Do all that is due at `now`, and carry what the ends have to send."""
+    def run(self, now: float) -> float | None:
+        """
+        Do all that is due at `now`, and carry what the ends have to send.
+
+        Returns:
+            What `next_due` says after that.
+        """
         self.pump(now)
         while (due := self.next_due()) is not None and due <= now:
             while (flight := self._flights.pop_due(now)) is not None:
@@ -139,6 +144,7 @@ class Network:
             for _, end in list(self._ends.values()):
                 end.handle_timer(now)
             self.pump(now)
+        return due
 
     def pump(self, now: float) -> None:
         """Carry what the ends have to send, until nobody has anything; no timer is looked at."""
