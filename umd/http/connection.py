@@ -19,7 +19,7 @@ from umd.http.head import Head, Refused
 from umd.http.hosts import same_address
 from umd.http.identity import Denied
 from umd.http.reader import ENDED, HEAD, NOTHING, Reader
-from umd.http.working import Working
+from umd.http.working import Working, begin
 from umd.principal import Principal
 
 if TYPE_CHECKING:
@@ -159,18 +159,19 @@ class Connection(Protocol):
             principal = self._known_principal(head)
         try:
             if principal is None:
-                reply: Reply | Awaitable[Reply] = self._identified(head, body)
+                made: Reply | Awaitable[Reply] = self._identified(head, body)
             else:
-                reply = front.serve(self._request(principal, head, body))
-            if not isinstance(reply, Reply):
+                made = front.serve(self._request(principal, head, body))
+            if isinstance(made, Reply):
+                reply = made
+            else:
                 self._served = len(body)
-                working = Working(reply, self._made)
-                made = working.begin()
-                if made is None:
-                    self._working = working
+                begun = begin(made, self._made)
+                if not isinstance(begun, Reply):
+                    self._working = begun
                     front.waiting += 1
                     return
-                reply = made
+                reply = begun
         except Exception as error:
             front.failed(self, head, error)
             reply = INTERNAL_ERROR

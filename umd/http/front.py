@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable
 from typing import Final
 
 from structlog.typing import FilteringBoundLogger
@@ -17,7 +16,7 @@ from umd.http.answer import Answers, put_off
 from umd.http.attempts import network_of
 from umd.http.connection import Connection, Wait
 from umd.http.deadlines import Deadlines
-from umd.http.exchange import Reply, Request, Serve
+from umd.http.exchange import Reply, Serve
 from umd.http.head import Head
 from umd.http.identity import Identity
 from umd.http.limits import Limits
@@ -70,7 +69,7 @@ class Front(ServerFactory):
         """Each answer is the last on its connection."""
         self.draining = False
         self.admission = Admission(clock, lambda: self.limits.max_stall)
-        self._serve = serve
+        self.serve = serve
         self._clock = clock
         self._log = log
         self._per_address: Counter[str] = Counter()
@@ -88,9 +87,6 @@ class Front(ServerFactory):
     def limits(self, limits: Limits) -> None:
         self.heads.limits = limits
         self.deadlines.set_intervals(_intervals(limits))
-
-    def serve(self, request: Request) -> Reply | Awaitable[Reply]:
-        return self._serve(request)
 
     # -- connections
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine
-from inspect import iscoroutine
+from types import CoroutineType
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred
@@ -12,38 +12,49 @@ from twisted.python.failure import Failure
 from umd.http.exchange import Reply
 
 
-class Working:
+def begin(
+    awaited: Awaitable[Reply], answered: Callable[[Reply | BaseException], None]
+) -> Reply | Working:
     """
-    A reply being made.
+    Work on a reply until it waits for something.
 
-    `Deferred.fromCoroutine` does the same and costs 6 us more, which every request would pay.
+    What is raised until then is raised here, and `answered` is not called.
 
     Args:
         awaited: makes the reply.
         answered: called once with the reply, or with what was raised, after it has waited.
+
+    Returns:
+        The reply, if it is made without waiting.
+    """
+    coroutine: Coroutine[Any, Any, Reply]
+    coroutine = awaited if type(awaited) is CoroutineType else _as_coroutine(awaited)
+    try:
+        waits_for = coroutine.send(None)
+    except StopIteration as stop:
+        return cast(Reply, stop.value)
+    return Working(coroutine, waits_for, answered)
+
+
+class Working:
+    """
+    A reply being made, made by `begin`.
+
+    `Deferred.fromCoroutine` does the same and costs 6 us more, which every request would pay.
     """
 
     __slots__ = ("_coroutine", "_answered", "_waits_for")
 
     def __init__(
-        self, awaited: Awaitable[Reply], answered: Callable[[Reply | BaseException], None]
+        self,
+        coroutine: Coroutine[Any, Any, Reply],
+        waits_for: Deferred[Any],
+        answered: Callable[[Reply | BaseException], None],
     ) -> None:
-        self._coroutine: Coroutine[Any, Any, Reply]
-        self._coroutine = awaited if iscoroutine(awaited) else _as_coroutine(awaited)
+        self._coroutine = coroutine
         self._answered = answered
         self._waits_for: Deferred[Any] | None = None
-
-    def begin(self) -> Reply | None:
-        """
-        Run until it waits for something; gives back the reply if it is made without waiting.
-
-        What is raised until then is raised here, and `answered` is not called.
-        """
-        try:
-            self._wait_for(self._coroutine.send(None))
-        except StopIteration as stop:
-            return cast(Reply, stop.value)
-        return None
+        self._wait_for(waits_for)
 
     def cancel(self) -> None:
         """Let what it waits for fail by `CancelledError`."""
