@@ -5,7 +5,7 @@ It knows nothing of umd's own SIP core, so that a mistake of that is not made tw
 the last four digits of the number: 0180 rings for ever, 0115 rings for 0.2 s and answers, 0199
 answers and takes two seconds to answer a BYE, all others answer at once.
 
-    python -m tests.faults.far_end PORT LOG
+    python -m tests.faults.far_end DESCRIPTOR LOG
 """
 
 from __future__ import annotations
@@ -93,10 +93,8 @@ class Leg:
 class Server:
     """The process: one socket, one log, and what is due."""
 
-    def __init__(self, port: int, log: str) -> None:
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
-        self._socket.bind(("127.0.0.1", port))
+    def __init__(self, descriptor: int, log: str) -> None:
+        self._socket = socket.socket(fileno=descriptor)
         self._contact = f"sip:far@127.0.0.1:{self._socket.getsockname()[1]}"
         self._log = open(log, "a", buffering=1)
         self._legs: dict[str, Leg] = {}
@@ -222,15 +220,18 @@ class FarEnd:
         self.port = 0
 
     def __enter__(self) -> FarEnd:
+        Path(self.log).touch()
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+            taken.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
             taken.bind(("127.0.0.1", 0))
             self.port = taken.getsockname()[1]
-        Path(self.log).touch()
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.faults.far_end", str(self.port), self.log],
-            stdin=subprocess.DEVNULL,
-            cwd=Path(__file__).parent.parent.parent,
-        )
+            # What comes before it is there waits in the socket.
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "tests.faults.far_end", str(taken.fileno()), self.log],
+                stdin=subprocess.DEVNULL,
+                cwd=Path(__file__).parent.parent.parent,
+                pass_fds=[taken.fileno()],
+            )
         return self
 
     def __exit__(

@@ -17,20 +17,21 @@ from umd.testing import UmdProcess
 class CrashTests(SynchronousTestCase):
     """Nothing acknowledged is lost; each call is known, and ends once."""
 
-    def check(self, run: Run) -> None:
-        self.assertTrue(run.good, run.found())
-        self.assertGreater(run.seen["acknowledged_ends"], 0)
-        self.assertGreater(run.seen["far_end_answered"], 0)
+    def survive(self, kills: int = 0, cuts: int = 0) -> None:
+        run = Run(clients=4)
+        for _ in range(5):
+            run.crash(kills, cuts)
+            self.assertTrue(run.good, run.found())
+            # On a busy machine the first crashes may come before there is any load.
+            if run.seen["told already-ended"] and run.seen["far_end_answered"]:
+                return
+        self.fail(f"there was no load: {run.found()}")
 
     def test_killed_under_load(self) -> None:
-        run = Run(clients=4)
-        run.crash(kills=4)
-        self.check(run)
+        self.survive(kills=4)
 
     def test_power_cut_under_load(self) -> None:
-        run = Run(clients=4)
-        run.crash(cuts=4)
-        self.check(run)
+        self.survive(cuts=4)
 
 
 class ProofTests(SynchronousTestCase):
@@ -38,10 +39,13 @@ class ProofTests(SynchronousTestCase):
 
     def test_a_journal_that_is_not_synced(self) -> None:
         run = Run(clients=4, durability="relaxed")
-        run.crash(cuts=2)
-        self.assertGreater(run.wrong["acknowledged_ends_lost"], 0)
-        self.assertGreater(run.wrong["calls_unknown_to_the_journal"], 0)
-        self.assertGreater(run.wrong["far_end_calls_unknown_to_the_journal"], 0)
+        losses = ("acknowledged_ends_lost", "calls_unknown_to_the_journal",
+                  "far_end_calls_unknown_to_the_journal")  # fmt: skip
+        for _ in range(5):
+            run.crash(cuts=2)
+            if all(run.wrong[loss] for loss in losses):
+                return
+        self.fail(f"nothing was missed: {run.found()}")
 
     def test_a_disk_that_lies(self) -> None:
         """It says that it has synced, and umd believes it: a power cut loses what was promised."""

@@ -45,7 +45,8 @@ class FarEndTests(FaultCase):
             self.assertEqual(self.end(umd, call), "ended")
             self.assertEqual(umd.stop(), 0)
         self.check(far_end)
-        self.assertEqual([one["said"] for one in self.heard_of("INVITE")], ["180", "again"])
+        said = [one["said"] for one in self.heard_of("INVITE")]
+        self.assertEqual((said[0], set(said[1:])), ("180", {"again"}))
         self.assertEqual(len(self.heard_of("CANCEL")), 1)
 
     def test_fifty_clients_and_one_bye(self) -> None:
