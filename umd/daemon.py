@@ -108,6 +108,8 @@ class Daemon:
         service = SoapService(self.use_cases, log, reactor.seconds)
         self.front = Front(service.serve, reactor, log, settings.http.limits())
         self.garbage = Garbage(reactor, log, self._blocks_explained)
+        if self.store is not None:
+            self.front.admission.probe = self.store.flush
         self._tls: TlsServer | None = None
         self.control_socket = self._control_socket(settings.control.socket)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from umd.http.overload import CALM, LEAST, PULSE, Admission
+from umd.http.overload import CALM, LEAST, OF_JOURNAL, PULSE, Admission
 
 MAX_LATE = 0.1
 
@@ -13,7 +15,9 @@ MAX_LATE = 0.1
 class AdmissionTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
-        self.admission = Admission(self.clock, lambda: MAX_LATE)
+        self.waiting = 0
+        self.probed: Callable[[object], None] | None = None
+        self.admission = Admission(self.clock, lambda: MAX_LATE, lambda: self.waiting)
         self.admission.begin()
 
     def ask(self, number: int) -> int:
@@ -79,6 +83,47 @@ class AdmissionTests(SynchronousTestCase):
         self.serve(750, 0.0004, 50)
         let_in = self.serve(750, 0.002, 30)
         self.assertLess(let_in[-1] * 0.002, MAX_LATE)
+
+    def on_record(self) -> None:
+        """What was on its way to the journal is on record."""
+        then, self.probed = self.probed, None
+        assert then is not None
+        then(None)
+
+    def probe(self, then: Callable[[object], None]) -> None:
+        self.assertIsNone(self.probed, "one at a time")
+        self.probed = then
+
+    def test_the_disk_is_slow(self) -> None:
+        """While the reactor has nothing to do and all wait for the disk, most are put off."""
+        self.admission.probe, self.waiting = self.probe, 1000
+        for _ in range(int(MAX_LATE * OF_JOURNAL / PULSE) - 2):
+            self.assertEqual(self.serve(50, 0.0, 1), [50], "a disk may pause for a moment")
+        let_in = self.serve(50, 0.0, 100)
+        self.assertLess(sum(let_in[-20:]), 20)
+        self.waiting = LEAST - 1
+        self.assertEqual(self.ask(50), LEAST, "few wait: they are not what makes it so")
+        self.waiting = 1000
+        self.on_record()
+        for _ in range(300):
+            self.serve(50, 0.0, 1)
+            if self.probed is not None:
+                self.on_record()
+        self.assertEqual(self.serve(50, 0.0, 1), [50])
+
+    def test_the_disk_is_quick(self) -> None:
+        """Nobody is put off, however many wait."""
+        self.admission.probe, self.waiting = self.probe, 1000
+        for _ in range(100):
+            self.assertEqual(self.serve(500, 0.0, 1), [500])
+            if self.probed is not None:
+                self.on_record()
+
+    def test_nobody_waits(self) -> None:
+        """The journal is left alone."""
+        self.admission.probe = self.probe
+        self.serve(50, 0.0, 100)
+        self.assertIsNone(self.probed)
 
     def test_nobody_is_connected(self) -> None:
         """No timer is left, and who comes next is not put off."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from email.utils import formatdate
+from functools import lru_cache
 from math import ceil
 from typing import Final
 
@@ -75,6 +76,7 @@ def reply_of(refused: Refused) -> Reply:
     return Reply(refused.status, f"{refused}\n".encode(), TEXT_PLAIN, refused.headers)
 
 
+@lru_cache(maxsize=32)
 def put_off(why: str, retry_after: float) -> Reply:
-    """The answer to who may come again later."""
+    """The answer to who may come again later; made once, as there is least time for it then."""
     return Reply(503, f"{why}\n".encode(), TEXT_PLAIN, {"Retry-After": str(ceil(retry_after))})

@@ -68,7 +68,9 @@ class Front(ServerFactory):
         self.closing = False
         """Each answer is the last on its connection."""
         self.draining = False
-        self.admission = Admission(clock, lambda: self.limits.max_stall)
+        self.admission = Admission(
+            clock, lambda: self.heads.limits.max_stall, lambda: self.waiting
+        )
         self.serve = serve
         self._clock = clock
         self._log = log
