@@ -163,7 +163,7 @@ class CommandTests(ProcessCase):
         self.assertIn("umd demo", umd("--help").stdout)
         for command in ("serve", "demo", "check-config", "calls", "trace", "version"):
             self.assertIn("Example: umd " + command, umd(command, "--help").stdout)
-        self.assertRegex(umd("version").stdout, r"^umd \d+\.\d+\.\d+(, SIP core compiled)?\n$")
+        self.assertRegex(umd("version").stdout, r"^umd \d+\.\d+\.\d+(, core compiled)?\n$")
 
     def test_a_wrong_key_is_told_by_file_line_key_and_the_nearest_key(self) -> None:
         file = self.configuration('[http]\nlisen = "tcp:1"\n')

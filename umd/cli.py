@@ -299,7 +299,7 @@ def version() -> None:
     """Tell which umd this is."""
     from umd.sip import compiled
 
-    click.echo(f"umd {__version__}" + (", SIP core compiled" if compiled() else ""))
+    click.echo(f"umd {__version__}" + (", core compiled" if compiled() else ""))
 
 
 @contextmanager
