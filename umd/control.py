@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 from uuid import uuid4
 
 from structlog.typing import FilteringBoundLogger
@@ -130,6 +130,23 @@ class ControlSettings:
     """How long a call may last that nobody answers."""
     ended_is_success: bool = True
     """Whether a Disconnect of an ended call succeeds; else it is like one of an unknown call."""
+
+
+class Counts(NamedTuple):
+    """Calls, counted; `begun` is `ended` and `live` together, at every moment."""
+
+    begun: int
+    """Placed, found or recovered."""
+    ended: int
+    live: int
+    refused_events: int
+    """Reports of backends of what cannot be, a second end of a call for example."""
+    miscounts: int
+    """How often the sum was wrong when a call had ended: a mistake of umd's own."""
+
+    @property
+    def right(self) -> bool:
+        return self.begun == self.ended + self.live and not self.miscounts
 
 
 class Teardown:
@@ -459,7 +476,14 @@ class Control:
     @property
     def live(self) -> int:
         """How many calls have not ended."""
-        return sum(len(link.calls) for link in self.links.values())
+        live = len(self._homeless)
+        for link in self.links.values():
+            live += len(link.calls)
+        return live
+
+    def counts(self) -> Counts:
+        """What has been counted since umd started."""
+        return Counts(self.begun, self.over, self.live, self.illegal_events, self.miscounts)
 
     def known_calls(self) -> list[Call]:
         """The calls that `find` finds: the live ones, and those that ended and are remembered."""
@@ -844,9 +868,7 @@ class Control:
 
     def _retain(self, call: Call) -> None:
         self.over += 1
-        live = len(self._homeless)
-        for link in self.links.values():
-            live += len(link.calls)
+        live = self.live
         if self.begun != self.over + live:
             self.miscounts += 1
             if self.miscounts == 1:

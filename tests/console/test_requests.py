@@ -12,8 +12,10 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.helpers import ALICE, ControlRoom
+from umd.backend import Ended
 from umd.backends.sim import SimBackend
 from umd.backends.sim.simulation import SimSection
+from umd.call.cause import Cause, EndedBy
 from umd.capture import Capture
 from umd.console import requests
 from umd.console.requests import REQUESTS, Console, Refused, refusal
@@ -122,6 +124,30 @@ class CallsTests(ConsoleCase):
         self.meanwhile = end_one
         self.assertEqual(self.ask("calls")[-1], {"done": {"count": 34}})
         self.assertEqual(self.breaths, 3)
+
+
+class StatusTests(ConsoleCase):
+    def test_every_call_is_counted_once(self) -> None:
+        calls = [self.control.place(ALICE, "answers") for _ in range(3)]
+        self.successResultOf(ensureDeferred(self.control.disconnect(ALICE, calls[0].id)))
+        told = self.ask("status")[0]["status"]
+        expected = {"begun": 3, "ended": 1, "live": 2, "refused_events": 0, "miscounts": 0}
+        self.assertEqual(told["calls"], {**expected, "right": True})
+        self.assertEqual(told["backends"], {"fake": {"down": None, "live": 2}})
+        self.assertIsNone(told["journal"])
+
+    def test_a_second_end_is_refused_and_counted_and_counts_stay_right(self) -> None:
+        call = self.control.place(ALICE, "answers")
+        end = Ended(call.leg, Cause(by=EndedBy.FAR_END))
+        for _ in range(2):
+            self.control.links["fake"].leg_event(end)
+        calls = self.ask("status")[0]["status"]["calls"]
+        self.assertEqual((calls["refused_events"], calls["ended"], calls["right"]), (1, 1, True))
+
+    def test_a_call_that_got_lost_from_the_count_is_told(self) -> None:
+        self.control.place(ALICE, "answers")
+        self.control.links["fake"].calls.clear()  # a mistake of umd's own
+        self.assertFalse(self.ask("status")[0]["status"]["calls"]["right"])
 
 
 class TraceTests(ConsoleCase):

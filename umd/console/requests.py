@@ -93,7 +93,7 @@ class CallsRequest(Section):
 
 
 class StatusRequest(Section):
-    """`status`: how umd itself is."""
+    """`status`: how umd itself is, what it has counted, and whether the counts agree."""
 
 
 class TraceRequest(Section):
@@ -183,6 +183,23 @@ class Console:
                 if not call.ended:  # meanwhile
                     yield {"call": self._describe(call)}
 
+    async def status(self, request: StatusRequest) -> AsyncGenerator[Reply, None]:
+        counts, store = self._control.counts(), self._store
+        journal = None if store is None else {"trouble": store.trouble}
+        backends = {
+            name: {"down": link.down, "live": len(link.calls)}
+            for name, link in self._control.links.items()
+        }
+        yield {
+            "status": {
+                **self._status(),
+                "node": self._control.node,
+                "calls": {**counts._asdict(), "right": counts.right},
+                "journal": journal,
+                "backends": backends,
+            }
+        }
+
     async def trace(self, request: TraceRequest) -> AsyncGenerator[Reply, None]:
         found = await self._find(request.call)
         messages = await self._messages(found)
@@ -243,9 +260,6 @@ class Console:
             told["call"] = call.id
             await self._control.dialled(call)
         yield {"call": self._describe(call)}
-
-    async def status(self, request: StatusRequest) -> AsyncGenerator[Reply, None]:
-        yield {"status": self._status()}
 
     @contextmanager
     def _told(self, operation: str) -> Iterator[dict[str, str]]:
