@@ -178,8 +178,11 @@ class BackendLink:
         """Why it cannot be reached; None while it can."""
         self.calls: dict[LegId, Call] = {}
         """Its live calls."""
-        self.recovered: dict[LegId, Call] = {}
-        """Those of them that the journal knew and that have not been found yet."""
+        self.recovered: list[tuple[Call, bytes | None, float]] = []
+        """
+        Those that the journal knew, until the backend has been asked for its legs: with the last
+        record of the leg, and when it was last heard of.
+        """
         self.restores = backend if isinstance(backend, RestoresLegs) else None
         self.started = False
         self._control = control
@@ -261,10 +264,6 @@ class Control:
         """What is to be heard on calls that were not dialled yet."""
         self._homeless: list[Call] = []
         """Recovered calls whose backend is not configured any more."""
-        self._leg_records: dict[LegId, bytes] = {}
-        """What the journal has of recovered legs, until their backend was given it."""
-        self._heard_at: dict[LegId, float] = {}
-        """When something was last heard of the others of them; until then, too."""
         self._found_again: deque[Call] = deque()
         """Calls of before the restart that go on; it is not on record yet that they do."""
         self._accepting = True
@@ -525,13 +524,9 @@ class Control:
             self._homeless.append(call)
             return
         link.calls[call.leg] = call
-        link.recovered[call.leg] = call
+        link.recovered.append((call, leg_record, heard_at or call.began_at))
         if call.max_age or call.ring_time:
             self._leased.append(call)
-        if leg_record is not None:
-            self._leg_records[call.leg] = leg_record
-        elif heard_at:
-            self._heard_at[call.leg] = heard_at
 
     def journal_failed(self, why: str) -> None:
         """Nothing can be put on record: whoever waits for that is told so."""
@@ -592,20 +587,23 @@ class Control:
         except BackendUnavailable as error:
             self.backend_down(link, str(error))
             return
-        missing, link.recovered = link.recovered, {}
+        recovered, link.recovered = link.recovered, []
+        states = {leg.leg: leg.state for leg in found} if recovered else {}
         tell = not self._found_again
-        for leg in found:
-            known = missing.pop(leg.leg, None)
-            if known is not None:
-                if known.state is leg.state:
-                    self._found_again.append(known)
-                elif not known.ended:
-                    self._resume_known(link, known, leg.state)
-            elif leg.leg not in link.calls:
-                self._resume(link, leg)
-        for call in missing.values():
-            if not call.ended:
+        for call, _, _ in recovered:
+            state = states.get(call.leg)
+            if call.ended:
+                continue
+            if state is None:
                 self._lose(call, f"backend {link.name} does not carry it any more")
+            elif state is call.state:
+                self._found_again.append(call)
+            else:
+                self._resume_known(link, call, state)
+        known = {call.leg for call, _, _ in recovered if call.ended}
+        for leg in found:
+            if leg.leg not in link.calls and leg.leg not in known:
+                self._resume(link, leg)
         if tell and self._found_again:
             self._tell_found_again()
 
@@ -613,17 +611,17 @@ class Control:
         """Give a backend what the journal has of its legs."""
         if link.restores is None or self._journal is None:
             return
-        records, heard_at, now = self._leg_records, self._heard_at, self._wall()
+        now = self._wall()
         known = (
             KnownLeg(
-                leg=leg,
+                leg=call.leg,
                 state=call.state,
                 number=call.number,
                 age=max(0.0, now - call.began_at),
-                record=records.pop(leg, None),
-                quiet_for=max(0.0, now - heard_at.pop(leg, call.began_at)),
+                record=leg_record,
+                quiet_for=max(0.0, now - heard_at),
             )
-            for leg, call in link.recovered.items()
+            for call, leg_record, heard_at in link.recovered
         )
         link.restores.restore(known, anew=not self._calls)
 
@@ -806,7 +804,7 @@ class Control:
         """A call has lasted, or rung, as long as it may."""
         if call.ended or call.state is CallState.DISCONNECTING:
             return
-        if call.leg in self.links[call.backend].recovered:
+        if self.links[call.backend].recovered:
             # Its backend cannot be asked yet, and so not told either.
             self._leases.again(call, limit, LEASE_AGAIN)
             return
