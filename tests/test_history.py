@@ -83,6 +83,15 @@ class CommandTests(ProcessCase):
         self.assertEqual(several.returncode, 1)
         self.assertIn("which one?", several.stderr)
         self.assertEqual(umd("why", "nobody", "--journal", self.journal).returncode, 1)
+        for wrong, status in ((("why", "\udcff"), 1), (("events", "--from", str(2**63 - 1)), 0),
+                              (("events", "--from", str(2**63)), 2)):  # fmt: skip
+            result = umd(*wrong, "--journal", self.journal)
+            self.assertEqual(result.returncode, status, result.stderr)
+            self.assertNotIn("Traceback", result.stderr)
+        for place, why in ((".", "is a directory"), ("/nowhere", "no such file")):
+            result = umd("calls", "--journal", place)
+            self.assertEqual(result.returncode, 3)
+            self.assertIn(why, result.stderr)
 
     def test_who_follows_sees_what_happens_until_interrupted(self) -> None:
         with self.running() as process:

@@ -25,6 +25,7 @@ NOT_SO = 1
 WRONG_CONFIGURATION = 2
 UNREACHABLE = 3
 
+LAST_POSITION = 2**63 - 1  # what SQLite counts to
 FOLLOW_EVERY = 0.5  # seconds between two looks of `umd events --follow`
 
 override_option: Callable[[Any], Any] = click.option(
@@ -206,7 +207,7 @@ def trace(call: str, pcap: str | None, as_json: bool, path: str | None) -> None:
 
 
 @main.command(epilog="Example: umd events --follow --call 09df")
-@click.option("--from", "after", metavar="N", type=click.IntRange(min=1), default=1,
+@click.option("--from", "after", metavar="N", type=click.IntRange(1, LAST_POSITION), default=1,
               help="Begin with this position; the first column shows them.")  # fmt: skip
 @click.option("--follow", is_flag=True, help="Go on as more happens, until Ctrl-C.")
 @click.option("--call", metavar="ID", help="Of one call: any id of it, or a beginning of one.")

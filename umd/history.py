@@ -11,7 +11,6 @@ from typing import Any, Final
 
 from umd.call.call import Call, CallState
 from umd.client import Refusal, Unreachable, ask
-from umd.errors import UmdError
 from umd.journal.address import find_path
 from umd.journal.file import JournalReader
 from umd.journal.store import CannotOpen, Stored
@@ -115,7 +114,7 @@ def _opened(journal: str | None, trouble: Unreachable | None) -> Iterator[Journa
             yield reader
     except (CannotOpen, UnknownRecord) as error:
         why = f"{trouble}\nNor can its journal be read: " if trouble is not None else ""
-        raise Unreachable(f"{why}{error}.") from error
+        raise Unreachable(f"{why}{str(error).rstrip('.?')}.") from error
     except sqlite3.DatabaseError as error:
         raise Unreachable(
             f"{reader.path} cannot be read: {error}; `umd serve` sets a damaged one aside."
@@ -182,6 +181,7 @@ def _ask_story(socket: str | None, call: str) -> tuple[list[dict[str, Any]], lis
 
 
 def _one_of(reader: JournalReader, text: str) -> str:
+    text = text.encode(errors="replace").decode()  # what was no UTF-8 on the command line
     found = {
         call
         for beginning in beginnings(text)
@@ -206,5 +206,5 @@ def _readable(stored: Stored) -> dict[str, Any]:
     try:
         record = json.loads(stored.record)
     except ValueError as error:
-        raise UmdError(f"record {stored.position} of the journal cannot be read") from error
+        raise Unreachable(f"record {stored.position} of the journal cannot be read.") from error
     return {"position": stored.position, **record}

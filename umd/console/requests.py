@@ -108,7 +108,7 @@ class TraceRequest(Section):
 class EventsRequest(Section):
     """`events`: what the journal has, behind a position."""
 
-    after: Annotated[int, Field(ge=0)] = 0
+    after: Annotated[int, Field(ge=0, lt=2**63)] = 0
     limit: Annotated[int, Field(ge=1, le=10_000)] = 1000
     call: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
     wire: bool = False

@@ -459,6 +459,11 @@ class JournalReader(JournalFile):
         """
         if not os.path.exists(self.path):
             raise self._cannot("there is no such file")
+        if os.path.isdir(self.path):
+            raise self._cannot("it is a directory")
+        if not os.access(self.path, os.R_OK):
+            owner = os.stat(self.path).st_uid
+            raise self._cannot(f"only user {owner} and root may read it")
         try:
             uri = Path(os.path.abspath(self.path)).as_uri()
             self._db = sqlite3.connect(f"{uri}?mode=ro", uri=True, timeout=1.0)
