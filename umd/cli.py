@@ -135,37 +135,6 @@ def calls(as_json: bool, journal: str | None, path: str | None) -> None:
         click.echo("No umd runs: these are as its journal has them.", err=True)
 
 
-@main.command(epilog="Example: umd status --json | jq .calls.live")
-@json_option
-@socket_option
-def status(as_json: bool, path: str | None) -> None:
-    """Tell what umd has counted; exit status 1 when something is not as it must be."""
-    from umd.client import ask
-    from umd.ladder import printable
-
-    with _asking():
-        (reply,) = ask("status", path)
-    told = reply["status"]
-    calls, journal = told["calls"], told["journal"]
-    if as_json:
-        click.echo(json.dumps(told))
-    else:
-        wrong = "" if calls["right"] else "   wrong: a mistake of umd's own, and its log has more"
-        click.echo(f"node      {told['node']}")
-        summed = f"{calls['begun']} begun = {calls['ended']} ended + {calls['live']} live"
-        click.echo(f"calls     {summed}{wrong}")
-        refused = f"{calls['refused_events']} events that cannot be, such as a second end"
-        click.echo(f"refused   {refused}")
-        for name, backend in told["backends"].items():
-            state = "up" if backend["down"] is None else f"down: {backend['down']}"
-            click.echo(printable(f"backend   {name}, {backend['live']} live calls, {state}"))
-        words = "none is kept" if journal is None else journal["trouble"] or "written"
-        click.echo(printable(f"journal   {words}"))
-    trouble = journal is not None and journal["trouble"] is not None
-    if trouble or not calls["right"]:
-        sys.exit(NOT_SO)
-
-
 @main.command(
     epilog="Example: umd trace 09df --pcap call.pcap && wireshark call.pcap", no_args_is_help=True
 )
@@ -253,16 +222,22 @@ def events(
 def status(as_json: bool, path: str | None) -> None:
     """
     Tell how umd itself is: calls, connections, what was put off, and how late it was at most.
+
+    Calls begun are those that ended and those that live: exit status 1 where that is not so.
     """
     from umd.client import ask
 
     with _asking():
         (reply,) = ask("status", path)
+    told = reply["status"]
     if as_json:
-        click.echo(json.dumps(reply["status"]))
-        return
-    for name, value in reply["status"].items():
-        click.echo(f"{name:28}{'-' if value is None else value}")
+        click.echo(json.dumps(told))
+    else:
+        for name, value in told.items():
+            click.echo(f"{name:28}{'-' if value is None else value}")
+    if not told.get("counts_agree", True):
+        click.echo("The counts of calls do not agree: a mistake of umd's own.", err=True)
+        sys.exit(NOT_SO)
 
 
 @main.command(epilog="Example: umd why 09df", no_args_is_help=True)

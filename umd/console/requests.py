@@ -184,19 +184,15 @@ class Console:
                     yield {"call": self._describe(call)}
 
     async def status(self, request: StatusRequest) -> AsyncGenerator[Reply, None]:
-        counts, store = self._control.counts(), self._store
-        journal = None if store is None else {"trouble": store.trouble}
-        backends = {
-            name: {"down": link.down, "live": len(link.calls)}
-            for name, link in self._control.links.items()
-        }
+        counts = self._control.counts()
         yield {
             "status": {
                 **self._status(),
-                "node": self._control.node,
-                "calls": {**counts._asdict(), "right": counts.right},
-                "journal": journal,
-                "backends": backends,
+                "calls_begun": counts.begun,
+                "calls_ended": counts.ended,
+                "calls_live": counts.live,
+                "events_refused": counts.refused_events,
+                "counts_agree": counts.right,
             }
         }
 
