@@ -357,6 +357,8 @@ class Control:
         )
         placed = call.place(request_id)
         self._take(link, call)
+        if self.wire is not None:  # of a call that is found not before its end is asked for
+            self.wire.begin(call.leg)
         if media is not None and link.carries_media is not None:
             self._media[call.id] = media
         if self._journal is None:
@@ -683,8 +685,6 @@ class Control:
         link.calls[call.leg] = call
         if call.max_age or call.ring_time:
             self._leases.grant(call)
-        if self.wire is not None:
-            self.wire.begin(call.leg)
 
     def _dial(self, call: Call) -> None:
         link = self.links[call.backend]
