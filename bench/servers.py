@@ -15,18 +15,17 @@ from typing import Any
 
 import structlog
 from argon2 import PasswordHasher
-from twisted.internet import reactor
 from twisted.internet.defer import ensureDeferred
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Site
 
-from umd.clock import make_monotonic
 from umd.control import Outcome
 from umd.http.exchange import TEXT_XML, Reply, Request
 from umd.http.front import Front
 from umd.http.identity import Identity, Rules
 from umd.http.passwords import PasswordFile
 from umd.principal import Principal
+from umd.reactor import install
 from umd.service import SoapService
 from umd.soap.operations import Values
 from umd.use_cases import Asker
@@ -83,8 +82,7 @@ async def _reply(reply: Reply | Awaitable[Reply]) -> Reply:
 def main() -> None:
     """Serve until killed."""
     what, port = sys.argv[1], int(sys.argv[2])
-    real: Any = reactor
-    make_monotonic(real)
+    real = install()
     log = structlog.wrap_logger(
         structlog.PrintLogger(sys.stderr),
         wrapper_class=structlog.make_filtering_bound_logger(40),

@@ -26,7 +26,6 @@ from umd import systemd
 from umd.auth import TlsServer, make_rules
 from umd.backend import MessageTap, ShowsMessages
 from umd.capture import Capture
-from umd.clock import make_monotonic
 from umd.config import CallSection, ConfigError, JournalSection, Settings
 from umd.console.address import default_path
 from umd.console.requests import Console
@@ -45,6 +44,7 @@ from umd.log import Tap, adopt_twisted, configure
 from umd.messaging import apply
 from umd.messaging import check as check_messaging
 from umd.messaging import make_use_cases, make_users
+from umd.reactor import install
 from umd.service import SoapService
 from umd.sip.message import Message
 from umd.sip.transaction import Hop
@@ -427,9 +427,7 @@ def run(
     Returns:
         The exit status: 0, or 1 when it could not start.
     """
-    from twisted.internet import reactor
-
-    make_monotonic(reactor)
+    reactor = install()
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to reload
     log = configure(settings.log.level, settings.log.format, tap=tap, reactor=reactor)
     adopt_twisted(log)

@@ -19,6 +19,7 @@ from umd.call.call import Call
 from umd.config import Settings, load
 from umd.daemon import Daemon, run
 from umd.log import Lines, Tap, unblocked
+from umd.reactor import install
 from umd.screen import STATES, short_name, table
 from umd.soap.envelope import SOAP11, XSD, XSI
 from umd.soap.namespaces import MESSAGES
@@ -62,8 +63,7 @@ def run_demo(overrides: Sequence[str]) -> int:
     def read() -> Settings:
         return load(DEMO_FILE, overrides)
 
-    from twisted.internet import reactor
-
+    reactor = install()
     screen = Screen(Lines(unblocked(sys.stdout), reactor=reactor), sys.stdout)
 
     def started(daemon: Daemon) -> None:

@@ -1,0 +1,51 @@
+"""The reactor that umd runs on, in a process of its own: there is one in each."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from twisted.trial.unittest import SynchronousTestCase
+
+PROGRAM = """
+import os, signal, time
+from umd.reactor import Reactor, install
+reactor = install()
+assert install() is reactor and type(reactor) is Reactor
+assert reactor.seconds is time.monotonic
+from twisted.internet import reactor as twisteds
+assert twisteds is reactor
+from twisted.internet.abstract import FileDescriptor
+reader, writer = os.pipe()
+
+class Reading(FileDescriptor):
+    def fileno(self):
+        return reader
+    def doRead(self):
+        octets = os.read(reader, 10)
+        if octets == b"raise":
+            raise RuntimeError("in doRead")
+        print(octets.decode())
+        self.stopReading()
+        reactor.stop()
+    def connectionLost(self, reason):
+        print("lost:", reason.value)
+        self.stopReading()
+        Reading(reactor).startReading()
+        os.write(writer, b"read")
+
+Reading(reactor).startReading()
+reactor.callLater(0, os.kill, os.getpid(), signal.SIGCHLD)  # a signal is no reason to stop
+reactor.callLater(0, os.write, writer, b"raise")
+reactor.run()
+"""
+
+
+class ReactorTests(SynchronousTestCase):
+    def test_it_reads_on_when_something_is_raised(self) -> None:
+        ran = subprocess.run(
+            [sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=60
+        )
+        self.assertIn("RuntimeError: in doRead", ran.stderr)
+        self.assertEqual(ran.returncode, 0, ran.stderr)
+        self.assertEqual(ran.stdout, "lost: in doRead\nread\n")
