@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import GetSetDescriptorType, MemberDescriptorType
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -14,6 +15,14 @@ from umd.call.leg import Answered, Ended, LegId, Progressed
 from umd.record import UnknownRecord, decode, encode, replay
 
 LEG = LegId("leg-1")
+
+
+ATTRIBUTES = [
+    name
+    for name, kind in vars(Call).items()
+    if isinstance(kind, (MemberDescriptorType, GetSetDescriptorType)) and name[0] != "_"
+]
+"""Of a call, compiled or not."""
 
 
 class RecordTests(SynchronousTestCase):
@@ -37,7 +46,7 @@ class RecordTests(SynchronousTestCase):
 
     def same(self) -> None:
         read = self.read()
-        for name in Call.__slots__:
+        for name in ATTRIBUTES:
             one, other = getattr(self.call, name), getattr(read, name)
             if isinstance(one, float):
                 self.assertAlmostEqual(one, other, 2, msg=name)
