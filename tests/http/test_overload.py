@@ -7,7 +7,7 @@ from collections.abc import Callable
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from umd.http.overload import CALM, LEAST, OF_JOURNAL, PULSE, Admission
+from umd.http.overload import CALM, EACH, LEAST, MANY, OF_JOURNAL, PULSE, Admission
 
 MAX_LATE = 0.1
 
@@ -52,6 +52,17 @@ class AdmissionTests(SynchronousTestCase):
         self.assertEqual(self.admission.put_off, 0)
         self.assertAlmostEqual(self.admission.longest, 5.0 - PULSE)
         self.assertEqual(self.admission.stalls, 1)
+
+    def test_a_flood(self) -> None:
+        """With many in work the rest of a turn that takes too long is put off, not served."""
+        self.waiting = MANY
+        let_in = 0
+        for _ in range(2_000):
+            self.clock.rightNow += 0.0002  # what it takes to begin one
+            let_in += self.admission.lets_in()
+        self.assertLessEqual(abs(let_in * 0.0002 - MAX_LATE - PULSE), EACH * 0.0002)
+        self.turn(PULSE)
+        self.assertLess(self.ask(2_000), let_in)
 
     def test_three_times_the_load(self) -> None:
         """What is let in settles where a turn takes half of what is too late."""

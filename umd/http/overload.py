@@ -12,6 +12,13 @@ STALL: Final = 0.02  # seconds
 ALL: Final = 1 << 60
 LEAST: Final = 16
 """Requests between two looks that are let in however late it is: who asks alone is not put off."""
+MANY: Final = 256
+"""
+Requests in work: with so many, being late once is no mere pause. The others of the same turn of the
+reactor are put off then, as a flood of thousands would make that turn take a second.
+"""
+EACH: Final = 64
+"""Requests after which it is seen how late it is, within a turn."""
 OF_JOURNAL: Final = 3.0
 """So many times what is late for the reactor is late for the journal: disks pause for a moment."""
 CALM: Final = 0.5  # seconds without anybody put off, after which it is over
@@ -26,9 +33,10 @@ class Admission:
 
     What makes umd late is what it does for requests it has let in: while it does that, octets lie
     unread, and each step of a request waits for its turn. So when the reactor is late for more than
-    `max_late()` at two looks, only so many are let in that it would be late by half of that. How
-    many that is need not be known before: it is found by trying, as the machine and the far ends
-    change. One pause alone puts nobody off, and where nothing is late no number counts.
+    `max_late()` at two looks, or once while many requests are in work, only so many are let in that
+    it would be late by half of that. How many that is need not be known before: it is found by
+    trying, as the machine and the far ends change. One pause alone puts nobody off, and where
+    nothing is late no number counts.
 
     Who waits for the journal waits for the disk, while the reactor has nothing to do. So a probe
     goes that way too, one at a time, and how long it took counts as being late.
@@ -73,12 +81,18 @@ class Admission:
     def lets_in(self) -> bool:
         """Whether one more request is served now."""
         self._asked += 1
+        if self._asked % EACH == 0 and self._is_flooded():
+            self._allowed = min(self._allowed, self._asked - 1)
         if self._asked <= self._allowed:
             return True
         if self._asked <= LEAST and self._waiting() < LEAST:
             return True
         self.put_off += 1
         return False
+
+    def _is_flooded(self) -> bool:
+        late = self._clock.seconds() - self._due
+        return late > self._max_late() and self._waiting() >= MANY
 
     @property
     def looking(self) -> bool:
