@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import resource
 import socket
 import ssl
@@ -90,21 +89,9 @@ def beside_idle(load: Load, directory: Path, chosen: argparse.Namespace) -> dict
     return told
 
 
-def go_first(process: int) -> bool:
-    """Let the daemon, or this client, go before what else the machine does, if that may be."""
-    try:
-        for task in os.listdir(f"/proc/{process}/task"):
-            # Its writer needs the core for moments only.
-            first = 3 if process == os.getpid() else 5 if int(task) == process else 6
-            os.sched_setscheduler(int(task), os.SCHED_RR, os.sched_param(first))
-    except PermissionError:
-        return False
-    return True
-
-
 def overloaded(load: Load, directory: Path, chosen: argparse.Namespace) -> dict[str, Any]:
     """Three times what the daemon takes, and after that."""
-    told: dict[str, Any] = {"real_time_class": go_first(os.getpid())}
+    told: dict[str, Any] = {}
     config = directory / "umd.toml"
     config.write_text(
         f'journal.path = "{directory}/journal"\nhttp.max_connections_per_address = 12000\n'
@@ -115,7 +102,6 @@ def overloaded(load: Load, directory: Path, chosen: argparse.Namespace) -> dict[
         events = (json.loads(line) for line in lines)
         calls = deque(event["call"] for event in events if event["event"] == "call.resumed")
         time.sleep(SETTLED)
-        go_first(process.pid)
 
         def end(number: float, connections: int, seconds: float, rate: float) -> dict[str, Any]:
             """End so many calls, each by a request of its own."""
@@ -124,7 +110,7 @@ def overloaded(load: Load, directory: Path, chosen: argparse.Namespace) -> dict[
             path = str(directory / "asked")
             return load.send(process.pid, connections, seconds, rate, path, str(len(asked)))
 
-        full = end(chosen.calls / 10, 64, 60.0, 0.0)
+        full = end(chosen.calls / 10, 256, 60.0, 0.0)
         most, seconds = float(full["rate"]), chosen.seconds
         half = end(most / 2 * seconds, 200, seconds, most / 2)
         three = end(most * 3 * seconds, 8000, seconds, most * 3)
