@@ -172,9 +172,15 @@ class SipLegs:
         except (ValueError, TypeError):
             return False
 
-    def restore(self, leg: LegId, record: bytes, login: Login | None = None) -> None:
+    def restore(
+        self, leg: LegId, record: bytes, login: Login | None = None, *, asked_before: bool = False
+    ) -> None:
         """
         Go on with a leg that was answered before a restart.
+
+        Args:
+            asked_before: its end was asked for then: a BYE may have left, and the next request is
+                not that one again (RFC 3261 §12.2.1.1).
 
         Raises:
             ValueError, TypeError: `record` is not what `record` gave.
@@ -190,7 +196,7 @@ class SipLegs:
             self.endpoint,
             target=target,
             routes=tuple(routes),
-            local_cseq=cseq,
+            local_cseq=cseq + asked_before,
             remote_cseq=seen,
         )
         self.adopt(leg, self.endpoint.restore(dialog, body=body.encode("latin-1"), login=login))

@@ -72,6 +72,17 @@ class SipRestoreTests(TestCase):
         self.assertEqual(self.pbx.methods(), ["INVITE", "ACK", "BYE"])
         self.assertEqual(self.pbx.last("BYE").cseq.number, 2)
 
+    async def test_a_bye_that_may_have_left_is_not_sent_again_as_another_one(self) -> None:
+        """Some far ends refuse a CSeq that they have seen."""
+        self.backend.place(LEG, "5550100")
+        self.clock.pump([0.1] * 50)
+        record = self.backend.leg_record(LEG)
+        await self.die(known("5550100", CallState.DISCONNECTING, record))
+        self.backend.hang_up(LEG, CLIENT)
+        self.clock.pump([0.1] * 10)
+        self.assertTrue(self.sink.ends(LEG)[0].confirmed)
+        self.assertEqual(self.pbx.last("BYE").cseq.number, 3)
+
     async def test_the_far_end_of_a_restored_call_hangs_up(self) -> None:
         self.backend.place(LEG, "5550120")
         self.clock.pump([0.1] * 50)

@@ -170,7 +170,8 @@ class SipBackend(LegBackend, ShowsMessages, RestoresLegs):
         """Somebody touches a leg of before a restart."""
         assert self._legs is not None and leg.record is not None
         try:
-            self._legs.restore(leg.leg, leg.record, self._login)
+            asked_before = leg.state is CallState.DISCONNECTING
+            self._legs.restore(leg.leg, leg.record, self._login, asked_before=asked_before)
         except (ValueError, TypeError, MessageError) as error:
             self._log.error("sip.leg-not-restored", leg=leg.leg, why=str(error))
 
