@@ -118,6 +118,18 @@ class PruneTests(FileCase):
         self.assertEqual([s.call for s in file.read(0, 10)], ["live", "new"])
         self.assertEqual(file.last, 4)
 
+    def test_positions_grow_when_everything_has_gone(self) -> None:
+        """After a quiet month; with a position given twice, the call after it would be lost."""
+        file = self.opened(keep=100.0)
+        file.write([row("old", 1, 0.0), row("old", -1, 50.0)])
+        self.assertEqual(file.prune(1000.0), 2)
+        self.assertEqual(file.reopen(), 0)
+        file.close()
+        again = self.opened(keep=100.0)
+        again.write([row("new", 1, 1000.0)])
+        self.assertEqual([s.position for s in again.read(2, 10)], [3])
+        self.assertEqual([call[0].call for call in again.live()], ["new"])
+
     def test_the_oldest_go_when_it_is_too_large(self) -> None:
         self.patch(journal_file, "PRUNED_AT_ONCE", 200)
         file = self.opened(max_size=1024 * 1024)

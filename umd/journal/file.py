@@ -315,8 +315,11 @@ class JournalFile:
             raise
 
     def _find_end(self) -> None:
-        self.last = self._one("SELECT coalesce(max(position), 0) FROM events")
-        self._indexed = self._one("SELECT position FROM indexed")
+        # The last events may have been let go of, and no position is ever given twice: a reader's
+        # cursor would miss what has it, and so would the index.
+        last = self._one("SELECT coalesce(max(position), 0) FROM events")
+        indexed = self._one("SELECT position FROM indexed")
+        self.last, self._indexed = max(last, indexed), indexed
 
     def reopen(self) -> int:
         """
