@@ -184,6 +184,36 @@ class TroubleTests(StoreCase):
         self.wait(3)
         self.assertEqual(self.calls(), ["a", "b", "c"])
 
+    def test_a_disk_that_is_full_again_in_the_middle_has_nothing_twice(self) -> None:
+        """There is room for the first commit of what has queued meanwhile, and not for the next."""
+        self.patch(sqlite, "COMMITTED_AT_ONCE", 10)
+        full = sqlite3.OperationalError("database or disk is full")
+        names = [f"call-{index}" for index in range(25)]
+        write, reopen = self.file.write, self.file.reopen
+        refused: list[int] = []
+
+        def reopen_when_all_wait() -> int:
+            if not self.file.commits and len(self.store._unwritten) < len(names):
+                raise full
+            self.file.fault = None
+            return reopen()
+
+        def full_at_the_second(rows: Sequence[Row]) -> None:
+            if self.file.commits and not refused:
+                refused.append(len(rows))
+                raise full
+            write(rows)
+
+        self.file.reopen = reopen_when_all_wait  # type: ignore[method-assign]
+        self.file.write = full_at_the_second  # type: ignore[method-assign]
+        self.file.fault = full
+        for name in names:
+            self.keep(name)
+        self.wait(25)
+        self.assertEqual(refused, [10])
+        self.assertEqual(self.calls(), names)
+        self.assertEqual(self.store.rows, 25)
+
 
 class ContinueTests(StoreCase):
     insist = False

@@ -223,14 +223,17 @@ class SqliteStore(Store):
             if self._failing:
                 there = self._file.reopen()
                 del rows[:there]
-            for first in range(0, len(rows), COMMITTED_AT_ONCE):
-                self._file.write(rows[first : first + COMMITTED_AT_ONCE])
+                self.rows += there
+            while rows:
+                # What is written is kept, should the disk be full again before the rest is.
+                written = rows[:COMMITTED_AT_ONCE]
+                self._file.write(written)
+                del rows[: len(written)]
+                self.rows += len(written)
         except sqlite3.Error as error:
             self._fail(error)
             return False
         self.commits += 1
-        self.rows += len(rows)
-        self._unwritten = []
         if self._failing:
             self._failing = False
             self._call_in_reactor(self._tell, None)
