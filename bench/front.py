@@ -301,8 +301,12 @@ def end_calls(
                 process.pid, connections, 600, 0, str(directory / "asked"), str(len(ids))
             )
             ended = (directory / "log").read_text().count('"event":"call.disconnected"')
-        if ended != number or figures["ok"] != number:
-            raise AssertionError(f"{number} calls, {figures['ok']} answered, {ended} ended")
+        # On a machine that does much else, some are put off, which is told: they live on.
+        if figures["ok"] + figures["put_off"] != number or ended != figures["ok"]:
+            raise AssertionError(
+                f"{number} calls, {figures['ok']} answered, {figures['put_off']} put off, "
+                f"{ended} ended"
+            )
     return {"name": name, "full": figures, "half": None, "curve": []}
 
 
