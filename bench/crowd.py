@@ -25,7 +25,7 @@ from collections import deque
 from pathlib import Path
 from typing import Any
 
-from bench.front import PORT, Load, cost, daemon, request, serving
+from bench.front import PORT, Load, cost, daemon, request, serving, until_ready
 from tests.http.helpers import Authority
 from umd.client import ask
 
@@ -98,8 +98,7 @@ def overloaded(load: Load, directory: Path, chosen: argparse.Namespace) -> dict[
         f'[[backend.sim.seed]]\nnumber = "5550100"\ncount = {chosen.calls}\n'
     )
     with serving([*daemon(directory), "-c", str(config)], directory) as process:
-        lines = (directory / "log").read_text().splitlines()
-        events = (json.loads(line) for line in lines)
+        events = map(json.loads, until_ready(directory / "log").splitlines())
         calls = deque(event["call"] for event in events if event["event"] == "call.resumed")
         time.sleep(SETTLED)
 

@@ -10,9 +10,9 @@ password; `umd serve`, the whole daemon asked for calls it does not know, its lo
 `umd ends calls`, the whole daemon ending simulated calls, and `umd journals`, the same with each
 event durable before anything is done about it, by 64 connections. The peers: the same service on a
 resource of twisted.web, spyne under gunicorn, the npm package soap, and a C server that gSOAP's own
-tools make of a header. What is missing is said, and is a failure where CI=true. --quick takes a second
-each; it shows that everything runs, not how fast. On a machine that does other things too, compare
-the processor time per request: the rate is what is left for the server.
+tools make of a header. What is missing is said, and is a failure where CI=true. --quick takes a
+second each; it shows that everything runs, not how fast. On a machine that does other things too,
+compare the processor time per request: the rate is what is left for the server.
 
 Needs gcc; for the peers gsoap and libgsoap-dev, node and npm, and a package index for spyne.
 """
@@ -276,6 +276,16 @@ def measure(target: Target, load: Load, chosen: argparse.Namespace) -> dict[str,
     return {"name": target.name, "full": best, "half": half, "curve": curve}
 
 
+def until_ready(log: Path) -> str:
+    """What the daemon has logged when it is ready."""
+    until = time.monotonic() + 30
+    while '"event":"daemon.ready"' not in (written := log.read_text()):
+        if time.monotonic() > until:
+            raise Missing(f"it does not become ready: {written[-500:]}")
+        time.sleep(0.05)
+    return written
+
+
 def end_calls(
     name: str, journal: bool, load: Load, chosen: argparse.Namespace
 ) -> dict[str, Any]:
@@ -291,18 +301,16 @@ def end_calls(
             f'[[backend.sim.seed]]\nnumber = "5550100"\ncount = {number}\n'
         )
         with serving([*daemon(directory), "-c", str(config)], directory) as process:
-            ids: list[str] = []
-            for line in (directory / "log").read_text().splitlines():
-                event = json.loads(line)
-                if event["event"] == "call.resumed":
-                    ids.append(event["call"])
+            events = list(map(json.loads, until_ready(directory / "log").splitlines()))
+            ids = [event["call"] for event in events if event["event"] == "call.resumed"]
             (directory / "asked").write_bytes(b"".join(map(request, ids)))
             figures = load.send(
                 process.pid, connections, 600, 0, str(directory / "asked"), str(len(ids))
             )
             ended = (directory / "log").read_text().count('"event":"call.disconnected"')
         # On a machine that does much else, some are put off, which is told: they live on.
-        if figures["ok"] + figures["put_off"] != number or ended != figures["ok"]:
+        answered = figures["ok"] + figures["put_off"]
+        if answered != number or ended != figures["ok"]:
             raise AssertionError(
                 f"{number} calls, {figures['ok']} answered, {figures['put_off']} put off, "
                 f"{ended} ended"
