@@ -65,6 +65,22 @@ class KeepTests(FileCase):
         self.assertEqual([s.call for s in file.ended(0, 1)], ["c"])
         self.assertEqual([s.call for s in file.ended(2000.0, 10)], ["c"])
 
+    def test_a_call_that_begins_again_is_live(self) -> None:
+        """A leg that ended for umd and not for its PBX is found there again."""
+        for ends_in_the_same_batch in (True, False):
+            with self.subTest(ends_in_the_same_batch=ends_in_the_same_batch):
+                self.path = str(self.directory / f"{ends_in_the_same_batch}.db")
+                file = self.opened()
+                file.write([row("a", 1), row("b", 1)])
+                if not ends_in_the_same_batch:
+                    file._index()
+                file.write([row("a", -1), row("a", 1), row("a"), row("b", -1)])
+                live = [[stored.position for stored in call] for call in file.live()]
+                self.assertEqual(live, [[4, 5]])
+                self.assertEqual([s.position for s in file.read(0, 10, "a")], [1, 3, 4, 5])
+                file.write([row("a", -1)])
+                self.assertEqual(list(file.live()), [])
+
     def test_calls_by_their_beginning(self) -> None:
         file = self.opened()
         file.write([row(call) for call in ("abc", "abd", "ab", "b", "abc")])

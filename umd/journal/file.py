@@ -546,27 +546,30 @@ class _Inserts(dict[int, str]):
 _INSERT: Final = _Inserts()
 _INDEX: Final = (
     """
-    INSERT OR IGNORE INTO live SELECT call, position FROM events
-    WHERE position > :after AND position <= :last AND step = 1 ORDER BY call
+    INSERT INTO live SELECT call, max(position) FROM events
+    WHERE position > :after AND position <= :last AND step = 1 GROUP BY call
+    ON CONFLICT (call) DO UPDATE SET begun = excluded.begun
     """,
     """
     INSERT INTO names SELECT :after, e.call, e.position FROM events AS e LEFT JOIN live AS l
-    ON l.call = e.call WHERE e.position > :after AND e.position <= :last
+    ON l.call = e.call AND l.begun <= e.position
+    WHERE e.position > :after AND e.position <= :last
     AND (l.begun = e.position OR l.begun IS NULL) ORDER BY e.call
     """,
     """
     INSERT INTO parts SELECT coalesce(l.begun, e.position), e.position FROM events AS e
-    LEFT JOIN live AS l ON l.call = e.call
+    LEFT JOIN live AS l ON l.call = e.call AND l.begun <= e.position
     WHERE e.position > :after AND e.position <= :last ORDER BY 1, 2
     """,
     """
     DELETE FROM live WHERE call IN (
-        SELECT call FROM events WHERE position > :after AND position <= :last AND step = -1
+        SELECT e.call FROM events AS e JOIN live AS l ON l.call = e.call AND l.begun <= e.position
+        WHERE e.position > :after AND e.position <= :last AND e.step = -1
     )
     """,
     "UPDATE indexed SET position = :last",
 )
-"""What brings the index forward."""
+"""What brings the index forward; of a call that begins again it is the last beginning that lives."""
 _ASIDE: Final = (
     "CREATE TEMP TABLE indexed AS SELECT * FROM main.indexed",
     "CREATE TEMP TABLE live (call TEXT PRIMARY KEY, begun INTEGER) WITHOUT ROWID",
