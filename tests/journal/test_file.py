@@ -146,6 +146,37 @@ class PruneTests(FileCase):
         self.assertEqual([s.position for s in again.read(2, 10)], [3])
         self.assertEqual([call[0].call for call in again.live()], ["new"])
 
+    def test_a_clock_that_was_set_back_does_not_end_it(self) -> None:
+        """Of more calls than are looked at once the time is years ahead."""
+        self.patch(journal_file, "PRUNED_AT_ONCE", 5)
+        file = self.opened(keep=100.0)
+        ahead = [f"ahead-{index}" for index in range(12)]
+        file.write([row(call, step, 1e9) for call in ahead for step in (1, -1)])
+        file.write([row("old", 1, 10.0), row("old", -1, 20.0), row("new", 1, 990.0)])
+        while file.prune(1000.0):
+            pass
+        self.assertEqual(file.find("", 100), [*sorted(ahead), "new"])
+        file._max_size = 0
+        while file.prune(1000.0):
+            pass
+        self.assertEqual(file.find("", 100), ["new"])
+
+    def test_names_go_with_their_calls_and_no_others_are_looked_at(self) -> None:
+        """However many calls before them live on, which were looked at again for each step."""
+        file = self.opened(keep=100.0)
+        for batch in range(5):
+            file.write([row(f"live-{batch}", 1, 0.0)])
+            file.write([row("old", step, 0.0) for step in (1, -1)])
+            file._index()
+        file.prune(1000.0)
+        names = file._connection.execute("SELECT call FROM names").fetchall()
+        self.assertEqual(names, [(f"live-{batch}",) for batch in range(5)])
+        values = {"begun": 1, "call": "a"}
+        plan = file._connection.execute(
+            f"EXPLAIN QUERY PLAN {journal_file._PRUNE_NAMES}", values
+        ).fetchall()
+        self.assertIn("(batch=? AND call=? AND begun=?)", plan[0][3])
+
     def test_the_oldest_go_when_it_is_too_large(self) -> None:
         self.patch(journal_file, "PRUNED_AT_ONCE", 200)
         file = self.opened(max_size=1024 * 1024)

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from itertools import groupby
+from math import inf
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
@@ -361,19 +362,23 @@ class JournalFile:
         """
         before = now - self._keep
         if self.used > self._max_size:
-            before = now
+            before = inf  # the first are the oldest, whatever the clock said then
         self._index()
         db = self._connection
         looked_at = db.execute(_OLDEST, (self._pruned_to, PRUNED_AT_ONCE)).fetchall()
-        old = [(begun,) for begun, _, last_at, live in looked_at if not live and last_at < before]
+        old = [
+            {"begun": begun, "call": call}
+            for begun, call, _, last_at, live in looked_at
+            if not live and last_at < before
+        ]
         gone = 0
         if old:
             with self._transaction():
                 gone = db.executemany(_PRUNE_EVENTS, old).rowcount
-                db.executemany("DELETE FROM parts WHERE begun = ?", old)
-                db.execute(_PRUNE_NAMES, old[-1])
-        # What begins later has not ended before.
-        if len(looked_at) < PRUNED_AT_ONCE or looked_at[-1][1] >= before:
+                db.executemany("DELETE FROM parts WHERE begun = :begun", old)
+                db.executemany(_PRUNE_NAMES, old)
+        # What begins later has not ended before, unless the clock was set back since.
+        if len(looked_at) < PRUNED_AT_ONCE or before <= looked_at[-1][2] <= now:
             self._pruned_to = 0
             return gone
         self._pruned_to = looked_at[-1][0]
@@ -569,7 +574,7 @@ _INDEX: Final = (
     """,
     "UPDATE indexed SET position = :last",
 )
-"""What brings the index forward; of a call that begins again it is the last beginning that lives."""
+"""What brings the index forward; of a call that begins again the last beginning is what lives."""
 _ASIDE: Final = (
     "CREATE TEMP TABLE indexed AS SELECT * FROM main.indexed",
     "CREATE TEMP TABLE live (call TEXT PRIMARY KEY, begun INTEGER) WITHOUT ROWID",
@@ -613,16 +618,18 @@ _FIND: Final = f"""
     ORDER BY n.call LIMIT :limit
 """
 _OLDEST: Final = """
-    SELECT p.begun, first.at, last.at, EXISTS (SELECT 1 FROM live WHERE live.call = first.call)
+    SELECT p.begun, first.call, first.at, last.at,
+        EXISTS (SELECT 1 FROM live WHERE live.call = first.call)
     FROM (SELECT DISTINCT begun FROM parts WHERE begun > ? ORDER BY begun LIMIT ?) AS p
     CROSS JOIN events AS first ON first.position = p.begun
     CROSS JOIN events AS last
     ON last.position = (SELECT max(position) FROM parts WHERE begun = p.begun)
 """
 _PRUNE_EVENTS: Final = """
-    DELETE FROM events WHERE position IN (SELECT position FROM parts WHERE begun = ?)
+    DELETE FROM events WHERE position IN (SELECT position FROM parts WHERE begun = :begun)
 """
 _PRUNE_NAMES: Final = """
-    DELETE FROM names WHERE batch < ?
-    AND NOT EXISTS (SELECT 1 FROM events WHERE events.position = names.begun)
+    DELETE FROM names WHERE batch = (SELECT max(batch) FROM names WHERE batch < :begun)
+    AND call = :call AND begun = :begun
 """
+"""A batch is named by the position before its first: this is the one that the call is in."""
