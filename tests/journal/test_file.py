@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -187,6 +188,37 @@ class PruneTests(FileCase):
         while file.used > 1024 * 1024:
             self.assertGreater(file.prune(1000.0), 0)
         self.assertGreater(len(file.read(0, 10_000)), 0)
+
+
+class TransactionTests(FileCase):
+    def test_nothing_is_written_into_one_that_cannot_be_rolled_back(self) -> None:
+        """Else it would be told to be durable, and go when the process does."""
+        file = self.opened()
+        file.write([row("a", 1)])
+
+        class Stuck:
+            in_transaction = True
+
+            def __init__(self, db: sqlite3.Connection) -> None:
+                self.db = db
+
+            def execute(self, statement: str, *values: Any) -> sqlite3.Cursor:
+                if statement in ("COMMIT", "ROLLBACK"):
+                    raise sqlite3.OperationalError("disk I/O error")
+                return self.db.execute(statement, *values)
+
+            def close(self) -> None:
+                self.db.close()
+
+        file._db = Stuck(file._connection)  # type: ignore[assignment]
+        with self.assertRaises(sqlite3.OperationalError):
+            file.find("a", 10)
+        with self.assertRaises(sqlite3.OperationalError):
+            file.write([row("b", 1)])
+        self.assertEqual(file.reopen(), 0)
+        file.write([row("b", 1)])
+        file.close()
+        self.assertEqual([s.call for s in self.opened().read(0, 10)], ["a", "b"])
 
 
 class RefusalTests(FileCase):

@@ -313,6 +313,9 @@ class JournalFile:
         except BaseException:
             with suppress(sqlite3.Error):
                 db.execute("ROLLBACK")
+            if db.in_transaction:
+                # What is written next would be in it, and taken for durable: see `reopen`.
+                self._disconnect()
             raise
 
     def _find_end(self) -> None:
