@@ -124,6 +124,32 @@ class WriterTests(StoreCase):
         self.wait(51)
         self.assertEqual(self.file.commits, [1, 50])
 
+    def test_who_reads_does_not_wait_until_nothing_more_comes(self) -> None:
+        """Nor do syncs and pruning: while one commit is made there comes the next, under load."""
+        write = self.file.write
+        answered: list[int] = []
+
+        def more_comes(rows: Sequence[Row]) -> None:
+            write(rows)
+            if len(self.file.commits) == 1:
+                reading = self.store.read(0, 10)
+                _ = reading.addCallback(lambda _: answered.append(len(self.file.commits)))
+            if len(self.file.commits) < 50:
+                self.store.append(Row("more", 0, 1.0, b"{}", None), lambda _: None)
+
+        self.file.write = more_comes  # type: ignore[method-assign]
+        over = threading.Event()
+
+        def call(function: Callable[..., object], *arguments: Any) -> None:
+            function(*arguments)
+            if len(self.file.commits) == 50:
+                over.set()
+
+        self.patch(self.store, "_call_in_reactor", call)
+        self.store.append(Row("first", 1, 1.0, b"{}", None))
+        self.assertTrue(over.wait(20))
+        self.assertEqual(answered, [1])
+
     def test_a_flush_waits_for_what_was_before(self) -> None:
         self.keep("a")
         self.store.flush(self.done.append, "flushed")

@@ -178,9 +178,10 @@ class SqliteStore(Store):
             while not self._closing or self._queue:
                 self._rest()
                 self._awake = False
-                while self._queue or self._unwritten:
-                    if not self._turn():
-                        break
+                # One commit at a time: under load there is always more, and reads, syncs and
+                # pruning would wait for its end.
+                if self._queue or self._unwritten:
+                    self._turn()
                 self._answer_reads()
                 if self._failing and self._closing:
                     break
@@ -206,8 +207,8 @@ class SqliteStore(Store):
         except Empty:
             pass
 
-    def _turn(self) -> bool:
-        """Commit what is there, all but for the next turn; False while it cannot be done."""
+    def _turn(self) -> None:
+        """Commit what is there, all but for the next turn; nothing while it cannot be done."""
         queue = self._queue
         rows, owed = self._unwritten, self._owed
         for _ in range(min(len(queue), COMMITTED_AT_ONCE)):
@@ -218,7 +219,7 @@ class SqliteStore(Store):
                 owed.append(act)
         if self._failing and not self._may_retry():
             self._let_go()
-            return False
+            return
         try:
             if self._failing:
                 there = self._file.reopen()
@@ -232,7 +233,7 @@ class SqliteStore(Store):
                 self.rows += len(written)
         except sqlite3.Error as error:
             self._fail(error)
-            return False
+            return
         self.commits += 1
         if self._failing:
             self._failing = False
@@ -240,7 +241,6 @@ class SqliteStore(Store):
         if owed:
             self._owed = []
             self._call_in_reactor(self._act, owed)
-        return True
 
     def _may_retry(self) -> bool:
         return time.monotonic() - self._failed_at >= RETRY_EVERY * 0.9
