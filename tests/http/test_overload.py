@@ -122,6 +122,22 @@ class AdmissionTests(SynchronousTestCase):
                 self.on_record()
         self.assertEqual(self.serve(50, 0.0, 1), [50])
 
+    def test_a_pause_with_a_disk_that_is_always_slow(self) -> None:
+        """It puts nobody off before a pause, and so for ever after it neither."""
+        takes = MAX_LATE * OF_JOURNAL * 2 / 3
+
+        def probe(then: Callable[[object], None]) -> None:
+            self.clock.callLater(takes, then, None)
+
+        self.admission.probe = probe
+        self.waiting = MANY  # for far ends that are silent
+        self.assertEqual(self.serve(2, 0.0, 200), [2] * 200)
+        self.turn(2.0)
+        self.ask(2)
+        self.turn(2.0)
+        self.serve(2, 0.0, 100)
+        self.assertEqual(self.serve(2, 0.0, 200), [2] * 200)
+
     def test_the_disk_is_quick(self) -> None:
         """Nobody is put off, however many wait."""
         self.admission.probe, self.waiting = self.probe, 1000

@@ -148,12 +148,13 @@ class Admission:
                 return
             self._allowed = asked
         let_in = min(asked, self._allowed)
-        if asked > let_in or late > wanted or slow > wanted:
+        if asked > let_in or late > wanted or slow > most:
             self._calm_since = now
         if late > wanted:
             self._allowed = max(LEAST, int(let_in * max(SLOWER, wanted / late)))
-        elif slow > wanted:
-            # Else what was done about it has to show first.
+        elif slow > most:
+            # Not at `wanted`: what a disk always takes is no reason to go on, as none to begin.
+            # Unless it is fresh, what was done about it has to show first.
             if fresh:
                 self._allowed = int(let_in * max(SLOWER, wanted / slow))
         elif asked > let_in:
