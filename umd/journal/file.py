@@ -491,13 +491,7 @@ class JournalReader(JournalFile):
         if self._indexed < self.last:
             for statement in _ASIDE:
                 self._connection.execute(statement)
-            for statement in _INDEX:
-                self._connection.execute(
-                    statement.replace("INTO parts", "INTO more_parts")
-                    .replace("INTO names", "INTO more_names")
-                    .replace("UPDATE indexed", "UPDATE temp.indexed"),
-                    {"after": self._indexed, "last": self.last},
-                )
+            self._index_events()
             self._indexed = self.last
             self._aside = True
 
@@ -505,9 +499,9 @@ class JournalReader(JournalFile):
         if not self._aside:
             return super()._of_index(statement)
         return statement.format(
-            parts="(SELECT * FROM parts UNION ALL SELECT * FROM more_parts)",
-            names="(SELECT * FROM names UNION ALL SELECT * FROM more_names)",
-            aside="UNION ALL SELECT min(batch) FROM more_names",
+            parts="(SELECT * FROM main.parts UNION ALL SELECT * FROM temp.parts)",
+            names="(SELECT * FROM main.names UNION ALL SELECT * FROM temp.names)",
+            aside="UNION ALL SELECT min(batch) FROM temp.names",
         )
 
     def integrity(self) -> str:
@@ -582,10 +576,10 @@ _ASIDE: Final = (
     "CREATE TEMP TABLE indexed AS SELECT * FROM main.indexed",
     "CREATE TEMP TABLE live (call TEXT PRIMARY KEY, begun INTEGER) WITHOUT ROWID",
     "INSERT INTO temp.live SELECT * FROM main.live",
-    "CREATE TEMP TABLE more_parts (begun, position, PRIMARY KEY (begun, position)) WITHOUT ROWID",
-    "CREATE TEMP TABLE more_names (batch, call, begun, PRIMARY KEY (batch, call, begun)) "
-    "WITHOUT ROWID",
+    "CREATE TEMP TABLE parts (begun, position, PRIMARY KEY (begun, position)) WITHOUT ROWID",
+    "CREATE TEMP TABLE names (batch, call, begun, PRIMARY KEY (batch, call, begun)) WITHOUT ROWID",
 )
+"""Tables that stand before those of the file: a name without a schema is that of temp first."""
 _LIVE: Final = """
     SELECT e.position, e.call, e.at, e.record, e.extra
     FROM (SELECT begun FROM live ORDER BY begun) AS l
@@ -599,8 +593,8 @@ _READ: Final = f"""
 """
 _EVERY_BATCH: Final = """
     WITH RECURSIVE batches (batch) AS (
-        SELECT min(batch) FROM names {aside}
-        UNION ALL SELECT (SELECT min(n.batch) FROM names AS n WHERE n.batch > batches.batch)
+        SELECT min(batch) FROM main.names {aside}
+        UNION ALL SELECT (SELECT min(n.batch) FROM main.names AS n WHERE n.batch > batches.batch)
         FROM batches WHERE batches.batch IS NOT NULL
     )
 """
