@@ -57,9 +57,10 @@ class UnknownBackendType(UmdError):
     """No installed distribution offers a backend of this type, or what it offers is none."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# Not frozen, which would be three times as much to make: a million of each are, at a restart.
+@dataclass(slots=True, kw_only=True)
 class FoundLeg:
-    """A leg that a backend carries already when umd starts."""
+    """A leg that a backend carries already when umd starts; nobody changes it."""
 
     leg: LegId
     state: CallState
@@ -211,9 +212,9 @@ class ShowsMessages(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class KnownLeg:
-    """A leg that the journal says was live when umd ended."""
+    """A leg that the journal says was live when umd ended; nobody changes it."""
 
     leg: LegId
     state: CallState

@@ -66,6 +66,15 @@ class KeepTests(FileCase):
         self.assertEqual([s.call for s in file.ended(0, 1)], ["c"])
         self.assertEqual([s.call for s in file.ended(2000.0, 10)], ["c"])
 
+    def test_the_live_ones_come_in_the_order_they_began(self) -> None:
+        """Not in that of their ids, which would read a page for each of them."""
+        file = self.opened()
+        ids = ["m", "z", "a", "q", "b"]
+        file.write([row(call, Step.BEGINS) for call in ids])
+        file.write([row("z"), row("a", Step.ENDS)])
+        live = [[stored.position for stored in call] for call in file.live()]
+        self.assertEqual(live, [[1], [2, 6], [4], [5]])
+
     def test_a_call_that_begins_again_is_live(self) -> None:
         """A leg that ended for umd and not for its PBX is found there again."""
         for ends_in_the_same_batch in (True, False):

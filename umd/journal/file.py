@@ -582,8 +582,12 @@ _ASIDE: Final = (
 """Tables that stand before those of the file: a name without a schema is that of temp first."""
 _LIVE: Final = """
     SELECT e.position, e.call, e.at, e.record, e.extra
-    FROM (SELECT begun FROM live ORDER BY begun) AS l
+    FROM (SELECT begun FROM live ORDER BY begun LIMIT -1) AS l
     CROSS JOIN {parts} AS p ON p.begun = l.begun CROSS JOIN events AS e ON e.position = p.position
+"""
+"""
+The limit, which is none, keeps the order: without one SQLite drops it, and reads the file in the
+order of the ids, which is none, a page for each event.
 """
 _ENDED: Final = f"""
     SELECT {_COLUMNS} FROM events WHERE step = -1 AND at > ? ORDER BY position DESC LIMIT ?

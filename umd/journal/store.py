@@ -73,7 +73,10 @@ class Store(Protocol):
         """
 
     def live(self) -> Iterator[list[Stored]]:
-        """The records of each call that has begun and not ended, in their order."""
+        """
+        The records of each call that has begun and not ended, in their order; the call that began
+        first comes first.
+        """
 
     def ended(self, since: float, limit: int) -> list[Stored]:
         """The last records of the calls that ended last, after `since`; the oldest first."""
