@@ -40,8 +40,23 @@ reactor.callLater(0, os.write, writer, b"raise")
 reactor.run()
 """
 
+IMPORTS = """
+import sys
+import umd.cli, umd.config, umd.daemon, umd.demo
+from umd.config import load
+load(None, [])  # the backends too
+assert "twisted.internet.reactor" not in sys.modules
+"""
+
 
 class ReactorTests(SynchronousTestCase):
+    def test_nothing_that_the_daemon_imports_asks_for_another(self) -> None:
+        """What did would get Twisted's own, without a word, and umd with it."""
+        ran = subprocess.run(
+            [sys.executable, "-c", IMPORTS], capture_output=True, text=True, timeout=60
+        )
+        self.assertEqual(ran.returncode, 0, ran.stderr)
+
     def test_it_reads_on_when_something_is_raised(self) -> None:
         ran = subprocess.run(
             [sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=60

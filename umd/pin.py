@@ -15,7 +15,6 @@ from typing import Any, Final, Protocol
 
 from twisted.internet.defer import CancelledError
 from twisted.internet.threads import deferToThread
-from twisted.mail.smtp import sendmail
 
 from umd.errors import UmdError
 
@@ -117,6 +116,9 @@ class SmtpDelivery(PinDelivery):
     """Whether STARTTLS is required; without, a PIN crosses the network for all to read."""
 
     async def deliver(self, address: str, pin: str) -> None:
+        # Not before: it asks Twisted for its reactor, and that would not be `umd.reactor`'s.
+        from twisted.mail.smtp import sendmail
+
         message = _message(self.sender, address, pin)
         try:
             await sendmail(
