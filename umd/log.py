@@ -100,7 +100,9 @@ class Lines:
             self._flush()
             self._add(line)
         else:
-            self._keep(line, 0)
+            line += b"\n"
+            self._kept.append((line, 0))
+            self._size += len(line)
         if not self._soon:
             self._soon = True
             self._reactor.callLater(0, self._turn_over)
@@ -166,8 +168,8 @@ class Lines:
 
     def _first(self) -> bytes:
         """As many of the lines that are kept as are written at once."""
-        if len(self._kept) == 1:
-            return self._kept[0][0]
+        if self._size <= AT_ONCE:
+            return b"".join([line for line, _ in self._kept])
         octets: list[bytes] = []
         size = 0
         for line, _ in self._kept:
@@ -180,6 +182,9 @@ class Lines:
     def _take_off(self, taken: int) -> None:
         self._size -= taken
         self._cut = False
+        if self._size == 0:
+            self._kept.clear()
+            return
         while taken:
             octets, told = self._kept[0]
             if taken < len(octets):

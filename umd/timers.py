@@ -57,7 +57,7 @@ class Timers(Generic[T]):
             heappush(self._heads, (timer.due, interval))
         else:
             queue.append(timer)
-            if len(queue) > FEW and interval > LONG:
+            if interval > LONG and len(queue) > FEW:
                 self._sweep(interval, queue)
         return timer
 
