@@ -166,6 +166,15 @@ class Teardown:
         self.expired = False
         """The deadline has passed: whoever asks now is told at once that it is unconfirmed."""
 
+    def settled(self) -> Deferred[Outcome]:
+        """Fires when it is known what became of it; who does not wait any more cancels it."""
+        slot: Deferred[Outcome] = Deferred(self._leave)
+        self.waiting[slot] = None
+        return slot
+
+    def _leave(self, slot: Deferred[Outcome]) -> None:
+        self.waiting.pop(slot, None)
+
 
 class BackendLink:
     """What control knows of one backend, and the sink the backend reports to."""
@@ -417,7 +426,7 @@ class Control:
             raise _unavailable(self.links[call.backend])
         if teardown.expired:
             return Outcome.ENDED_UNCONFIRMED
-        return await self._settled(teardown)
+        return await teardown.settled()
 
     def inform(self, principal: Principal, call_id: CallId) -> Call:
         """
@@ -886,18 +895,12 @@ class Control:
         """What somebody is told who asks for the end of a call that has ended."""
         teardown = self._teardowns.get(call.id)
         if teardown is not None:  # its end is not on record yet
-            outcome = await self._settled(teardown)
+            outcome = await teardown.settled()
             if call.asked_at:
                 return outcome
         if self.settings.ended_is_success:
             return Outcome.ALREADY_ENDED
         raise NoSuchCall(f"call {call.id} has ended")
-
-    async def _settled(self, teardown: Teardown) -> Outcome:
-        waiting = teardown.waiting
-        slot: Deferred[Outcome] = Deferred(lambda leaving: waiting.pop(leaving, None))
-        waiting[slot] = None
-        return await slot
 
     def _finish_teardown(self, call: Call) -> None:
         teardown = self._teardowns.pop(call.id, None)

@@ -15,7 +15,12 @@ from umd.journal.store import Row, Step, Store, Stored
 from umd.log import json_lines
 from umd.record import decode, encode, replay
 
-_STEP_OF = {Placed: Step.BEGINS, Disconnected: Step.ENDS, Lost: Step.ENDS}
+_STEP_OF = {
+    Placed: Step.BEGINS,
+    Resumed: Step.BEGINS,
+    Disconnected: Step.ENDS,
+    Lost: Step.ENDS,
+}
 
 
 class CallLog:
@@ -23,18 +28,16 @@ class CallLog:
 
     def __init__(self, log: FilteringBoundLogger) -> None:
         self._log = log
-        self._lines = json_lines(log)
         self._wanted = log.is_enabled_for(logging.INFO)
+        self.write: Callable[[bytes], None] = json_lines(log) or self._write_fields
+        """Writes what `encode` gave."""
 
     def record(self, call: Call, event: LifecycleEvent) -> None:
         if self._wanted:
             self.write(encode(call, event))
 
-    def write(self, line: bytes) -> None:
-        """Write what `encode` gave."""
-        if self._lines is not None:
-            self._lines(line)
-        elif self._wanted:
+    def _write_fields(self, line: bytes) -> None:
+        if self._wanted:
             fields = dict(decode(line))
             del fields["at"], fields["level"]
             self._log.info(fields.pop("event"), **fields)
@@ -72,11 +75,11 @@ class Ledger(CallJournal):
     ) -> None:
         record = encode(call, event)
         kind = type(event)
-        step = _STEP_OF.get(kind, Step.GOES_ON)
-        if kind is Resumed:
-            # Of a call that goes on after a restart the log has one line for all of them.
-            step = Step.BEGINS if event.seq == 1 else Step.GOES_ON
-        if kind is not Resumed or event.seq == 1:
+        if kind is Resumed and event.seq > 1:
+            # It goes on after a restart: the log has one line for all of these.
+            step = Step.GOES_ON
+        else:
+            step = _STEP_OF.get(kind, Step.GOES_ON)
             self._log.write(record)
         self._store.append(Row(call.id, step, event.at, record, extra), then, argument)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 
 from tests.lab.planting import PlantingCase
 from umd.backend import Ended as LegEnded
@@ -166,17 +166,17 @@ class PlantedTests(PlantingCase):
         self.find(Rule.ANSWERED_ONCE, acts=2, who_does=BOTH)
 
     def test_ended_said_of_what_is_only_ending(self) -> None:
-        async def hasty(original: Any, control: Control, teardown: Teardown) -> Outcome:
-            return Outcome.ENDED
+        def hasty(original: Any, teardown: Teardown) -> Deferred[Outcome]:
+            return succeed(Outcome.ENDED)
 
-        self.plant(Control, "_settled", hasty)
+        self.plant(Teardown, "settled", hasty)
         self.find(Rule.ANSWERED_ONCE)
 
     def test_a_second_client_that_is_forgotten(self) -> None:
-        async def forgetful(original: Any, control: Control, teardown: Teardown) -> Any:
-            return await (Deferred() if teardown.waiting else original(control, teardown))
+        def forgetful(original: Any, teardown: Teardown) -> Any:
+            return Deferred() if teardown.waiting else original(teardown)
 
-        self.plant(Control, "_settled", forgetful)
+        self.plant(Teardown, "settled", forgetful)
         found = self.find(Rule.ANSWERED_ONCE, acts=2, who_does=BOTH)
         self.assertIn("never answered", found.violation.said)
 

@@ -449,9 +449,12 @@ class Connection(Protocol):
 
     def _read_or_not(self) -> None:
         waiting = len(self.reader.complete)
-        full = not self._last and (self._stuck or waiting >= self.front.limits.max_pipelined)
-        if not full and waiting > 1 and not self._last:
-            full = self._held - self._served > self.front.limits.max_body
+        full = False
+        if (self._stuck or waiting) and not self._last:
+            limits = self.front.limits
+            full = self._stuck or waiting >= limits.max_pipelined
+            if not full and waiting > 1:
+                full = self._held - self._served > limits.max_body
         if full is not self._paused:
             self._paused = full
             transport = cast(Any, self.transport)
@@ -462,12 +465,13 @@ class Connection(Protocol):
 
     def _count_held(self) -> None:
         """Keep account of the memory that unfinished, waiting and served requests take."""
-        held = 0 if self._gone else self._served + self.reader.held
-        held += sum(len(body) for _, body in self.reader.complete)
-        front = self.front
+        reader, front = self.reader, self.front
+        held = 0 if self._gone else self._served + reader.held
+        if reader.complete:
+            held += sum(len(body) for _, body in reader.complete)
         front.held += held - self._held
         self._held = held
-        if front.held > front.limits.max_held and held and not self._last and not self._serving:
+        if held and not self._serving and front.held > front.limits.max_held and not self._last:
             self._refuse(front.busy("There are too many requests."))
 
     # -- where
