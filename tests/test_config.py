@@ -122,6 +122,14 @@ class ReadTests(ConfigCase):
         settings = self.read('[backend.two]\ntype = "sim"\ndelay = "1s"\n[backend.sim]\n')
         self.assertEqual([backend.name for backend in settings.backends], ["two", "sim"])
 
+    def test_a_delay_may_be_none(self) -> None:
+        settings = self.read('[backend.sim]\ndelay = "0s"\n')
+        section = settings.backends[0].settings
+        assert isinstance(section, SimSection)
+        self.assertEqual(section.delay, 0.0)
+        with self.assertRaisesRegex(ConfigError, "call.deadline.*a duration of more than none"):
+            self.read('call.deadline = "0s"')
+
     def test_durations(self) -> None:
         for text, seconds in (
             ("250ms", 0.25),

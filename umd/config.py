@@ -46,12 +46,20 @@ _OCTETS: Final = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 
 def parse_duration(value: object) -> float:
     """`"5s"`, `"250ms"`, `"1.5h"` to seconds; more than none, at most ten years."""
+    seconds = parse_delay(value)
+    if seconds == 0:
+        raise ValueError("a duration of more than none and at most ten years")
+    return seconds
+
+
+def parse_delay(value: object) -> float:
+    """The same, or "0s"."""
     match = _DURATION.fullmatch(value) if isinstance(value, str) else None
     if match is None:
         raise ValueError('a duration such as "5s" or "250ms"')
     seconds = float(match[1]) * _SECONDS[match[2]]
-    if not 0 < seconds <= 10 * 366 * 86400:
-        raise ValueError("a duration of more than none and at most ten years")
+    if seconds > 10 * 366 * 86400:
+        raise ValueError("a duration of at most ten years")
     return seconds
 
 
@@ -64,6 +72,7 @@ def parse_size(value: object) -> int:
 
 
 Duration: TypeAlias = Annotated[float, BeforeValidator(parse_duration)]
+Delay: TypeAlias = Annotated[float, BeforeValidator(parse_delay)]
 Size: TypeAlias = Annotated[int, BeforeValidator(parse_size)]
 
 

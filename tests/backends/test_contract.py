@@ -35,6 +35,13 @@ class SimBackendTests(LegBackendContract, TestCase):
         return SimBackend("sim", SimSection(), self.clock)
 
 
+class SimWithoutDelayTests(SimBackendTests):
+    """Whatever is asked for crosses, and is answered, within one turn."""
+
+    def make_backend(self) -> LegBackend:
+        return SimBackend("sim", SimSection(delay="0s"), self.clock)  # type: ignore[arg-type]
+
+
 class FakeBackendTests(LegBackendContract, TestCase):
     number_that_answers = "answers"
     number_that_rings = "rings"

@@ -16,7 +16,7 @@ from umd.backends.sim.network import PERFECT, Conditions, Network
 from umd.call.call import CallState
 from umd.call.call_id import InvalidCallId, split_call_id
 from umd.call.cause import Cause
-from umd.config import Duration, Section
+from umd.config import Delay, Duration, Section
 from umd.sip import sdp
 from umd.sip.dialog import Dialog, DialogId
 from umd.sip.endpoint import Endpoint
@@ -69,7 +69,7 @@ class Seed(Section):
 class SimSection(Section):
     """`[backend.sim]`."""
 
-    delay: Duration = 0.001
+    delay: Delay = 0.001
     jitter: Duration | None = None
     loss: Annotated[float, Field(ge=0, lt=1)] = 0.0
     duplicate: Annotated[float, Field(ge=0, lt=1)] = 0.0
