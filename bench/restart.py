@@ -101,7 +101,7 @@ def measure(calls: int) -> dict[str, Any]:
             with running(directory, calls) as first:
                 while (records := _records(first)) < calls:
                     time.sleep(0.2)
-                before = round((resident(first.process.pid) - bare) / calls)
+                before = round((_at_rest(first.process.pid) - bare) / calls)
                 first.stop(signal.SIGKILL)
         size = os.path.getsize(f"{directory}/journal.db")
         began = time.monotonic()
@@ -148,6 +148,14 @@ def write(path: str, calls: int) -> None:
             rows.append(Row(call.id, 1, call.began_at, encode(call, call.resume()), leg_record))
         file.write(rows)
     file.close()
+
+
+def _at_rest(pid: int) -> int:
+    """Octets in memory when no more are let go of."""
+    last = -1
+    while last != (last := resident(pid)):
+        time.sleep(2.0)
+    return last
 
 
 def _records(process: UmdProcess) -> int:
