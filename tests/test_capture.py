@@ -145,7 +145,7 @@ class SimulatorTests(SynchronousTestCase):
         self.clock.pump([0.001, 0.001, 1.0, 0.001, 0.001])
         self.sim.hang_up(leg, Cause(by=EndedBy.CLIENT))
         asked = self.clock.seconds()
-        self.clock.pump([0.5, 1.0, 2.0])
+        self.clock.pump([0.0, 0.5, 1.0, 2.0])
         byes = [(at, again) for at, what, again in self.lines() if what == "BYE"]
         expected = [(asked, 0), (asked + 0.5, 1), (asked + 1.5, 2), (asked + 3.5, 3)]
         self.assertEqual(byes, [(round(at, 3), again) for at, again in expected])

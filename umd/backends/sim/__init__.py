@@ -85,8 +85,10 @@ class SimBackend(LegBackend, ShowsMessages, CarriesMedia, RestoresLegs):
         self.place(leg, number)
 
     def hang_up(self, leg: LegId, cause: Cause) -> None:
-        self.simulation.hang_up(leg, cause, self._clock.seconds())
-        self.go_on()
+        now = self._clock.seconds()
+        self.simulation.hang_up(leg, cause, now)
+        # Soon, together with the others of this turn: of one commit there are many.
+        self._wakeup.no_later_than(now)
 
     # -- over a restart
 
