@@ -205,7 +205,7 @@ class JournalFile:
             full = self._durability == "full"
             self._db.execute(f"PRAGMA synchronous = {'FULL' if full else 'NORMAL'}")
             # Beside the WAL itself nothing may wait for the disk in the middle of a commit often.
-            self._db.execute("PRAGMA wal_autocheckpoint = 4000")
+            self._db.execute("PRAGMA wal_autocheckpoint = 1000")
             self._db.execute("PRAGMA temp_store = MEMORY")
         finally:
             os.umask(mask)
