@@ -96,7 +96,8 @@ class Client:
         """When each call that was placed is to be ended."""
         self._due: deque[tuple[float, bytes]] = deque()
         """Requests that wait for a connection."""
-        self._idle: list[socket.socket] = []
+        self._idle: deque[socket.socket] = deque()
+        """In turn, so that none is idle for as long as umd lets it."""
         self._asked: dict[int, tuple[socket.socket, float, bytes]] = {}
         self._poll = select.epoll()
         for _ in range(CONNECTIONS):
@@ -138,7 +139,7 @@ class Client:
         }
 
     def _ask(self, due: float, octets: bytes) -> None:
-        connection = self._idle.pop()
+        connection = self._idle.popleft()
         self._asked[connection.fileno()] = connection, due, octets
         connection.sendall(octets)
 
