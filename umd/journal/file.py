@@ -204,7 +204,7 @@ class JournalFile:
             self._db.execute("PRAGMA journal_mode = WAL")
             full = self._durability == "full"
             self._db.execute(f"PRAGMA synchronous = {'FULL' if full else 'NORMAL'}")
-            # Beside the WAL itself nothing may wait for the disk in the middle of a commit often.
+            # The commit that writes these pages back, and syncs them, holds everybody for so long.
             self._db.execute("PRAGMA wal_autocheckpoint = 1000")
             self._db.execute("PRAGMA temp_store = MEMORY")
         finally:
