@@ -48,8 +48,29 @@ load(None, [])  # the backends too
 assert "twisted.internet.reactor" not in sys.modules
 """
 
+SERVES = """
+import sys
+import umd.config
+
+def load(file, overrides):
+    from twisted.internet import reactor  # as the module of somebody's backend may
+    print(type(reactor).__module__)
+    sys.exit(0)
+
+umd.config.load = load
+sys.argv = ["umd", "serve"]
+from umd.cli import main
+main()
+"""
+
 
 class ReactorTests(SynchronousTestCase):
+    def test_it_is_there_before_somebodys_backend_asks_for_one(self) -> None:
+        ran = subprocess.run(
+            [sys.executable, "-c", SERVES], capture_output=True, text=True, timeout=60
+        )
+        self.assertEqual(ran.stdout, "umd.reactor\n", ran.stderr)
+
     def test_nothing_that_the_daemon_imports_asks_for_another(self) -> None:
         """What did would get Twisted's own, without a word, and umd with it."""
         ran = subprocess.run(

@@ -72,6 +72,10 @@ main.add_command(lab)
 @override_option
 def serve(file: str | None, overrides: tuple[str, ...]) -> None:
     """Serve until SIGTERM; SIGHUP reads the configuration again."""
+    from umd.reactor import install
+
+    install()  # before somebody's backend asks Twisted for one
+
     from umd.config import ConfigError, load
 
     try:

@@ -115,8 +115,12 @@ class SmtpDelivery(PinDelivery):
     tls: bool = True
     """Whether STARTTLS is required; without, a PIN crosses the network for all to read."""
 
+    def __post_init__(self) -> None:
+        # Here, so that the first PIN need not wait for it, and not with this module: it asks
+        # Twisted for its reactor, and that would not be `umd.reactor`'s yet.
+        import twisted.mail.smtp  # noqa: F401
+
     async def deliver(self, address: str, pin: str) -> None:
-        # Not before: it asks Twisted for its reactor, and that would not be `umd.reactor`'s.
         from twisted.mail.smtp import sendmail
 
         message = _message(self.sender, address, pin)
