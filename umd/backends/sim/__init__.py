@@ -64,7 +64,8 @@ class SimBackend(LegBackend, ShowsMessages, CarriesMedia, RestoresLegs):
             for _ in range(seed.count):
                 self._sow(seed)
         self._sink = sink
-        self._wakeup.no_later_than(self.simulation.network.next_due())
+        # At once: there may be something to send that was asked for before `stop`.
+        self._wakeup.no_later_than(self._clock.seconds())
 
     async def stop(self) -> None:
         self._sink = None
