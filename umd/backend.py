@@ -58,7 +58,7 @@ class UnknownBackendType(UmdError):
 
 
 # Not frozen, which would be three times as much to make: a million of each are, at a restart.
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, unsafe_hash=True)
 class FoundLeg:
     """A leg that a backend carries already when umd starts; nobody changes it."""
 
@@ -212,7 +212,7 @@ class ShowsMessages(Protocol):
         """
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, unsafe_hash=True)
 class KnownLeg:
     """A leg that the journal says was live when umd ended; nobody changes it."""
 
