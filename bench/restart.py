@@ -114,7 +114,7 @@ def measure(calls: int) -> dict[str, Any]:
             last = -1
             while last != (last := _records(second)):
                 time.sleep(1.0)
-            held = resident(second.process.pid)
+            held = _at_rest(second.process.pid)
             settled_cpu_s = processor_time(second.process.pid)
             second.stop(signal.SIGKILL)
         return {

@@ -356,6 +356,21 @@ class MigrationTests(FileCase):
 
 
 class ReaderTests(FileCase):
+    def test_a_live_call_of_which_a_part_is_not_indexed(self) -> None:
+        """It is one call, in the order of its records, whichever table has them."""
+        file = self.opened()
+        file.write([row("b", Step.BEGINS), row("a", Step.BEGINS)])
+        file._index()
+        file.write([row("a"), row("c", Step.BEGINS), row("b")])
+        for end in ("", "-wal"):
+            (self.directory / f"killed{end}").write_bytes(Path(self.path + end).read_bytes())
+        reader = JournalReader(str(self.directory / "killed"))
+        reader.open()
+        self.addCleanup(reader.close)
+        self.assertLess(reader._indexed, reader.last)
+        live = [[stored.position for stored in call] for call in reader.live()]
+        self.assertEqual(live, [[1, 5], [2, 3], [4]])
+
     def reader(self) -> JournalReader:
         reader = JournalReader(self.path)
         reader.open()
