@@ -139,6 +139,16 @@ class SimulatorTests(SynchronousTestCase):
         self.assertEqual({sip_call_id(one[3]) for one in self.capture.messages()}, {leg})
         self.assertEqual(self.lines()[0], (0.0, "INVITE", 0))
 
+    def test_what_was_asked_for_before_a_stop_leaves_with_the_next_start(self) -> None:
+        leg = LegId("leg-1")
+        self.sim.place(leg, "5550100")
+        self.clock.pump([0.001, 0.001, 1.0, 0.001, 0.001])
+        self.sim.hang_up(leg, Cause(by=EndedBy.CLIENT))
+        self.successResultOf(ensureDeferred(self.sim.stop()))
+        self.successResultOf(ensureDeferred(self.sim.start(RecordingSink())))
+        self.clock.advance(0.0)
+        self.assertEqual(self.lines()[-1], (round(self.clock.seconds(), 3), "BYE", 0))
+
     def test_a_bye_that_nobody_answers_is_repeated_by_timer_e(self) -> None:
         leg = LegId("leg-1")
         self.sim.place(leg, "5550199")

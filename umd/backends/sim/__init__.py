@@ -64,8 +64,9 @@ class SimBackend(LegBackend, ShowsMessages, CarriesMedia, RestoresLegs):
             for _ in range(seed.count):
                 self._sow(seed)
         self._sink = sink
-        # At once: there may be something to send that was asked for before `stop`.
-        self._wakeup.no_later_than(self._clock.seconds())
+        asked_before = self.simulation.endpoint.has_to_send  # before `stop`, and not sent yet
+        due = self.simulation.network.next_due()
+        self._wakeup.no_later_than(self._clock.seconds() if asked_before else due)
 
     async def stop(self) -> None:
         self._sink = None
