@@ -100,9 +100,7 @@ class Lines:
             self._flush()
             self._add(line)
         else:
-            line += b"\n"
-            self._kept.append((line, 0))
-            self._size += len(line)
+            self._keep(line, 0)
         if not self._soon:
             self._soon = True
             self._reactor.callLater(0, self._turn_over)

@@ -449,12 +449,9 @@ class Connection(Protocol):
 
     def _read_or_not(self) -> None:
         waiting = len(self.reader.complete)
-        full = False
-        if (self._stuck or waiting) and not self._last:
-            limits = self.front.limits
-            full = self._stuck or waiting >= limits.max_pipelined
-            if not full and waiting > 1:
-                full = self._held - self._served > limits.max_body
+        full = not self._last and (self._stuck or waiting >= self.front.limits.max_pipelined)
+        if not full and waiting > 1 and not self._last:
+            full = self._held - self._served > self.front.limits.max_body
         if full is not self._paused:
             self._paused = full
             transport = cast(Any, self.transport)
