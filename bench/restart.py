@@ -19,6 +19,7 @@ import signal
 import socket
 import tempfile
 import time
+from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
@@ -101,7 +102,8 @@ def measure(calls: int) -> dict[str, Any]:
             with running(directory, calls) as first:
                 while (records := _records(first)) < calls:
                     time.sleep(0.2)
-                before = round((_at_rest(first.process.pid) - bare) / calls)
+                filled = _at_rest(lambda: resident(first.process.pid))
+                before = round((filled - bare) / calls)
                 first.stop(signal.SIGKILL)
         size = os.path.getsize(f"{directory}/journal.db")
         began = time.monotonic()
@@ -111,10 +113,8 @@ def measure(calls: int) -> dict[str, Any]:
             (end,) = ask("end", second.control_socket, call=_first_call(second))
             ended_s = time.monotonic() - asked
             # What is left to do after it is ready is done when nothing more is written.
-            last = -1
-            while last != (last := _records(second)):
-                time.sleep(1.0)
-            held = _at_rest(second.process.pid)
+            last = _at_rest(lambda: _records(second))
+            held = _at_rest(lambda: resident(second.process.pid))
             settled_cpu_s = processor_time(second.process.pid)
             second.stop(signal.SIGKILL)
         return {
@@ -150,10 +150,10 @@ def write(path: str, calls: int) -> None:
     file.close()
 
 
-def _at_rest(pid: int) -> int:
-    """Octets in memory when no more are let go of."""
+def _at_rest(look: Callable[[], int]) -> int:
+    """What is seen when it is the same at two looks."""
     last = -1
-    while last != (last := resident(pid)):
+    while last != (last := look()):
         time.sleep(2.0)
     return last
 

@@ -32,6 +32,16 @@ class FileCase(SynchronousTestCase):
         self.addCleanup(file.close)
         return file
 
+    def after_a_kill(self, file: JournalFile) -> JournalReader:
+        """Of what is on disk now: not all of it is in the index."""
+        for end in ("", "-wal"):
+            (self.directory / f"killed{end}").write_bytes(Path(file.path + end).read_bytes())
+        reader = JournalReader(str(self.directory / "killed"))
+        reader.open()
+        self.addCleanup(reader.close)
+        self.assertLess(reader._indexed, reader.last)
+        return reader
+
     def refused(self, pattern: str) -> None:
         with self.assertRaisesRegex(CannotOpen, pattern):
             self.opened()
@@ -116,14 +126,7 @@ class KeepTests(FileCase):
             self.assertEqual([call for call in live if call.startswith("call")], alive)
             self.assertEqual(len(live), 20 + 40)
 
-        copy = self.directory / "killed"
-        for end in ("", "-wal"):
-            (self.directory / f"killed{end}").write_bytes(Path(self.path + end).read_bytes())
-        reader = JournalReader(str(copy))
-        reader.open()
-        self.addCleanup(reader.close)
-        self.assertLess(reader._indexed, reader.last)
-        check(reader)
+        check(self.after_a_kill(file))
         check(file)
         file.close()
         check(self.opened())
@@ -356,21 +359,6 @@ class MigrationTests(FileCase):
 
 
 class ReaderTests(FileCase):
-    def test_a_live_call_of_which_a_part_is_not_indexed(self) -> None:
-        """It is one call, in the order of its records, whichever table has them."""
-        file = self.opened()
-        file.write([row("b", Step.BEGINS), row("a", Step.BEGINS)])
-        file._index()
-        file.write([row("a"), row("c", Step.BEGINS), row("b")])
-        for end in ("", "-wal"):
-            (self.directory / f"killed{end}").write_bytes(Path(self.path + end).read_bytes())
-        reader = JournalReader(str(self.directory / "killed"))
-        reader.open()
-        self.addCleanup(reader.close)
-        self.assertLess(reader._indexed, reader.last)
-        live = [[stored.position for stored in call] for call in reader.live()]
-        self.assertEqual(live, [[1, 5], [2, 3], [4]])
-
     def reader(self) -> JournalReader:
         reader = JournalReader(self.path)
         reader.open()
@@ -384,6 +372,16 @@ class ReaderTests(FileCase):
             self.reader()
         file.close()
         self.assertEqual([s.call for s in self.reader().read(0, 10)], ["a"])
+
+    def test_a_live_call_of_which_a_part_is_not_indexed(self) -> None:
+        """It is one call, in the order of its records, whichever table has them."""
+        file = self.opened()
+        file.write([row("b", Step.BEGINS), row("a", Step.BEGINS)])
+        file._index()
+        file.write([row("a"), row("c", Step.BEGINS), row("b")])
+        reader = self.after_a_kill(file)
+        live = [[stored.position for stored in call] for call in reader.live()]
+        self.assertEqual(live, [[1, 5], [2, 3], [4]])
 
     def test_there_is_none(self) -> None:
         with self.assertRaisesRegex(CannotOpen, "no such file"):
