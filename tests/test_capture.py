@@ -139,6 +139,31 @@ class SimulatorTests(SynchronousTestCase):
         self.assertEqual({sip_call_id(one[3]) for one in self.capture.messages()}, {leg})
         self.assertEqual(self.lines()[0], (0.0, "INVITE", 0))
 
+    def test_without_a_delay_an_answer_is_there_in_the_same_turn(self) -> None:
+        section = SimSection(delay="0s")  # type: ignore[arg-type]
+        self.sim = SimBackend("sim", section, self.clock)
+        self.sim.capture_to(self.capture.tap)
+        self.successResultOf(ensureDeferred(self.sim.start(RecordingSink())))
+        leg = LegId("leg-1")
+        self.sim.place(leg, "5550100")
+        self.clock.pump([0.0, 1.0, 1.0])
+        self.sim.hang_up(leg, Cause(by=EndedBy.CLIENT))
+        self.clock.advance(0.0)
+        self.assertEqual(self.lines()[-2:], [(2.0, "BYE", 0), (2.0, "200", 0)])
+
+    def test_the_byes_of_one_turn_leave_together_at_its_end(self) -> None:
+        legs = [LegId("leg-1"), LegId("leg-2")]
+        for leg in legs:
+            self.sim.place(leg, "5550100")
+        self.clock.pump([0.001, 0.001, 1.0, 0.001, 0.001])
+        before = len(self.capture.messages())
+        for leg in legs:
+            self.sim.hang_up(leg, Cause(by=EndedBy.CLIENT))
+            self.assertEqual(len(self.capture.messages()), before)
+        self.clock.advance(0.0)
+        sent = self.capture.messages()[before:]
+        self.assertEqual([sip_call_id(one[3]) for one in sent], legs)
+
     def test_what_was_asked_for_before_a_stop_leaves_with_the_next_start(self) -> None:
         leg = LegId("leg-1")
         self.sim.place(leg, "5550100")
