@@ -108,6 +108,38 @@ class StoryTests(SynchronousTestCase):
             ],
         )
 
+    def test_all_in_one_millisecond(self) -> None:
+        """A far end that is near: nothing has ended before its BYE was answered."""
+        ended: Record = {
+            "event": "call.disconnected", "at": "1970-01-12T13:46:40.000Z", "leg": "leg-1",
+            "call": "id", "outcome": "ended", "confirmed": True, "by": "client", "cause": 16,
+            "event_cause": "None", "sip_status": 200, "reasons": [],
+        }  # fmt: skip
+        asked = {**ended, "event": "call.disconnect-requested", "principal": "a", "request_id": ""}
+        connected = {**ended, "event": "call.connected", "setup_s": 1.0}
+
+        def message(number: int, way: str, method: str, status: int | None) -> Crossed:
+            source, target = ("us", "far") if way == "->" else ("far", "us")
+            return Crossed(1_000_000.0001 + number / 1e5, source, target, method, status)
+
+        def told(records: list[Record], *crossed: tuple[str, str, int | None]) -> list[str]:
+            messages = [message(number, *one) for number, one in enumerate(crossed)]
+            lines = list(story_of(records, messages))[3:-2]
+            return [" ".join(line.split()[1:4]) for line in lines]
+
+        self.assertEqual(
+            told([asked, ended], ("->", "ACK", None), ("->", "BYE", None), ("<-", "BYE", 200)),
+            ["asked to end", "-> ACK far", "-> BYE far", "<- 200 OK", "ended ended"],
+        )
+        self.assertEqual(
+            told([ended], ("->", "ACK", None), ("<-", "BYE", None), ("->", "BYE", 200)),
+            ["-> ACK far", "<- BYE far", "ended ended", "-> 200 OK"],
+        )
+        self.assertEqual(
+            told([connected], ("<-", "INVITE", 200), ("->", "ACK", None)),
+            ["<- 200 OK", "connected after 1", "-> ACK far"],
+        )
+
     def test_who_was_umd_where_no_invite_is_known(self) -> None:
         """Of a call that a restart came in between."""
         bye = Crossed(1_000_000.0, "a", "b", "BYE", None)

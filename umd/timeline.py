@@ -29,10 +29,7 @@ def story_of(records: Sequence[Record], crossed: Sequence[Crossed] = ()) -> Iter
     yield f"{first['leg']}   owner {owner}   backend {first.get('backend', '-')}"
     yield f"CallId {first['call']}"
     yield ""
-    lines = [(record["at"], 1, words_of(record)) for record in records]
-    lines += _wire_lines(crossed, _ours(crossed, last))
-    # Of one millisecond: what came, what it brought about, what left.
-    for at, _, words in sorted(lines, key=itemgetter(0, 1)):
+    for at, words in _in_order(records, _wire_lines(crossed, _ours(crossed, last))):
         yield f" {at[11:23]}  {words}"
     if "event_cause" in last:
         status = last["sip_status"]
@@ -45,8 +42,31 @@ def story_of(records: Sequence[Record], crossed: Sequence[Crossed] = ()) -> Iter
             yield f"         Reason: {reason}"
 
 
-def _wire_lines(crossed: Sequence[Crossed], ours: str | None) -> list[tuple[str, int, str]]:
-    """`(time, rank among those of the same time, words)` of each message; repetitions in one."""
+def _in_order(
+    records: Sequence[Record], messages: Sequence[tuple[str, bool, str]]
+) -> Iterator[tuple[str, str]]:
+    """
+    Records and messages by their time; messages of one millisecond as they crossed.
+
+    A record knows its time to the millisecond only. There, what was asked for comes before what
+    left for it, and what has happened behind the last message that may have told so.
+    """
+    told_by = {at: number for number, (at, came, _) in enumerate(messages) if came}
+    lines = [
+        (
+            record["at"],
+            -1.0 if record["event"] in _ASKED_FOR else told_by.get(record["at"], -1) + 0.5,
+            words_of(record),
+        )
+        for record in records
+    ]
+    lines += [(at, number, words) for number, (at, _, words) in enumerate(messages)]
+    for at, _, words in sorted(lines, key=itemgetter(0, 1)):
+        yield at, words
+
+
+def _wire_lines(crossed: Sequence[Crossed], ours: str | None) -> list[tuple[str, bool, str]]:
+    """`(time, whether it may have come to umd, words)` of each message; repetitions in one."""
     first: dict[tuple[str, str, str, int | None], Crossed] = {}
     again: dict[tuple[str, str, str, int | None], list[str]] = {}
     for one in crossed:
@@ -62,13 +82,13 @@ def _wire_lines(crossed: Sequence[Crossed], ours: str | None) -> list[tuple[str,
             name = f"{one.status} {reason_for(one.status)}".rstrip()
             name += "" if one.method == "INVITE" else f" ({one.method})"
         if ours is None:
-            way, rank = f"{one.source} -> {one.target}  {name}", 0
+            way = f"{one.source} -> {one.target}  {name}"
         elif one.source == ours:
-            way, rank = f"-> {name:24} {one.target}", 2
+            way = f"-> {name:24} {one.target}"
         else:
-            way, rank = f"<- {name:24} {one.source}", 0
+            way = f"<- {name:24} {one.source}"
         repeated = f"   again at {' '.join(again[key])} s" if again[key] else ""
-        lines.append((iso(one.at), rank, way + repeated))
+        lines.append((iso(one.at), one.source != ours, way + repeated))
     return lines
 
 
@@ -125,6 +145,8 @@ def _lost(record: Record) -> str:
     return str(record["reason"])
 
 
+_ASKED_FOR: Final = frozenset(("call.placed", "call.resumed", "call.disconnect-requested"))
+"""What nobody's message has told umd."""
 _WORDS: Final = {
     "call.placed": ("placed", _placed),
     "call.resumed": ("resumed", _resumed),
