@@ -49,6 +49,26 @@ class ConfigCase(SynchronousTestCase):
         return [line.replace(self.file, "umd.toml") for line in caught.exception.mistakes]
 
 
+class PlaceTests(ConfigCase):
+    """What turns out wrong only when it is used is told with its place too."""
+
+    def told(self, text: str, *overrides: str) -> str:
+        settings = self.read(text, *overrides)
+        line = settings.mistake(("tls", "key"), settings.tls.key, "not\nthere")
+        return line.replace(self.file, "umd.toml")
+
+    def test_in_the_file(self) -> None:
+        self.assertEqual(
+            self.told('[tls]\n\nkey = "/k"\n'), 'umd.toml:3: tls.key = "/k": not\\nthere'
+        )
+
+    def test_on_the_command_line(self) -> None:
+        self.assertEqual(
+            self.told('[tls]\nkey = "/k"\n', "tls.key=/x"),
+            '-o tls.key=/x: tls.key = "/x": not\\nthere',
+        )
+
+
 class HostsTests(ConfigCase):
     def test_names_and_addresses(self) -> None:
         hosts = '["umd.example.com", "10.0.0.1", "[2001:db8::1]", "*"]'

@@ -18,6 +18,7 @@ from zope.interface import implementer
 
 from umd.config import AuthSection, TlsSection, TokenSection
 from umd.errors import UmdError
+from umd.files import CannotRead, read_file
 from umd.http.identity import Rules
 from umd.http.passwords import PasswordFile
 from umd.http.tokens import Tokens, WrongKey
@@ -60,10 +61,9 @@ def _tokens(token: TokenSection, key_file: str) -> Tokens:
 
 def _read(path: str) -> bytes:
     try:
-        with open(path, "rb") as file:
-            return file.read(1 << 20)
-    except OSError as error:
-        raise CannotIdentify(f"{path}: {error.strerror}") from None
+        return read_file(path, 1 << 20)
+    except CannotRead as error:
+        raise CannotIdentify(f"{path}: {error}") from None
 
 
 @implementer(IOpenSSLServerConnectionCreator)

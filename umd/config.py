@@ -7,11 +7,10 @@ import math
 import os
 import re
 import socket
-import stat
 import sys
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from functools import cache, cached_property
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
@@ -32,6 +31,7 @@ from umd.backend import LegBackend, UnknownBackendType, load_backend_type
 from umd.console.address import LONGEST_PATH
 from umd.dialplan import InvalidRule, check_template, compile_pattern
 from umd.errors import UmdError
+from umd.files import CannotRead, read_file
 from umd.http.limits import Limits
 from umd.pin import is_mail_address
 from umd.principal import Scope
@@ -531,6 +531,12 @@ class Settings:
     journal: JournalSection
     backends: tuple[BackendSettings, ...]
     """In the order of the file; the first one places calls by default."""
+    places: Places = field(repr=False, compare=False)
+
+    def mistake(self, path: KeyPath, value: object, said: str) -> str:
+        """The line that tells of a value that turned out wrong after it was read."""
+        text = json.dumps(value, default=str)
+        return _one_line(f"{self.places.find(path)[1]}: {dotted(path)} = {text}: {said}")
 
 
 class ConfigError(UmdError):
@@ -591,8 +597,9 @@ def load(file: str | None, overrides: Sequence[str] = ()) -> Settings:
     text = "" if file is None else _read_text(file)
     tree = _read_toml(text, file)
     set_by = [(_override(tree, override), override) for override in overrides]
-    mistakes = _Mistakes(_Places(file, text, set_by))
-    settings = _read_tree(tree, mistakes)
+    places = Places(file, text, set_by)
+    mistakes = _Mistakes(places)
+    settings = _read_tree(tree, places, mistakes)
     if settings is None or mistakes.lines:
         raise ConfigError(mistakes.lines)
     return settings
@@ -612,7 +619,7 @@ def load_model(file: str, model: type[M], check: Callable[[M], Iterable[tuple[Ke
     """
     text = _read_text(file)
     tree = _read_toml(text, file)
-    mistakes = _Mistakes(_Places(file, text, ()))
+    mistakes = _Mistakes(Places(file, text, ()))
     try:
         read = model.model_validate(tree)
     except ValidationError as error:
@@ -639,19 +646,9 @@ def _read_text(file: str) -> str:
     if not file:
         raise ConfigError(['"": expected the path of a configuration file'])
     try:
-        # Without O_NONBLOCK the opening of a FIFO would wait for somebody to write.
-        opened = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-        try:
-            if not stat.S_ISREG(os.fstat(opened).st_mode):
-                raise ConfigError([f"{file}: not a regular file"])
-            with open(opened, "rb", closefd=False) as source:
-                octets = source.read(_MAX_FILE + 1)
-        finally:
-            os.close(opened)
-    except OSError as error:
-        raise ConfigError([f"{file}: {error.strerror}"]) from None
-    if len(octets) > _MAX_FILE:
-        raise ConfigError([f"{file}: longer than 1 MiB"])
+        octets = read_file(file, _MAX_FILE)
+    except CannotRead as error:
+        raise ConfigError([f"{file}: {error}"]) from None
     try:
         return octets.decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
@@ -716,7 +713,7 @@ Place: TypeAlias = tuple[int, str]
 """Where a key was set: its rank among all places, and the name a person finds it by."""
 
 
-class _Places:
+class Places:
     """Where each key was set; found out only when there is a mistake to tell."""
 
     def __init__(self, file: str | None, text: str, set_by: Sequence[tuple[KeyPath, str]]) -> None:
@@ -900,7 +897,7 @@ _MAX_TOLD: Final = 100
 class _Mistakes:
     """Collects what is wrong, in words, each with its place."""
 
-    def __init__(self, places: _Places) -> None:
+    def __init__(self, places: Places) -> None:
         self._found: list[tuple[Place, str]] = []
         self._places = places
         self._more = 0
@@ -1001,7 +998,7 @@ def _found(value: Any) -> str:
 # -- the tree to settings
 
 
-def _read_tree(tree: Tree, mistakes: _Mistakes) -> Settings | None:
+def _read_tree(tree: Tree, places: Places, mistakes: _Mistakes) -> Settings | None:
     try:
         file = _File.model_validate(tree)
     except ValidationError as error:
@@ -1036,6 +1033,7 @@ def _read_tree(tree: Tree, mistakes: _Mistakes) -> Settings | None:
         control=file.control,
         journal=file.journal,
         backends=backends,
+        places=places,
     )
 
 

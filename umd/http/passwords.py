@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping
 
 from umd.errors import UmdError
+from umd.files import CannotRead, read_file
 
 
 class WrongPasswordFile(UmdError):
@@ -35,10 +36,9 @@ class PasswordFile:
             WrongPasswordFile
         """
         try:
-            with open(path, encoding="utf-8") as file:
-                text = file.read(1 << 24)
-        except OSError as error:
-            raise WrongPasswordFile(f"{path}: {error.strerror}") from None
+            text = read_file(path, 1 << 24).decode()
+        except CannotRead as error:
+            raise WrongPasswordFile(f"{path}: {error}") from None
         except UnicodeDecodeError:
             raise WrongPasswordFile(f"{path}: not UTF-8") from None
         hashes: dict[str, bytes] = {}
