@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from io import BytesIO
 from typing import Any
@@ -10,7 +11,8 @@ import click
 from twisted.trial.unittest import SynchronousTestCase
 
 from umd.call.call_id import make_call_id
-from umd.demo import narrator
+from umd.call.cause import EndedBy
+from umd.demo import narrator, reporter
 from umd.log import configure
 
 
@@ -71,3 +73,15 @@ class StoryTests(SynchronousTestCase):
         self.assertIn(b"no keys at all", stream.getvalue())
         self.assertEqual(stream.getvalue().count(b"\n"), 1)
         self.assertEqual(len(shown), 1)
+
+
+class JsonTests(SynchronousTestCase):
+    def test_the_demo_for_a_program_is_an_object_a_line(self) -> None:
+        lines: list[str] = []
+        tell = reporter(lines.append, replaces_log=True)
+        told = {"event": "call.connected", "level": "info", "leg": "leg-1", "by": EndedBy.CLIENT}
+        self.assertTrue(tell(dict(told)))
+        self.assertTrue(tell({"event": "http.something", "level": "debug"}))
+        self.assertFalse(tell({"event": "http.something", "level": "warning"}))
+        (line,) = map(json.loads, lines)
+        self.assertEqual(line["event"]["event"], "call.connected")

@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from umd import __version__
+from umd import __version__, signals, streams
+from umd.exits import (
+    DONE,
+    INTERRUPTED,
+    NOT_SO,
+    OUTPUT_LOST,
+    READER_GONE,
+    UNCONFIRMED,
+    UNREACHABLE,
+    WRONG_USAGE,
+    tell_error,
+)
 from umd.lab.commands import lab
 
 if TYPE_CHECKING:
     from umd.client import Refusal
     from umd.ladder import Step
-
-# Exit status: 0 done, 1 the thing asked for is not so, 2 wrong usage or configuration, 3 the daemon
-# cannot be reached.
-NOT_SO = 1
-WRONG_CONFIGURATION = 2
-UNREACHABLE = 3
 
 LAST_POSITION = 2**63 - 1  # what SQLite counts to
 FOLLOW_EVERY = 0.5  # seconds between two looks of `umd events --follow`
@@ -54,14 +60,35 @@ journal_option: Callable[[Any], Any] = click.option(
 )
 
 
+class CommandLine(click.Group):
+    """The commands; whatever happens to one ends in an exit status of `umd.exits`."""
+
+    def main(self, args: Sequence[str] | None = None, *more: Any, **extra: Any) -> NoReturn:
+        arguments = sys.argv[1:] if args is None else list(args)
+        try:
+            try:
+                status = super().main(arguments, *more, **{**extra, "standalone_mode": False})
+                sys.stdout.flush()
+            except click.ClickException as error:
+                _show_usage(error, as_json="--json" in arguments)
+                status = error.exit_code
+            except click.Abort:  # by SIGINT, where it raises KeyboardInterrupt
+                status = INTERRUPTED
+        except streams.OutputLost as error:
+            status = READER_GONE if error.reader_gone else OUTPUT_LOST
+            if not error.reader_gone:
+                click.echo(f"{error}.", err=True)
+        sys.exit(status)
+
+
 @click.group(
+    cls=CommandLine,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="The first thing to try: umd demo",
+    epilog="The first thing to try: umd demo. Exit statuses: docs/commands.md",
 )
 @click.version_option(__version__, message="umd %(version)s")
 def main() -> None:
     """Telephony call control: a SOAP Disconnect ends a call, and OK means that it is down."""
-    _fill_standard_descriptors()
 
 
 main.add_command(lab)
@@ -70,41 +97,54 @@ main.add_command(lab)
 @main.command(epilog="Example: umd serve -c /etc/umd/umd.toml -o log.level=debug")
 @click.option("-c", "--config", "file", metavar="FILE", help="The configuration, in TOML.")
 @override_option
-def serve(file: str | None, overrides: tuple[str, ...]) -> None:
-    """Serve until SIGTERM; SIGHUP reads the configuration again."""
+@json_option
+def serve(file: str | None, overrides: tuple[str, ...], as_json: bool) -> None:
+    """
+    Serve until SIGTERM; SIGHUP reads the configuration again.
+
+    The log goes to standard error. With --json it is JSON there even on a terminal.
+    """
     from umd.reactor import install
 
     install()  # before somebody's backend asks Twisted for one
 
     from umd.config import ConfigError, load
 
+    if as_json:
+        overrides = (*overrides, "log.format=json")
+    hangups = signals.remember_hangups()
     try:
         settings = load(file, overrides)
     except ConfigError as error:
         _refuse(error.mistakes, "nothing was started")
     from umd.daemon import run
 
-    _leave(run(lambda: load(file, overrides), settings))
+    sys.exit(run(lambda: load(file, overrides), settings, hangups=hangups))
 
 
 @main.command(epilog="Example: umd demo -o http.listen=tcp:8081:interface=127.0.0.1")
 @override_option
-def demo(overrides: tuple[str, ...]) -> None:
-    """Serve a few simulated calls on loopback, and show what happens to them."""
+@json_option
+def demo(overrides: tuple[str, ...], as_json: bool) -> None:
+    """
+    Serve a few simulated calls on loopback, and show what happens to them.
+
+    With --json each call and each event is an object on standard output.
+    """
     from umd.config import ConfigError
     from umd.demo import run_demo
 
     try:
-        status = run_demo(overrides)
+        sys.exit(run_demo(overrides, as_json))
     except ConfigError as error:
         _refuse(error.mistakes, "nothing was started")
-    _leave(status)
 
 
 @main.command("check-config", epilog="Example: umd check-config /etc/umd/umd.toml")
 @click.argument("file")
 @override_option
-def check_config(file: str, overrides: tuple[str, ...]) -> None:
+@json_option
+def check_config(file: str, overrides: tuple[str, ...], as_json: bool) -> None:
     """Tell every mistake in a configuration; exit status 2 when there is one."""
     from umd.config import ConfigError, load
 
@@ -112,7 +152,7 @@ def check_config(file: str, overrides: tuple[str, ...]) -> None:
         load(file, overrides)
     except ConfigError as error:
         _refuse(error.mistakes, "it would not start")
-    click.echo(f"{file}: good")
+    click.echo(json.dumps({"file": file, "good": True}) if as_json else f"{file}: good")
 
 
 @main.command(epilog="Example: umd calls --json | jq -r .id")
@@ -135,7 +175,7 @@ def calls(as_json: bool, journal: str | None, path: str | None) -> None:
             click.echo(json.dumps(call))
     else:
         _show_calls(found)
-    if not running:
+    if not running and not as_json:
         click.echo("No umd runs: these are as its journal has them.", err=True)
 
 
@@ -209,15 +249,14 @@ def events(
             last = record["position"]
             click.echo(json.dumps(record) if as_json else printable(line_of(record)))
 
+    if follow:
+        signals.exit_at(signal.SIGINT, DONE)  # that is how one ends it
     with _asking():
         show()
-    if follow:
-        with suppress(KeyboardInterrupt), _asking():
-            while True:
-                sys.stdout.flush()
-                time.sleep(FOLLOW_EVERY)
-                with suppress(Unreachable):  # it is being restarted, and may be on its way
-                    show()
+        while follow:
+            streams.check_reader(FOLLOW_EVERY)
+            with suppress(Unreachable):  # it is being restarted, and may be on its way
+                show()
 
 
 @main.command(epilog="Example: umd status --json")
@@ -240,7 +279,8 @@ def status(as_json: bool, path: str | None) -> None:
         for name, value in told.items():
             click.echo(f"{name:28}{'-' if value is None else value}")
     if not told.get("counts_agree", True):
-        click.echo("The counts of calls do not agree: a mistake of umd's own.", err=True)
+        words = "The counts of calls do not agree: a mistake of umd's own."
+        tell_error(words, "counts-disagree")
         sys.exit(NOT_SO)
 
 
@@ -265,11 +305,11 @@ def why(call: str, as_json: bool, journal: str | None, path: str | None) -> None
     if as_json:
         for record in (*records, *to_json(crossed)):
             click.echo(json.dumps(record))
-        return
-    for line in story_of(records, crossed):
-        click.echo(printable(line))
+    else:
+        for line in story_of(records, crossed):
+            click.echo(printable(line))
     if not records:
-        click.echo("Nothing is on record of this call (journal.keep).", err=True)
+        tell_error("Nothing is on record of this call (journal.keep).", "nothing-on-record")
         sys.exit(NOT_SO)
 
 
@@ -280,37 +320,57 @@ def call() -> None:
 
 @call.command("end", epilog="Example: umd call end 09df", no_args_is_help=True)
 @click.argument("call")
+@json_option
 @socket_option
-def end_call(call: str, path: str | None) -> None:
-    """End a call, and tell when it is down; any id of it will do, or a beginning of one."""
+def end_call(call: str, as_json: bool, path: str | None) -> None:
+    """
+    End a call, and tell when it is down; any id of it will do, or a beginning of one.
+
+    Exit status: 0 its end is confirmed, now or earlier; 4 the far end has not confirmed it.
+    """
     from umd.client import ask
     from umd.screen import STATES, short_name
 
     with _asking():
-        (reply,) = ask("end", path, call=call)
+        # As long as call.deadline of that umd says, which is not known here.
+        (reply,) = ask("end", path, patience=None, call=call)
     end = reply["end"]
-    click.echo(f"{short_name(end['leg'])}  {STATES[end['was']]} -> {end['outcome']}")
+    # A umd of an earlier version does not say.
+    confirmed = end.get("confirmed", end["outcome"] == "ended")
+    if as_json:
+        click.echo(json.dumps(end))
+    else:
+        doubt = "" if confirmed or "unconfirmed" in end["outcome"] else ", which was not confirmed"
+        click.echo(f"{short_name(end['leg'])}  {STATES[end['was']]} -> {end['outcome']}{doubt}")
+    if not confirmed:
+        sys.exit(UNCONFIRMED)
 
 
 @call.command("place", epilog="Example: umd call place 5550100", no_args_is_help=True)
 @click.argument("number")
 @click.option("--backend", metavar="NAME", help="Which one dials; the first one by default.")
+@json_option
 @socket_option
-def place_call(number: str, backend: str | None, path: str | None) -> None:
+def place_call(number: str, backend: str | None, as_json: bool, path: str | None) -> None:
     """Dial a number; prints the CallId."""
     from umd.client import ask
 
     with _asking():
         (reply,) = ask("place", path, number=number, backend=backend)
-    click.echo(reply["call"]["id"])
+    placed = reply["call"]
+    click.echo(json.dumps(placed) if as_json else placed["id"])
 
 
 @main.command(epilog="Example: umd version")
-def version() -> None:
+@json_option
+def version(as_json: bool) -> None:
     """Tell which umd this is."""
     from umd.sip import compiled
 
-    click.echo(f"umd {__version__}" + (", core compiled" if compiled() else ""))
+    if as_json:
+        click.echo(json.dumps({"version": __version__, "compiled": compiled()}))
+    else:
+        click.echo(f"umd {__version__}" + (", core compiled" if compiled() else ""))
 
 
 @contextmanager
@@ -323,7 +383,7 @@ def _asking() -> Iterator[None]:
     except Refusal as refusal:
         _tell_refusal(refusal)
     except Unreachable as error:
-        click.echo(str(error), err=True)
+        tell_error(str(error), "unreachable")
         sys.exit(UNREACHABLE)
 
 
@@ -331,7 +391,10 @@ def _tell_refusal(refusal: Refusal) -> NoReturn:
     from umd.ladder import printable
     from umd.screen import short_names, table
 
-    if refusal.kind == "ambiguous" and refusal.candidates:
+    if click.get_current_context().params.get("as_json"):
+        more = {"candidates": refusal.candidates} if refusal.candidates else {}
+        tell_error(str(refusal), refusal.kind, **more)
+    elif refusal.kind == "ambiguous" and refusal.candidates:
         click.echo(f"{refusal}; which one?", err=True)
         names = short_names([candidate["leg"] for candidate in refusal.candidates])
         rows = [
@@ -343,7 +406,7 @@ def _tell_refusal(refusal: Refusal) -> NoReturn:
     else:
         words = {"no-such-call": "; `umd calls` lists the live ones"}.get(refusal.kind, "")
         click.echo(f"{printable(str(refusal))}{words}", err=True)
-    statuses = {"bad-request": WRONG_CONFIGURATION, "unavailable": UNREACHABLE}
+    statuses = {"bad-request": WRONG_USAGE, "unavailable": UNREACHABLE}
     sys.exit(statuses.get(refusal.kind, NOT_SO))
 
 
@@ -409,8 +472,8 @@ def _write_pcap(file: str, steps: list[Step], octets: list[str | None]) -> None:
         with open(file, "wb") as stream:
             stream.write(written)
     except OSError as error:
-        click.echo(f"{file} cannot be written: {error.strerror}.", err=True)
-        sys.exit(WRONG_CONFIGURATION)
+        tell_error(f"{file} cannot be written: {error.strerror}.", "output")
+        sys.exit(WRONG_USAGE)
     left_out = len(steps) - len(packets)
     more = f", {left_out} that cannot be written as octets left out" if left_out else ""
     number = "1 message" if len(packets) == 1 else f"{len(packets)} messages"
@@ -425,31 +488,18 @@ def _seconds(at: str) -> float:
 
 def _refuse(mistakes: tuple[str, ...], consequence: str) -> NoReturn:
     number = "1 mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
-    try:
-        for mistake in (*mistakes, f"{number}; {consequence}."):
-            click.echo(mistake, err=True)
-    except OSError:
-        pass  # nobody reads it; the exit status tells as well
-    _leave(WRONG_CONFIGURATION)
+    summary = f"{number}; {consequence}."
+    if click.get_current_context().params.get("as_json"):
+        tell_error(summary, "configuration", mistakes=mistakes)
+    else:
+        for line in (*mistakes, summary):
+            click.echo(line, err=True)
+    sys.exit(WRONG_USAGE)
 
 
-def _fill_standard_descriptors() -> None:
-    """Put /dev/null where a standard stream was closed, or the next file opened would be it."""
-    for number in (0, 1, 2):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # the lowest free number, this one
-    # The interpreter has none for a descriptor that was closed when it began.
-    sys.stdout = sys.stdout or open(os.devnull, "w")
-    sys.stderr = sys.stderr or open(os.devnull, "w")
-
-
-def _leave(status: int) -> NoReturn:
-    """Exit with this status; what nobody reads any more would make it the interpreter's 120."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-    sys.exit(status)
+def _show_usage(error: click.ClickException, as_json: bool) -> None:
+    """Tell how a command is called; one that has no arguments at all gets its help."""
+    if as_json:
+        click.echo(json.dumps({"error": error.format_message(), "kind": "usage"}), err=True)
+    else:
+        error.show()

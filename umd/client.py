@@ -28,13 +28,16 @@ class Refusal(UmdError):
         self.candidates: list[dict[str, Any]] = reply.get("candidates", [])
 
 
-def ask(request: str, path: str | None = None, **fields: Any) -> Iterator[dict[str, Any]]:
+def ask(
+    request: str, path: str | None = None, patience: float | None = TIMEOUT, **fields: Any
+) -> Iterator[dict[str, Any]]:
     """
     Send one request; gives its replies as they come, but the last one.
 
     Args:
         request: its name in `umd.console.requests.REQUESTS`.
         path: of the socket; the one that is there by default.
+        patience: seconds to wait for the next reply; None: as long as it takes.
         fields: of the request.
 
     Raises:
@@ -42,7 +45,7 @@ def ask(request: str, path: str | None = None, **fields: Any) -> Iterator[dict[s
     """
     path = find_path() if path is None else path
     with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(TIMEOUT)
+        connection.settimeout(patience)
         try:
             connection.connect(path)
             connection.sendall(json.dumps({"request": request, **fields}).encode() + b"\n")

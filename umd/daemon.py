@@ -46,10 +46,12 @@ from umd.messaging import check as check_messaging
 from umd.messaging import make_use_cases, make_users
 from umd.reactor import install
 from umd.service import SoapService
+from umd.signals import Hangups
 from umd.sip.message import Message
 from umd.sip.transaction import Hop
 from umd.wire import WireLog
 
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 SPARE_DESCRIPTORS = 200
 """Files, sockets and pipes that are no connection of a client."""
 BLOCKS_OF_ONE = 100
@@ -410,6 +412,7 @@ def run(
     read: Callable[[], Settings],
     settings: Settings,
     *,
+    hangups: Hangups,
     started: Callable[[Daemon], None] | None = None,
     tap: Tap | None = None,
 ) -> int:
@@ -421,6 +424,7 @@ def run(
     Args:
         read: reads the configuration again.
         settings: as it was read.
+        hangups: has remembered SIGHUP since before `settings` were read.
         started: called once it serves.
         tap: sees every log event before it is written; see `umd.log.configure`.
 
@@ -428,7 +432,6 @@ def run(
         The exit status: 0, or 1 when it could not start.
     """
     reactor = install()
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to reload
     log = configure(settings.log.level, settings.log.format, tap=tap, reactor=reactor)
     adopt_twisted(log)
     if not _has_threads():
@@ -443,8 +446,10 @@ def run(
     except Exception as error:
         log.exception("daemon.cannot-start", why=f"a backend cannot be made: {error!r}")
         return 1
-    process = _Process(daemon, reactor, log, read, started)
+    process = _Process(daemon, reactor, log, read, started, hangups)
     reactor.callWhenRunning(process.begin)
+    # From `run` to `begin` there are Twisted's handlers, which would leave a daemon half built.
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     reactor.run()
     return process.status
 
@@ -470,6 +475,7 @@ class _Process:
         log: FilteringBoundLogger,
         read: Callable[[], Settings],
         started: Callable[[Daemon], None] | None,
+        hangups: Hangups,
     ) -> None:
         self.status = 0
         self._daemon = daemon
@@ -479,13 +485,14 @@ class _Process:
         self._started = started
         self._starting: Deferred[None] | None = None
         self._stopping: Deferred[None] | None = None
+        self._hangups = hangups
         self._reload_asked = False
         self._ended = False
 
     def begin(self) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in STOP_SIGNALS:
             signal.signal(number, self._on_stop_signal)
-        signal.signal(signal.SIGHUP, self._on_reload_signal)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
         interval = systemd.watchdog_interval()
         if interval is not None:
             feeding = LoopingCall(systemd.notify, "WATCHDOG=1")
@@ -506,6 +513,10 @@ class _Process:
         self._daemon.garbage.begin()
         if self._started is not None:
             self._started(self._daemon)
+        # In this order: one that comes between the two reads the file a second time, no more.
+        signal.signal(signal.SIGHUP, self._on_reload_signal)
+        if self._hangups.came:
+            self._on_reload_signal(signal.SIGHUP, None)
 
     def _on_stop_signal(self, number: int, frame: object) -> None:
         self._reactor.callFromThread(self._stop, signal.Signals(number).name)

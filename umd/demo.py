@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.resources import files
 from typing import Any, Final, TextIO
 
@@ -21,6 +22,7 @@ from umd.daemon import Daemon, run
 from umd.log import Lines, Tap, unblocked
 from umd.reactor import install
 from umd.screen import STATES, short_name, table
+from umd.signals import remember_hangups
 from umd.soap.envelope import SOAP11, XSD, XSI
 from umd.soap.namespaces import MESSAGES
 
@@ -49,9 +51,13 @@ CAUSES: Final[Mapping[int, str]] = {
 """The words of Q.850 for the causes that the demo's far ends can give."""
 
 
-def run_demo(overrides: Sequence[str]) -> int:
+def run_demo(overrides: Sequence[str], as_json: bool = False) -> int:
     """
     Run the demo until it is interrupted.
+
+    Args:
+        overrides: of the configuration.
+        as_json: whether the screen is for a program: an object for each call, then for each event.
 
     Returns:
         The exit status.
@@ -63,17 +69,20 @@ def run_demo(overrides: Sequence[str]) -> int:
     def read() -> Settings:
         return load(DEMO_FILE, overrides)
 
+    hangups = remember_hangups()
     reactor = install()
     screen = Screen(Lines(unblocked(sys.stdout), reactor=reactor), sys.stdout)
 
     def started(daemon: Daemon) -> None:
-        screen.show(_screen(daemon))
+        for text in _objects(daemon) if as_json else [_screen(daemon)]:
+            screen.show(text)
 
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         click.get_current_context().color = False
     # On a terminal the story replaces the log; to a pipe the log goes as it always does.
-    tap = narrator(screen.show, replaces_log=sys.stderr.isatty())
-    status = run(read, read(), started=started, tap=tap)
+    narrate = reporter if as_json else narrator
+    tap = narrate(screen.show, replaces_log=sys.stderr.isatty())
+    status = run(read, read(), hangups=hangups, started=started, tap=tap)
     screen.lines.finish()
     return status
 
@@ -133,6 +142,17 @@ def _table(calls: Iterable[Call]) -> list[str]:
     return ["  " + line for line in table(rows)]
 
 
+def _objects(daemon: Daemon) -> Iterator[str]:
+    """The same for a program: how to reach the demo, and each call."""
+    socket = daemon.control_socket
+    reached = {"url": _url(daemon), "control": None if socket is None else socket.path}
+    yield json.dumps({"demo": {"version": __version__, **reached}})
+    directory = Directory()
+    for call in daemon.control.live_calls():
+        told = {"id": call.id, "leg": call.leg, "to": call.number, "state": call.state.value}
+        yield json.dumps({"call": {**told, "far_end": directory.find(call.number).words}})
+
+
 def _command() -> str:
     """What this umd was called as."""
     called = sys.argv[0]
@@ -170,6 +190,18 @@ def narrator(show: Callable[[str], None], replaces_log: bool) -> Tap:
         if write is not None:
             show(f"{time.strftime('%H:%M:%S')}  {_name_of(event)}  {write(event)}")
         told = write is not None or event["level"] in ("debug", "info")
+        return replaces_log and told
+
+    return tell
+
+
+def reporter(show: Callable[[str], None], replaces_log: bool) -> Tap:
+    """The same for a program: each event of the story as an object. Args as of `narrator`."""
+
+    def tell(event: Mapping[str, Any]) -> bool:
+        if event["event"] in _STORY:
+            show(json.dumps({"event": dict(event)}, default=str))
+        told = event["event"] in _STORY or event["level"] in ("debug", "info")
         return replaces_log and told
 
     return tell

@@ -150,6 +150,21 @@ class StatusTests(ConsoleCase):
         self.assertFalse(self.ask("status")[0]["status"]["counts_agree"])
 
 
+class EndTests(ConsoleCase):
+    def test_whether_the_end_is_confirmed_is_told(self) -> None:
+        call = self.control.place(ALICE, "answers")
+        for outcome in ("ended", "already-ended"):
+            end = self.ask("end", call=call.id)[0]["end"]
+            self.assertEqual((end["outcome"], end["confirmed"]), (outcome, True))
+
+    def test_a_call_that_ended_unconfirmed_stays_so(self) -> None:
+        call = self.control.place(ALICE, "answers")
+        lost = Ended(call.leg, Cause(by=EndedBy.DAEMON), confirmed=False)
+        self.control.links["fake"].leg_event(lost)
+        end = self.ask("end", call=call.id)[0]["end"]
+        self.assertEqual((end["outcome"], end["confirmed"]), ("already-ended", False))
+
+
 class TraceTests(ConsoleCase):
     def setUp(self) -> None:
         super().setUp()

@@ -246,7 +246,10 @@ class Console:
                 OPERATOR, call.id, told["request_id"], EndedBy.OPERATOR
             )
             told["outcome"] = outcome
-        yield {"end": {**self._describe(call), "was": before, "outcome": outcome}}
+        # A call that ended earlier may have ended unconfirmed.
+        confirmed = call.ended and call.confirmed
+        found = self._describe(call)
+        yield {"end": {**found, "was": before, "outcome": outcome, "confirmed": confirmed}}
 
     async def place(self, request: PlaceRequest) -> AsyncGenerator[Reply, None]:
         with self._told("place") as told:

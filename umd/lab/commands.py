@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from umd.exits import WRONG_USAGE, tell_error
+
 if TYPE_CHECKING:
     from umd.lab.report import Verdict
 
@@ -136,18 +138,20 @@ def replay(seed: str, as_json: bool) -> None:
 def _finish(work: Callable[[], list[Verdict]], as_json: bool, junit: str | None) -> None:
     """Do it, show it, and exit with the status of the worst."""
     from umd.config import ConfigError
-    from umd.lab.report import WRONG_USAGE, show, status_of, write_junit
+    from umd.lab.report import show, status_of, write_junit
 
     try:
         verdicts = work()
         if junit is not None:
             write_junit(junit, verdicts)
     except ConfigError as error:
-        for mistake in error.mistakes:
+        if as_json:
+            tell_error("nothing was run", "configuration", mistakes=error.mistakes)
+        for mistake in () if as_json else error.mistakes:
             click.echo(mistake, err=True)
         sys.exit(WRONG_USAGE)
     except OSError as error:
-        click.echo(f"{error.filename}: {error.strerror}", err=True)
+        tell_error(f"{error.filename}: {error.strerror}", "output")
         sys.exit(WRONG_USAGE)
     width = max((len(verdict.name) for verdict in verdicts), default=0)
     suite = verdicts[0].suite if verdicts else ""

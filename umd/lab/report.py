@@ -12,11 +12,11 @@ from xml.etree import ElementTree
 
 import click
 
-AS_EXPECTED: Final = 0
-NOT_AS_EXPECTED: Final = 1
-WRONG_USAGE: Final = 2
-VIOLATED: Final = 4
-"""Exit statuses; 3 is for what cannot be reached, and the lab reaches for nothing."""
+from umd import exits
+
+AS_EXPECTED: Final = exits.DONE
+NOT_AS_EXPECTED: Final = exits.NOT_SO
+VIOLATED: Final = exits.VIOLATED
 
 WORDS: Final = {AS_EXPECTED: "ok", NOT_AS_EXPECTED: "not met", VIOLATED: "VIOLATED"}
 COLOURS: Final = {AS_EXPECTED: "green", NOT_AS_EXPECTED: "yellow", VIOLATED: "red"}

@@ -1,0 +1,281 @@
+"""What a script can rely on: exit statuses as docs/commands.md has them, JSON, broken streams."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+from click.testing import CliRunner
+
+from tests.lab.planting import PlantingCase
+from tests.test_process import seed_id, seeds
+from umd.cli import main
+from umd.exits import INTERRUPTED, OUTPUT_LOST, READER_GONE
+from umd.sip.session import Session
+from umd.testing import UmdProcess
+
+ROOT = Path(__file__).parent.parent
+UMD = (sys.executable, "-m", "umd")
+NOWHERE = ("--socket", "/nowhere/control.sock")
+CROSSES = str(ROOT / "examples" / "lab" / "answer-crosses-cancel.toml")
+SERVING = ("serve", "demo")
+
+CALL = {
+    "id": "aWQ=", "leg": "leg-1", "to": "5550100", "state": "disconnected", "backend": "sim",
+    "owner": "", "began_at": "2026-01-01T00:00:00Z", "asked_at": None,
+    "ended_at": "2026-01-01T00:00:01Z", "overdue": False,
+}  # fmt: skip
+
+
+def commands(group: click.Group = main, before: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The words of every command there is."""
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from commands(command, (*before, name))
+        else:
+            yield (*before, name)
+
+
+def documented() -> dict[tuple[str, int], str]:
+    """The table of docs/commands.md: command and status, and when."""
+    text = (ROOT / "docs" / "commands.md").read_text()
+    rows = re.findall(r"^\| (`[a-z -]+`|any|any but .*?) \| (\d+) \| (.*) \|$", text, re.M)
+    return {(command.strip("`"), int(status)): when for command, status, when in rows}
+
+
+def run(*arguments: str, shell: str = "", **keywords: Any) -> subprocess.CompletedProcess[str]:
+    """Run a command; `shell` has redirections as `sh` writes them."""
+    command = ["sh", "-c", f'exec "$@" {shell}', "sh", *UMD, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, **keywords)
+
+
+@contextmanager
+def scripted(*replies: Mapping[str, Any]) -> Iterator[str]:
+    """A control socket that gives these replies to whatever is asked; gives its path."""
+    with ExitStack() as stack:
+        directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="umd-test-"))
+        listener = stack.enter_context(socket.socket(socket.AF_UNIX))
+        listener.bind(f"{directory}/c.sock")
+        listener.listen()
+        octets = b"".join(json.dumps(reply).encode() + b"\n" for reply in replies)
+
+        def serve() -> None:
+            while True:
+                try:
+                    connection, _ = listener.accept()
+                except OSError:
+                    return
+                with connection, connection.makefile("rb") as asked:
+                    asked.readline()
+                    connection.sendall(octets)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield f"{directory}/c.sock"
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join(10)
+
+
+def end_reply(outcome: str, confirmed: bool) -> dict[str, Any]:
+    return {"end": {**CALL, "was": "disconnected", "outcome": outcome, "confirmed": confirmed}}
+
+
+DONE_REPLY = {"done": {"count": 1}}
+
+
+class StatusTableTests(PlantingCase):
+    """Each row of the table against what happens."""
+
+    def lab(self, *arguments: str) -> int:
+        """A command of the lab, in this process: a fault can be planted here."""
+        return CliRunner().invoke(main, ["lab", *arguments]).exit_code
+
+    def file(self, text: str) -> str:
+        path = Path(self.mktemp()).absolute()
+        path.write_text(text)
+        return str(path)
+
+    def asked(self, *arguments: str, replies: Sequence[Mapping[str, Any]]) -> int:
+        with scripted(*replies, DONE_REPLY) as path:
+            return run(*arguments, "--socket", path).returncode
+
+    def served(self, *arguments: str, number: int) -> int:
+        """The status of a daemon that a signal ends."""
+        with UmdProcess(*arguments) as process:
+            return process.stop(signal.Signals(number))
+
+    def follow(self, path: str) -> int:
+        command = [*UMD, "events", "--follow", "--socket", path]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            process.send_signal(signal.SIGINT)
+            return process.wait(30)
+
+    def rows(
+        self, real: UmdProcess, bare: UmdProcess
+    ) -> dict[tuple[str, int], list[Callable[[], int]]]:
+        """What is to come out as each row of the table says."""
+        there = ("--socket", real.control_socket)
+        without_journal = ("--socket", bare.control_socket)
+        wrong = self.file("[call]\ndeadlin = 1\n")
+        unmet = self.file(
+            'title = "unmet"\n[[step]]\ndo = "place"\nnumber = "5550186"\n[[expect]]\nq850 = 16\n'
+        )
+        no_seeds = ("--seeds", str(Path(self.mktemp()).absolute()))
+        gone = {"error": "backend gone", "kind": "unavailable"}
+
+        def of(*arguments: str, **keywords: Any) -> Callable[[], int]:
+            return lambda: run(*arguments, **keywords).returncode
+
+        def lab(*arguments: str) -> Callable[[], int]:
+            return lambda: self.lab(*arguments)
+
+        def planted(*arguments: str) -> Callable[[], int]:
+            def violated() -> int:
+                with self.no_acks():
+                    return self.lab(*arguments)
+
+            return violated
+
+        def asked(*arguments: str, replies: Sequence[Mapping[str, Any]]) -> Callable[[], int]:
+            return lambda: self.asked(*arguments, replies=replies)
+
+        taken = f"http.listen=unix:{self.mktemp()}/no/such/folder"
+        any_of_them = [
+            of(*words, "--no-such-option") for words in commands()
+        ]
+        return {
+            ("serve", 0): [
+                lambda: self.served("serve", number=signal.SIGTERM),
+                lambda: self.served("serve", number=signal.SIGINT),
+            ],
+            ("serve", 1): [of("serve", "-o", taken, "-o", "control.socket=none")],
+            ("serve", 2): [of("serve", "-c", wrong), of("serve", "-o", "nothing=1")],
+            ("demo", 0): [
+                lambda: self.served("demo", number=signal.SIGTERM),
+                lambda: self.served("demo", number=signal.SIGINT),
+            ],
+            ("demo", 1): [of("demo", "-o", taken, "-o", "control.socket=none")],
+            ("demo", 2): [of("demo", "-o", "nothing=1")],
+            ("check-config", 0): [of("check-config", str(ROOT / "conf" / "umd.toml"))],
+            ("check-config", 2): [
+                of("check-config", wrong), of("check-config", "/nowhere"), of("check-config", "/"),
+            ],
+            ("calls", 0): [of("calls", *there), asked("calls", replies=[])],
+            ("calls", 3): [of("calls", *NOWHERE), of("calls", "--journal", "/nowhere")],
+            ("trace", 0): [of("trace", "seed-0", *there)],
+            ("trace", 1): [
+                of("trace", "nope", *there), of("trace", "seed", *there),
+                asked("trace", "x", replies=[{"error": "none is kept", "kind": "no-messages"}]),
+            ],
+            ("trace", 2): [of("trace", "seed-0", "--pcap", "/nowhere/file", *there)],
+            ("trace", 3): [of("trace", "seed-0", *NOWHERE)],
+            ("events", 0): [of("events", *there), lambda: self.follow(real.control_socket)],
+            ("events", 1): [of("events", "--call", "nope", *there), of("events", *without_journal)],
+            ("events", 3): [of("events", *NOWHERE), of("events", "--journal", "/nowhere")],
+            ("status", 0): [of("status", *there)],
+            ("status", 1): [asked("status", replies=[{"status": {"counts_agree": False}}])],
+            ("status", 3): [of("status", *NOWHERE)],
+            ("why", 0): [of("why", "seed-0", *there)],
+            ("why", 1): [of("why", "nope", *there), asked("why", "x", replies=[])],
+            ("why", 3): [of("why", "seed-0", *NOWHERE), of("why", "x", "--journal", "/nowhere")],
+            ("call end", 0): [
+                of("call", "end", "seed-0", *there), of("call", "end", "seed-0", *there),
+            ],
+            ("call end", 1): [
+                of("call", "end", "nope", *there), of("call", "end", "seed", *there),
+            ],
+            ("call end", 3): [
+                of("call", "end", "seed-0", *NOWHERE), asked("call", "end", "x", replies=[gone]),
+            ],
+            ("call end", 4): [
+                of("call", "end", "seed-2", *there),
+                asked("call", "end", "x", replies=[end_reply("already-ended", confirmed=False)]),
+            ],
+            ("call place", 0): [of("call", "place", "5550100", *there)],
+            ("call place", 2): [of("call", "place", "5550100", "--backend", "nope", *there)],
+            ("call place", 3): [
+                of("call", "place", "5550100", *NOWHERE),
+                asked("call", "place", "5550100", replies=[gone]),
+            ],
+            ("version", 0): [of("version")],
+            ("lab run", 0): [lab("run", CROSSES)],
+            ("lab run", 1): [lab("run", unmet)],
+            ("lab run", 2): [
+                lab("run", wrong), lab("run", "/nowhere"), lab("run", CROSSES, "--junit", "/no/x"),
+            ],
+            ("lab run", 4): [planted("run", CROSSES)],
+            ("lab explore", 0): [lab("explore", "--far-end", "5550186", "--depth", "1", *no_seeds)],
+            ("lab explore", 2): [
+                lab("explore", "--far-end", "1"), lab("explore", "--scenario", "/nowhere"),
+            ],
+            ("lab explore", 4): [
+                planted("explore", "--far-end", "5550101", "--depth", "0", "--losses", "0",
+                        *no_seeds),
+            ],
+            ("lab walk", 0): [lab("walk", "--steps", "200", *no_seeds)],
+            ("lab walk", 2): [lab("walk", "--jitter", "soon"), lab("walk", "--steps", "none")],
+            ("lab walk", 4): [planted("walk", "--steps", "2000", *no_seeds)],
+            ("lab replay", 0): [lambda: self.replay(self.seed())],
+            ("lab replay", 2): [lab("replay", wrong), lab("replay", "/nowhere")],
+            ("lab replay", 4): [planted("replay", self.seed())],
+            ("any", 2): any_of_them,
+        }  # fmt: skip
+
+    @contextmanager
+    def no_acks(self) -> Iterator[None]:
+        patch = self.patch(Session, "_send_ack", lambda *_: None)
+        try:
+            yield
+        finally:
+            patch.restore()
+
+    def seed(self) -> str:
+        """A seed file of a violation that is not there without the planted fault."""
+        folder = self.mktemp()
+        with self.no_acks():
+            self.lab("walk", "--steps", "2000", "--seeds", folder)
+        (file,) = Path(folder).iterdir()
+        return str(file)
+
+    def replay(self, seed: str) -> int:
+        return self.lab("replay", seed)
+
+    def test_every_row_is_so(self) -> None:
+        text = seeds("5550100", "5550100", "5550199")
+        journal = ("-o", f"journal.path={Path(self.mktemp()).absolute()}")
+        with ExitStack() as stack:
+            real = stack.enter_context(
+                UmdProcess("serve", "-c", self.file(text), *journal, "-o", "call.deadline=200ms")
+            )
+            bare = stack.enter_context(UmdProcess("serve"))
+            rows = self.rows(real, bare)
+            streams = {row for row in documented() if row[0].startswith("any but")}
+            self.assertEqual(
+                {status for _, status in streams}, {OUTPUT_LOST, INTERRUPTED, READER_GONE}
+            )
+            self.assertEqual(rows.keys(), documented().keys() - streams)
+            different = [
+                f"{command}: {found} instead of {status}, case {case}"
+                for (command, status), cases in rows.items()
+                for case, of in enumerate(cases)
+                if (found := of()) != status
+            ]
+        self.assertEqual(different, [])
+
+    def test_no_command_is_forgotten(self) -> None:
+        there = {command for command, _ in documented() if not command.startswith("any")}
+        self.assertEqual(there, {" ".join(words) for words in commands()})
