@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from types import GetSetDescriptorType, MemberDescriptorType
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -12,7 +13,7 @@ from umd.call.call_id import CallId
 from umd.call.cause import Cause, EndedBy, rejection
 from umd.call.events import LifecycleEvent
 from umd.call.leg import Answered, Ended, LegId, Progressed
-from umd.record import UnknownRecord, decode, encode, replay
+from umd.record import NewerRecord, UnknownRecord, decode, encode, replay
 
 LEG = LegId("leg-1")
 
@@ -85,11 +86,43 @@ class RecordTests(SynchronousTestCase):
         cause = Cause(by=EndedBy.FAR_END, reasons=("\udcff",))
         self.keep(self.call.apply(Ended(LEG, cause), 1004.0))
         self.assertEqual(json.loads(self.kept[-1][0])["reasons"], ["\\udcff"])
+        self.same()
+
+    def test_octets_that_are_no_utf_8_are_as_they_were(self) -> None:
+        """And every reader of JSON takes the record, for people an escape stands for them."""
+        name = bytes(range(1, 256)).decode("utf-8", "surrogateescape")
+        self.call = Call(
+            id=CallId("id"), leg=LegId(name), backend="pbx", number=name, owner=name, at=1000.0
+        )
+        self.kept = []
+        self.keep(self.call.place(name))
+        reasons = ("Q.850;cause=16", 'SIP;text="\udce9"', "")
+        cause = Cause(by=EndedBy.FAR_END, reasons=reasons)
+        self.keep(self.call.apply(Ended(LegId(name), cause), 1004.0))
+        self.same()
+        self.kept = self.kept[-1:]
+        self.same()
+        told = json.loads(self.kept[0][0])["octets"]["reasons"]
+        self.assertEqual(told, [None, b64encode(b'SIP;text="\xe9"').decode(), None])
+
+    def test_what_json_cannot_hold_is_told_all_the_same(self) -> None:
+        """A backend may give a cause that is none; its call ends, and is on record."""
+        cause = Cause(by=EndedBy.FAR_END, q850=1 << 70, reasons=("\ud800",))
+        self.keep(self.call.apply(Ended(LEG, cause), 1004.0))
+        told = json.loads(self.kept[-1][0])
+        self.assertEqual((told["cause"], told["reasons"]), (str(1 << 70), ["\\ud800"]))
+        self.assertTrue(self.read().ended)
+
+    def test_octets_that_are_damaged(self) -> None:
+        for octets in ('{"leg": "A"}', '{"reasons": ["A", "B"]}', '"x"', "7"):
+            damaged = f'{{"event":"call.placed","leg":"x","reasons":["a"],"octets":{octets}}}'
+            with self.assertRaises(UnknownRecord, msg=octets):
+                decode(damaged.encode())
 
     def test_what_a_newer_umd_wrote_is_told(self) -> None:
-        with self.assertRaisesRegex(UnknownRecord, "'call.transferred', which this umd does not"):
+        with self.assertRaisesRegex(NewerRecord, "'call.transferred', which this umd does not"):
             decode(b'{"event":"call.transferred"}')
-        for octets in (b"", b"[]", b"{}", b'"x"', b"\xff"):
+        for octets in (b"", b"[]", b"{}", b'"x"', b"\xff", b'{"event":[]}', b"7", b"[" * 5000):
             with self.assertRaisesRegex(UnknownRecord, "not a record"):
                 decode(octets)
         with self.assertRaisesRegex(UnknownRecord, "does not fit"):

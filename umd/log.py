@@ -11,7 +11,7 @@ import stat
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from io import FileIO
 from typing import Any, Final, Protocol, TypeAlias
 
@@ -21,6 +21,7 @@ from structlog.typing import EventDict, FilteringBoundLogger, Processor, Wrapped
 from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogBeginner
 from zope.interface import implementer
 
+from umd.json_text import plain
 from umd.utc import iso
 
 LEVELS: Final = {
@@ -468,25 +469,8 @@ def _json_line(_: WrappedLogger, __: str, event: EventDict) -> bytes:
         line = orjson.dumps(event, default=repr)
     except Exception:
         # A lone surrogate, a key that is no string, an integer of 65 bits, a repr that raises.
-        line = orjson.dumps(_plain(event))
+        line = orjson.dumps(plain(event))
     return line if line.isascii() and b"\x7f" not in line else _safe(line)
-
-
-def _plain(value: object, depth: int = 8) -> Any:
-    """Something like `value` that JSON can hold, whatever it is."""
-    try:
-        if value is None or isinstance(value, (bool, float)):
-            return value
-        if isinstance(value, int) and abs(value) < 1 << 63:
-            return int(value)
-        if depth and isinstance(value, Mapping):
-            return {_plain(str(key)): _plain(one, depth - 1) for key, one in value.items()}
-        if depth and isinstance(value, (list, tuple)):
-            return [_plain(one, depth - 1) for one in value]
-        text = value if isinstance(value, str) else repr(value)
-        return text.encode(errors="backslashreplace").decode()
-    except Exception:
-        return f"<{type(value).__name__} that cannot be told>"
 
 
 def _console_line(colors: bool) -> Callable[[WrappedLogger, str, EventDict], bytes]:

@@ -7,14 +7,15 @@ another umd reads years later. Keys are added, never changed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Mapping, Sequence
 from sys import intern
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
 from umd.call.call import Call, CallState
-from umd.call.call_id import CallId
+from umd.call.call_id import CallId, InvalidCallId, split_call_id
 from umd.call.cause import Cause, EndedBy
 from umd.call.events import (
     Alerting,
@@ -28,7 +29,11 @@ from umd.call.events import (
 )
 from umd.call.leg import LegId
 from umd.errors import UmdError
+from umd.json_text import plain
 from umd.utc import iso
+
+if TYPE_CHECKING:
+    from umd.journal.store import Stored
 
 Record = Mapping[str, Any]
 
@@ -36,7 +41,11 @@ _STATES: Final = {state.value: state for state in CallState}
 
 
 class UnknownRecord(UmdError):
-    """A record that this umd cannot read, as a newer one has written it, or none at all."""
+    """A record that this umd cannot read: it is damaged, or none at all."""
+
+
+class NewerRecord(UnknownRecord):
+    """A newer umd has written it: what it means for the call is not known here."""
 
 
 def encode(call: Call, event: LifecycleEvent) -> bytes:
@@ -53,8 +62,45 @@ def encode(call: Call, event: LifecycleEvent) -> bytes:
     fields(line, call, event)
     try:
         return orjson.dumps(line)
-    except orjson.JSONEncodeError:  # a lone surrogate: a far end's own words are kept readable
-        return orjson.dumps({key: _encodable(value) for key, value in line.items()})
+    except orjson.JSONEncodeError:
+        return _encode_odd(line)
+
+
+def _encode_odd(line: Mapping[str, Any]) -> bytes:
+    """
+    A line with what JSON cannot hold, such as octets of a far end that are no UTF-8.
+
+    Every reader of JSON must read it, so those are written as escapes, for people; the key `octets`
+    has the octets themselves, in base64.
+    """
+    odd = {key: octets for key, value in line.items() if (octets := _octets_of(value)) is not None}
+    readable = plain(line)
+    return orjson.dumps({**readable, "octets": odd} if odd else readable)
+
+
+def _octets_of(value: object) -> Any:
+    """A text that is no Unicode in base64, also within a list; None where there is none."""
+    if isinstance(value, (list, tuple)):
+        found = [_octets_of(one) for one in value]
+        return found if any(found) else None
+    if not isinstance(value, str):
+        return None
+    octets = value.encode("utf-8", "surrogatepass")
+    if octets == value.encode("utf-8", "replace"):
+        return None
+    try:
+        return b64encode(value.encode("utf-8", "surrogateescape")).decode("ascii")
+    except UnicodeEncodeError:  # a surrogate that stands for no octet
+        return None
+
+
+def _with_octets(readable: Any, odd: Any) -> Any:
+    """The inverse: a text as it was, also within a list."""
+    if isinstance(odd, str):
+        return b64decode(odd).decode("utf-8", "surrogateescape")
+    if isinstance(odd, list) and isinstance(readable, list):
+        return [_with_octets(*pair) for pair in zip(readable, odd, strict=True)]
+    return readable
 
 
 def decode(octets: bytes) -> Record:
@@ -65,15 +111,21 @@ def decode(octets: bytes) -> Record:
         UnknownRecord
     """
     try:
-        record: Record = orjson.loads(octets)
+        record = orjson.loads(octets)
         name = record["event"]
-    except (orjson.JSONDecodeError, TypeError, KeyError):
+        if not isinstance(name, str):
+            raise TypeError("an event has a name")
+        odd = record.pop("octets", None)
+        if odd:
+            record.update((key, _with_octets(record.get(key), odd[key])) for key in odd)
+    except (ValueError, TypeError, KeyError, AttributeError):
         raise UnknownRecord(f"not a record of an event: {octets[:80]!r}") from None
     if name not in _REPLAYED:
-        raise UnknownRecord(
+        raise NewerRecord(
             f"a record of {name!r}, which this umd does not know: a newer one wrote it; use that"
         )
-    return record
+    known: Record = record
+    return known
 
 
 def replay(call: Call | None, record: Record, at: float) -> Call:
@@ -102,11 +154,80 @@ def replay(call: Call | None, record: Record, at: float) -> Call:
                 max_age=record.get("max_age_s"),
                 ring_time=record.get("ring_time_s"),
             )
-        call.seq = record["seq"]
+        call.seq = int(record["seq"])
         _REPLAYED[record["event"]](call, record, at)
         return call
     except (KeyError, ValueError, TypeError) as error:
         raise UnknownRecord(f"the record {dict(record)!r:.200} does not fit: {error!r}") from None
+
+
+def replay_readable(
+    call_id: str, records: Sequence[Stored], tell: Callable[[Stored, UnknownRecord], None]
+) -> tuple[Call, list[tuple[Stored, Record]]]:
+    """
+    Let a call be as its records tell, as far as they can be read.
+
+    Args:
+        call_id: of the call.
+        records: in their order.
+        tell: is told of each that cannot be read, and why.
+
+    Returns:
+        The call, and those of its records that were read. A call whose beginning cannot be read has
+        no backend.
+
+    Raises:
+        NewerRecord: what it means for the call is not known.
+    """
+    call: Call | None = None
+    good = []
+    for stored in records:
+        try:
+            record = decode(stored.record)
+            call = replay(call, record, stored.at)
+        except NewerRecord:
+            raise
+        except UnknownRecord as error:
+            tell(stored, error)
+        else:
+            good.append((stored, record))
+    if call is None:
+        call = _unreadable_call(call_id, records)
+    return call, good
+
+
+def to_show(stored: Stored) -> dict[str, Any]:
+    """A record with its position, for people and programs; one that is damaged by what is known."""
+    try:
+        record = orjson.loads(stored.record)
+        name, at, call, leg = (record[key] for key in ("event", "at", "call", "leg"))
+        if all(isinstance(text, str) for text in (name, at, call, leg)):
+            return {"position": stored.position, **record}
+    except (ValueError, TypeError, KeyError):
+        pass
+    return {
+        "position": stored.position,
+        "at": iso(stored.at),
+        "event": "record.unreadable",
+        "call": stored.call,
+        "leg": leg_of(stored.call),
+    }
+
+
+def leg_of(call_id: str) -> str:
+    """The leg that a CallId names; one that umd did not make is its own name."""
+    try:
+        return split_call_id(call_id)[0]
+    except InvalidCallId:
+        return call_id
+
+
+def _unreadable_call(call_id: str, records: Sequence[Stored]) -> Call:
+    """A call of which nothing is left but that it is live."""
+    leg, began_at = LegId(leg_of(call_id)), records[0].at
+    call = Call(id=CallId(call_id), leg=leg, backend="", number="", owner="", at=began_at)
+    call.seq = len(records)
+    return call
 
 
 # -- what each event tells
@@ -211,14 +332,6 @@ def _lasted(since: float, until: float) -> float:
 
 ENDS: Final = frozenset((_TOLD[Disconnected][0], _TOLD[Lost][0]))
 """The names of the events with which a call is over."""
-
-
-def _encodable(value: Any) -> Any:
-    if isinstance(value, str):
-        return value.encode(errors="backslashreplace").decode()
-    if isinstance(value, tuple):
-        return [_encodable(one) for one in value]
-    return value
 
 
 # -- what each event does to a call that is read again

@@ -21,10 +21,12 @@ def make_call_id(leg_name: str, node: str) -> CallId:
 
     Args:
         leg_name: unique on its node: a UUID for a call umd places, the SIP Call-ID for a leg that
-            lives on a PBX. It may hold an "@" itself.
+            lives on a PBX. It may hold an "@" itself, and octets that are no UTF-8, as
+            `surrogateescape` has them.
         node: who can end the call: the node's name, or the backend's for a leg on a PBX; no "@".
     """
-    return CallId(base64.b64encode(f"{leg_name}@{node}".encode()).decode("ascii"))
+    octets = f"{leg_name}@{node}".encode("utf-8", "surrogateescape")
+    return CallId(base64.b64encode(octets).decode("ascii"))
 
 
 def split_call_id(call_id: str) -> tuple[str, str]:
@@ -35,7 +37,7 @@ def split_call_id(call_id: str) -> tuple[str, str]:
         InvalidCallId: when the text is not base64 of `<leg name>@<node>`.
     """
     try:
-        decoded = base64.b64decode(call_id, validate=True).decode()
+        decoded = base64.b64decode(call_id, validate=True).decode("utf-8", "surrogateescape")
     except (binascii.Error, ValueError):
         raise InvalidCallId(f"{call_id!r} is not base64 of <leg name>@<node>") from None
     leg_name, at, node = decoded.rpartition("@")

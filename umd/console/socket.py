@@ -33,6 +33,7 @@ from zope.interface import implementer
 
 from umd.console.requests import Console, Reply, refusal
 from umd.errors import UmdError
+from umd.json_text import plain
 from umd.lock import FileLock, Held
 
 MAX_REQUEST: Final = 16 * 1024
@@ -247,7 +248,7 @@ class _Connection(Protocol, TimeoutMixin):
             await self._write(last)
 
     async def _write(self, reply: Reply) -> None:
-        self._wire.write(orjson.dumps(reply) + b"\n")
+        self._wire.write(_line(reply))
         self._written += 1
         if self._room is not None:
             await self._room
@@ -264,7 +265,7 @@ class _Connection(Protocol, TimeoutMixin):
             self._next()
 
     def _last(self, reply: Reply) -> None:
-        self._wire.write(orjson.dumps(reply) + b"\n")
+        self._wire.write(_line(reply))
         self._finish()
 
     def _finish(self) -> None:
@@ -272,6 +273,13 @@ class _Connection(Protocol, TimeoutMixin):
         self._closed = True
         self._wire.unregisterProducer()
         self._wire.loseConnection()
+
+
+def _line(reply: Reply) -> bytes:
+    try:
+        return orjson.dumps(reply) + b"\n"
+    except orjson.JSONEncodeError:  # a far end's octets that are no UTF-8
+        return orjson.dumps(plain(reply)) + b"\n"
 
 
 def _lock(path: str) -> FileLock:
