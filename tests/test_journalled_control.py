@@ -13,6 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.helpers import ALICE, capturing_log
 from umd.backend import BackendUnavailable, Ended, FoundLeg, LegId
 from umd.call.call import Call, CallState
+from umd.call.call_id import split_call_id
 from umd.call.cause import Cause, EndedBy
 from umd.call.events import DisconnectRequested, LifecycleEvent, Placed, Resumed
 from umd.control import (
@@ -434,6 +435,41 @@ class RecoveryTests(JournalCase):
         self.assertEqual(self.successResultOf(self.ask(call)), Outcome.ALREADY_ENDED)
         self.clock.advance(401)
         self.failureResultOf(self.ask(call), NoSuchCall)
+
+    def test_a_leg_with_an_odd_name_is_a_call_like_any_other(self) -> None:
+        """Or is refused, where no record could hold it; the others go on in either case."""
+        found: Any = [
+            self.found("ok-1"),
+            self.found("caf\udce9"),
+            self.found("\ud800"),
+            self.found(""),
+            self.found("x" * 256),
+            self.found(None),
+            self.found("dead", state=CallState.DISCONNECTED),
+            self.found("no-number", number=None),
+            self.found("no-id", call_id="caf\u00e9"),
+            self.found("ok-2", number="\x1b[31m" + "5" * 5000),
+        ]
+        control = self.restarted(found)
+        legs = [call.leg for call in control.live_calls()]
+        self.assertEqual(legs, ["ok-1", "caf\udce9", "ok-2"])
+        refused = [line for line in self.lines if line["event"] == "backend.leg-refused"]
+        self.assertEqual(len(refused), len(found) - len(legs))
+        odd = {call.leg: call for call in self.journal.calls()}[LegId("caf\udce9")]
+        self.assertEqual(split_call_id(odd.id), (odd.leg, "fake"))
+        asked = [self.ask(call) for call in list(control.live_calls())]
+        self.journal.settle()
+        self.assertEqual([self.successResultOf(one) for one in asked], [Outcome.ENDED] * 3)
+        self.counted()
+
+    def found(
+        self,
+        leg: Any,
+        state: CallState = CallState.CONNECTED,
+        number: Any = "1",
+        call_id: Any = None,
+    ) -> FoundLeg:
+        return FoundLeg(leg=leg, state=state, number=number, call_id=call_id)
 
     def test_a_backend_that_cannot_be_asked_yet(self) -> None:
         """Its calls are neither lost nor resumed until it can be."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final, NamedTuple, Protocol
@@ -48,6 +48,8 @@ LEASE_AGAIN: Final = 5.0
 """Seconds after which a call is ended that could not be when its lease was over."""
 OURSELVES: Final = Principal("", "")
 """Who asks for the end of a call whose lease is over."""
+LONGEST_LEG_NAME: Final = 255
+LONGEST_FOUND_NUMBER: Final = 1024
 TOLD_AT_ONCE: Final = 256
 """Calls found again after a restart of which that is put on record in one turn."""
 
@@ -78,6 +80,10 @@ class BackendFailed(UmdError):
 
 class JournalUnavailable(UmdError):
     """What is asked for cannot be put on record, so it is not done."""
+
+
+class UnusableLeg(UmdError):
+    """A leg that a backend carries and that cannot be a call; the others can."""
 
 
 class CallJournal(Protocol):
@@ -289,7 +295,7 @@ class Control:
         """
         while self._homeless:
             call = self._homeless.pop()
-            self._lose(call, f"there is no backend {call.backend!r} in the configuration any more")
+            self._lose(call, _why_homeless(call))
         for link in self.links.values():
             try:
                 self._restore(link)
@@ -594,7 +600,7 @@ class Control:
     async def _take_up(self, link: BackendLink) -> None:
         """Take up the legs a backend carries; while it cannot be asked, at its `backend_up`."""
         try:
-            found = await link.backend.legs()
+            found = self._usable(link, await link.backend.legs())
         except BackendUnavailable as error:
             self.backend_down(link, str(error))
             return
@@ -614,9 +620,27 @@ class Control:
         known = {call.leg for call, _, _ in recovered if call.ended}
         for leg in found:
             if leg.leg not in link.calls and leg.leg not in known:
-                self._resume(link, leg)
+                try:
+                    self._resume(link, leg)
+                except UnusableLeg as error:
+                    self._refuse_leg(link, leg, error)
         if tell and self._found_again:
             self._tell_found_again()
+
+    def _usable(self, link: BackendLink, found: Iterable[FoundLeg]) -> list[FoundLeg]:
+        """Without the legs that can be no calls."""
+        usable = []
+        for leg in found:
+            try:
+                _check_found(leg)
+            except UnusableLeg as error:
+                self._refuse_leg(link, leg, error)
+            else:
+                usable.append(leg)
+        return usable
+
+    def _refuse_leg(self, link: BackendLink, leg: FoundLeg, why: UnusableLeg) -> None:
+        self._log.error("backend.leg-refused", backend=link.name, leg=leg.leg, why=str(why))
 
     def _restore(self, link: BackendLink) -> None:
         """Give a backend what the journal has of its legs."""
@@ -672,10 +696,10 @@ class Control:
 
     def _resume(self, link: BackendLink, found: FoundLeg) -> None:
         call = Call(
-            id=found.call_id or make_call_id(found.leg, link.name),
+            id=_call_id_of(found, link),
             leg=found.leg,
             backend=link.name,
-            number=found.number,
+            number=found.number[:LONGEST_FOUND_NUMBER],
             owner="",
             at=self._wall(),
             state=found.state,
@@ -686,7 +710,7 @@ class Control:
             self._log.error("backend.leg-refused", backend=link.name, leg=call.leg, call=call.id)
             return
         self._take(link, call)
-        self._write(call, call.resume(), self._leg_record(link, call.leg))
+        self._write(call, call.resume(), self._leg_record(link, call))
 
     def _take(self, link: BackendLink, call: Call) -> None:
         self.begun += 1
@@ -805,7 +829,7 @@ class Control:
         elif isinstance(happened, Connected):
             if call.ring_time:
                 self._leases.answered(call)
-            self._write(call, happened, self._leg_record(link, call.leg))
+            self._write(call, happened, self._leg_record(link, call))
         else:
             self._write(call, happened)
 
@@ -845,10 +869,24 @@ class Control:
         else:
             self._journal.append(call, event, leg_record, None, None)
 
-    def _leg_record(self, link: BackendLink, leg: LegId) -> bytes | None:
+    def _leg_record(self, link: BackendLink, call: Call) -> bytes | None:
+        """
+        What its backend needs to restore the leg.
+
+        Where it cannot be had the call goes on: it can be ended as long as this umd runs.
+        """
         if link.restores is None or self._journal is None:
             return None
-        return link.restores.leg_record(leg)
+        try:
+            record = link.restores.leg_record(call.leg)
+            if record is None or isinstance(record, bytes):
+                return record
+            raise TypeError(f"a record is octets, not {type(record).__name__}")
+        except Exception:
+            self._log.exception(
+                "leg.record-failed", backend=link.name, call=call.id, leg=call.leg
+            )
+            return None
 
     def _must_be_recordable(self) -> None:
         if self._journal is not None and self._journal.refusing is not None:
@@ -956,12 +994,50 @@ class Control:
         return [t for t in self._teardowns.values() if t.call.backend == link.name]
 
 
+def _call_id_of(found: FoundLeg, link: BackendLink) -> CallId:
+    """
+    The id of a call that is found.
+
+    Raises:
+        UnusableLeg: it could be put on no record, or no client could give it back.
+    """
+    if found.call_id is not None:
+        if not (found.call_id.isascii() and found.call_id.isprintable()):
+            raise UnusableLeg("its CallId is no printable ASCII")
+        return found.call_id
+    try:
+        return make_call_id(found.leg, link.name)
+    except UnicodeEncodeError:
+        raise UnusableLeg("its name is neither Unicode nor octets of a wire") from None
+
+
+def _check_found(found: FoundLeg) -> None:
+    """
+    See that a backend keeps the types of the door: of what it found elsewhere it may not know.
+
+    Raises:
+        UnusableLeg
+    """
+    if not isinstance(found.leg, str) or not 0 < len(found.leg) <= LONGEST_LEG_NAME:
+        raise UnusableLeg(f"its name is no text of 1 to {LONGEST_LEG_NAME} characters")
+    if not isinstance(found.state, CallState) or found.state is CallState.DISCONNECTED:
+        raise UnusableLeg(f"{found.state!r} is no state of a live leg")
+    if not isinstance(found.number, str):
+        raise UnusableLeg("its number is no text")
+
+
 def _cause_of(limit: Limit, call: Call) -> Cause:
     """Why a call ends that umd ends by itself."""
     if limit is Limit.MAX_AGE:
         return Cause(by=EndedBy.DAEMON, q850=RECOVERY_ON_TIMER_EXPIRY)
     alerted = call.state is CallState.ALERTING
     return Cause(by=EndedBy.DAEMON, q850=NO_ANSWER if alerted else NO_USER_RESPONDING)
+
+
+def _why_homeless(call: Call) -> str:
+    if not call.backend:
+        return "the journal cannot tell what carried it: the record of its beginning is damaged"
+    return f"there is no backend {call.backend!r} in the configuration any more"
 
 
 def _outcome(call: Call) -> Outcome:

@@ -39,12 +39,14 @@ from umd.http.identity import Identity
 from umd.journal.address import default_path as default_journal
 from umd.journal.file import JournalFile
 from umd.journal.sqlite import SqliteStore
+from umd.journal.store import Stored
 from umd.ledger import CallLog, Ledger, ended_calls, live_calls
 from umd.log import Tap, adopt_twisted, configure
 from umd.messaging import apply
 from umd.messaging import check as check_messaging
 from umd.messaging import make_use_cases, make_users
 from umd.reactor import install
+from umd.record import UnknownRecord
 from umd.service import SoapService
 from umd.signals import Hangups
 from umd.sip.message import Message
@@ -299,9 +301,10 @@ class Daemon:
         began = time.monotonic()
         store.open()
         call = self.settings.call
-        for ended in ended_calls(store, time.time() - call.retention, call.retained):
+        since = time.time() - call.retention
+        for ended in ended_calls(store, since, call.retained, self._record_unreadable):
             self.control.recover(ended, None)
-        for live, leg_record, heard_at in live_calls(store):
+        for live, leg_record, heard_at in live_calls(store, self._record_unreadable):
             self.control.recover(live, leg_record, heard_at)
         store.begin()
         self._log.info(
@@ -313,6 +316,14 @@ class Daemon:
             records=store.last,
             sqlite=sqlite3.sqlite_version,
             took_ms=round((time.monotonic() - began) * 1000, 3),
+        )
+
+    def _record_unreadable(self, stored: Stored, why: UnknownRecord) -> None:
+        self._log.error(
+            "journal.record-unreadable",
+            position=stored.position,
+            call=stored.call,
+            why=str(why),
         )
 
     def _control_socket(self, socket: str) -> ControlSocket | None:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import base64
-import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import Any, Final
 
-from umd.call.call import Call, CallState
+from umd.call.call import CallState
 from umd.client import Refusal, Unreachable, ask
 from umd.journal.address import find_path
 from umd.journal.file import JournalReader
 from umd.journal.store import CannotOpen, Stored
-from umd.record import ENDS, UnknownRecord, decode, replay
+from umd.record import ENDS, UnknownRecord, leg_of, replay_readable, to_show
 from umd.utc import iso
 from umd.wire import Crossed, read
 
@@ -50,7 +49,7 @@ def events(
     with _opened(journal, trouble) as reader:
         whole = None if call is None else _one_of(reader, call)
         while stored := reader.read(after, PAGE, whole):
-            yield from map(_readable, stored)
+            yield from map(to_show, stored)
             after = stored[-1].position
 
 
@@ -70,7 +69,7 @@ def story(
             trouble = error
     with _opened(journal, trouble) as reader:
         stored = reader.read(0, MOST_OF_A_CALL, _one_of(reader, call))
-    records = [_readable(one) for one in stored]
+    records = [to_show(one) for one in stored]
     ends = [
         read(one.extra)
         for one, record in zip(stored, records, strict=True)
@@ -123,10 +122,7 @@ def _opened(journal: str | None, trouble: Unreachable | None) -> Iterator[Journa
 
 def _described(stored: Sequence[Stored]) -> dict[str, Any]:
     """A call that nobody carries at the moment, as the console tells of one."""
-    call: Call | None = None
-    for one in stored:
-        call = replay(call, decode(one.record), one.at)
-    assert call is not None
+    call, _ = replay_readable(stored[0].call, stored, _say_nothing)
     return {
         "id": call.id,
         "leg": call.leg,
@@ -139,6 +135,10 @@ def _described(stored: Sequence[Stored]) -> dict[str, Any]:
         "ended_at": None,
         "overdue": call.state is CallState.DISCONNECTING,
     }
+
+
+def _say_nothing(stored: Stored, why: UnknownRecord) -> None:
+    """The next umd tells of it when it takes the calls over."""
 
 
 def beginnings(text: str) -> list[str]:
@@ -194,17 +194,9 @@ def _one_of(reader: JournalReader, text: str) -> str:
         raise Refusal({"error": f"no call begins with {text!r}", "kind": "no-such-call"})
     if len(found) > 1:
         candidates = [
-            {"id": call, "leg": base64.b64decode(call).rpartition(b"@")[0].decode()}
+            {"id": call, "leg": leg_of(call)}
             for call in sorted(found)[:CANDIDATES_SHOWN]
         ]
         words = f"{len(found)} calls begin with {text!r}"
         raise Refusal({"error": words, "kind": "ambiguous", "candidates": candidates})
     return found.pop()
-
-
-def _readable(stored: Stored) -> dict[str, Any]:
-    try:
-        record = json.loads(stored.record)
-    except ValueError as error:
-        raise Unreachable(f"record {stored.position} of the journal cannot be read.") from error
-    return {"position": stored.position, **record}

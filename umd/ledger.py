@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeAlias
 
 from structlog.typing import FilteringBoundLogger
 
@@ -13,7 +13,7 @@ from umd.call.events import Disconnected, LifecycleEvent, Lost, Placed, Resumed
 from umd.control import CallJournal
 from umd.journal.store import Row, Step, Store, Stored
 from umd.log import json_lines
-from umd.record import decode, encode, replay
+from umd.record import NewerRecord, UnknownRecord, decode, encode, replay, replay_readable
 
 _STEP_OF = {
     Placed: Step.BEGINS,
@@ -87,38 +87,52 @@ class Ledger(CallJournal):
         self._store.flush(then, argument)
 
 
-def live_calls(store: Store) -> Iterator[tuple[Call, bytes | None, float]]:
+Tell: TypeAlias = Callable[[Stored, UnknownRecord], None]
+"""Is told of a record that cannot be read, and why."""
+
+
+def _raise(stored: Stored, why: UnknownRecord) -> None:
+    raise why
+
+
+def live_calls(
+    store: Store, tell: Tell = _raise
+) -> Iterator[tuple[Call, bytes | None, float]]:
     """
     Each call of the journal that has begun and not ended, the last record of its leg, and when it
     was last heard of, wall time in seconds since the epoch.
 
+    A record that cannot be read costs no other call: `tell` is told, and the rest counts.
+
     Raises:
-        UnknownRecord
+        NewerRecord
     """
     for records in store.live():
-        call: Call | None = None
+        call, read = replay_readable(records[0].call, records, tell)
         leg_record = None
-        heard_at = 0.0
         for stored in records:
-            record = decode(stored.record)
-            call = replay(call, record, stored.at)
             leg_record = stored.extra or leg_record
-            if call.seq == 1 or record["event"] != "call.resumed":  # which is umd's own word
+        heard_at = 0.0
+        for stored, record in read:
+            # To go on after a restart is umd's own word, to be found is its backend's.
+            if record["seq"] == 1 or record["event"] != "call.resumed":
                 heard_at = stored.at
-        if call is not None:
-            yield call, leg_record, heard_at
+        yield call, leg_record, heard_at
 
 
-def ended_calls(store: Store, since: float, limit: int) -> Iterator[Call]:
+def ended_calls(
+    store: Store, since: float, limit: int, tell: Tell = _raise
+) -> Iterator[Call]:
     """
-    The calls of the journal that ended last, the oldest first.
+    The calls of the journal that ended last, the oldest first; those that can be read.
 
     Raises:
-        UnknownRecord
+        NewerRecord
     """
     for stored in store.ended(since, limit):
-        yield _read(stored)
-
-
-def _read(stored: Stored) -> Call:
-    return replay(None, decode(stored.record), stored.at)
+        try:
+            yield replay(None, decode(stored.record), stored.at)
+        except NewerRecord:
+            raise
+        except UnknownRecord as error:
+            tell(stored, error)

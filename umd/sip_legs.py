@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from hashlib import blake2b
-from typing import Final
-
-import orjson
+from typing import Any, Final, NamedTuple
 
 from umd.backend import Answered, Ended, KnownLeg, LegEvent, LegId, NoSuchLeg, Progressed
 from umd.call.call import CallState
@@ -18,22 +16,26 @@ from umd.call.cause import (
     Cause,
     EndedBy,
 )
+from umd.errors import UmdError
+from umd.json_text import read_exactly, write_exactly
 from umd.sip import session as sip
 from umd.sip.dialog import Dialog, DialogId
 from umd.sip.endpoint import Endpoint
-from umd.sip.fields import FieldError, NameAddr, Reason, Uri
+from umd.sip.fields import MAX_CSEQ, FieldError, NameAddr, Reason, Uri
 from umd.sip.message import MessageError
 from umd.sip.session import Login, Session, State
 from umd.sip.transaction import MAGIC_COOKIE, Hop, Send
 
 REQUEST_TIMEOUT: Final = 408
-RECORD_FIELDS: Final = 10
-"""Of `SipLegs.record`."""
 
 _STATES: Final = {
     State.CONFIRMED: CallState.CONNECTED,
     State.CLEARING: CallState.CONNECTED,
 }
+
+
+class UnreadableRecord(UmdError):
+    """What is on record of a leg cannot be gone on with."""
 
 
 class SipLegs:
@@ -150,7 +152,7 @@ class SipLegs:
         if session is None or dialog is None:
             return None
         name = dialog.id
-        return orjson.dumps(
+        return write_exactly(
             [
                 name.local_tag,
                 name.remote_tag,
@@ -165,13 +167,6 @@ class SipLegs:
             ]
         )
 
-    def can_restore(self, record: bytes) -> bool:
-        """Whether it is what `record` gave, as far as can be seen at a glance."""
-        try:
-            return len(orjson.loads(record)) == RECORD_FIELDS
-        except (ValueError, TypeError):
-            return False
-
     def restore(
         self, leg: LegId, record: bytes, login: Login | None = None, *, asked_before: bool = False
     ) -> None:
@@ -183,23 +178,24 @@ class SipLegs:
                 not that one again (RFC 3261 §12.2.1.1).
 
         Raises:
-            ValueError, TypeError: `record` is not what `record` gave.
+            UnreadableRecord: `record` is not what `record` gave.
         """
-        local_tag, remote_tag, local, remote, last, target, routes, cseq, seen, body = orjson.loads(
-            record
-        )
-        dialog = Dialog.restored(
-            DialogId(leg, local_tag, remote_tag),
-            local,
-            remote,
-            Hop(*last),
-            self.endpoint,
-            target=target,
-            routes=tuple(routes),
-            local_cseq=cseq + asked_before,
-            remote_cseq=seen,
-        )
-        self.adopt(leg, self.endpoint.restore(dialog, body=body.encode("latin-1"), login=login))
+        read = read_record(record)
+        try:
+            dialog = Dialog.restored(
+                DialogId(leg, read.local_tag, read.remote_tag),
+                read.local,
+                read.remote,
+                read.last,
+                self.endpoint,
+                target=read.target,
+                routes=read.routes,
+                local_cseq=read.local_cseq + asked_before,
+                remote_cseq=read.remote_cseq,
+            )
+        except (FieldError, MessageError) as error:
+            raise UnreadableRecord(f"no request can be sent by it: {error}") from error
+        self.adopt(leg, self.endpoint.restore(dialog, body=read.body, login=login))
 
     def rest(self, leg: KnownLeg) -> None:
         """
@@ -262,16 +258,29 @@ class SipLegs:
         return self._sessions.get(LegId(call_id))
 
     def report_events(self) -> None:
-        """Tell what has happened since the last call."""
+        """
+        Tell what has happened since the last call.
+
+        What somebody raises who is told is raised when everything is told: the other legs must not
+        pay for it.
+        """
+        failed: Exception | None = None
         while (happened := self.endpoint.next_event()) is not None:
-            session, event = happened
-            leg = session.user
-            if leg is None:  # a call that came in
-                if isinstance(event, sip.Incoming) and self.incoming is not None:
-                    self.incoming(session)
-                continue
-            assert isinstance(leg, str)
-            self._report_one(LegId(leg), event)
+            try:
+                self._report_event(*happened)
+            except Exception as error:
+                failed = failed or error
+        if failed is not None:
+            raise failed
+
+    def _report_event(self, session: Session, event: sip.Event) -> None:
+        leg = session.user
+        if leg is None:  # a call that came in
+            if isinstance(event, sip.Incoming) and self.incoming is not None:
+                self.incoming(session)
+            return
+        assert isinstance(leg, str)
+        self._report_one(LegId(leg), event)
 
     def _report_one(self, leg: LegId, event: sip.Event) -> None:
         match event:
@@ -299,23 +308,87 @@ class SipLegs:
             self.report(event)
             return
         self._held.setdefault(event.leg, [])
-        self.report(event)
-        self.when_recorded(event.leg)
+        try:
+            self.report(event)
+        finally:  # whatever comes of the record, the far end gets its ACK and its BYE
+            self._let_go_when_recorded(event.leg, self.when_recorded)
+
+    def _let_go_when_recorded(self, leg: LegId, when_recorded: Callable[[LegId], None]) -> None:
+        try:
+            when_recorded(leg)
+        except Exception:
+            self.let_go(leg)
+            raise
+
+
+class LegRecord(NamedTuple):
+    """What is on record of a leg that was answered, in the order it is written."""
+
+    local_tag: str
+    remote_tag: str
+    local: str
+    """The From of our requests, as it left; `remote` is the To, as it came."""
+    remote: str
+    last: Hop
+    target: str
+    routes: tuple[str, ...]
+    local_cseq: int
+    remote_cseq: int
+    body: bytes
+
+
+def read_record(record: bytes) -> LegRecord:
+    """
+    Read what `SipLegs.record` gave.
+
+    Raises:
+        UnreadableRecord
+    """
+    try:
+        fields = read_exactly(record)
+        local_tag, remote_tag, local, remote, last, target, routes, ours, theirs, body = fields
+        texts = (local_tag, remote_tag, local, remote, target, body, *routes)
+        if not all(isinstance(text, str) for text in texts):
+            raise ValueError("a text that is none")
+        if not (_is_cseq(ours, 0) and _is_cseq(theirs, -1)):
+            raise ValueError("a CSeq that is out of range")
+        return LegRecord(
+            local_tag, remote_tag, local, remote, _read_hop(*last), target, tuple(routes),
+            ours, theirs, body.encode("latin-1"),
+        )  # fmt: skip
+    except (ValueError, TypeError) as error:
+        raise UnreadableRecord(f"its record cannot be read: {error}") from None
+
+
+def _is_cseq(number: Any, least: int) -> bool:
+    # One less than can be: the request that ends the call needs a number too.
+    return isinstance(number, int) and least <= number < MAX_CSEQ
+
+
+def _read_hop(host: Any, port: Any, transport: Any = "UDP", flow: Any = 0) -> Hop:
+    numbers = isinstance(port, int) and 0 < port < 65536 and isinstance(flow, int)
+    if not (numbers and isinstance(host, str) and isinstance(transport, str)):
+        raise ValueError("a next hop that is none")
+    return Hop(host, port, transport, flow)
 
 
 def _derived(what: str, leg: LegId) -> str:
-    return blake2b(leg.encode(), digest_size=8, person=what.encode()).hexdigest()
+    octets = leg.encode("utf-8", "surrogateescape")
+    return blake2b(octets, digest_size=8, person=what.encode()).hexdigest()
 
 
 def _remote_user(session: Session) -> str:
-    """Whom a session was placed to, as far as its URI tells."""
-    if session.request is not None:
-        uri = session.request.uri
-    elif session.dialog is not None:
-        uri = NameAddr.parse(session.dialog.remote).uri
-    else:
+    """Whom a session was placed to, as far as its URI tells; a far end may call itself anything."""
+    try:
+        if session.request is not None:
+            uri = session.request.uri
+        elif session.dialog is not None:
+            uri = NameAddr.parse(session.dialog.remote).uri
+        else:
+            return ""
+        return Uri.parse(uri).user or ""
+    except FieldError:
         return ""
-    return Uri.parse(uri).user or ""
 
 
 def cause_of(ended: sip.Ended, asked: Cause | None) -> Cause:

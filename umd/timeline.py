@@ -32,14 +32,18 @@ def story_of(records: Sequence[Record], crossed: Sequence[Crossed] = ()) -> Iter
     for at, words in _in_order(records, _wire_lines(crossed, _ours(crossed, last))):
         yield f" {at[11:23]}  {words}"
     if "event_cause" in last:
-        status = last["sip_status"]
         yield ""
-        yield (
-            f" cause   SIP {'-' if status is None else status}  Q.850 {last['cause']}  "
-            f"UM {last['event_cause']}  EWS {last['event_cause']}   by {last['by']}"
-        )
-        for reason in last["reasons"]:
-            yield f"         Reason: {reason}"
+        yield from _cause_lines(last)
+
+
+def _cause_lines(last: Record) -> Iterator[str]:
+    status = last.get("sip_status")
+    yield (
+        f" cause   SIP {'-' if status is None else status}  Q.850 {last.get('cause', '-')}  "
+        f"UM {last['event_cause']}  EWS {last['event_cause']}   by {last.get('by', '-')}"
+    )
+    for reason in last.get("reasons") or ():
+        yield f"         Reason: {reason}"
 
 
 def _in_order(
@@ -107,7 +111,10 @@ def words_of(record: Record) -> str:
     """What happened, in words; a record of another version is shown by its name."""
     name = record["event"]
     word, tell = _WORDS.get(name, (name, _nothing))
-    return f"{word:14} {tell(record)}".rstrip()
+    try:
+        return f"{word:14} {tell(record)}".rstrip()
+    except (KeyError, TypeError, ValueError):  # it lacks what every umd so far has written
+        return word
 
 
 def _nothing(record: Record) -> str:

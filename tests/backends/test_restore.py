@@ -230,3 +230,24 @@ class SimRestoreTests(TestCase):
         self.clock.pump([0.1] * 50)
         self.assertEqual(self.sink.events[-1], Answered(LEG))
         self.assertEqual([e for e in self.sink.events if isinstance(e, Ended)], [])
+
+    async def test_a_damaged_record_is_a_lost_leg_and_the_others_go_on(self) -> None:
+        await self.restarted("5550100", CallState.CONNECTED, True)
+        first = self.backend.leg_record(LEG)
+        lines = captured_log(self)
+        backend = SimBackend("sim", SimSection(random_seed=1), self.clock)
+        damages = [b"", b"[]", b"[1,2,3,4]", b'["a","b",-1,0]', b'["a","b",2147483647,0]',
+                   b'["a","b",1,"x"]', None]  # fmt: skip
+        legs = [
+            KnownLeg(
+                leg=LegId(f"leg-{number}"), state=CallState.CONNECTED, number="5550100", age=1.0,
+                record=record, quiet_for=1.0,
+            )
+            for number, record in enumerate([*damages, first])
+        ]  # fmt: skip
+        backend.restore(legs, anew=False)
+        await backend.start(self.sink)
+        self.addCleanup(backend.stop)
+        self.assertEqual([found.leg for found in await backend.legs()], [legs[-1].leg])
+        lost = [line["leg"] for line in lines if line["event"] == "sim.leg-not-restored"]
+        self.assertEqual(lost, [leg.leg for leg in legs[:-1]])

@@ -124,6 +124,18 @@ class WriterTests(StoreCase):
         self.wait(51)
         self.assertEqual(self.file.commits, [1, 50])
 
+    def test_a_row_that_cannot_be_written_costs_no_other(self) -> None:
+        names = ["first", "lone \udce9", "second", "third"]
+        for name in names:
+            step = 1 << 70 if name == "second" else Step.BEGINS
+            self.store.append(Row(name, step, 1.0, b"{}", None), self.done.append, name)
+        self.wait(4)
+        self.assertEqual(self.done, names)
+        self.assertEqual(self.calls(), ["first", "third"])
+        self.assertEqual(self.told, [])
+        refused = [line["call"] for line in self.lines if line["event"] == "journal.record-refused"]
+        self.assertEqual(refused, ["lone \udce9", "second"])
+
     def test_who_reads_does_not_wait_until_nothing_more_comes(self) -> None:
         """Nor do syncs and pruning: while one commit is made there comes the next, under load."""
         write = self.file.write

@@ -23,7 +23,7 @@ from twisted.internet.defer import CancelledError
 
 from umd.backend import BackendUnavailable
 from umd.call.call import Call, CallState
-from umd.call.call_id import CallId, InvalidCallId, split_call_id
+from umd.call.call_id import CallId
 from umd.call.cause import EndedBy
 from umd.capture import Capture, Captured, clean, octets, sip_call_id, steps
 from umd.config import Section
@@ -32,7 +32,7 @@ from umd.errors import UmdError
 from umd.history import beginnings, is_named
 from umd.journal.store import Store
 from umd.principal import Principal
-from umd.record import ENDS
+from umd.record import ENDS, leg_of, to_show
 from umd.utc import iso
 from umd.wire import Crossed
 from umd.wire import read as read_wire
@@ -215,12 +215,12 @@ class Console:
         call = None if request.call is None else await self._find_recorded(store, request.call)
         crossed: list[Crossed] = []
         for stored in await store.read(request.after, request.limit, call):
-            record = orjson.loads(stored.record)
-            yield {"event": {"position": stored.position, **record}}
+            record = to_show(stored)
+            yield {"event": record}
             if request.wire and record["event"] in ENDS:
                 crossed = read_wire(stored.extra)
         if request.wire and call is not None:
-            yield {"wire": to_json(crossed or await self._crossed(_leg_of(call)))}
+            yield {"wire": to_json(crossed or await self._crossed(leg_of(call)))}
 
     async def _crossed(self, leg: str) -> list[Crossed]:
         """What went over the wire of a call, where its end is not on record with that."""
@@ -303,7 +303,7 @@ class Console:
         if not names:
             raise NoSuchCall(f"no call begins with {text!r}")
         if len(names) > 1:
-            raise Ambiguous(text, [Found(_leg_of(name), None) for name in sorted(names)])
+            raise Ambiguous(text, [Found(leg_of(name), None) for name in sorted(names)])
         return names.pop()
 
     async def _find_call(self, text: str) -> Call:
@@ -444,10 +444,3 @@ def _found(found: Found) -> dict[str, Any]:
     if found.call is None:
         return {"leg": clean(found.sip_call_id)}
     return _brief(found.call)
-
-
-def _leg_of(call_id: str) -> str:
-    try:
-        return split_call_id(call_id)[0]
-    except InvalidCallId:
-        return call_id

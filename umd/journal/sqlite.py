@@ -31,6 +31,11 @@ COMMITTED_AT_ONCE: Final = 1024
 RETRY_EVERY: Final = 0.5  # seconds between two attempts while the disk is full, for example
 SYNC_EVERY: Final = 1.0  # seconds between two syncs of what is "relaxed"
 PRUNE_EVERY: Final = 30.0  # seconds
+UNWRITABLE: Final = (
+    ValueError, TypeError, OverflowError,
+    sqlite3.ProgrammingError, sqlite3.InterfaceError, sqlite3.DataError,
+)  # fmt: skip
+"""What a row's own values raise before anything is written, and no trouble with the disk."""
 
 
 class SqliteStore(Store):
@@ -170,6 +175,9 @@ class SqliteStore(Store):
             self._log.error("journal.cannot-be-written", why=trouble, insist=self._insist)
         self.told(trouble)
 
+    def _tell_unwritable(self, row: Row, why: str) -> None:
+        self._log.error("journal.record-refused", call=row.call, why=why)
+
     # -- the writer
 
     def _run(self) -> None:
@@ -228,9 +236,9 @@ class SqliteStore(Store):
             while rows:
                 # What is written is kept, should the disk be full again before the rest is.
                 written = rows[:COMMITTED_AT_ONCE]
-                self._file.write(written)
+                kept = self._write(written)
                 del rows[: len(written)]
-                self.rows += len(written)
+                self.rows += kept
         except sqlite3.Error as error:
             self._fail(error)
             return
@@ -241,6 +249,24 @@ class SqliteStore(Store):
         if owed:
             self._owed = []
             self._call_in_reactor(self._act, owed)
+
+    def _write(self, rows: list[Row]) -> int:
+        """
+        Write rows; how many are kept.
+
+        One that SQLite cannot hold is told and left out: the others must not pay for it.
+
+        Raises:
+            sqlite3.Error: nothing can be written.
+        """
+        try:
+            self._file.write(rows)
+            return len(rows)
+        except UNWRITABLE as error:
+            if len(rows) == 1:
+                self._call_in_reactor(self._tell_unwritable, rows[0], repr(error))
+                return 0
+        return sum(self._write([row]) for row in rows)
 
     def _may_retry(self) -> bool:
         return time.monotonic() - self._failed_at >= RETRY_EVERY * 0.9

@@ -117,6 +117,24 @@ class MemoryTests(TestCase):
         self.send()
         self.assertEqual((self.port.counts.failed, len(self.clock.carried)), (1, 1))
 
+    def test_a_mistake_about_one_message_costs_no_other(self) -> None:
+        """Also one of whoever is told what has happened, or shown what is sent."""
+        no_host: Any = None
+        for odd in (Hop(LOOPBACK, 5070, transport="UDP\udce9"), Hop(no_host, 5070)):
+            before = len(self.clock.carried)
+            self.end.outgoing.append(Send(message(), odd))
+            self.send()
+            self.assertEqual(len(self.clock.carried), before + 1)
+        self.assertEqual(len(self.end.failed()), 2)
+
+        def mistaken() -> None:
+            raise KeyError("a mistake")
+
+        self.port.serve(self.end, mistaken)
+        self.send()
+        self.assertEqual(len(self.clock.carried), 3)
+        self.assertTrue(self.logged("sip.failed"))
+
     def test_a_full_send_buffer_is_a_loss_not_a_failure(self) -> None:
         """The transaction's timer sends it again; the call must not end of it."""
         for number in (errno.EAGAIN, errno.ENOBUFS):

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from uuid import uuid4
 
+import structlog
 from pydantic import BaseModel
 from twisted.internet.interfaces import IReactorTime
 
@@ -44,6 +45,7 @@ class SimBackend(LegBackend, ShowsMessages, CarriesMedia, RestoresLegs):
         assert isinstance(settings, SimSection)
         self.simulation = Simulation(settings, self._report, when_recorded=self._when_recorded)
         self._clock = clock
+        self._log = structlog.get_logger().bind(backend=name)
         self._wakeup = Wakeup(clock, self.go_on)
         self._sink: LegSink | None = None
         self._running = False
@@ -101,16 +103,24 @@ class SimBackend(LegBackend, ShowsMessages, CarriesMedia, RestoresLegs):
         """The seeds are there when the simulated world begins, and not each time umd does."""
         if not anew:
             self._to_sow = []
-        now = self._clock.seconds()
         for leg in known:
-            if leg.record is not None:
-                self.simulation.restore(leg, now)
-            elif self.simulation.directory.find(leg.number).reachable == "yes":
-                ringing = leg.state is not CallState.CONNECTING
-                state = CallState.ALERTING if ringing else CallState.CONNECTING
-                self.simulation.put(leg.leg, leg.number, state, now)
-            else:
-                self.simulation.place(leg.leg, leg.number, now)
+            try:
+                self._restore(leg, self._clock.seconds())
+            except Exception as error:
+                # It is lost; the others go on.
+                self._log.error("sim.leg-not-restored", leg=leg.leg, why=str(error))
+
+    def _restore(self, leg: KnownLeg, now: float) -> None:
+        if leg.record is not None:
+            self.simulation.restore(leg, now)
+        elif leg.state is CallState.CONNECTED:
+            raise ValueError("it was answered, and no record of that could be made")
+        elif self.simulation.directory.find(leg.number).reachable == "yes":
+            ringing = leg.state is not CallState.CONNECTING
+            state = CallState.ALERTING if ringing else CallState.CONNECTING
+            self.simulation.put(leg.leg, leg.number, state, now)
+        else:
+            self.simulation.place(leg.leg, leg.number, now)
 
     def go_on(self) -> None:
         """

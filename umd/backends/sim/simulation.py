@@ -20,6 +20,7 @@ from umd.config import Delay, Duration, Section
 from umd.sip import sdp
 from umd.sip.dialog import Dialog, DialogId
 from umd.sip.endpoint import Endpoint
+from umd.sip.fields import MAX_CSEQ
 from umd.sip.message import Message
 from umd.sip.session import Session
 from umd.sip.timing import Timing
@@ -54,6 +55,10 @@ def _check_call_id(value: str) -> str:
 def _read_record(leg: KnownLeg) -> tuple[str, str, int, int]:
     """Raises: ValueError, TypeError."""
     local_tag, remote_tag, local_cseq, remote_cseq = orjson.loads(leg.record or b"")
+    if not (isinstance(local_tag, str) and isinstance(remote_tag, str)):
+        raise ValueError("a tag that is no text")
+    if not (0 <= local_cseq < MAX_CSEQ and -1 <= remote_cseq < MAX_CSEQ):
+        raise ValueError("a CSeq that is out of range")
     return local_tag, remote_tag, local_cseq, remote_cseq
 
 

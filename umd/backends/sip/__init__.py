@@ -35,11 +35,10 @@ from umd.call.call import CallState
 from umd.call.cause import RECOVERY_ON_TIMER_EXPIRY, Cause, EndedBy
 from umd.errors import UmdError
 from umd.sip.endpoint import Endpoint
-from umd.sip.message import MessageError
 from umd.sip.session import Login, Session
 from umd.sip.timing import Timing
 from umd.sip.transaction import Hop
-from umd.sip_legs import SipLegs
+from umd.sip_legs import SipLegs, UnreadableRecord, read_record
 
 __all__ = ["SipBackend", "SipSection"]
 
@@ -86,6 +85,8 @@ class SipBackend(LegBackend, ShowsMessages, RestoresLegs):
         """Legs of before a restart, until they are taken up."""
         self._kept = False
         """Whether legs are taken up again after a restart."""
+        self._unrecorded: set[LegId] = set()
+        """Answered legs of which no record could be made: no later umd can end them."""
         self._tap: MessageTap | None = None
 
     def capture_to(self, tap: MessageTap) -> None:
@@ -121,24 +122,38 @@ class SipBackend(LegBackend, ShowsMessages, RestoresLegs):
         port.serve(endpoint, legs.report_events, legs.messages_to_send)
         known, self._known = self._known, []
         for leg in known:
-            self._take_up(leg)
+            try:
+                self._take_up(leg)
+            except Exception as error:
+                # It is lost; the others go on.
+                self._log.exception("sip.leg-not-restored", leg=leg.leg, why=repr(error))
         port.pump()
 
     async def stop(self) -> None:
         """
         Close the port.
 
-        Where no journal is kept nobody could end a call any more that is left: each gets one BYE or
-        CANCEL, and it is not waited for what that comes to.
+        What no later umd can end gets one BYE or CANCEL, and it is not waited for what that comes
+        to: every call where no journal is kept, else those of which no record could be made.
         """
         port, self.port = self.port, None
         legs, self._legs = self._legs, None
         self._sink = None
         if port is None or legs is None:
             return
-        for leg, _, _ in [] if self._kept else list(legs.states()):
-            legs.hang_up(leg, Cause(by=EndedBy.DAEMON), self._clock.seconds())
+        ending = self._unrecorded if self._kept else [leg for leg, _, _ in legs.states()]
+        for leg in list(ending):
+            self._end_at_stop(legs, leg)
+        self._unrecorded.clear()
         await port.close()
+
+    def _end_at_stop(self, legs: SipLegs, leg: LegId) -> None:
+        try:
+            legs.hang_up(leg, Cause(by=EndedBy.DAEMON), self._clock.seconds())
+        except Exception:
+            # Of this call: the others are ended all the same.
+            self._log.exception("sip.leg-not-ended", leg=leg)
+        legs.let_go(leg)
 
     async def legs(self) -> Sequence[FoundLeg]:
         if self._legs is None:
@@ -149,7 +164,13 @@ class SipBackend(LegBackend, ShowsMessages, RestoresLegs):
         ]
 
     def leg_record(self, leg: LegId) -> bytes | None:
-        return None if self._legs is None else self._legs.record(leg)
+        if self._legs is None:
+            return None
+        try:
+            return self._legs.record(leg)
+        except Exception:
+            self._unrecorded.add(leg)
+            raise
 
     def restore(self, known: Iterable[KnownLeg], *, anew: bool) -> None:
         self._kept = True
@@ -158,13 +179,21 @@ class SipBackend(LegBackend, ShowsMessages, RestoresLegs):
     def _take_up(self, leg: KnownLeg) -> None:
         """Go on with a leg, where that can be; else it is lost."""
         assert self._legs is not None
-        if leg.record is None:
-            self._take_up_early(leg)
-            return
-        if self._legs.can_restore(leg.record):
-            self._legs.rest(leg)
+        if leg.record is not None:
+            try:
+                read_record(leg.record)
+            except UnreadableRecord as error:
+                self._not_restored(leg, str(error))
+            else:
+                self._legs.rest(leg)
+        elif leg.state is CallState.CONNECTED:
+            # To dial it again would be another call to a far end that has answered.
+            self._not_restored(leg, "it was answered, and no record of that could be made")
         else:
-            self._log.error("sip.leg-not-restored", leg=leg.leg, why="its record cannot be read")
+            self._take_up_early(leg)
+
+    def _not_restored(self, leg: KnownLeg, why: str) -> None:
+        self._log.error("sip.leg-not-restored", leg=leg.leg, why=why)
 
     def _restore(self, leg: KnownLeg) -> None:
         """Somebody touches a leg of before a restart."""
@@ -172,8 +201,8 @@ class SipBackend(LegBackend, ShowsMessages, RestoresLegs):
         try:
             asked_before = leg.state is CallState.DISCONNECTING
             self._legs.restore(leg.leg, leg.record, self._login, asked_before=asked_before)
-        except (ValueError, TypeError, MessageError) as error:
-            self._log.error("sip.leg-not-restored", leg=leg.leg, why=str(error))
+        except UnreadableRecord as error:
+            self._not_restored(leg, str(error))
 
     def _take_up_early(self, leg: KnownLeg) -> None:
         """Go on with a leg that was not answered, as far as anybody knows."""
@@ -227,6 +256,8 @@ class SipBackend(LegBackend, ShowsMessages, RestoresLegs):
         return self._legs, self.port
 
     def _report(self, event: LegEvent) -> None:
+        if self._unrecorded and isinstance(event, Ended):
+            self._unrecorded.discard(event.leg)
         if self._sink is not None:
             self._sink.leg_event(event)
 

@@ -203,7 +203,7 @@ class UdpPort(DatagramProtocol):
         self._pumping = True
         try:
             while True:
-                self._report()
+                self._report_all()
                 if not self._send_all():
                     break
         finally:
@@ -284,6 +284,13 @@ class UdpPort(DatagramProtocol):
 
     # Steps
 
+    def _report_all(self) -> None:
+        try:
+            self._report()
+        except Exception:
+            # A mistake of whoever is told: what the other calls have to send still leaves.
+            self._log.exception("sip.failed")
+
     def _send_all(self) -> bool:
         """Send what there is; whether there was anything."""
         messages = [] if self._end is None else self._messages_to_send()
@@ -300,6 +307,10 @@ class UdpPort(DatagramProtocol):
                     self._failed(message, hop, os.strerror(error.errno or 0))
             except (Unreachable, InvalidAddressError, MessageLengthError, HeaderError) as error:
                 self._failed(message, hop, str(error))
+            except Exception as error:
+                # A mistake of ours about this message: the others leave.
+                self._log.exception("sip.failed")
+                self._failed(message, hop, repr(error))
         return bool(messages)
 
     def _address_of(self, hop: Hop) -> tuple[str, int]:
