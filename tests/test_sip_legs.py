@@ -37,9 +37,9 @@ class CauseTests(SynchronousTestCase):
             self.assertEqual(self.said(ended, ASKED), ("operator", 31, status))
 
     def test_nobody_confirmed(self) -> None:
-        for status in (200, 408, 487):
+        for status, told in ((200, 408), (408, 408), (487, 487)):
             ended = Ended(status, (), "local", False)
-            self.assertEqual(self.said(ended, ASKED), ("operator", 102, 408))
+            self.assertEqual(self.said(ended, ASKED), ("operator", 102, told))
 
     def test_nobody_asked(self) -> None:
         self.assertEqual(self.said(Ended(408, (), "local", False)), ("daemon", 102, 408))

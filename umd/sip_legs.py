@@ -27,6 +27,7 @@ from umd.sip.session import Login, Session, State
 from umd.sip.transaction import MAGIC_COOKIE, Hop, Send
 
 REQUEST_TIMEOUT: Final = 408
+REQUEST_TERMINATED: Final = 487
 
 _STATES: Final = {
     State.CONFIRMED: CallState.CONNECTED,
@@ -407,8 +408,10 @@ def cause_of(ended: sip.Ended, asked: Cause | None) -> Cause:
         return Cause(by=EndedBy.FAR_END, q850=q850, sip_status=failed, reasons=ended.reasons)
     by = EndedBy.DAEMON if asked is None else asked.by
     if not ended.confirmed:
-        status = failed if failed not in (None, 487) else REQUEST_TIMEOUT
-        q850 = Q850_OF_STATUS.get(status or REQUEST_TIMEOUT, RECOVERY_ON_TIMER_EXPIRY)
+        status = failed or REQUEST_TIMEOUT
+        q850 = RECOVERY_ON_TIMER_EXPIRY  # of a 487 too, which a proxy has made
+        if status != REQUEST_TERMINATED:
+            q850 = Q850_OF_STATUS.get(status, q850)
         return Cause(by=by, q850=q850, sip_status=status, reasons=ended.reasons)
     if asked is None:
         q850 = Q850_OF_STATUS.get(ended.status, NORMAL_CLEARING)

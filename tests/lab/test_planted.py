@@ -148,7 +148,7 @@ class PlantedTests(PlantingCase):
 
     def test_an_early_dialog_that_is_never_forgotten(self) -> None:
         self.plant(Session, "_forget_early", lambda original, session: None)
-        self.find(Rule.NOTHING_LEFT)
+        self.find(Rule.NOTHING_LEFT, "5550130")
 
     def test_a_2xx_whose_repetition_gets_no_ack(self) -> None:
         self.plant(Session, "_ack_again", lambda original, session, response: True)

@@ -100,7 +100,7 @@ class CancelTests(CallCase):
         run((self.alice,), 1.0, 32.9)
         self.assertEqual(caller.state, State.CANCELLING)
         run((self.alice,), 32.9, 100.0)
-        self.assertEqual(self.alice.take_events()[-1], Ended(487, (), "local", False))
+        self.assertEqual(self.alice.take_events()[-1], Ended(408, (), "local", False))
         self.assertEqual(len(self.alice.endpoint.transactions), 0)
 
     def test_cancel_of_nothing(self) -> None:

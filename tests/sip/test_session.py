@@ -8,9 +8,12 @@ from umd.sip.session import TRANSITIONS, Input, State
 
 EXPECTED = {  # by hand, in another form than the table
     State.CALLING: "1xx>proceeding 2xx>confirmed 3xx>ended 401>calling none>ended up>giving_up",
-    State.GIVING_UP: "1xx>cancelling 2xx>clearing 3xx>ended none>ended up>giving_up",
+    State.GIVING_UP: "1xx>cancelling 2xx>clearing 3xx>ended 3xx?>unproven none>ended "
+    "up>giving_up",
     State.PROCEEDING: "1xx>proceeding 2xx>confirmed 3xx>ended 401>calling bye>ended up>cancelling",
-    State.CANCELLING: "1xx>cancelling 2xx>clearing 3xx>ended late>ended bye>ended up>cancelling",
+    State.CANCELLING: "1xx>cancelling 2xx>clearing 3xx>ended 3xx?>unproven late>ended "
+    "bye>ended up>cancelling",
+    State.UNPROVEN: "2xx>clearing 3xx>ended 3xx?>unproven late>ended bye>ended up>unproven",
     State.OFFERED: "progress>offered answer>answered reject>rejecting up>rejecting cancel>ended "
     "bye>ended",
     State.REJECTING: "acked>ended unacked>ended cancel>rejecting up>rejecting",
@@ -31,6 +34,7 @@ WORDS = {
     "1xx": Input.PROVISIONAL,
     "2xx": Input.SUCCESS,
     "3xx": Input.FAILURE,
+    "3xx?": Input.UNPROVEN_FAILURE,
     "401": Input.CHALLENGE,
     "none": Input.NO_RESPONSE,
     "late": Input.NO_FINAL,

@@ -86,6 +86,8 @@ class Endpoint:
         self._alarms: Timers[tuple[Session, Alarm]] = Timers()
         self._events: deque[tuple[Session, Event]] = deque()
         self._targets: dict[tuple[str, Hop], Target] = {}
+        self._listening: dict[str, Session] = {}
+        """By Call-ID, sessions that a phone may answer though their INVITE is given up."""
         self.restored: Callable[[str], Session | None] = _nobody
         """
         Finds the session of a Call-ID among those of before a restart; for whoever restores some.
@@ -300,9 +302,10 @@ class Endpoint:
     # What the transactions say (the protocol Core)
 
     def on_stray(self, response: Response, now: float) -> None:
-        """A response of no transaction: of one before a restart, or of nobody's."""
+        """A response of no transaction: of one before a restart or given up, or of nobody's."""
         if response.cseq_method == "INVITE" and 200 <= response.status < 300:
-            session = self.restored(response.call_id)
+            call_id = response.call_id
+            session = self._listening.get(call_id) or self.restored(call_id)
             if session is not None:
                 session.on_stray_success(response, now)
                 return
@@ -443,6 +446,14 @@ class Endpoint:
     def abandon(self, transaction: Transaction) -> None:
         """Forget a transaction."""
         self._layer.abandon(transaction)
+
+    def listen_on(self, session: Session) -> None:
+        """Give `session` each 2xx to its INVITE."""
+        self._listening[session.call_id] = session
+
+    def stop_listening(self, session: Session) -> None:
+        """End that."""
+        self._listening.pop(session.call_id, None)
 
     def start_timer(
         self, interval: float, session: Session, alarm: Alarm, now: float

@@ -40,7 +40,7 @@ class Login:
 
 
 class State(StrEnum):
-    """Where a session stands. The first four are the caller's, the next four the callee's."""
+    """Where a session stands. The first five are the caller's, the next four the callee's."""
 
     CALLING = "calling"
     """INVITE sent, nothing heard."""
@@ -50,6 +50,8 @@ class State(StrEnum):
     """INVITE sent, a provisional heard."""
     CANCELLING = "cancelling"
     """CANCEL sent; what the INVITE came to is not known yet."""
+    UNPROVEN = "unproven"
+    """Given up, and the INVITE is over; but nothing shows that every phone has stopped ringing."""
     OFFERED = "offered"
     """INVITE received, not answered."""
     REJECTING = "rejecting"
@@ -75,6 +77,7 @@ class Input(StrEnum):
     PROVISIONAL = "1xx"
     SUCCESS = "2xx"
     FAILURE = "300-699"
+    UNPROVEN_FAILURE = "300-699 that leaves a phone that may ring on"
     CHALLENGE = "401 or 407 that we can answer"
     NO_RESPONSE = "INVITE unanswered or unsendable"
     NO_FINAL = "64*T1 after CANCEL"
@@ -100,6 +103,7 @@ TRANSITIONS: Final[Mapping[State, Mapping[Input, State]]] = {
         Input.PROVISIONAL: State.CANCELLING,
         Input.SUCCESS: State.CLEARING,
         Input.FAILURE: State.ENDED,
+        Input.UNPROVEN_FAILURE: State.UNPROVEN,
         Input.NO_RESPONSE: State.ENDED,
         Input.HANG_UP: State.GIVING_UP,
     },
@@ -115,9 +119,18 @@ TRANSITIONS: Final[Mapping[State, Mapping[Input, State]]] = {
         Input.PROVISIONAL: State.CANCELLING,
         Input.SUCCESS: State.CLEARING,  # it crossed our CANCEL
         Input.FAILURE: State.ENDED,
+        Input.UNPROVEN_FAILURE: State.UNPROVEN,
         Input.NO_FINAL: State.ENDED,
         Input.BYE: State.ENDED,
         Input.HANG_UP: State.CANCELLING,
+    },
+    State.UNPROVEN: {
+        Input.SUCCESS: State.CLEARING,  # a phone rang on, and was answered
+        Input.FAILURE: State.ENDED,
+        Input.UNPROVEN_FAILURE: State.UNPROVEN,
+        Input.NO_FINAL: State.ENDED,
+        Input.BYE: State.ENDED,
+        Input.HANG_UP: State.UNPROVEN,
     },
     State.OFFERED: {
         Input.PROGRESS: State.OFFERED,
@@ -232,8 +245,9 @@ class Ended:
     confirmed: bool
     """
     Whether the far end has shown that the leg is down there: by its own final, CANCEL or BYE, by
-    the ACK of our rejection, by 2xx or 481 to our BYE. False after silence, and after any other
-    answer to BYE (a 408 comes from a proxy).
+    the ACK of our rejection, by 2xx or 481 to our BYE. False after silence, after any other answer
+    to BYE (a 408 comes from a proxy), and after a final to a cancelled INVITE that is not the
+    phone's (see `Session._may_ring_on`).
     """
 
 
@@ -246,6 +260,7 @@ class Alarm(StrEnum):
     REPEAT = "send the 2xx again"
     NO_FINAL = "64*T1 after CANCEL"
     ASK_AGAIN = "no final after the CANCEL of an INVITE sent before a restart"
+    RANG_OUT = "no phone rings any longer"
     LIMIT = "longest duration"
 
 
@@ -271,6 +286,12 @@ class Agent(Surroundings, Protocol):
     def abandon(self, transaction: Transaction) -> None:
         """Forget a transaction."""
 
+    def listen_on(self, session: Session) -> None:
+        """Give `session` each 2xx to its INVITE, also when the transaction of that is gone."""
+
+    def stop_listening(self, session: Session) -> None:
+        """End that."""
+
     def start_timer(
         self, interval: float, session: Session, alarm: Alarm, now: float
     ) -> Timer[tuple[Session, Alarm]]:
@@ -293,8 +314,8 @@ class Agent(Surroundings, Protocol):
 
 
 # As plain names: the enums' own attributes cost several times as much up to Python 3.11.
-CALLING, GIVING_UP, PROCEEDING, CANCELLING = list(State)[:4]
-OFFERED, REJECTING, ANSWERED, LEAVING, CONFIRMED, CLEARING, ENDED = list(State)[4:]
+CALLING, GIVING_UP, PROCEEDING, CANCELLING, UNPROVEN = list(State)[:5]
+OFFERED, REJECTING, ANSWERED, LEAVING, CONFIRMED, CLEARING, ENDED = list(State)[5:]
 _PROVISIONAL, _SUCCESS, _FAILURE = Input.PROVISIONAL, Input.SUCCESS, Input.FAILURE
 _PROGRESS, _ANSWER, _HANG_UP = Input.PROGRESS, Input.ANSWER, Input.HANG_UP
 _ACK, _BYE, _BYE_DONE = Input.ACK, Input.BYE, Input.BYE_DONE
@@ -327,6 +348,7 @@ class Session:
         "_bye",
         "_bye_tried",
         "_alarm",
+        "_cancellation",
         "_limit",
         "_max_duration",
         "_login",
@@ -379,6 +401,7 @@ class Session:
         self._bye: Transaction | None = None
         self._bye_tried = False
         self._alarm: Timer[tuple[Session, Alarm]] | None = None
+        self._cancellation: Cancellation | None = None
         self._limit: Timer[tuple[Session, Alarm]] | None = None
         self._max_duration = max_duration
         self._login = login
@@ -475,9 +498,9 @@ class Session:
             self._on_bye_response(response, now)
         elif response.cseq_method == "INVITE" and response.status >= 200:
             self._on_other_invite_response(transaction, response, now)
-        elif self._unknown_there is False and response.cseq_method == "CANCEL":
-            self._on_late_cancel_response(response, now)
-        # What CANCEL or an old try came to changes nothing (§9.1).
+        elif response.cseq_method == "CANCEL":
+            self._on_cancel_response(response, now)
+        # What an old try came to changes nothing.
 
     def on_no_response(self, transaction: Transaction, status: int, now: float) -> None:
         """A client transaction of ours has timed out (408) or could not be sent (503)."""
@@ -509,11 +532,13 @@ class Session:
         if before is GIVING_UP:
             assert self.request is not None
             self._send_cancel(self.request, now)
-        if before not in (CALLING, PROCEEDING) or response.status == 100:
+        if response.status == 100:
             return
         tag = response.to_tag
         if tag:
             self._early_dialog(tag, response)
+        if before not in (CALLING, PROCEEDING):
+            return
         if response.body:
             self.remote_body = response.body
         self._agent.emit(self, _PROGRESSED[response.status])
@@ -555,6 +580,7 @@ class Session:
     def _confirm(self, dialog: Dialog, response: Response, now: float) -> None:
         """The first 2xx: ours, or to be cleared at once when it crossed our CANCEL."""
         self.dialog = dialog
+        self._status = 200
         self._agent.register(dialog, self)
         self._settle()
         if response.body:
@@ -570,15 +596,61 @@ class Session:
         self._agent.send_request(dialog.request("BYE", self._agent), dialog.hop, now, self)
 
     def _on_failure(self, response: Response, now: float) -> None:
-        if self.state in (CALLING, PROCEEDING) and self._try_again(response, now):
-            return
-        by: Side = "local" if self.state in (GIVING_UP, CANCELLING) else "remote"
         before = self.state
-        self._advance(_FAILURE)
+        if before in (CALLING, PROCEEDING) and self._try_again(response, now):
+            return
+        if _FAILURE not in TRANSITIONS[before]:
+            return  # a late one, after a phone has answered
+        may_ring_on = self._may_ring_on(response, now)
+        status, reasons = response.status, reasons_of(response)
         if before is ENDED:
             self._stop_alarm()
+        elif before in (CALLING, PROCEEDING):
+            if self._early:
+                self._listen_on(now)
+            self._advance(_FAILURE)
+            self._end(status, reasons, "remote", confirmed=True)
+        elif may_ring_on:
+            self._advance(Input.UNPROVEN_FAILURE)
+            self._status = status
+            if before is GIVING_UP:
+                self._start_alarm(Alarm.NO_FINAL, self._agent.timing.timeout, now)
         else:
-            self._end(response.status, reasons_of(response), by, confirmed=True)
+            self._advance(_FAILURE)
+            self._end(status, reasons, "local", confirmed=True)
+
+    def _may_ring_on(self, response: Response, now: float) -> bool:
+        """
+        Whether a phone may ring on although the INVITE has this final.
+
+        A phone's own final has the To tag of its 180 (§12.1.1). A proxy that gives up a phone which
+        does not answer its CANCEL makes a final with a tag of its own; and some statuses only tell
+        that a phone could not be asked. Where nothing but 100 came, nothing tells them apart.
+
+        Of several phones each has to say it, unless a proxy answers for all (see `Cancellation`).
+        """
+        early, tag = self._early, response.to_tag or ""
+        from_a_phone = early is not None and tag in early
+        if early is not None and from_a_phone:
+            self._agent.unregister(early.pop(tag))
+        if response.status in NOT_OF_A_PHONE:
+            return True
+        if not early:
+            return False
+        cancellation = self._cancellation
+        if not from_a_phone or cancellation is None or now > cancellation.prompt_until:
+            return True
+        cancellation.one_is_down = True
+        return not cancellation.by_a_proxy
+
+    def _listen_on(self, now: float) -> None:
+        """
+        Take the answer of a phone that rings on, however late: with ACK and BYE (§13.2.2.4).
+
+        For as long as a proxy lets a phone ring (timer C).
+        """
+        self._agent.listen_on(self)
+        self._agent.start_timer(self._agent.timing.timer_c, self, Alarm.RANG_OUT, now)
 
     def _try_again(self, response: Response, now: float) -> bool:
         """Answer a challenge to the INVITE, once (§22.2)."""
@@ -645,20 +717,23 @@ class Session:
 
     def on_stray_success(self, response: Response, now: float) -> None:
         """
-        A 2xx whose INVITE was sent before a restart: it wants its ACK (§13.2.2.4).
+        A 2xx whose INVITE has no transaction any more: it wants its ACK (§13.2.2.4).
 
-        That had not left, or got lost; or the 2xx is that of another fork, which nobody wants.
+        The INVITE was sent before a restart, and the ACK had not left, or got lost; or the 2xx is
+        that of another fork, or of a phone that rang on, which nobody wants.
         """
-        dialog = self.dialog
-        if dialog is None or response.from_tag != dialog.id.local_tag or self._ack_again(response):
+        if response.from_tag != self.local_tag or self._ack_again(response):
             return
-        if response.to_tag == dialog.id.remote_tag:
+        dialog = self.dialog
+        if dialog is not None and response.to_tag == dialog.id.remote_tag:
             if response.cseq_number <= dialog.local_cseq:
                 self._send_ack(dialog, response)
-        else:
+        elif dialog is not None or self.state is ENDED:
             other = self._dialog_of(response)
             self._send_ack(other, response)
             self._clear_fork(other, now)
+        elif self.state is UNPROVEN:
+            self._on_success(response, now)
 
     def _changed(self, response: Response, now: float) -> None:
         status = response.status
@@ -781,7 +856,7 @@ class Session:
         if before is OFFERED:
             self._respond_invite(487, now)
             self._end(487, reasons, "remote", confirmed=True)
-        elif before is PROCEEDING or before is CANCELLING:
+        elif before in (PROCEEDING, CANCELLING, UNPROVEN):
             self._bye_before_answer(before, reasons, now)
         elif before is CLEARING:
             self._end(self._status, reasons, "local", confirmed=True)
@@ -853,28 +928,34 @@ class Session:
                 self._repeat(now)
             case Alarm.NO_FINAL:
                 self._alarm = None
-                self._on_no_final()
+                self._on_no_final(now)
             case Alarm.ASK_AGAIN:
                 self._alarm = None
                 if self.request is not None:
                     self._agent.send(self.request, self._hop)
                 self._start_alarm(Alarm.NO_FINAL, self._agent.timing.timeout, now)
+            case Alarm.RANG_OUT:
+                self._agent.stop_listening(self)
             case Alarm.LIMIT:
                 self._limit = None
                 self._advance(Input.LIMIT)
                 self._send_bye(now)
 
-    def _on_late_cancel_response(self, response: Response, now: float) -> None:
+    def _on_cancel_response(self, response: Response, now: float) -> None:
         """
-        What the far end says to the CANCEL of an INVITE that was sent before a restart.
+        The far end has answered our CANCEL; what the INVITE comes to counts (§9.1).
 
-        481: it knows no such INVITE, which never came there, or has come to something. To what is
-        known soon: a final that has had no ACK is repeated every T2 (§13.3.1.4, §17.2.1).
-
-        2xx: it knows it, so that the INVITE once more is to it the same one; which is for peers
-        that do not repeat a final that went to the umd before.
+        After a restart the answer itself tells something. 481: the far end knows no such INVITE,
+        which never came there, or has come to something. To what is known soon: a final that has
+        had no ACK is repeated every T2 (§13.3.1.4, §17.2.1). 2xx: it knows the INVITE, so that the
+        same INVITE once more is a repetition to it; which is for peers that do not repeat a final
+        that went to the umd before.
         """
+        if 200 <= response.status < 300:
+            self._on_cancel_accepted(response)
         if self.state is not CANCELLING or response.status < 200:
+            return
+        if self._unknown_there is not False:
             return
         self._unknown_there = response.status == 481
         timing = self._agent.timing
@@ -883,14 +964,30 @@ class Session:
         elif response.status < 300:
             self._start_alarm(Alarm.ASK_AGAIN, timing.t1, now)
 
-    def _on_no_final(self) -> None:
+    def _on_cancel_accepted(self, response: Response) -> None:
+        """Learn from the To tag whether a proxy has said so; its one final may have come before."""
+        cancellation, tag = self._cancellation, response.to_tag
+        if cancellation is None or tag is None or tag in cancellation.phones:
+            return
+        cancellation.by_a_proxy = True
+        if self.state is UNPROVEN and cancellation.one_is_down:
+            self._advance(_FAILURE)
+            self._end(self._status, (), "local", confirmed=True)
+
+    def _on_no_final(self, now: float) -> None:
         """64*T1 after CANCEL the INVITE is considered cancelled (§9.1)."""
-        assert self._invite is not None
         before = self.state
         self._advance(Input.NO_FINAL)
-        self._agent.abandon(self._invite)
-        if before is CANCELLING:
-            self._end(487, (), "local", confirmed=self._unknown_there is True)
+        if self._invite is not None:
+            self._agent.abandon(self._invite)
+        if before is CANCELLING or before is UNPROVEN:
+            confirmed = self._unknown_there is True
+            if not confirmed:
+                self._listen_on(now)
+            status = self._status  # of the final that proved nothing
+            if before is CANCELLING:
+                status = 487 if confirmed else 408
+            self._end(status, (), "local", confirmed=confirmed)
 
     def _await_ack(self, transaction: Transaction, response: Response, now: float) -> None:
         """Repeat a 2xx until its ACK comes, over every transport (§13.3.1.4)."""
@@ -1041,6 +1138,8 @@ class Session:
         """CANCEL the INVITE, and wait for what it comes to, but not for ever (§9.1)."""
         cancel = build.cancel_for(invite)
         cancel.headers[-1:-1] = _reason_headers(self._reasons)
+        prompt_until = now + PROMPTLY * self._agent.timing.t1
+        self._cancellation = Cancellation(frozenset(self._early or ()), prompt_until)
         self._agent.send_request(cancel, self._hop, now, self)
         self._start_alarm(Alarm.NO_FINAL, self._agent.timing.timeout, now)
 
@@ -1060,6 +1159,28 @@ class Session:
         if response.status not in (401, 407) or self._login is None:
             return ()
         return self._agent.authorize(self._login, response, method, uri)
+
+
+class Cancellation:
+    """
+    What is known of our CANCEL, for forks.
+
+    A proxy answers the CANCEL itself, with a To tag of its own, and passes on one final when each
+    phone has sent its own (§16.7, §16.10). A phone that does not answer keeps it waiting, for 64*T1
+    or a timer of its own of some seconds, and then the one final proves nothing of that phone. So
+    it speaks for all phones only where it comes promptly.
+    """
+
+    __slots__ = ("phones", "prompt_until", "by_a_proxy", "one_is_down")
+
+    def __init__(self, phones: frozenset[str], prompt_until: float) -> None:
+        self.phones = phones
+        """The To tags of the phones that rang when it left."""
+        self.prompt_until = prompt_until
+        self.by_a_proxy = False
+        """Whether it was a proxy that accepted it."""
+        self.one_is_down = False
+        """Whether a phone's own final came promptly."""
 
 
 class Ack(NamedTuple):
@@ -1086,6 +1207,15 @@ class PendingAck:
         """Seconds until it goes out once more; 0 when the deadline is what we wait for."""
         self.deadline = deadline
 
+
+PROMPTLY: Final = 4
+"""
+How many T1 after the CANCEL a proxy's final still shows that every phone has answered it.
+
+Kamailio gives a phone up after some seconds, 5 s in many a configuration (fr_timer).
+"""
+NOT_OF_A_PHONE: Final = frozenset((408, 481, 502, 503, 504))
+"""Finals by which a proxy says that it could not ask the phone, or knows of no call."""
 
 _INCOMING_EVENT: Final = Incoming()
 _ANSWERED_EVENT: Final = Answered()

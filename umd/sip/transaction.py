@@ -635,14 +635,27 @@ class TransactionLayer:
     def _response_again(
         self, transaction: Transaction, event: Event, response: Response, now: float
     ) -> None:
-        """Acknowledge a repeated failure, pass on every 2xx to INVITE, absorb the rest."""
+        """
+        Acknowledge a repeated failure, pass on what is no repetition, absorb the rest.
+
+        No repetition is every 2xx to INVITE, and a failure with another To tag: where phones were
+        forked to without a proxy that chooses, each sends its own.
+        """
         if isinstance(transaction, ClientInvite):
             if event is SUCCESS:
                 if transaction.user is not None:
                     transaction.user.on_response(transaction, response, now)
                 return
             if event is FAILURE and transaction.state is COMPLETED:
-                self._repeat(transaction)
+                ack = transaction.last
+                assert isinstance(ack, Request)
+                if response.to_tag == ack.to_tag:
+                    self._repeat(transaction)
+                    return
+                transaction.last = build.ack_for(ack, response)
+                self.outgoing.append(Send(transaction.last, transaction.hop))
+                if transaction.user is not None:
+                    transaction.user.on_response(transaction, response, now)
                 return
         self.counts.absorbed += 1
 

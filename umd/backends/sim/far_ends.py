@@ -196,7 +196,7 @@ class FarEnds:
         assert session.request is not None
         behaviour = self._directory.find(_user_of(session.request.uri))
         session.user = _Party(behaviour)
-        if behaviour.cancel != "obeys":
+        if behaviour.cancel != "obeys" or behaviour.forks > 1:
             self._cancels[session.call_id] = session
         if behaviour.bye != "answers":
             self._byes[session.call_id] = (session, behaviour)
@@ -261,13 +261,23 @@ class FarEnds:
         if request.method == "CANCEL" and self._cancels:
             session = self._cancels.pop(request.call_id, None)
             if session is not None and session.state is State.OFFERED:
-                self.release(session)
-                self._answer(session, now)
+                return self._obeys_cancel(session, request, source, now)
         elif request.method == "BYE" and self._byes:
             found = self._byes.get(request.call_id)
             if found is not None:
                 return self._obeys_bye(*found, request, source, now)
         return True
+
+    def _obeys_cancel(self, session: Session, request: Request, source: Hop, now: float) -> bool:
+        if self._behaviour(session).cancel != "obeys":
+            self.release(session)
+            self._answer(session, now)
+            return True
+        # Several phones ring: the proxy that forked to them answers, with a To tag of its own.
+        answer = build.response(request, 200, to_tag=self._new_id())
+        self.endpoint.send(answer, response_hop(request, source))
+        session.on_cancel(request, now)
+        return False
 
     def _obeys_bye(
         self, session: Session, behaviour: Behaviour, request: Request, source: Hop, now: float
