@@ -29,6 +29,8 @@ from umd.users import Users, UserSettings
 
 ALICE = Principal("alice", "127.0.0.1")
 BOB = Principal("bob", "127.0.0.2")
+DEADLINE = ControlSettings().deadline
+"""Seconds that a Disconnect waits by default."""
 
 
 def capturing_log() -> tuple[FilteringBoundLogger, list[Any]]:

@@ -8,7 +8,7 @@ from itertools import permutations
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.helpers import ALICE, BOB, ControlRoom
+from tests.helpers import ALICE, BOB, DEADLINE, ControlRoom
 from umd.backend import Answered, BackendUnavailable, Ended, FoundLeg, LegId, Progressed
 from umd.call.call import Call, CallState
 from umd.call.call_id import CallId, split_call_id
@@ -91,7 +91,7 @@ class DisconnectTests(ControlCase):
         self.fake.confirms = False
         call = self.control.place(ALICE, "answers")
         asked = self.ask(call)
-        self.clock.advance(4.999)
+        self.clock.advance(DEADLINE - 0.001)
         self.assertNoResult(asked)
         self.fake.end(call.leg)
         self.assertEqual(self.successResultOf(asked), Outcome.ENDED)
@@ -174,7 +174,7 @@ class SilentFarEndTests(ControlCase):
         self.asked = self.ask(self.call)
 
     def test_answered_at_the_deadline_and_ended_later(self) -> None:
-        self.clock.advance(5.0)
+        self.clock.advance(DEADLINE)
         self.assertEqual(self.successResultOf(self.asked), Outcome.ENDED_UNCONFIRMED)
         self.assertEqual(self.call.state, CallState.DISCONNECTING)
         (line,) = (e for e in self.room.lines if e["event"] == "call.disconnect-unconfirmed")
@@ -186,12 +186,12 @@ class SilentFarEndTests(ControlCase):
         self.assertEqual(end.cause.by, EndedBy.CLIENT)
 
     def test_who_asks_after_the_deadline_is_told_at_once(self) -> None:
-        self.clock.advance(5.0)
+        self.clock.advance(DEADLINE)
         self.assertEqual(self.successResultOf(self.ask(self.call)), Outcome.ENDED_UNCONFIRMED)
         self.assertEqual(self.fake.commands.count(("hang_up", self.call.leg)), 1)
 
     def test_who_asks_late_waits_no_longer_than_the_first(self) -> None:
-        self.clock.advance(4.0)
+        self.clock.advance(DEADLINE - 1.0)
         late = self.ask(self.call)
         self.clock.advance(1.0)
         self.assertEqual(self.successResultOf(late), Outcome.ENDED_UNCONFIRMED)
@@ -504,7 +504,7 @@ class MisbehavingBackendTests(ControlCase):
             case "far end":
                 room.fake.sink.leg_event(Ended(call.leg, Cause(by=EndedBy.FAR_END)))
             case _:
-                room.clock.advance(5.0)
+                room.clock.advance(DEADLINE)
 
 
 class DrainTests(ControlCase):

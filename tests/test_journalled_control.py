@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.helpers import ALICE, capturing_log
+from tests.helpers import ALICE, DEADLINE, capturing_log
 from umd.backend import BackendUnavailable, Ended, FoundLeg, LegId
 from umd.call.call import Call, CallState
 from umd.call.call_id import split_call_id
@@ -237,7 +237,7 @@ class TroubleTests(JournalCase):
     def test_a_disk_that_does_not_answer_is_no_unconfirmed_end(self) -> None:
         call = self.placed()
         asked = self.ask(call)
-        self.clock.advance(5.0)
+        self.clock.advance(DEADLINE)
         self.failureResultOf(asked, JournalUnavailable)
         self.journal.settle()
         self.assertTrue(call.ended)

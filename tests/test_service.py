@@ -8,7 +8,14 @@ from lxml import etree
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.helpers import ALICE, FAKE_NUMBERS, ControlRoom, MemoryUsers, RecordingDelivery
+from tests.helpers import (
+    ALICE,
+    DEADLINE,
+    FAKE_NUMBERS,
+    ControlRoom,
+    MemoryUsers,
+    RecordingDelivery,
+)
 from tests.soap.test_contract import disconnect, envelope
 from umd.call.call import Call, CallState
 from umd.call.call_id import CallId
@@ -76,7 +83,7 @@ class ServiceTests(SynchronousTestCase):
     def test_the_outcomes_of_a_silent_far_end(self) -> None:
         call = self.room.control.place(ALICE, "silent")
         asked = self.disconnect(call)
-        self.room.clock.advance(5.0)
+        self.room.clock.advance(DEADLINE)
         self.assertEqual(self.successResultOf(asked).headers["X-UMD-Outcome"], "ended-unconfirmed")
         self.room.clock.advance(30.0)
         again = self.successResultOf(self.disconnect(call))

@@ -360,7 +360,7 @@ class TlsSection(Section):
 class CallSection(Section):
     """How calls are ended and remembered."""
 
-    deadline: Duration = 5.0
+    deadline: Duration = 6.5
     retention: Duration = 86400.0
     retained: Annotated[int, Field(ge=0, le=100_000_000)] = 200_000
     max_age: Duration | None = None

@@ -124,7 +124,7 @@ class Outcome(StrEnum):
 class ControlSettings:
     """What the use cases can be told; durations in seconds."""
 
-    deadline: float = 5.0
+    deadline: float = 6.5
     """How long a request to end a call waits for the far end before it is answered unconfirmed."""
     retention: float = 86400.0
     """How long an ended call is remembered."""
