@@ -24,6 +24,13 @@ class NotifyTests(SynchronousTestCase):
         systemd.notify("READY=1", "STATUS=x", environ={"NOTIFY_SOCKET": "@" + name})
         self.assertEqual(listener.recv(100), b"READY=1\nSTATUS=x")
 
+    def test_the_path_of_a_socket_may_be_any_octets(self) -> None:
+        """It begins no other state, and is no reason not to start."""
+        name = f"umd-test-odd-{os.getpid()}"
+        listener = self.listen("\0" + name)
+        systemd.notify("STATUS=at /run/\udce9\nSTOPPING=1", environ={"NOTIFY_SOCKET": "@" + name})
+        self.assertEqual(listener.recv(100), b"STATUS=at /run/\xe9 STOPPING=1")
+
     def test_a_peer_that_does_not_read(self) -> None:
         """Finding 5: a full queue stopped the daemon; what does not fit is lost."""
         name = f"umd-test-full-{os.getpid()}"

@@ -508,6 +508,8 @@ class BackendSettings:
     name: str
     type: type[LegBackend]
     settings: BaseModel
+    type_name: str = ""
+    """As the configuration has it: `sip`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -531,6 +533,8 @@ class Settings:
     journal: JournalSection
     backends: tuple[BackendSettings, ...]
     """In the order of the file; the first one places calls by default."""
+    backend_configured: bool
+    """Whether a backend is asked for; else the simulator is there, which reaches nobody."""
     places: Places = field(repr=False, compare=False)
 
     def mistake(self, path: KeyPath, value: object, said: str) -> str:
@@ -1033,6 +1037,7 @@ def _read_tree(tree: Tree, places: Places, mistakes: _Mistakes) -> Settings | No
         control=file.control,
         journal=file.journal,
         backends=backends,
+        backend_configured="backend" in tree,
         places=places,
     )
 
@@ -1086,4 +1091,4 @@ def _read_backends(sections: Any, mistakes: _Mistakes) -> Iterator[BackendSettin
         except ValidationError as error:
             mistakes.add_all(error, backend_type.Settings, path)
             continue
-        yield BackendSettings(name, backend_type, settings)
+        yield BackendSettings(name, backend_type, settings, type_name)

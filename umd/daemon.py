@@ -22,7 +22,7 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.internet.task import LoopingCall, deferLater
 
-from umd import systemd
+from umd import __version__, systemd
 from umd.auth import TlsServer, make_rules
 from umd.backend import MessageTap, ShowsMessages
 from umd.capture import Capture
@@ -79,6 +79,7 @@ class Daemon:
     def __init__(self, settings: Settings, reactor: Any, log: FilteringBoundLogger) -> None:
         self.settings = settings
         self.ports: list[IListeningPort] = []
+        self._tls_ports: list[IListeningPort] = []
         self.ready = False
         self._built_from = settings
         self._reactor = reactor
@@ -135,7 +136,9 @@ class Daemon:
             for listen in self.settings.http.listen_tls:
                 assert self._tls is not None
                 wrapped = self._tls.wrap(self.front)
-                self.ports.append(await self._listen(listen, wrapped, "http.listen_tls"))
+                port = await self._listen(listen, wrapped, "http.listen_tls")
+                self.ports.append(port)
+                self._tls_ports.append(port)
             self._check_hosts()
             if self.control_socket is not None:
                 self.control_socket.open()
@@ -143,15 +146,37 @@ class Daemon:
             await self._close()
             raise CannotStart(str(error)) from error
         self.ready = True
+        self._tell_ready()
+
+    def _tell_ready(self) -> None:
+        """Say what serves where; loudly if calls are simulated and nobody has asked for that."""
+        settings = self.settings
+        listeners = [_listener(port, port in self._tls_ports) for port in self.ports]
+        control = None if self.control_socket is None else self.control_socket.path
+        if control is not None:
+            listeners.append({"address": control, "protocol": "control", "tls": False})
         addresses = [_name_of(port.getHost()) for port in self.ports]
+        status = "serving " + ", ".join(addresses)
+        if not settings.backend_configured:
+            status += "; SIMULATING, no call reaches anybody"
+            self._log.warning(
+                "daemon.simulating",
+                why="no backend is configured: calls are simulated, and none reaches anybody",
+                hint='name one, such as [backend.pbx] with type = "sip", see conf/umd-sip.toml; '
+                "if the simulator is wanted, say so: [backend.sim]",
+            )
         self._log.info(
             "daemon.ready",
+            version=__version__,
             listen=addresses,
-            node=self.settings.node,
-            control=None if self.control_socket is None else self.control_socket.path,
+            listeners=listeners,
+            node=settings.node,
+            backends=[{"name": one.name, "type": one.type_name} for one in settings.backends],
+            simulating=all(one.type_name == "sim" for one in settings.backends),
+            control=control,
             journal=None if self.store is None else self.store.path,
         )
-        systemd.notify("READY=1", "STATUS=serving " + ", ".join(addresses))
+        systemd.notify("READY=1", "STATUS=" + status)
 
     async def stop(self) -> None:
         """
@@ -626,6 +651,10 @@ def _is_private(address: object) -> bool:
     if isinstance(address, (IPv4Address, IPv6Address)):
         return ip_address(address.host).is_loopback
     return True  # a socket in the file system has its owner and mode
+
+
+def _listener(port: IListeningPort, tls: bool) -> dict[str, object]:
+    return {"address": _name_of(port.getHost()), "protocol": "http", "tls": tls}
 
 
 def _name_of(address: Any) -> str:

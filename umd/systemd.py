@@ -28,7 +28,9 @@ def notify(*states: str, environ: Mapping[str, str] = os.environ) -> None:
         sender.setblocking(False)
         try:
             sender.connect(name)
-            sender.sendall("\n".join(states).encode())
+            # A path may be no UTF-8, and have a line feed in it, which would begin another state.
+            lines = [state.replace("\n", " ") for state in states]
+            sender.sendall("\n".join(lines).encode("utf-8", "surrogateescape"))
         except OSError:
             # Nobody to tell is no reason to stop serving; systemd sees it by the missing READY.
             return
