@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import socket
@@ -20,7 +19,7 @@ import click
 from click.testing import CliRunner
 
 from tests.lab.planting import PlantingCase
-from tests.test_process import seed_id, seeds
+from tests.test_process import seeds
 from umd.cli import main
 from umd.exits import INTERRUPTED, OUTPUT_LOST, READER_GONE
 from umd.sip.session import Session

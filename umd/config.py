@@ -969,11 +969,11 @@ ANY: Final = "*"
 def known_keys(model: type[BaseModel], prefix: KeyPath = ()) -> list[KeyPath]:
     """Every key below a model, sections too."""
     keys: list[KeyPath] = []
-    for name, field in model.model_fields.items():
-        path = (*prefix, field.alias or name)
+    for name, info in model.model_fields.items():
+        path = (*prefix, info.alias or name)
         keys.append(path)
-        several = get_origin(field.annotation) in (list, tuple, dict)
-        for kind in (field.annotation, *get_args(field.annotation)):
+        several = get_origin(info.annotation) in (list, tuple, dict)
+        for kind in (info.annotation, *get_args(info.annotation)):
             if isinstance(kind, type) and issubclass(kind, BaseModel):
                 keys += known_keys(kind, (*path, ANY) if several else path)
     return keys
