@@ -105,7 +105,9 @@ def serve(file: str | None, overrides: tuple[str, ...], as_json: bool) -> None:
     The log goes to standard error. With --json it is JSON there even on a terminal.
     """
     from umd.reactor import install
+    from umd.systemd import handed_over
 
+    handed_over()  # before Twisted takes them
     install()  # before somebody's backend asks Twisted for one
 
     from umd.config import ConfigError, load
@@ -131,6 +133,10 @@ def demo(overrides: tuple[str, ...], as_json: bool) -> None:
 
     With --json each call and each event is an object on standard output.
     """
+    from umd.systemd import handed_over
+
+    handed_over()  # before Twisted takes them
+
     from umd.config import ConfigError
     from umd.demo import run_demo
 

@@ -102,7 +102,7 @@ def _check_endpoint(value: object) -> None:
         # of systemd can only be read where systemd has handed over the socket.
         if kind != "systemd":
             serverFromString(None, value)
-        _CHECKS[kind](_endpoint_fields(value))
+        _CHECKS[kind](endpoint_fields(value))
     except (ValueError, TypeError) as error:
         raise ValueError(
             f"a Twisted endpoint string such as {_ENDPOINT}; of {_quoted(value)}: {error}"
@@ -133,7 +133,7 @@ def _check_systemd(fields: Mapping[str, str]) -> None:
         raise ValueError("the name is empty")
 
 
-def _endpoint_fields(endpoint: str) -> dict[str, str]:
+def endpoint_fields(endpoint: str) -> dict[str, str]:
     """
     What Twisted reads in an endpoint string, by name.
 
@@ -157,7 +157,7 @@ def _address(text: str) -> IPv4Address | IPv6Address | None:
 
 
 def _is_loopback(endpoint: str) -> bool:
-    interface = _endpoint_fields(endpoint).get("interface", "")
+    interface = endpoint_fields(endpoint).get("interface", "")
     address = _address(interface)
     return interface == "localhost" if address is None else address.is_loopback
 

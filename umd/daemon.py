@@ -23,10 +23,11 @@ from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.internet.task import LoopingCall, deferLater
 
 from umd import __version__, systemd
+from umd.activation import adopt
 from umd.auth import TlsServer, make_rules
 from umd.backend import MessageTap, ShowsMessages
 from umd.capture import Capture
-from umd.config import CallSection, ConfigError, JournalSection, Settings
+from umd.config import CallSection, ConfigError, JournalSection, Settings, endpoint_fields
 from umd.console.address import default_path
 from umd.console.requests import Console
 from umd.console.socket import ControlSocket
@@ -132,13 +133,11 @@ class Daemon:
             await self.users.open()
             await self._take_over_calls()
             for listen in self.settings.http.listen:
-                self.ports.append(await self._listen(listen, self.front))
+                await self._listen(listen, self.front)
             for listen in self.settings.http.listen_tls:
                 assert self._tls is not None
                 wrapped = self._tls.wrap(self.front)
-                port = await self._listen(listen, wrapped, "http.listen_tls")
-                self.ports.append(port)
-                self._tls_ports.append(port)
+                self._tls_ports += await self._listen(listen, wrapped, "http.listen_tls")
             self._check_hosts()
             if self.control_socket is not None:
                 self.control_socket.open()
@@ -176,6 +175,7 @@ class Daemon:
             control=control,
             journal=None if self.store is None else self.store.path,
         )
+        self._tell_idle_sockets()
         systemd.notify("READY=1", "STATUS=" + status)
 
     async def stop(self) -> None:
@@ -366,29 +366,39 @@ class Daemon:
 
     async def _listen(
         self, listen: str, factory: IProtocolFactory, key: str = "http.listen"
-    ) -> IListeningPort:
-        if listen.startswith("systemd:domain=UNIX"):
-            # Twisted would remove the socket's file when umd stops, and it is not umd's.
-            raise CannotStart(f"{key} = {listen!r}: only domain=INET or INET6 is served")
+    ) -> list[IListeningPort]:
+        """
+        Serve at an endpoint. Its ports are in `ports` then, for one to be stopped that is refused.
+
+        Raises:
+            CannotStart
+        """
         try:
-            port: IListeningPort = await serverFromString(self._reactor, listen).listen(factory)
+            if listen.startswith("systemd:"):
+                handed = systemd.handed_over()
+                ports = adopt(endpoint_fields(listen), handed, factory, self._reactor)
+            else:
+                ports = [await serverFromString(self._reactor, listen).listen(factory)]
         except CannotListenError as error:
             why = str(getattr(error.socketError, "strerror", None) or error.socketError)
             raise CannotStart(f"{key} = {listen!r}: {why}") from error
-        except (IndexError, KeyError):
-            why = "systemd has handed over no such socket; is umd started by it, with umd.socket?"
-            raise CannotStart(f"{key} = {listen!r}: {why}") from None
         except Exception as error:
             raise CannotStart(f"{key} = {listen!r}: {error}") from error
+        self.ports += ports
         asked = self.settings.http.allow_anonymous or self.front.identity is not None
-        if not (asked or _is_private(port.getHost())):
-            self.ports.append(port)
+        if not (asked or all(_is_private(port.getHost()) for port in ports)):
             raise CannotStart(
                 f"{key} = {listen!r}: whoever reaches this address could end any call, as "
                 "nobody is asked who they are; listen on loopback or a unix: socket, or set "
                 "http.allow_anonymous = true"
             )
-        return port
+        return ports
+
+    def _tell_idle_sockets(self) -> None:
+        """Clients of a socket that nobody serves wait for ever."""
+        for index, one in enumerate(systemd.handed_over()):
+            if not one.served:
+                self._log.warning("http.socket-not-served", index=index, name=one.name)
 
     async def _drain(self) -> None:
         await self._stop_listening()

@@ -7,7 +7,61 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Final
+
+FIRST_DESCRIPTOR: Final = 3
+UNNAMED: Final = "unknown"
+"""The name of a socket that systemd gives none (sd_listen_fds(3))."""
+
+
+@dataclass(slots=True)
+class HandedSocket:
+    """A descriptor that systemd has handed over."""
+
+    descriptor: int
+    name: str
+    served: bool = False
+    """Whether it is listened on already."""
+
+
+@cache
+def handed_over() -> tuple[HandedSocket, ...]:
+    """
+    The sockets that systemd has handed over to this process, in its order.
+
+    The first call takes the variables out of the environment, so that no child of this process
+    believes they are its own. It must come before Twisted's endpoints are imported, as they take
+    them too.
+    """
+    return take_sockets(os.environ, os.getpid())
+
+
+def take_sockets(environ: MutableMapping[str, str], pid: int) -> tuple[HandedSocket, ...]:
+    """
+    Take the variables of sd_listen_fds(3) out of an environment.
+
+    LISTEN_PID and LISTEN_FDS say it all. LISTEN_FDNAMES is for names alone, and may be missing,
+    short or long. Descriptors that are not open are left out, with those after them.
+    """
+    whose, count, names = (
+        environ.pop(name, "") for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
+    )
+    if whose != str(pid) or not (count.isascii() and count.isdigit()):
+        return ()
+    given = names.split(":") if names else []
+    sockets: list[HandedSocket] = []
+    while len(sockets) < int(count[:9]):
+        number = len(sockets)
+        name = given[number] if number < len(given) else ""
+        try:
+            os.set_inheritable(FIRST_DESCRIPTOR + number, False)
+        except OSError:
+            break
+        sockets.append(HandedSocket(FIRST_DESCRIPTOR + number, name or UNNAMED))
+    return tuple(sockets)
 
 
 def state_directory(environ: Mapping[str, str] = os.environ) -> str | None:
