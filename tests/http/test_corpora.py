@@ -16,7 +16,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.http.helpers import SPLITS, read
-from umd.http.reader import ENDED, NOTHING
+from umd.http.reader import ENDED, HEAD, NOTHING
 
 DATA = Path(__file__).parent.parent / "data"
 
@@ -83,6 +83,9 @@ class CorpusTests(SynchronousTestCase):
         elif one.verdict == "accept" and part is NOTHING:
             self.assertIn(status, (None, ENDED.status), one.file)
             self.assertEqual(number, one.requests, one.file)
+        elif one.verdict == "upgrade" and not status:
+            # The offer is ignored: what follows the request begins the next one.
+            self.assertEqual((number, part), (1, HEAD), one.file)
         elif part is not NOTHING:
             # The end does not come: 408 when its time is over.
             self.assertEqual((status, number), (None, 0), one.file)

@@ -206,10 +206,10 @@ class HostTests(FrontCase):
         super().setUp()
         self.front.hosts = hosts_asked_for(["umd.example"], trusting=True, private=True)
 
-    def ask(self, host: str, version: str = "1.1") -> int:
+    def ask(self, host: str, version: str = "1.1", target: str = "/x") -> int:
         self.connect()
         asked = len(self.asked)
-        self.send(f"GET /x HTTP/{version}\r\nHost: {host}\r\n\r\n".encode())
+        self.send(f"GET {target} HTTP/{version}\r\nHost: {host}\r\n\r\n".encode())
         if len(self.asked) > asked:
             self.reply(-1)
         status = int(self.sent()[9:12])
@@ -238,6 +238,18 @@ class HostTests(FrontCase):
             self.assertEqual(self.ask(host, "1.0"), 421, host)
         self.assertEqual(self.asked, [])
         self.assertEqual(self.lines[0]["host"], "evil.example")
+
+    def test_the_name_in_an_absolute_target_is_the_one_that_counts(self) -> None:
+        for version in ("1.1", "1.0"):
+            for name in ("umd.example", "LOCALHOST:8080", "[::1]", "127.0.0.1:1"):
+                for scheme in ("http", "HTTPS"):
+                    target = f"{scheme}://{name}/x"
+                    self.assertEqual(self.ask("evil.example", version, target), 200, target)
+                    asked = self.asked[-1]
+                    self.assertEqual((asked.scheme, asked.host), (scheme.lower(), name))
+            for name in ("evil.example", "localhost.evil.example:80", "127.0.0.2", "%6cocalhost"):
+                target = f"http://{name}/x"
+                self.assertEqual(self.ask("localhost", version, target), 421, target)
 
     def test_a_unix_socket_is_reached_by_no_browser(self) -> None:
         self.channel = self.front.buildProtocol(UNIXAddress(None))

@@ -183,7 +183,7 @@ class Connection(Protocol):
             "GET" if head.method == "HEAD" else head.method,
             head.path,
             head.query,
-            "https" if self._tls else "http",
+            head.scheme or ("https" if self._tls else "http"),
             head.host or self._where(),
             head.headers,
             body,

@@ -39,13 +39,14 @@ class Request:
     method: str
     """GET or POST; a HEAD is served as the GET whose body the front leaves out."""
     path: str
-    """The target without its query, as the client spelled it."""
+    """The target's, in its normal spelling; its case is the client's."""
     query: str
     """What follows the "?", undecoded; empty where there is none."""
     scheme: str
-    """By which the client reached umd: http or https."""
+    """By which the client reached umd, or that of a target in absolute form: http or https."""
     host: str
-    """As the client wrote it in Host, its port included; where it wrote none, where it came in."""
+    """As the client wrote it in the target or in Host, its port included; where it wrote none,
+    where it came in."""
     headers: Mapping[str, str]
     """By lower-case name."""
     body: bytes

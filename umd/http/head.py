@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Final
+from typing import Final, NamedTuple
 
 from umd.errors import UmdError
 from umd.http.hosts import host_name
@@ -41,9 +41,12 @@ class Head:
     octets: bytes
     method: str
     path: str
+    """Normalised by `normal_path`."""
     query: str
+    scheme: str
+    """Of a target in absolute form, in lower case; empty for one in origin form."""
     host: str
-    """As the client wrote it; empty where it wrote none."""
+    """The authority of the target, else Host, as the client wrote it; empty where it wrote none."""
     host_name: str
     """Of it, the name or address alone; see `umd.http.hosts`."""
     headers: Mapping[str, str]
@@ -60,19 +63,38 @@ class Head:
     """How the body is compressed: "gzip", "deflate" or nothing."""
 
 
+class RequestLine(NamedTuple):
+    """A request line that was checked."""
+
+    method: str
+    target: str
+    """From its path on."""
+    is_11: bool
+    scheme: str
+    """Of the absolute form, in lower case; empty for the origin form."""
+    authority: str
+    """Of the absolute form."""
+
+
 Fields = Sequence[tuple[bytes, bytes]]
 CHUNKED: Final = -1
 
-_LINE: Final = re.compile(
-    # 3, 5: one space each; origin form, of the characters of RFC 3986 sections 3.3 and 3.4.
-    rb"([A-Z]+) (/(?:[A-Za-z0-9._~!$&'()*+,;=:@/?-]|%[0-9A-Fa-f]{2})*) HTTP/1\.([01])"
+# 5: the characters of RFC 3986 sections 3.3 and 3.4.
+_PATH: Final = rb"(?:[A-Za-z0-9._~!$&'()*+,;=:@/?-]|%[0-9A-Fa-f]{2})*"
+_LINE: Final = re.compile(rb"([A-Z]+) (/" + _PATH + rb") HTTP/1\.([01])")  # 3: one space each
+_ABSOLUTE_LINE: Final = re.compile(
+    rb"([A-Z]+) (https?)://([^ /?#]*)((?:[/?](?-i:" + _PATH + rb"))?) (?-i:HTTP)/1\.([01])",
+    re.IGNORECASE,  # of the scheme alone (RFC 3986 section 3.1)
 )
 _ANY_LINE: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) ([^ ]+) HTTP/1\.[01]")
 _VERSIONS: Final = (b"1.0", b"1.1")
 _ANY_VERSION: Final = re.compile(rb"[0-9]\.[0-9]")
 _HOST: Final = re.compile(
-    r"(?:[A-Za-z0-9._~!$&'()*+,;=%-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?"  # RFC 3986 section 3.2
+    r"(?:[A-Za-z0-9._~!$&'()*+,;=%-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?"  # RFC 3986 section 3.2
 )
+_UNRESERVED: Final = re.compile("%(?:2[DE]|3[0-9]|4[1-9A-F]|5[0-9AF]|6[1-9A-F]|7[0-9AE])", re.I)
+_SLASHES: Final = re.compile("//+")
+_DOT_SEGMENT: Final = re.compile(r"/\.\.?(?:/|\Z)")
 _LENGTH: Final = re.compile(r"[0-9]{1,10}")
 _SINGLE: Final = frozenset(
     # 7, 10, 14: said twice, nobody knows which one counts, or somebody in between counts another.
@@ -81,6 +103,9 @@ _SINGLE: Final = frozenset(
         "soapaction", "transfer-encoding",
     )  # fmt: skip
 )
+UNSEEN_UPGRADE: Final = b"~~~~~~~"
+"""What llhttp sees for the name of an Upgrade field; as long as that."""
+_UPGRADE: Final = re.compile(rb"^upgrade(?=:)", re.IGNORECASE | re.MULTILINE)
 _SPACE: Final = " \t"
 """15: what is stripped from a value; str.strip() alone would take NEL and NBSP along."""
 _CODINGS: Final[Mapping[str, str]] = {
@@ -88,27 +113,58 @@ _CODINGS: Final[Mapping[str, str]] = {
 }  # fmt: skip
 
 
-def check_line(line: bytes, limits: Limits) -> tuple[str, str, bool]:
+def check_line(line: bytes, limits: Limits) -> RequestLine:
     """
     Check a request line, without its CRLF.
-
-    Returns:
-        Method, target, and whether it is HTTP/1.1.
 
     Raises:
         Refused
     """
+    scheme = authority = ""
     match = _LINE.fullmatch(line)
-    if match is None:
-        raise _wrong_line(line, limits)
-    if len(match[2]) > limits.max_target:
+    if match is not None:
+        method, target, minor = match.groups()
+        size = len(target)
+    else:
+        match = _ABSOLUTE_LINE.fullmatch(line)
+        if match is None or not match[1].isupper():
+            raise _wrong_line(line, limits)
+        method, target, minor = match[1], match[4], match[5]
+        scheme, authority = match[2].decode("ascii").lower(), match[3].decode("latin-1")
+        size = match.end(4) - match.start(2)
+        if not target.startswith(b"/"):
+            target = b"/" + target  # RFC 9112 section 3.2.1
+    if size > limits.max_target:
         raise _target_too_long(limits)
-    method = match[1].decode("ascii")
-    if method not in METHODS:  # 4
-        raise _wrong_method(method)
-    if b"%00" in match[2]:
+    name = method.decode("ascii")
+    if name not in METHODS:  # 4
+        raise _wrong_method(name)
+    if scheme and _HOST.fullmatch(authority) is None:
+        # No user either (RFC 9110 section 4.2.4).
+        raise Refused(400, "The target must name a host, or an address, and maybe a port.")
+    if b"%00" in target:
         raise Refused(400, "The target holds %00.")
-    return method, match[2].decode("ascii"), match[3] == b"1"
+    return RequestLine(name, target.decode("ascii"), minor == b"1", scheme, authority)
+
+
+def normal_path(path: str) -> str:
+    """
+    The one spelling of a path that is compared (RFC 3986 section 6.2.2).
+
+    What needs no escape is unescaped, once, and several slashes are one. Nothing else is: what is
+    escaped after that stays so. A path with "." or ".." for a segment is refused rather than
+    resolved: clients resolve theirs, and a proxy before umd may not see where such a one leads.
+
+    Raises:
+        Refused
+    """
+    if "%" in path:
+        path = _UNRESERVED.sub(lambda found: chr(int(found[0][1:], 16)), path)
+    if "//" in path:
+        path = _SLASHES.sub("/", path)
+    if "/." in path and _DOT_SEGMENT.search(path):
+        raise Refused(400, "The path holds a segment of dots alone.")
+    return path
 
 
 def check_unfinished(octets: bytes, limits: Limits) -> None:
@@ -142,7 +198,7 @@ def check_lines(count: int, limits: Limits) -> None:
 
 
 def read_head(
-    octets: bytes, line: tuple[str, str, bool], fields: Fields, keep_alive: bool, limits: Limits
+    octets: bytes, line: RequestLine, fields: Fields, keep_alive: bool, limits: Limits
 ) -> Head:
     """
     Read a head that llhttp has taken.
@@ -157,19 +213,23 @@ def read_head(
     Raises:
         Refused
     """
-    method, target, is_11 = line
+    method, target, is_11, scheme, authority = line
     headers, repeated = _headers(fields)
     host = headers.get("host", "")
     if "host" in headers or is_11:  # 7
         if _HOST.fullmatch(host) is None:
             raise Refused(400, "There must be one Host, of a name or address and maybe a port.")
+    if scheme:
+        # It goes before Host, whatever that says (RFC 9112 section 3.2.2).
+        host = authority
     length = _length(method, is_11, headers, limits)
     path, _, query = target.partition("?")
     return Head(
         octets=octets,
         method=method,
-        path=path,
+        path=normal_path(path),
         query=query,
+        scheme=scheme,
         host=host,
         host_name=host_name(host),
         headers=headers,
@@ -180,6 +240,18 @@ def read_head(
         expects_continue=_expects_continue(headers, is_11),
         coding=_coding(headers),
     )
+
+
+def without_upgrade(octets: bytes) -> bytes:
+    """
+    Whole lines of a head as llhttp is to see them: without an offer to speak another protocol.
+
+    Such an offer is ignored (RFC 9110 section 7.8), but llhttp would stop at the end of the head
+    and take the body for something else (11).
+    """
+    if b"upgrade:" not in octets.lower():
+        return octets
+    return _UPGRADE.sub(UNSEEN_UPGRADE, octets)
 
 
 def check_trailers(fields: Fields, limits: Limits) -> None:
@@ -199,6 +271,8 @@ def _headers(fields: Fields) -> tuple[dict[str, str], frozenset[str]]:
     headers: dict[str, str] = {}
     repeated: set[str] = set()
     for raw_name, raw_value in fields:
+        if raw_name == UNSEEN_UPGRADE:
+            continue
         name = raw_name.decode("latin-1").lower()
         value = raw_value.decode("latin-1").strip(_SPACE)
         if "_" in name:  # 14: a gateway in between may have taken it for a hyphen
@@ -247,9 +321,10 @@ def _expects_continue(headers: Mapping[str, str], is_11: bool) -> bool:
     expected = headers.get("expect")
     if expected is None or not is_11:  # RFC 9110 section 10.1.1: ignored in HTTP/1.0
         return False
-    if expected.lower() != "100-continue":  # 16
+    expectations = {one.strip(_SPACE).lower() for one in expected.split(",")} - {""}
+    if expectations - {"100-continue"}:  # 16
         raise Refused(417, "The only expectation that is met is 100-continue.")
-    return True
+    return bool(expectations)
 
 
 def _coding(headers: Mapping[str, str]) -> str:
@@ -273,7 +348,7 @@ def _wrong_line(line: bytes, limits: Limits) -> Refused:
     method = match[1].decode("ascii")
     if method not in METHODS:
         return _wrong_method(method)
-    return Refused(400, "The target is not a path, or holds what a path does not.")
+    return Refused(400, "The target is not a path or an http URL, or holds what neither does.")
 
 
 def _wrong_method(method: str) -> Refused:

@@ -2,9 +2,10 @@
 From octets to requests, without I/O: heads and chunks go through llhttp, in whole messages.
 
 llhttp says what is valid; where one message ends and the next begins is kept here, so that it is
-never fed beyond: a single read can complete a thousand requests, and after an upgrade it would take
-a body for the next one (hardening, finding 5 and checks 11 and 19). A head is fed once: who sends
-the same octets again, as every client does on a connection that stays, gets the same verdict.
+never fed beyond: a single read can complete a thousand requests (hardening, check 19). An Upgrade
+it never sees: it would take the body for what follows (finding 5, check 11). A head is fed once:
+who sends the same octets again, as every client does on a connection that stays, gets the same
+verdict.
 """
 
 from __future__ import annotations
@@ -19,12 +20,14 @@ from umd.http.head import (
     CHUNKED,
     Head,
     Refused,
+    RequestLine,
     body_too_long,
     check_line,
     check_lines,
     check_trailers,
     check_unfinished,
     read_head,
+    without_upgrade,
 )
 from umd.http.limits import Limits
 
@@ -199,7 +202,7 @@ class Reader:
     def _reset(self) -> None:
         self._part = Reader._read_head_part
         self._fed = 0
-        self._line: tuple[str, str, bool] | None = None
+        self._line: RequestLine | None = None
         self._parser: HttpRequestParser | None = None
         self._heard: _Heard | None = None
         self._head: Head | None = None
@@ -258,9 +261,10 @@ class Reader:
             if not ends:
                 return
             self._line = check_line(line[:-1] if line.endswith(b"\r") else b"", self._heads.limits)
-        fed, self._fed = self._fed, len(octets)
-        if fed < len(octets):
-            self._parser.feed_data(octets[fed:] if fed else octets)
+        # Whole lines: a part of a name is not yet known for that of an Upgrade.
+        fed, self._fed = self._fed, octets.rfind(b"\n") + 1
+        if fed < self._fed:
+            self._parser.feed_data(without_upgrade(octets[fed : self._fed]))
 
     def _checked(self, octets: bytes) -> Head:
         heard = self._heard
