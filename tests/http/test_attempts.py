@@ -9,16 +9,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.helpers import capturing_log
 from umd.http import attempts
-from umd.http.attempts import (
-    FREE,
-    INTERVAL,
-    LONGEST_DELAY,
-    MOST_LINES,
-    MOST_LINES_IN_ALL,
-    MOST_NAMES,
-    Attempts,
-    network_of,
-)
+from umd.http.attempts import FREE, LONGEST_DELAY, MOST_NAMES, Attempts
+from umd.http.rationed import INTERVAL, MOST_LINES, MOST_LINES_IN_ALL, network_of
 
 EVIL, OTHER = "192.0.2.1", "192.0.2.2"
 

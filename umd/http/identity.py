@@ -27,9 +27,10 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
-from umd.http.attempts import Attempts, network_of
+from umd.http.attempts import Attempts
 from umd.http.exchange import REQUEST_ID, Reply, refusal
 from umd.http.passwords import PasswordFile
+from umd.http.rationed import network_of
 from umd.http.tokens import Tokens
 from umd.http.turns import Turns
 from umd.principal import Principal, Scope

@@ -1,0 +1,67 @@
+"""Lines that strangers can cause: some are written, every event is counted."""
+
+from __future__ import annotations
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.helpers import capturing_log
+from umd.http import rationed
+from umd.http.rationed import INTERVAL, MOST_LINES, RationedLog
+
+
+class RationedLogTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.log, self.lines = capturing_log()
+        self.rationed = RationedLog(self.log.warning, "door.knocked", self.clock)
+
+    def tearDown(self) -> None:
+        self.rationed.stop()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def told(self) -> int:
+        """How many events the lines so far tell of."""
+        more = sum(line["event"] == "door.knocked-more" for line in self.lines)
+        return len(self.lines) - more + sum(int(line["suppressed"]) for line in self.lines)
+
+    def test_one_event_is_one_line(self) -> None:
+        self.rationed.tell("192.0.2.1", how="loudly")
+        self.clock.advance(INTERVAL)
+        (line,) = self.lines
+        self.assertEqual((line["event"], line["log_level"]), ("door.knocked", "warning"))
+        self.assertEqual(
+            (line["address"], line["how"], line["suppressed"]), ("192.0.2.1", "loudly", 0)
+        )
+
+    def test_many_of_one_address_leave_room_for_others(self) -> None:
+        for _ in range(1000):
+            self.rationed.tell("192.0.2.1")
+        self.rationed.tell("192.0.2.2")
+        self.assertEqual(len(self.lines), MOST_LINES + 1)
+        self.clock.advance(INTERVAL)
+        self.assertEqual(self.lines[-1]["suppressed"], 1000 - MOST_LINES)
+        self.assertEqual(self.told(), 1001)
+
+    def test_a_new_interval_begins_with_the_next_event(self) -> None:
+        for _ in range(MOST_LINES):
+            self.rationed.tell("192.0.2.1")
+        self.clock.advance(INTERVAL)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.rationed.tell("192.0.2.1")
+        self.assertEqual(len(self.lines), MOST_LINES + 1)
+
+    def test_a_counted_event_is_told_with_the_next_line(self) -> None:
+        self.rationed.count("192.0.2.1")
+        self.rationed.tell("192.0.2.1")
+        (line,) = self.lines
+        self.assertEqual(line["suppressed"], 1)
+
+    def test_addresses_that_are_forgotten_are_counted(self) -> None:
+        self.patch(rationed, "MOST_ADDRESSES", 10)
+        for number in range(500):
+            for _ in range(2):
+                self.rationed.tell(f"10.0.{number >> 8}.{number & 255}")
+        self.assertEqual(len(self.rationed._addresses), 10)
+        self.rationed.stop()
+        self.assertEqual(self.told(), 1000)
