@@ -285,6 +285,25 @@ class MistakeTests(ConfigCase):
             self.assertIn(why, mistake)
             self.assertLess(len(mistake), 400)
 
+    def test_nothing_listens_anywhere(self) -> None:
+        for text in ("http.listen = []", "http.listen = []\nhttp.listen_tls = []"):
+            (mistake,) = self.mistakes(text)
+            self.assertIn("umd.toml:1: http.listen = []: expected a Twisted endpoint", mistake)
+            self.assertIn("or one in http.listen_tls: umd would listen nowhere", mistake)
+
+    def test_https_alone(self) -> None:
+        settings = self.read(
+            '[http]\nlisten = []\nlisten_tls = "tcp:1:interface=localhost"\n'
+            '[tls]\ncertificate = "/c"\nkey = "/k"\n'
+        )
+        self.assertEqual(settings.http.listen, ())
+
+    def test_client_certificates_that_nobody_could_sign(self) -> None:
+        """They were not demanded at all."""
+        (mistake,) = self.mistakes("[tls]\nclient_required = true")
+        said = "umd.toml:2: tls.client_required = true: expected tls.client_ca beside it"
+        self.assertEqual(mistake, said)
+
     def test_listeners_that_can_be(self) -> None:
         for listen in (
             "unix:/a\\:b\\=c:mode=660",

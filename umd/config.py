@@ -78,15 +78,11 @@ Size: TypeAlias = Annotated[int, BeforeValidator(parse_size)]
 
 def _parse_listen(value: object) -> tuple[str, ...]:
     several = [value] if isinstance(value, str) else value
-    if not isinstance(several, list) or not several:
+    if not isinstance(several, list):
         raise ValueError("a Twisted endpoint string such as " + _ENDPOINT + ", or a list of them")
     for one in several:
         _check_endpoint(one)
     return tuple(several)
-
-
-def _parse_any_listen(value: object) -> tuple[str, ...]:
-    return () if value == [] else _parse_listen(value)
 
 
 def _check_endpoint(value: object) -> None:
@@ -248,7 +244,7 @@ class HttpSection(Section):
     listen: Annotated[tuple[str, ...], BeforeValidator(_parse_listen)] = (
         "tcp:8080:interface=127.0.0.1",
     )
-    listen_tls: Annotated[tuple[str, ...], BeforeValidator(_parse_any_listen)] = ()
+    listen_tls: Annotated[tuple[str, ...], BeforeValidator(_parse_listen)] = ()
     hosts: Annotated[tuple[str, ...], BeforeValidator(_parse_hosts)] = ()
     max_body: Annotated[Size, Field(ge=1024, le=64 * 1024)] = 64 * 1024
     max_head: Annotated[Size, Field(ge=1024, le=256 * 1024)] = 16 * 1024
@@ -1044,9 +1040,18 @@ def _read_tree(tree: Tree, places: Places, mistakes: _Mistakes) -> Settings | No
 
 def _check_reach(file: _File, mistakes: _Mistakes) -> None:
     """Whoever reaches umd is asked who they are, unless it is said that they are not."""
+    if not (file.http.listen or file.http.listen_tls):
+        said = (
+            f"http.listen = []: expected a Twisted endpoint string such as {_ENDPOINT}, or one in "
+            "http.listen_tls: umd would listen nowhere"
+        )
+        mistakes.add(("http", "listen"), said)
     if file.http.listen_tls and not (file.tls.certificate and file.tls.key):
         said = "http.listen_tls: expected tls.certificate and tls.key beside it"
         mistakes.add(("http", "listen_tls"), said)
+    if file.tls.client_required and file.tls.client_ca is None:
+        said = "tls.client_required = true: expected tls.client_ca beside it"
+        mistakes.add(("tls", "client_required"), said)
     if file.http.allow_anonymous or file.auth.identifies:
         return
     for key, listen in (("listen", file.http.listen), ("listen_tls", file.http.listen_tls)):

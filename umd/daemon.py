@@ -24,9 +24,10 @@ from twisted.internet.task import LoopingCall, deferLater
 
 from umd import __version__, systemd
 from umd.activation import adopt
-from umd.auth import TlsServer, make_rules
+from umd.auth import make_rules
 from umd.backend import MessageTap, ShowsMessages
 from umd.capture import Capture
+from umd.certificates import open_tls
 from umd.config import CallSection, ConfigError, JournalSection, Settings, endpoint_fields
 from umd.console.address import default_path
 from umd.console.requests import Console
@@ -37,6 +38,7 @@ from umd.garbage import Garbage
 from umd.http.front import Front
 from umd.http.hosts import hosts_asked_for
 from umd.http.identity import Identity
+from umd.http.tls import TlsServer
 from umd.journal.address import default_path as default_journal
 from umd.journal.file import JournalFile
 from umd.journal.sqlite import SqliteStore
@@ -143,7 +145,7 @@ class Daemon:
                 self.control_socket.open()
         except UmdError as error:
             await self._close()
-            raise CannotStart(str(error)) from error
+            raise CannotStart(str(error).replace("\n", "; ")) from error
         self.ready = True
         self._tell_ready()
 
@@ -246,10 +248,13 @@ class Daemon:
         """
         rules = make_rules(settings.auth) if settings.auth.identifies else None
         if settings.http.listen_tls:
+            context, warnings = open_tls(settings)
+            for warning in warnings:
+                self._log.warning("tls.certificate-not-valid", why=warning)
             if self._tls is None:
-                self._tls = TlsServer(settings.tls)
+                self._tls = TlsServer(context)
             else:
-                self._tls.read_again(settings.tls)
+                self._tls.context = context
         if rules is None:
             return
         if self.front.identity is None:

@@ -165,11 +165,12 @@ def _socket_option(daemon: Daemon) -> str:
 
 
 def _url(daemon: Daemon) -> str | None:
+    scheme = "http" if daemon.settings.http.listen else "https"
     for port in daemon.ports:
         host: Any = port.getHost()
         if hasattr(host, "port"):
             name = f"[{host.host}]" if ":" in host.host else host.host
-            return f"http://{name}:{host.port}/EWS/UM2007Legacy.asmx"
+            return f"{scheme}://{name}:{host.port}/EWS/UM2007Legacy.asmx"
     return None
 
 

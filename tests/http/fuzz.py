@@ -36,13 +36,14 @@ from twisted.python.failure import Failure
 from tests.helpers import ALICE, ControlRoom, MemoryUsers, RecordingDelivery
 from tests.http.helpers import Authority, chunked, request
 from tests.soap.test_contract import disconnect
-from umd.auth import TlsServer
+from umd.certificates import read_credentials
 from umd.config import TlsSection
 from umd.garbage import Garbage
 from umd.http.exchange import Reply, Request
 from umd.http.front import Front
 from umd.http.identity import Identity, Rules
 from umd.http.passwords import PasswordFile
+from umd.http.tls import TlsServer, make_context
 from umd.http.tokens import Tokens
 from umd.service import SoapService
 from umd.use_cases import UseCases
@@ -206,7 +207,8 @@ class TlsBeginnings:
         self._room = Room(rules())
         self._directory = tempfile.TemporaryDirectory(prefix="umd-fuzz-")
         certificate, key = Authority("ours").write("localhost", Path(self._directory.name))
-        tls = TlsServer(TlsSection(certificate=certificate, key=key))
+        section = TlsSection(certificate=certificate, key=key)
+        tls = TlsServer(make_context(read_credentials(section)))
         self._factory = tls.wrap(self._room.front)
         client = SSL.Connection(SSL.Context(SSL.TLS_CLIENT_METHOD), None)
         client.set_connect_state()

@@ -5,10 +5,11 @@ from __future__ import annotations
 import datetime
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeAlias
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import NameOID
 
 from umd.http.limits import Limits
@@ -48,6 +49,9 @@ def read(octets: bytes, size: int = SPLITS[0], limits: Limits | None = None) -> 
     return reader
 
 
+Key: TypeAlias = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
+
+
 class Authority:
     """Signs certificates for a test."""
 
@@ -57,8 +61,9 @@ class Authority:
         self.certificate = self.sign(name, self.key, ca=True)
 
     def sign(
-        self, name: str, key: ec.EllipticCurvePrivateKey, ca: bool = False
+        self, name: str, key: Key, ca: bool = False, days: tuple[float, float] = (-1, 1)
     ) -> x509.Certificate:
+        """A certificate, valid from so many days after now to so many."""
         now = datetime.datetime.now(datetime.timezone.utc)
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         builder = (
@@ -67,8 +72,8 @@ class Authority:
             .issuer_name(self.name)
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(days=1))
-            .not_valid_after(now + datetime.timedelta(days=1))
+            .not_valid_before(now + datetime.timedelta(days=days[0]))
+            .not_valid_after(now + datetime.timedelta(days=days[1]))
             .add_extension(x509.BasicConstraints(ca, None), True)
             .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), False)
         )
@@ -77,17 +82,27 @@ class Authority:
     def pem(self) -> str:
         return self.certificate.public_bytes(serialization.Encoding.PEM).decode()
 
-    def write(self, name: str, directory: Path) -> tuple[str, str]:
+    def write(
+        self,
+        name: str,
+        directory: Path,
+        key: Key | None = None,
+        days: tuple[float, float] = (-1, 1),
+    ) -> tuple[str, str]:
         """A certificate and its key in two files."""
-        key = ec.generate_private_key(ec.SECP256R1())
+        key = key or ec.generate_private_key(ec.SECP256R1())
         directory.mkdir(exist_ok=True)
-        certificate = self.sign(name, key).public_bytes(serialization.Encoding.PEM)
+        certificate = self.sign(name, key, days=days).public_bytes(serialization.Encoding.PEM)
         (directory / "certificate.pem").write_bytes(certificate)
-        (directory / "key.pem").write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM,
-                serialization.PrivateFormat.PKCS8,
-                serialization.NoEncryption(),
-            )
-        )
+        (directory / "key.pem").write_bytes(key_pem(key))
         return str(directory / "certificate.pem"), str(directory / "key.pem")
+
+
+def key_pem(key: Key, passphrase: bytes | None = None) -> bytes:
+    """PKCS #8, encrypted where there is a pass phrase."""
+    encryption: serialization.KeySerializationEncryption = serialization.NoEncryption()
+    if passphrase is not None:
+        encryption = serialization.BestAvailableEncryption(passphrase)
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption
+    )

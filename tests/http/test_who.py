@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import signal
+import socket
 import ssl
 from http.client import HTTPConnection, HTTPSConnection
 from pathlib import Path
@@ -14,6 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.http.helpers import Authority
 from tests.soap.test_contract import disconnect
+from tests.test_process import as_systemd
 from umd.call.call_id import make_call_id
 from umd.testing import UmdProcess
 
@@ -181,6 +183,77 @@ class TlsTests(WhoCase):
     def test_a_certificate_that_is_none_changes_nothing(self) -> None:
         (self.directory / "certificate.pem").write_text("nothing")
         self.umd.process.send_signal(signal.SIGHUP)
-        told = self.umd.wait_for("config.refused")["mistakes"]
-        self.assertIn("certificate.pem", told[0])
+        (mistake,) = self.umd.wait_for("config.refused")["mistakes"]
+        self.assertIn(":4: tls.certificate = ", mistake)
+        self.assertIn("certificate.pem\": text, and not PEM; name a PEM file", mistake)
         self.assertEqual(self.ask(self.connect()), 403)
+
+    def test_a_certificate_that_has_expired_is_served_and_told_of(self) -> None:
+        self.ours.write("localhost", self.directory, days=(-2, -1))
+        self.umd.process.send_signal(signal.SIGHUP)
+        self.umd.wait_for("config.reloaded")
+        warning = self.umd.wait_for("tls.certificate-not-valid")
+        self.assertEqual(warning["level"], "warning")
+        self.assertIn("CN=localhost expired at 20", warning["why"])
+        careless = self.connect(check_hostname=False, verify_mode=ssl.CERT_NONE)
+        self.assertEqual(self.ask(careless), 403)
+
+
+class HttpsAloneTests(WhoCase):
+    def setUp(self) -> None:
+        self.directory = Path(self.mktemp()).absolute()
+        self.ours = Authority("ours")
+        self.files = self.ours.write("localhost", self.directory)
+        self.text = (
+            "[http]\nlisten = []\n"
+            '[tls]\ncertificate = "{0}"\nkey = "{1}"\n'.format(*self.files) + SEED
+        )
+
+    def options(self, listen: str) -> tuple[str, ...]:
+        return ("-o", f"http.listen_tls={listen}")
+
+    def assert_served(self, port: int) -> None:
+        context = ssl.create_default_context(cadata=self.ours.pem())
+        client = HTTPSConnection("localhost", port, context=context, timeout=20)
+        self.addCleanup(client.close)
+        client.request("GET", PATH + "?wsdl")
+        with client.getresponse() as answer:
+            address = f'location="https://localhost:{port}{PATH}"'
+            self.assertIn(address.encode(), answer.read())
+        client.request("POST", PATH, disconnect(make_call_id("seed-0", "lab")), XML)
+        with client.getresponse() as answer:
+            answer.read()
+            self.assertEqual(answer.headers["X-UMD-Outcome"], "ended")
+
+    def test_on_a_port(self) -> None:
+        umd = self.serve(self.text, *self.options("tcp:0:interface=127.0.0.1"))
+        ready = umd.wait_for("daemon.ready")
+        (address,) = ready["listen"]
+        self.assertTrue(ready["listeners"][0]["tls"])
+        self.assertEqual(umd.url, f"https://{address}{PATH}")
+        self.assert_served(int(address.rpartition(":")[2]))
+
+    def test_on_the_socket_of_systemd(self) -> None:
+        """As in systemd/umd.service, but with its line for HTTPS alone."""
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            port = listening.getsockname()[1]
+            self.file = Path(self.mktemp()).absolute()
+            self.file.write_text(self.text.replace("listen = []\n", ""))
+            umd = UmdProcess(
+                "serve", "-c", str(self.file), "-o", "http.listen=[]",
+                *self.options("systemd:domain=INET:index=0"),
+                launcher=as_systemd(listening),
+                pass_fds=(listening.fileno(),),
+            )  # fmt: skip
+            with umd:
+                self.assert_served(port)
+
+    def test_files_that_are_wrong_at_the_start(self) -> None:
+        """One line, and it does not start."""
+        Path(self.files[1]).write_text("")
+        with self.assertRaises(TimeoutError) as caught:
+            self.serve(self.text, *self.options("tcp:0:interface=127.0.0.1"))
+        said = str(caught.exception)
+        self.assertIn("daemon.cannot-start", said)
+        self.assertIn(":5: tls.key = ", said)
+        self.assertIn("the file is empty; name a PEM file", said)

@@ -88,7 +88,9 @@ class UmdProcess:
             self.process.kill()
             self._collect()
             raise
-        self.url = f"http://{ready['listen'][0]}/EWS/UM2007Legacy.asmx"
+        first = ready["listeners"][0]
+        scheme = "https" if first["tls"] else "http"
+        self.url = f"{scheme}://{first['address']}/EWS/UM2007Legacy.asmx"
         self.control_socket = ready["control"] or ""
         return self
 
