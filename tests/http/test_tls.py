@@ -6,7 +6,8 @@ import contextlib  # trial takes a `suppress` in a module for its own
 import gzip
 import socket
 import ssl
-from collections.abc import Awaitable
+import subprocess
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,14 +17,16 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
-from tests.helpers import capturing_log
+from tests.helpers import capturing_log, program
 from tests.http.helpers import Authority, request
-from umd.auth import TlsServer
+from umd.certificates import read_credentials
 from umd.config import TlsSection
 from umd.http.connection import Connection
 from umd.http.exchange import TEXT_PLAIN, Reply, Request
 from umd.http.front import Front
 from umd.http.limits import Limits
+from umd.http.rationed import MOST_LINES
+from umd.http.tls import TlsServer, make_context
 
 SOON = 0.2
 """Seconds for a limit that the test waits to see pass."""
@@ -62,7 +65,8 @@ class TlsCase(TestCase):
         self.log, self.lines = capturing_log()
         self.authority = Authority("ours")
         certificate, key = self.authority.write("localhost", Path(self.mktemp()))
-        self.tls = TlsServer(TlsSection(certificate=certificate, key=key))
+        self.section = TlsSection(certificate=certificate, key=key)
+        self.tls = TlsServer(make_context(read_credentials(self.section)))
 
     async def listen(self, limits: Limits) -> None:
         real = cast(Any, reactor)
@@ -75,6 +79,11 @@ class TlsCase(TestCase):
         self.addCleanup(port.stopListening)
         self.addCleanup(lambda: Deferred.fromCoroutine(self.front.close()))
 
+    async def until(self, number: int) -> None:
+        """Wait for so many log lines."""
+        while len(self.lines) < number:
+            await deferLater(cast(Any, reactor), 0.01)
+
     def serve(self, request: Request) -> Reply | Awaitable[Reply]:
         self.asked.append(request.path)
         reply = Reply(200, request.path.encode()[-1:] * self.LENGTH, TEXT_PLAIN)
@@ -85,15 +94,20 @@ class TlsCase(TestCase):
         self.addCleanup(client.close)
         return client
 
-    def connect(self) -> ssl.SSLSocket:
-        context = ssl.create_default_context(cadata=self.authority.pem())
-        client = context.wrap_socket(self.plain(), server_hostname="localhost")
+    def trusting(self) -> ssl.SSLContext:
+        return ssl.create_default_context(cadata=self.authority.pem())
+
+    def connect(
+        self, context: ssl.SSLContext | None = None, name: str = "localhost"
+    ) -> ssl.SSLSocket:
+        context = context or self.trusting()
+        client = context.wrap_socket(self.plain(), server_hostname=name)
         self.addCleanup(client.close)
         return client
 
     def records(self, number: int, one: bytes = b"") -> tuple[socket.socket, bytes]:
         """A connection, and so many requests for it, each in a record of its own."""
-        context = ssl.create_default_context(cadata=self.authority.pem())
+        context = self.trusting()
         incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         tls = context.wrap_bio(incoming, outgoing, server_hostname="localhost")
         client = self.plain()
@@ -189,14 +203,14 @@ class SilentPeerTests(TlsCase):
         self.assertEqual(self.asked, ["/a"])
 
     async def test_who_connects_and_says_nothing(self) -> None:
-        await self.listen(Limits(idle_timeout=SOON, linger=SOON))
+        await self.listen(Limits(head_timeout=SOON, linger=SOON))
         client = await deferToThread(self.plain)
         await self.left
         with self.assertRaises(ConnectionResetError):
             await deferToThread(client.recv, 1)
 
     async def test_who_never_ends_its_handshake(self) -> None:
-        await self.listen(Limits(idle_timeout=SOON, linger=SOON))
+        await self.listen(Limits(head_timeout=SOON, linger=SOON))
         client = await deferToThread(self.plain)
         await deferToThread(client.sendall, b"\x16\x03\x01\x02\x00\x01")
         await self.left
@@ -222,3 +236,280 @@ class SilentPeerTests(TlsCase):
         with contextlib.suppress(ConnectionResetError):  # before its handshake ends
             _ = await deferToThread(self.connect)
         await self.left
+
+
+class ProtocolTests(TlsCase):
+    """ALPN, which every client of today offers."""
+
+    async def chosen(self, *offered: str) -> str | None:
+        context = self.trusting()
+        context.set_alpn_protocols(offered)
+
+        def talk() -> str | None:
+            with self.connect(context) as client:
+                client.sendall(request("Connection: close", method="GET", target="/a"))
+                self.assertTrue(client.recv(1000).startswith(b"HTTP/1.1 200 "))
+                return client.selected_alpn_protocol()
+
+        return await deferToThread(talk)
+
+    async def test_http_1_1_is_chosen_wherever_it_stands(self) -> None:
+        self.LENGTH = 10
+        await self.listen(Limits())
+        for offered in (
+            ("http/1.1",),
+            ("h2", "http/1.1"),
+            ("http/1.0", "http/1.1"),
+            ("http/1.1", "http/1.0", "h2c"),
+            tuple(f"mine-{number}" for number in range(49)) + ("http/1.1",),
+            ("\n\0", "x" * 255, "http/1.1"),
+        ):
+            self.assertEqual(await self.chosen(*offered), "http/1.1", offered)
+        self.assertEqual(self.lines, [])
+
+    async def test_http_1_0_for_who_speaks_nothing_else_that_umd_does(self) -> None:
+        self.LENGTH = 10
+        await self.listen(Limits())
+        for offered in (("http/1.0",), ("http/0.9", "h2", "http/1.0")):
+            self.assertEqual(await self.chosen(*offered), "http/1.0")
+
+    async def test_no_offer_is_fine(self) -> None:
+        self.LENGTH = 10
+        await self.listen(Limits())
+        self.assertIsNone(await self.chosen())
+
+    async def test_an_offer_without_overlap_is_refused_with_its_alert(self) -> None:
+        await self.listen(Limits())
+        offers = (("h2",), ("acme-tls/1", "h2"), ("HTTP/1.1",), ("http/1.1 ",), ("http/1.11",))
+        for offered in offers:
+            with self.assertRaisesRegex(ssl.SSLError, "(?i)no.application.protocol"):
+                await self.chosen(*offered)
+        self.assertEqual(self.asked, [])
+        await self.until(len(offers))
+        self.assertEqual({line["reason"] for line in self.lines}, {"no application protocol"})
+        self.assertEqual({line["by"] for line in self.lines}, {"umd"})
+
+
+class HandshakeCase(TlsCase):
+    """Each handshake that fails has one line: why, by whom and from where."""
+
+    async def told(self, send: Callable[[], object], limits: Limits | None = None) -> Any:
+        """Have one go wrong; gives its line."""
+        await self.listen(limits or Limits())
+        with contextlib.suppress(OSError):  # what the client sees is not looked at
+            await deferToThread(send)
+        await self.until(1)
+        await self.left
+        (line,) = self.lines
+        self.assertEqual(
+            (line["event"], line["log_level"], line["address"], line["suppressed"]),
+            ("tls.handshake-failed", "warning", "127.0.0.1", 0),
+        )
+        self.assertEqual(self.asked, [])
+        return line
+
+    async def assert_why(self, send: Callable[[], object], reason: str, by: str) -> None:
+        line = await self.told(send)
+        self.assertEqual((line["reason"], line["by"]), (reason, by))
+
+    def sent(self, octets: bytes) -> Callable[[], object]:
+        """A client that sends these, and reads until the end."""
+
+        def send() -> None:
+            with self.plain() as client:
+                client.sendall(octets)
+                while client.recv(1000):
+                    pass
+
+        return send
+
+
+class HandshakeTests(HandshakeCase):
+    async def test_a_client_that_does_not_know_the_authority(self) -> None:
+        line = await self.told(lambda: self.connect(ssl.create_default_context()))
+        self.assertEqual((line["reason"], line["by"]), ("unknown ca", "client"))
+        self.assertIn("the client does not trust tls.certificate", line["hint"])
+
+    async def test_a_client_that_asks_for_another_name(self) -> None:
+        await self.assert_why(
+            lambda: self.connect(name="elsewhere.example"), "bad certificate", "client"
+        )
+
+    async def test_a_client_of_an_old_version(self) -> None:
+        context = self.trusting()
+        context.minimum_version = ssl.TLSVersion.TLSv1
+        context.maximum_version = ssl.TLSVersion.TLSv1_1
+        context.set_ciphers("ALL:@SECLEVEL=0")
+        await self.assert_why(lambda: self.connect(context), "unsupported protocol", "umd")
+
+    async def test_a_client_of_other_ciphers(self) -> None:
+        context = self.trusting()
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+        context.set_ciphers("ECDHE-RSA-AES128-GCM-SHA256")  # the certificate is of another kind
+        await self.assert_why(lambda: self.connect(context), "no shared cipher", "umd")
+
+    async def test_http_without_tls(self) -> None:
+        line = await self.told(self.sent(request(method="GET", target="/a")))
+        self.assertEqual(
+            (line["reason"], line["by"], line["hint"]), ("http request", "umd", "use https://")
+        )
+
+    async def test_another_protocol(self) -> None:
+        await self.assert_why(self.sent(b"SSH-2.0-OpenSSH_9.2\r\n"), "wrong version number", "umd")
+
+    async def test_octets_without_sense(self) -> None:
+        await self.assert_why(self.sent(bytes(100)), "wrong version number", "umd")
+
+    async def test_who_leaves_in_the_middle(self) -> None:
+        def leave() -> None:
+            with self.plain() as client:
+                client.sendall(b"\x16\x03\x01\x02\x00\x01")
+
+        await self.assert_why(leave, "closed during handshake", "client")
+
+    async def test_who_says_at_once_that_it_closes(self) -> None:
+        """The alert close_notify, in a record of its own before anything else."""
+        await self.assert_why(
+            self.sent(b"\x15\x03\x01\x00\x02\x01\x00"), "unexpected message", "umd"
+        )
+
+    async def test_who_never_ends_its_handshake(self) -> None:
+        line = await self.told(
+            self.sent(b"\x16\x03\x01\x02\x00\x01"), Limits(head_timeout=SOON)
+        )
+        self.assertEqual((line["reason"], line["by"]), ("timed out", "umd"))
+
+    async def test_who_sends_its_handshake_octet_by_octet(self) -> None:
+        """As long as it is in time, it is served."""
+        self.LENGTH = 10
+        await self.listen(Limits())
+
+        def talk() -> bytes:
+            incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+            tls = self.trusting().wrap_bio(incoming, outgoing, server_hostname="localhost")
+            with self.plain() as client:
+                client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                while True:
+                    try:
+                        tls.do_handshake()
+                        break
+                    except ssl.SSLWantReadError:
+                        for octet in outgoing.read():
+                            client.sendall(bytes([octet]))
+                        incoming.write(client.recv(65536))
+                tls.write(request("Connection: close", method="GET", target="/a"))
+                for octet in outgoing.read():
+                    client.sendall(bytes([octet]))
+                while True:
+                    incoming.write(client.recv(65536))
+                    with contextlib.suppress(ssl.SSLWantReadError):
+                        return tls.read(1000)
+
+        self.assertTrue((await deferToThread(talk)).startswith(b"HTTP/1.1 200 "))
+        await self.left
+        self.assertEqual(self.lines, [])
+
+    async def test_who_connects_and_goes_is_no_failure(self) -> None:
+        """As a port scan or a health check does: seen by who looks for it (debug)."""
+        await self.listen(Limits())
+        await deferToThread(lambda: self.plain().close())
+        await self.until(1)
+        (line,) = self.lines
+        self.assertEqual(
+            (line["event"], line["log_level"], line["address"]),
+            ("tls.nothing-sent", "debug", "127.0.0.1"),
+        )
+
+    async def test_who_is_one_too_many_is_told_of_once(self) -> None:
+        await self.listen(Limits(max_connections=0, linger=SOON))
+        await deferToThread(self.plain)
+        await self.left
+        self.assertEqual([line["event"] for line in self.lines], ["http.refused"])
+
+    async def test_a_stranger_does_not_fill_the_log(self) -> None:
+        await self.listen(Limits())
+
+        def knock() -> None:
+            for _ in range(50):
+                self.sent(b"GET / HTTP/1.0\r\n\r\n")()
+
+        await deferToThread(knock)
+        self.assertEqual(len(self.lines), MOST_LINES)
+        await self.front.close()
+        self.assertEqual(self.lines[-1]["event"], "tls.handshake-failed-more")
+        self.assertEqual(self.lines[-1]["suppressed"], 50 - MOST_LINES)
+
+    async def test_odd_names_of_servers_are_passed_over(self) -> None:
+        self.LENGTH = 10
+        await self.listen(Limits())
+        context = self.trusting()
+        context.check_hostname = False
+
+        def talk(name: str) -> bytes:
+            with self.connect(context, name) as client:
+                client.sendall(request("Connection: close", method="GET", target="/a"))
+                return client.recv(15)
+
+        for name in ("other.example", "a" * 63 + ".example", "xn--nxasmq6b", "a_b", "*.example"):
+            self.assertEqual(await deferToThread(talk, name), b"HTTP/1.1 200 OK")
+
+    async def test_no_handshake_after_the_first(self) -> None:
+        """Renegotiation, which TLS 1.3 has no more, is refused; what was asked before is served."""
+        self.LENGTH = 10
+        await self.listen(Limits())
+        openssl = program("openssl", "openssl")
+
+        def talk() -> bytes:
+            where = ("-connect", f"127.0.0.1:{self.port}", "-tls1_2")
+            done = subprocess.run(
+                (openssl, "s_client", *where), input=b"R\n", capture_output=True, timeout=60
+            )
+            return done.stdout + done.stderr
+
+        self.assertIn(b"no renegotiation", await deferToThread(talk))
+        await self.left
+        self.assertEqual(self.lines, [])
+
+
+class ClientCertificateTests(HandshakeCase):
+    """Where certificates of clients are demanded."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.clients = Authority("clients")
+        authority = Path(self.mktemp())
+        authority.write_text(self.clients.pem())
+        section = self.section.model_copy(
+            update={"client_ca": str(authority), "client_required": True}
+        )
+        self.tls = TlsServer(make_context(read_credentials(section)))
+
+    def showing(self, *files: str) -> Callable[[], object]:
+        context = self.trusting()
+        if files:
+            context.load_cert_chain(*files)
+
+        def talk() -> None:
+            with self.connect(context) as client:
+                client.recv(1)  # TLS 1.3 tells only now
+
+        return talk
+
+    async def test_none(self) -> None:
+        await self.assert_why(self.showing(), "client certificate missing", "umd")
+
+    async def test_expired(self) -> None:
+        files = self.clients.write("pbx", Path(self.mktemp()), days=(-2, -1))
+        await self.assert_why(self.showing(*files), "client certificate expired", "umd")
+
+    async def test_not_yet_valid(self) -> None:
+        files = self.clients.write("pbx", Path(self.mktemp()), days=(1, 2))
+        await self.assert_why(self.showing(*files), "client certificate not yet valid", "umd")
+
+    async def test_of_another_authority(self) -> None:
+        files = Authority("others").write("pbx", Path(self.mktemp()))
+        await self.assert_why(self.showing(*files), "client certificate of unknown ca", "umd")
+
+    async def test_signed_by_itself(self) -> None:
+        files = Authority("clients").write("clients", Path(self.mktemp()))
+        await self.assert_why(self.showing(*files), "client certificate of unknown ca", "umd")

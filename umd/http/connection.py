@@ -7,7 +7,12 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IPullProducer, IPushProducer, ITCPTransport
+from twisted.internet.interfaces import (
+    IHandshakeListener,
+    IPullProducer,
+    IPushProducer,
+    ITCPTransport,
+)
 from twisted.internet.protocol import Protocol
 from twisted.internet.tcp import Connection as TcpConnection
 from twisted.python.failure import Failure
@@ -19,6 +24,7 @@ from umd.http.head import Head, Refused
 from umd.http.hosts import same_address
 from umd.http.identity import Denied
 from umd.http.reader import ENDED, HEAD, NOTHING, Reader
+from umd.http.tls import TIMED_OUT, HandshakeFailure, TlsTransport, handshake_failure
 from umd.http.working import Working, begin
 from umd.principal import Principal
 
@@ -36,6 +42,7 @@ INTERNAL_ERROR: Final = Reply(500, b"Internal server error.\n", TEXT_PLAIN)
 class Wait(StrEnum):
     """What a connection can be waiting for; each kind has its deadline."""
 
+    HANDSHAKE = "the TLS handshake"
     NEXT = "a request"
     HEAD = "the rest of a head"
     BODY = "the rest of a body"
@@ -43,7 +50,7 @@ class Wait(StrEnum):
     LINGER = "a refused client to see why"
 
 
-@implementer(IPullProducer, IPushProducer)
+@implementer(IPullProducer, IPushProducer, IHandshakeListener)
 class Connection(Protocol):
     """
     Made by `Front`.
@@ -87,6 +94,7 @@ class Connection(Protocol):
         self._body_seen = 0
         self._direct: TcpConnection | None = None
         self._tls = False
+        self._handshaking = False
 
     # -- what Twisted calls
 
@@ -97,12 +105,17 @@ class Connection(Protocol):
             self._direct = transport
         if isinstance(transport, TcpConnection) and self.address:
             transport.setTcpNoDelay(True)
-        self._tls = self._is_tls()
+        self._tls = self._handshaking = self._is_tls()
         if self._tls and not self.refused_at_once:
             transport.registerProducer(self, True)
         self.front.joined(self)
         if self.refused_at_once:
             self._refuse(self.front.busy("There are too many connections."))
+        self._wait()
+
+    def handshakeCompleted(self) -> None:
+        """The client speaks TLS; what it says follows."""
+        self._handshaking = False
         self._wait()
 
     def dataReceived(self, data: bytes) -> None:
@@ -131,12 +144,20 @@ class Connection(Protocol):
 
     def connectionLost(self, reason: Failure = cast(Failure, None)) -> None:
         """The client has gone; what it asked for goes on, only nobody waits for it."""
+        if self._handshaking and not self._closed:
+            self._tell_failure(handshake_failure(cast(TlsTransport, self.transport), reason))
         self._gone = self._last = self._closed = True
         self._stop_waiting()
         self._drop()
         self.front.left(self)
         if self._working is not None:
             self._working.cancel()
+
+    def _tell_failure(self, failure: HandshakeFailure) -> None:
+        if cast(TlsTransport, self.transport).heard:
+            self.front.handshake_failed(self, failure)
+        else:
+            self.front.nothing_sent(self)
 
     # -- requests, one after the other
 
@@ -292,6 +313,9 @@ class Connection(Protocol):
         """It has waited for too long."""
         self._waits = None
         match wait:
+            case Wait.HANDSHAKE:
+                self._tell_failure(TIMED_OUT)
+                self.abort()
             case Wait.NEXT:
                 self._close()
             case Wait.HEAD:
@@ -426,6 +450,8 @@ class Connection(Protocol):
         reader = self.reader
         if self._closed:
             wait: Wait | None = Wait.LINGER
+        elif self._handshaking:
+            wait = Wait.HANDSHAKE
         elif self._stuck:
             wait = Wait.TAKEN
         elif self._serving is not None:

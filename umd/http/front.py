@@ -13,7 +13,6 @@ from twisted.internet.protocol import ServerFactory
 from twisted.internet.task import deferLater
 
 from umd.http.answer import Answers, put_off
-from umd.http.attempts import network_of
 from umd.http.connection import Connection, Wait
 from umd.http.deadlines import Deadlines
 from umd.http.exchange import Reply, Serve
@@ -21,7 +20,9 @@ from umd.http.head import Head
 from umd.http.identity import Identity
 from umd.http.limits import Limits
 from umd.http.overload import Admission
+from umd.http.rationed import RationedLog, network_of
 from umd.http.reader import Heads
+from umd.http.tls import HandshakeFailure
 
 FLUSH_TIME: Final = 2.0
 """Seconds a connection that is closed has for its last octets to leave."""
@@ -79,6 +80,8 @@ class Front(ServerFactory):
         self._all_gone: Deferred[None] | None = None
         self._refusals = 0
         self._refusals_at = float("-inf")
+        self._no_handshakes = RationedLog(log.warning, "tls.handshake-failed", clock)
+        self._tls_on_plain = RationedLog(log.info, "http.tls-on-plain-port", clock)
 
     @property
     def limits(self) -> Limits:
@@ -177,6 +180,8 @@ class Front(ServerFactory):
             if timer.active():
                 timer.cancel()
         self.deadlines.close()
+        self._no_handshakes.stop()
+        self._tls_on_plain.stop()
 
     def _abort(self) -> None:
         for connection in list(self.connections):
@@ -208,9 +213,16 @@ class Front(ServerFactory):
 
     def spoke_tls(self, connection: Connection) -> None:
         """A client began a TLS handshake where there is none."""
-        self._log.info(
-            "http.tls-on-plain-port", address=connection.address, hint="use http://"
-        )
+        self._tls_on_plain.tell(connection.address, hint="use http://")
+
+    def handshake_failed(self, connection: Connection, failure: HandshakeFailure) -> None:
+        """A client did not get as far as HTTP."""
+        hint = {"hint": failure.hint} if failure.hint else {}
+        self._no_handshakes.tell(connection.address, reason=failure.reason, by=failure.by, **hint)
+
+    def nothing_sent(self, connection: Connection) -> None:
+        """A client connected for TLS and said nothing, as a port scan or a health check does."""
+        self._log.debug("tls.nothing-sent", address=connection.address)
 
     def failed(self, connection: Connection, head: Head | None, error: BaseException) -> None:
         """Something was raised that nobody expected."""
@@ -228,6 +240,7 @@ MOST_REFUSALS: Final = 100
 
 def _intervals(limits: Limits) -> dict[Wait, float]:
     return {
+        Wait.HANDSHAKE: limits.head_timeout,
         Wait.NEXT: limits.idle_timeout,
         Wait.HEAD: limits.head_timeout,
         Wait.BODY: limits.body_timeout,
