@@ -76,7 +76,63 @@ class Traced(NamedTuple):
         return " ".join(self.text.split(None, 2)[:2])
 
 
-class Sipp(ProcessProtocol):
+class SippRecords:
+    """What a SIPp that works in a directory has written there."""
+
+    def __init__(self, directory: str | Path) -> None:
+        self.directory = Path(directory).absolute()
+
+    def log(self) -> list[Line]:
+        """The lines that its scenario has logged so far."""
+        lines = []
+        for line in (self.directory / "log").read_text().splitlines():
+            at, what, call_id, rest = (line.split("\t")[-1] + "   ").split(" ", 3)
+            lines.append(Line(float(at), what, call_id, rest.strip()))
+        return lines
+
+    def messages(self) -> list[Traced]:
+        """Every message received and sent so far."""
+        text = (self.directory / "messages").read_text()
+        parts = _TRACED.split(text)[1:]
+        return [
+            Traced(datetime.fromisoformat(at), what == "received", message.strip())
+            for at, what, message in zip(parts[::3], parts[1::3], parts[2::3], strict=True)
+        ]
+
+    def statistics(self) -> dict[str, int]:
+        """The whole numbers of its last row of statistics, from the start on (`...(C)`)."""
+        with open(self.directory / "statistics", newline="") as file:
+            *_, last = csv.DictReader(file, delimiter=";")
+        return {
+            name.removesuffix("(C)"): int(value)
+            for name, value in last.items()
+            if name and name.endswith("(C)") and value.isdecimal()
+        }
+
+
+def sipp_command(scenario: str, *arguments: str, trace: bool = True) -> list[str]:
+    """
+    The command of a SIPp on loopback whose files `SippRecords` reads.
+
+    Args:
+        scenario: the path of one, or a built-in one: `-sn uas`.
+        arguments: more of them, the remote address too.
+        trace: whether it keeps each message; costs half its speed.
+    """
+    chosen = scenario.split() if scenario.startswith("-") else ["-sf", scenario]
+    command = [
+        need_sipp(), *chosen, *arguments, "-i", LOOPBACK, "-ci", LOOPBACK,
+        "-bind_local", "-nostdin", "-buff_size", str(4 << 20), "-trace_err", "-error_file",
+        "errors", "-trace_stat", "-stf", "statistics", "-fd", "1",
+        "-watchdog_interval", "0",  # it would end itself on a busy machine
+    ]  # fmt: skip
+    if trace:
+        command += ["-trace_logs", "-log_file", "log", "-trace_msg"]
+        command += ["-message_file", "messages"]
+    return command
+
+
+class Sipp(SippRecords, ProcessProtocol):
     """
     One SIPp process: `start`, and `stop` in the cleanup.
 
@@ -100,26 +156,18 @@ class Sipp(ProcessProtocol):
         trace: bool = True,
         launcher: Sequence[str] = (),
     ) -> None:
+        super().__init__(directory)
         self.port = 0
         self.status: int | None = None
         """How it ended: 0, all calls were good; 1, one was not; minus the signal that ended it."""
         self._waiting: list[Deferred[None]] = []
         self._reactor = reactor
-        self._directory = Path(directory).absolute()
         self._said: list[bytes] = []
         self._transport: Any = None
-        chosen = scenario.split() if scenario.startswith("-") else ["-sf", _file(scenario)]
-        self._command = [
-            *launcher, need_sipp(), *chosen, *arguments, "-i", LOOPBACK, "-ci", LOOPBACK,
-            "-bind_local", "-nostdin", "-buff_size", str(4 << 20), "-trace_err", "-error_file",
-            "errors", "-trace_stat", "-stf", "statistics", "-fd", "1",
-            "-watchdog_interval", "0",  # it would end itself on a busy machine
-        ]  # fmt: skip
+        chosen = scenario if scenario.startswith("-") else _file(scenario)
+        self._command = [*launcher, *sipp_command(chosen, *arguments, trace=trace)]
         if calls is not None:
             self._command += ["-m", str(calls)]
-        if trace:
-            self._command += ["-trace_logs", "-log_file", "log", "-trace_msg"]
-            self._command += ["-message_file", "messages"]
 
     async def start(self) -> None:
         """
@@ -128,7 +176,7 @@ class Sipp(ProcessProtocol):
         Raises:
             SippFailed
         """
-        self._directory.mkdir(parents=True, exist_ok=True)
+        self.directory.mkdir(parents=True, exist_ok=True)
         for _ in range(5):
             if await self._start_on(free_port()):
                 return
@@ -139,10 +187,10 @@ class Sipp(ProcessProtocol):
         command = [*self._command, "-p", str(port)]
         self.port, self.status = port, None
         self._transport = self._reactor.spawnProcess(
-            self, command[0], command, env=None, path=str(self._directory)
+            self, command[0], command, env=None, path=str(self.directory)
         )
         while self.status is None:
-            if _has_port(self._transport.pid, port):
+            if has_port(self._transport.pid, port):
                 return True
             await deferLater(self._reactor, 0.005)
         if self.status == PORT_TAKEN:
@@ -179,38 +227,9 @@ class Sipp(ProcessProtocol):
     @property
     def said(self) -> str:
         """What it wrote to its screen and its error file, the end of it."""
-        errors = self._directory / "errors"
+        errors = self.directory / "errors"
         text = errors.read_text(errors="replace") if errors.exists() else ""
         return b"".join(self._said[-20:]).decode(errors="replace") + text[-4000:]
-
-    # What it has written
-
-    def log(self) -> list[Line]:
-        """The lines that its scenario has logged so far."""
-        lines = []
-        for line in (self._directory / "log").read_text().splitlines():
-            at, what, call_id, rest = (line.split("\t")[-1] + "   ").split(" ", 3)
-            lines.append(Line(float(at), what, call_id, rest.strip()))
-        return lines
-
-    def messages(self) -> list[Traced]:
-        """Every message received and sent so far."""
-        text = (self._directory / "messages").read_text()
-        parts = _TRACED.split(text)[1:]
-        return [
-            Traced(datetime.fromisoformat(at), what == "received", message.strip())
-            for at, what, message in zip(parts[::3], parts[1::3], parts[2::3], strict=True)
-        ]
-
-    def statistics(self) -> dict[str, int]:
-        """The whole numbers of its last row of statistics, from the start on (`...(C)`)."""
-        with open(self._directory / "statistics", newline="") as file:
-            *_, last = csv.DictReader(file, delimiter=";")
-        return {
-            name.removesuffix("(C)"): int(value)
-            for name, value in last.items()
-            if name and name.endswith("(C)") and value.isdecimal()
-        }
 
     # The process
 
@@ -238,7 +257,7 @@ def _file(scenario: str) -> str:
     return str(SCENARIOS / f"{scenario}.xml")
 
 
-def _has_port(pid: int, port: int) -> bool:
+def has_port(pid: int, port: int) -> bool:
     """Whether a process has this UDP port of loopback."""
     with open("/proc/net/udp") as table:
         rows = [line.split() for line in table]

@@ -1,0 +1,666 @@
+"""
+The truth table of `tests.interop.truth` for the backend `sip`: a call that umd calls down is down.
+
+Each test drives a running `umd serve` from outside against real peers. The numbers in its name are
+the rows of the table that it shows. It asserts on three records that umd does not write alone: the
+far end's own log, the reply to the client, and umd's journal.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.interop.peers.asterisk import Asterisk
+from tests.interop.peers.baresip import Baresip
+from tests.interop.peers.kamailio import Kamailio
+from tests.interop.peers.process import LOOPBACK, Peer, wait_until
+from tests.interop.peers.sipp import FarEnd
+from tests.interop.trunk import Placed, Reply, Trunk
+
+LONG: Final = os.environ.get("UMD_INTEROP") == "long"
+ENDED: Final = Reply(200, "ended")
+UNCONFIRMED: Final = Reply(200, "ended-unconfirmed")
+ALREADY: Final = Reply(200, "already-ended")
+P = TypeVar("P", bound=Peer)
+
+CANCELLED: Final = """
+    goto done
+    :cancelled
+    > 200 CANCEL
+    > 487 INVITE
+    < ACK
+    :done
+"""
+ANSWERS: Final = """
+    * CANCEL cancelled
+    < INVITE
+    > 180 INVITE
+    > 200 INVITE
+    < ACK
+"""
+TALKS: Final = ANSWERS + "< BYE\n > 200 BYE" + CANCELLED
+RINGS: Final = "* CANCEL cancelled\n < INVITE\n > 180 INVITE\n pause 600000" + CANCELLED
+
+
+class TruthCase(SynchronousTestCase):
+    """What all rows need: peers that end with their test, a umd, and how a call ended."""
+
+    def started(self, peer: P) -> P:
+        """Start a peer."""
+        self.addCleanup(peer.stop)
+        peer.start()
+        return peer
+
+    def far_end(self, script: str, *arguments: str) -> FarEnd:
+        return self.started(FarEnd(self.mktemp(), script, *arguments))
+
+    def trunk(self, peer: int, **keys: str) -> Trunk:
+        """A umd that sends its calls to a port."""
+        trunk = Trunk(self.mktemp(), peer, **keys)
+        trunk.start()
+        self.addCleanup(trunk.__exit__, None, None, None)
+        return trunk
+
+    def connected(self, trunk: Trunk, number: str) -> Placed:
+        call = trunk.place(number)
+        trunk.wait_for("call.connected", call)
+        return call
+
+    def ringing(self, trunk: Trunk, number: str) -> Placed:
+        call = trunk.place(number)
+        trunk.wait_for("call.alerting", call)
+        return call
+
+    def end_of(self, trunk: Trunk, call: Placed) -> dict[str, Any]:
+        """The one end event that the journal has of a call, waited for."""
+
+        def ends() -> list[dict[str, Any]]:
+            record = trunk.record(call)
+            return [e for e in record if e["event"] in ("call.disconnected", "call.lost")]
+
+        wait_until(lambda: bool(ends()), f"the end of {call.leg} in the journal")
+        (end,) = ends()
+        return end
+
+    def assert_ended(self, trunk: Trunk, call: Placed, **wanted: Any) -> dict[str, Any]:
+        """A call has one end event, with these values."""
+        end = self.end_of(trunk, call)
+        self.assertEqual({key: end.get(key) for key in wanted}, wanted, end)
+        return end
+
+    def assert_told(self, far: FarEnd, call: Placed, *wanted: str) -> None:
+        """The far end has logged this of a call, and no more."""
+        wait_until(lambda: len(far.told(call.leg)) >= len(wanted), f"{wanted} at the far end")
+        self.assertEqual(far.told(call.leg), list(wanted))
+
+
+class FarEndRows:
+    """The rows whose far end is SIPp, called directly or by way of a proxy."""
+
+    by_proxy: bool
+    serve: Callable[..., tuple[Trunk, str]]
+    """Start umd for a far end; gives it and the number to dial."""
+    far_end: Callable[..., FarEnd]
+    connected: Callable[[Trunk, str], Placed]
+    ringing: Callable[[Trunk, str], Placed]
+    end_of: Callable[[Trunk, Placed], dict[str, Any]]
+    assert_ended: Callable[..., dict[str, Any]]
+    assert_told: Callable[..., None]
+    assertEqual: Callable[..., Any]
+    assertIn: Callable[..., Any]
+    assertGreater: Callable[..., Any]
+
+    # The state of the call
+
+    def test_02_only_100_heard(self) -> None:
+        far = self.far_end("* CANCEL cancelled\n< INVITE\n> 100 INVITE\npause 600000" + CANCELLED)
+        trunk, number = self.serve(far)
+        call = trunk.place(number)
+        far.wait_for("INVITE", call.leg)
+        self.assertEqual(trunk.disconnect(call), ENDED)
+        self.assert_told(far, call, "INVITE", "CANCEL", "ACK")
+        self.assert_ended(trunk, call, outcome="ended", by="client", sip_status=487)
+
+    def test_03_ringing(self) -> None:
+        far = self.far_end(RINGS)
+        trunk, number = self.serve(far)
+        call = self.ringing(trunk, number)
+        self.assertEqual(trunk.disconnect(call), ENDED)
+        self.assert_told(far, call, "INVITE", "CANCEL", "ACK")
+        self.assert_ended(trunk, call, outcome="ended", by="client", sip_status=487, cause=16)
+
+    def test_04_early_media(self) -> None:
+        far = self.far_end(RINGS.replace("180", "183"))
+        trunk, number = self.serve(far)
+        call = self.ringing(trunk, number)
+        self.assertEqual(trunk.disconnect(call), ENDED)
+        self.assert_told(far, call, "INVITE", "CANCEL", "ACK")
+        self.assert_ended(trunk, call, outcome="ended", by="client", sip_status=487)
+
+    def test_06_answered_and_not_acknowledged(self) -> None:
+        """The 200 and the Disconnect wait for umd side by side."""
+        far = self.far_end(
+            "< INVITE\n > 180 INVITE\n pause 600\n > 200 INVITE\n < ACK\n < BYE\n > 200 BYE"
+        )
+        trunk, number = self.serve(far)
+        call = self.ringing(trunk, number)
+        trunk.pause()
+        asking = trunk.disconnecting(call)
+        wait_until(lambda: _sent(far, "SIP/2.0 200"), "the far end's 200")
+        trunk.go_on()
+        self.assertEqual(asking.reply(), ENDED)
+        told = [what for what in far.told(call.leg) if what != "CANCEL"]
+        self.assertEqual(told, ["INVITE", "ACK", "BYE"])
+        self.assert_ended(trunk, call, outcome="ended", by="client")
+
+    def test_07_16_talking(self) -> None:
+        far = self.far_end(TALKS)
+        trunk, number = self.serve(far)
+        call = self.connected(trunk, number)
+        self.assertEqual(trunk.disconnect(call), ENDED)
+        self.assert_told(far, call, "INVITE", "ACK", "BYE")
+        self.assert_ended(
+            trunk, call, outcome="ended", confirmed=True, by="client", sip_status=200, cause=16
+        )
+
+    def test_08_on_hold(self) -> None:
+        far = self.far_end(
+            ANSWERS + ">> INVITE\n < 200\n >> ACK\n < BYE\n > 200 BYE" + CANCELLED
+        )
+        trunk, number = self.serve(far)
+        call = self.connected(trunk, number)
+        far.wait_for("200", call.leg)
+        self.assertEqual(trunk.disconnect(call), ENDED)
+        self.assert_told(far, call, "INVITE", "ACK", "200", "BYE")
+        self.assert_ended(trunk, call, outcome="ended", by="client", sip_status=200)
+
+    def test_09_reinvite_under_way(self) -> None:
+        """The far end's re-INVITE and the Disconnect wait for umd side by side."""
+        far = self.far_end(
+            ANSWERS + "pause 600\n >> INVITE\n ? 200 answered\n ? 481 given-up\n ? 500 given-up\n"
+            "< BYE\n > 200 BYE\n goto done\n"
+            ":answered\n >> ACK\n :given-up\n ? BYE over\n < BYE\n :over\n > 200 BYE" + CANCELLED
+        )
+        trunk, number = self.serve(far)
+        call = self.connected(trunk, number)
+        far.wait_for("ACK", call.leg)
+        trunk.pause()
+        asking = trunk.disconnecting(call)
+        wait_until(lambda: _sent(far, "INVITE "), "the far end's re-INVITE")
+        trunk.go_on()
+        self.assertEqual(asking.reply(), ENDED)
+        wait_until(lambda: "BYE" in far.told(call.leg), "BYE at the far end")
+        self.assertEqual(far.told(call.leg).count("BYE"), 1)
+        self.assert_ended(trunk, call, outcome="ended", by="client", sip_status=200)
+
+    def test_12_ending_already(self) -> None:
+        far = self.far_end(ANSWERS + "< BYE\n pause 700\n > 200 BYE" + CANCELLED)
+        trunk, number = self.serve(far)
+        call = self.connected(trunk, number)
+        first = trunk.disconnecting(call)
+        far.wait_for("BYE", call.leg)
+        self.assertEqual((trunk.disconnect(call), first.reply()), (ENDED, ENDED))
+        self.assert_told(far, call, "INVITE", "ACK", "BYE")
+        self.assert_ended(trunk, call, outcome="ended", by="client")
+
+    def test_13_28_ended_by_itself(self) -> None:
+        """A moment before, with and without a Reason; the cause is kept as it came."""
+        for reason, cause in (("", 16), (" Reason: Q.850;cause=31", 31)):
+            far = self.far_end(ANSWERS + f">> BYE{reason}\n < 200" + CANCELLED)
+            trunk, number = self.serve(far)
+            call = self.connected(trunk, number)
+            far.wait_for("200", call.leg)
+            self.assertEqual(trunk.disconnect(call), ALREADY)
+            self.assert_told(far, call, "INVITE", "ACK", "200")
+            self.assert_ended(trunk, call, outcome="ended", by="far-end", cause=cause)
+
+    def test_14_ended_long_ago(self) -> None:
+        """It is remembered over a restart."""
+        far = self.far_end(TALKS)
+        trunk, number = self.serve(far)
+        call = self.connected(trunk, number)
+        self.assertEqual(trunk.disconnect(call), ENDED)
+        trunk.kill()
+        trunk.start()
+        self.assertEqual(trunk.disconnect(call), ALREADY)
+        self.assert_told(far, call, "INVITE", "ACK", "BYE")
+        self.assert_ended(trunk, call, outcome="ended", by="client")
+
+    def test_15_never_existed(self) -> None:
+        far = self.far_end(TALKS)
+        trunk, number = self.serve(far)
+        call = self.connected(trunk, number)
+        for garbage in ("", "AAAA", call.id[:-4], "\U0001f4de" * 100):
+            self.assertEqual(trunk.disconnect(Placed(garbage, "")), Reply(500, "unknown"))
+        self.assert_told(far, call, "INVITE", "ACK")
+        self.assertEqual(trunk.disconnect(call), ENDED)
+
+    # What the far end does
+
+    def test_17_481_to_bye(self) -> None:
+        far = self.far_end(ANSWERS + "< BYE\n > 481 BYE" + CANCELLED)
+        trunk, number = self.serve(far)
+        call = self.connected(trunk, number)
+        self.assertEqual(trunk.disconnect(call), ENDED)
+        self.assert_told(far, call, "INVITE", "ACK", "BYE")
+        self.assert_ended(trunk, call, outcome="ended", confirmed=True, by="client", sip_status=481)
+
+    def test_18_other_answers_to_bye(self) -> None:
+        """They do not show that the telephone is down, and are on record."""
+        for status in (408, 500, 503):
+            far = self.far_end(ANSWERS + f"< BYE\n > {status} BYE" + CANCELLED)
+            trunk, number = self.serve(far)
+            call = self.connected(trunk, number)
+            self.assertEqual(trunk.disconnect(call), UNCONFIRMED)
+            self.assert_told(far, call, "INVITE", "ACK", "BYE")
+            # A proxy may answer 500 to tell of a 503 (RFC 3261 section 16.7).
+            seen = 500 if self.by_proxy and status == 503 else status
+            self.assert_ended(trunk, call, confirmed=False, by="client", sip_status=seen)
+
+    def test_19_bye_challenged_without_credentials(self) -> None:
+        far = self.far_end(
+            ANSWERS + '< BYE\n > 401 BYE WWW-Authenticate: Digest realm="far",nonce="1"' + CANCELLED
+        )
+        trunk, number = self.serve(far)
+        call = self.connected(trunk, number)
+        self.assertEqual(trunk.disconnect(call), UNCONFIRMED)
+        self.assert_told(far, call, "INVITE", "ACK", "BYE")
+        self.assert_ended(trunk, call, confirmed=False, by="client", sip_status=401)
+
+    def test_19_bye_challenged(self) -> None:
+        """Each of the two challenges is answered."""
+        ask = '> 401 BYE WWW-Authenticate: Digest realm="far",nonce="{}",qop="auth"'
+        far = self.far_end(
+            ANSWERS + f"< BYE\n {ask.format(1)}\n < BYE\n > 200 BYE" + CANCELLED
+        )
+        password = Path(str(far.directory / "password"))
+        password.write_text("secret\n")
+        trunk, number = self.serve(far, username="umd", password_file=str(password))
+        call = self.connected(trunk, number)
+        self.assertEqual(trunk.disconnect(call), ENDED)
+        self.assert_told(far, call, "INVITE", "ACK", "BYE", "BYE")
+        self.assert_ended(trunk, call, outcome="ended", confirmed=True, by="client", sip_status=200)
+
+    def test_20_mute_to_bye(self) -> None:
+        """A reply at the deadline, BYE again until 64 T1, the end event at its time."""
+        far = self.far_end(ANSWERS + "< BYE\n pause 600000" + CANCELLED)
+        trunk, number = self.serve(far, deadline="300ms", t1="500ms" if LONG else "50ms")
+        call = self.connected(trunk, number)
+        self.assertEqual(trunk.disconnect(call), UNCONFIRMED)
+        self.assertEqual(trunk.live(), {call.id})
+        self.assert_ended(trunk, call, confirmed=False, by="client", sip_status=408)
+        self.assertEqual(trunk.live(), set())
+        self.assertGreater(far.heard("BYE", call.leg), 2)
+        self.assertEqual(far.told(call.leg), ["INVITE", "ACK", "BYE"])
+
+    def test_21_vanished(self) -> None:
+        far = self.far_end(TALKS)
+        trunk, number = self.serve(far, deadline="300ms", t1="500ms" if LONG else "50ms")
+        call = self.connected(trunk, number)
+        far.kill()
+        self.assertEqual(trunk.disconnect(call), UNCONFIRMED)
+        self.assert_ended(trunk, call, confirmed=False, by="client")
+
+    def test_22_slow_to_bye(self) -> None:
+        far = self.far_end(ANSWERS + "< BYE\n pause 2000\n > 200 BYE" + CANCELLED)
+        trunk, number = self.serve(far)
+        call = self.connected(trunk, number)
+        self.assertEqual(trunk.disconnect(call), ENDED)
+        self.assert_told(far, call, "INVITE", "ACK", "BYE")
+        self.assertGreater(far.heard("BYE", call.leg), 1)
+        self.assert_ended(trunk, call, outcome="ended", confirmed=True, by="client", sip_status=200)
+
+    def test_23_answer_crosses_cancel(self) -> None:
+        far = self.far_end(
+            "* CANCEL cancelled\n < INVITE\n > 180 INVITE\n pause 600000\n :cancelled\n"
+            "> 200 CANCEL\n > 200 INVITE\n < ACK\n < BYE\n > 200 BYE"
+        )
+        trunk, number = self.serve(far)
+        call = self.ringing(trunk, number)
+        self.assertEqual(trunk.disconnect(call), ENDED)
+        self.assert_told(far, call, "INVITE", "CANCEL", "ACK", "BYE")
+        self.assert_ended(trunk, call, outcome="ended", confirmed=True, by="client")
+
+    def test_24_cancel_refused(self) -> None:
+        """It rings on: unconfirmed, and who picks up afterwards gets ACK and BYE."""
+        far = self.far_end(
+            "* CANCEL cancelled\n < INVITE\n > 180 INVITE\n pause 600000\n :cancelled\n"
+            "> 481 CANCEL\n pause 8000\n > 200 INVITE\n < ACK\n < BYE\n > 200 BYE"
+        )
+        trunk, number = self.serve(far, rings_for=1.0, deadline="300ms", t1="50ms")
+        call = self.ringing(trunk, number)
+        self.assertEqual(trunk.disconnect(call), UNCONFIRMED)
+        self.assert_ended(trunk, call, confirmed=False, by="client")
+        self.assert_told(far, call, "INVITE", "CANCEL")
+        far.wait_for("BYE", call.leg)
+        self.assert_told(far, call, "INVITE", "CANCEL", "ACK", "BYE")
+        self.assert_ended(trunk, call, confirmed=False, by="client")
+
+    def test_25_39_mute_to_cancel(self) -> None:
+        """
+        CANCEL again until 64 T1, then unconfirmed: the telephone rings on.
+
+        A proxy answers the CANCEL itself, and after a while the INVITE by a 487 of its own.
+        """
+        far = self.far_end(
+            "* CANCEL cancelled\n < INVITE\n > 180 INVITE\n pause 600000\n :cancelled\n"
+            "pause 600000"
+        )
+        trunk, number = self.serve(
+            far, rings_for=1.0, deadline="300ms", t1="500ms" if LONG else "200ms"
+        )
+        call = self.ringing(trunk, number)
+        self.assertEqual(trunk.disconnect(call), UNCONFIRMED)
+        self.assertEqual(trunk.live(), {call.id})
+        self.assert_ended(trunk, call, outcome="ended-unconfirmed", confirmed=False, by="client")
+        self.assertEqual(trunk.live(), set())
+        self.assertGreater(far.heard("CANCEL", call.leg), 2)
+        self.assertEqual(far.told(call.leg), ["INVITE", "CANCEL"])
+
+    def test_26_ack_of_the_487_lost(self) -> None:
+        """The 487 comes again and is acknowledged again; one end."""
+        far = self.far_end(
+            "* CANCEL cancelled\n < INVITE\n > 180 INVITE\n pause 600000\n :cancelled\n"
+            "> 200 CANCEL\n > 487 INVITE\n < ACK\n > 487 INVITE\n pause 300"
+        )
+        trunk, number = self.serve(far)
+        call = self.ringing(trunk, number)
+        self.assertEqual(trunk.disconnect(call), ENDED)
+        wait_until(lambda: far.heard("ACK", call.leg) >= 2 or self.by_proxy, "the second ACK")
+        self.assert_ended(trunk, call, outcome="ended", confirmed=True, by="client", sip_status=487)
+
+    def test_27_both_hang_up(self) -> None:
+        far = self.far_end(ANSWERS + "< BYE\n >> BYE\n > 200 BYE\n < 200" + CANCELLED)
+        trunk, number = self.serve(far)
+        call = self.connected(trunk, number)
+        self.assertEqual(trunk.disconnect(call), ENDED)
+        self.assert_told(far, call, "INVITE", "ACK", "BYE", "200")
+        self.assert_ended(trunk, call, outcome="ended", confirmed=True, by="client")
+
+    def test_29_30_refused(self) -> None:
+        """Also redirected: umd calls nobody that it was not told to call."""
+        for status, cause in ((404, 1), (480, 18), (486, 17), (603, 21), (302, 127)):
+            far = self.far_end(f"< INVITE\n > 180 INVITE\n > {status} INVITE\n < ACK")
+            trunk, number = self.serve(far)
+            call = trunk.place(number)
+            self.assert_ended(
+                trunk, call, outcome="ended", by="far-end", sip_status=status, cause=cause
+            )
+            self.assertEqual(trunk.disconnect(call), ALREADY)
+            self.assert_told(far, call, "INVITE", "ACK")
+
+    # umd and its restarts
+
+    def test_31_killed_between_request_and_teardown(self) -> None:
+        far = self.far_end(ANSWERS + "< BYE\n < BYE\n > 200 BYE" + CANCELLED)
+        trunk, number = self.serve(far, deadline="300ms")
+        call = self.connected(trunk, number)
+        self.assertEqual(trunk.disconnect(call), UNCONFIRMED)
+        far.wait_for("BYE", call.leg)
+        trunk.kill()
+        trunk.start()
+        self.assertIn(trunk.disconnect(call), (ENDED, ALREADY))
+        self.assert_told(far, call, "INVITE", "ACK", "BYE", "BYE")
+        self.assert_ended(trunk, call, outcome="ended", confirmed=True, by="client", sip_status=200)
+
+    def test_32_restarted_with_live_calls(self) -> None:
+        far = self.far_end(TALKS)
+        trunk, number = self.serve(far)
+        calls = [self.connected(trunk, number) for _ in range(3)]
+        for call in calls:
+            far.wait_for("ACK", call.leg)
+        trunk.kill()
+        trunk.start()
+        self.assertEqual(trunk.live(), {call.id for call in calls})
+        for call in calls:
+            self.assertEqual(trunk.disconnect(call), ENDED)
+            self.assert_told(far, call, "INVITE", "ACK", "BYE")
+            self.assert_ended(trunk, call, outcome="ended", confirmed=True, by="client")
+
+    def test_40_many_clients(self) -> None:
+        """Fifty ask for one call at once; then many calls end at once, and one goes on."""
+        far = self.far_end(TALKS)
+        trunk, number = self.serve(far)
+        other = self.connected(trunk, number)
+        call = self.connected(trunk, number)
+        asking = [trunk.disconnecting(call) for _ in range(50)]
+        self.assertEqual(
+            {one.reply().outcome for one in asking} - {"ended", "already-ended"}, set()
+        )
+        self.assert_told(far, call, "INVITE", "ACK", "BYE")
+        calls = [trunk.place(number) for _ in range(500 if LONG else 50)]
+        for call in calls:
+            trunk.wait_for("call.connected", call)
+        for asked in [trunk.disconnecting(call) for call in calls]:
+            self.assertEqual(asked.reply(), ENDED)
+        for call in calls:
+            self.assert_told(far, call, "INVITE", "ACK", "BYE")
+        self.assertEqual(trunk.live(), {other.id})
+        self.assert_told(far, other, "INVITE", "ACK")
+
+
+def _sent(far: FarEnd, start: str) -> bool:
+    return any(not one.received and one.text.startswith(start) for one in far.messages())
+
+
+class SippTruthTests(FarEndRows, TruthCase):
+    """umd calls SIPp."""
+
+    by_proxy = False
+
+    def serve(self, far: FarEnd, *, rings_for: float = 0, **keys: str) -> tuple[Trunk, str]:
+        return self.trunk(far.port, **keys), "callee"
+
+    def test_01_nothing_heard_yet(self) -> None:
+        """No CANCEL before a provisional; the CANCEL after it, and nobody rings on."""
+        far = self.far_end(
+            "* CANCEL cancelled\n< INVITE\npause 1500\n> 180 INVITE\npause 600000" + CANCELLED
+        )
+        trunk, number = self.serve(far, deadline="300ms")
+        call = trunk.place(number)
+        far.wait_for("INVITE", call.leg)
+        self.assertEqual(trunk.disconnect(call), UNCONFIRMED)
+        self.assert_told(far, call, "INVITE")
+        self.assert_ended(trunk, call, outcome="ended", confirmed=True, by="client", sip_status=487)
+        self.assert_told(far, call, "INVITE", "CANCEL", "ACK")
+
+    def test_05_two_forks_ringing(self) -> None:
+        far = self.far_end(
+            "* CANCEL cancelled\n< INVITE\n> 180 INVITE tag=b\n> 180 INVITE\npause 600000"
+            + CANCELLED
+        )
+        trunk, number = self.serve(far)
+        call = self.ringing(trunk, number)
+        self.assertEqual(trunk.disconnect(call).status, 200)
+        self.assert_told(far, call, "INVITE", "CANCEL", "ACK")
+
+
+class KamailioTruthTests(FarEndRows, TruthCase):
+    """umd calls SIPp by way of Kamailio, which stays in the path."""
+
+    by_proxy = True
+    proxy: Kamailio
+
+    def serve(self, far: FarEnd, *, rings_for: float = 120.0, **keys: str) -> tuple[Trunk, str]:
+        self.proxy = self.started(Kamailio(self.mktemp(), rings_for=rings_for))
+        return self.trunk(self.proxy.port, **keys), f"sip:callee@{LOOPBACK}:{far.port}"
+
+    def test_05_two_forks_ringing(self) -> None:
+        """Both telephones stop ringing."""
+        far, other = self.far_end(RINGS), self.far_end(RINGS)
+        proxy = self.started(Kamailio(self.mktemp(), fork_to=other.port))
+        trunk = self.trunk(proxy.port)
+        call = self.ringing(trunk, f"sip:callee@{LOOPBACK}:{far.port}")
+        far.wait_for("INVITE", call.leg)
+        other.wait_for("INVITE", call.leg)
+        self.assertEqual(trunk.disconnect(call), ENDED)
+        self.assert_told(far, call, "INVITE", "CANCEL", "ACK")
+        self.assert_told(other, call, "INVITE", "CANCEL", "ACK")
+        self.assert_ended(trunk, call, outcome="ended", confirmed=True, by="client", sip_status=487)
+
+    def test_30_rings_out(self) -> None:
+        """The proxy gives up, and says so."""
+        far = self.far_end(RINGS)
+        trunk, number = self.serve(far, rings_for=1.0)
+        call = self.ringing(trunk, number)
+        self.assert_ended(trunk, call, outcome="ended", by="far-end", sip_status=408, cause=102)
+        self.assertEqual(trunk.disconnect(call), ALREADY)
+        self.assert_told(far, call, "INVITE", "CANCEL", "ACK")
+
+    def test_38_proxy_restarted(self) -> None:
+        """It keeps no calls: they go on, and each can still be ended."""
+        far = self.far_end(TALKS)
+        trunk, number = self.serve(far)
+        call = self.connected(trunk, number)
+        far.wait_for("ACK", call.leg)
+        self.proxy.kill()
+        self.proxy.start()
+        self.assertEqual(trunk.disconnect(call), ENDED)
+        self.assert_told(far, call, "INVITE", "ACK", "BYE")
+        self.assert_ended(trunk, call, outcome="ended", confirmed=True, by="client", sip_status=200)
+
+
+class AsteriskTruthTests(TruthCase):
+    """umd calls Asterisk, which answers by itself or calls a telephone."""
+
+    def setUp(self) -> None:
+        # Not below the working directory: the path of its socket has 107 octets at most.
+        directory = tempfile.mkdtemp(prefix="umd-asterisk-")
+        self.addCleanup(shutil.rmtree, directory, ignore_errors=True)
+        self.asterisk = self.started(Asterisk(directory))
+        self.asterisk.trace()
+
+    def serve(self, **keys: str) -> Trunk:
+        return self.trunk(self.asterisk.port, **keys)
+
+    def test_03_ringing(self) -> None:
+        trunk = self.serve()
+        call = self.ringing(trunk, "ring")
+        self.assertEqual(trunk.disconnect(call), ENDED)
+        self.asterisk.wait_for_channels(0)
+        self.assert_ended(trunk, call, outcome="ended", confirmed=True, by="client", sip_status=487)
+
+    def test_04_early_media(self) -> None:
+        trunk = self.serve()
+        call = self.ringing(trunk, "early")
+        self.assertEqual(trunk.disconnect(call), ENDED)
+        self.asterisk.wait_for_channels(0)
+        self.assert_ended(trunk, call, outcome="ended", confirmed=True, by="client", sip_status=487)
+
+    def test_07_16_talking(self) -> None:
+        trunk = self.serve()
+        call = self.connected(trunk, "answer")
+        self.assertEqual(len(self.asterisk.channels()), 1)
+        self.assertEqual(trunk.disconnect(call), ENDED)
+        self.asterisk.wait_for_channels(0)
+        self.assertEqual(self.asterisk.lines(call.leg)[-2:], ["< BYE", "> 200 BYE"])
+        self.assert_ended(trunk, call, outcome="ended", confirmed=True, by="client", sip_status=200)
+
+    def test_07_11_talking_to_a_telephone_behind_it(self) -> None:
+        """Both legs of the PBX are down, and the telephone."""
+        phone = self.started(Baresip(self.mktemp()))
+        trunk = self.serve()
+        call = self.connected(trunk, f"ua-{phone.port}")
+        phone.wait_for("Call established")
+        self.assertEqual(trunk.disconnect(call), ENDED)
+        phone.wait_for("session closed")
+        self.asterisk.wait_for_channels(0)
+        self.assert_ended(trunk, call, outcome="ended", confirmed=True, by="client", sip_status=200)
+
+    def test_03_ringing_telephone_behind_it(self) -> None:
+        phone = self.started(Baresip(self.mktemp(), answers=False))
+        trunk = self.serve()
+        call = self.ringing(trunk, f"ua-{phone.port}")
+        phone.wait_for("Incoming call")
+        self.assertEqual(trunk.disconnect(call), ENDED)
+        phone.wait_for("session closed")
+        self.asterisk.wait_for_channels(0)
+        self.assert_ended(trunk, call, outcome="ended", confirmed=True, by="client", sip_status=487)
+
+    def test_09_media_past_the_pbx(self) -> None:
+        """Its re-INVITE after the answer is answered, and its session timer is no hindrance."""
+        phone = self.started(Baresip(self.mktemp()))
+        trunk = self.trunk(self.asterisk.port, **{"from": f"sip:media@{LOOPBACK}"})
+        call = self.connected(trunk, f"ua-{phone.port}")
+        phone.wait_for("Call established")
+        wait_until(
+            lambda: "> INVITE" in self.asterisk.lines(call.leg), "a re-INVITE of Asterisk", 10
+        )
+        self.assertEqual(trunk.disconnect(call), ENDED)
+        phone.wait_for("session closed")
+        self.asterisk.wait_for_channels(0)
+        self.assert_ended(trunk, call, outcome="ended", confirmed=True, by="client", sip_status=200)
+
+    def test_13_28_ended_by_itself(self) -> None:
+        trunk = self.serve()
+        call = self.connected(trunk, "hangs-up")
+        self.assert_ended(trunk, call, outcome="ended", confirmed=True, by="far-end", cause=16)
+        self.assertEqual(trunk.disconnect(call), ALREADY)
+        self.assertEqual(self.asterisk.lines(call.leg)[-2:], ["> BYE", "< 200 BYE"])
+
+    def test_29_refused(self) -> None:
+        trunk = self.serve()
+        for number, status, cause in (("busy", 486, 17), ("congested", 503, 34), ("none", 404, 1)):
+            call = trunk.place(number)
+            self.assert_ended(
+                trunk, call, outcome="ended", by="far-end", sip_status=status, cause=cause
+            )
+            self.assertEqual(trunk.disconnect(call), ALREADY)
+
+    def test_20_mute_to_bye(self) -> None:
+        """Asterisk stands still; when it goes on nothing is told twice."""
+        trunk = self.serve(deadline="300ms", t1="500ms" if LONG else "50ms")
+        call = self.connected(trunk, "answer")
+        self.asterisk.pause()
+        self.assertEqual(trunk.disconnect(call), UNCONFIRMED)
+        self.assert_ended(trunk, call, confirmed=False, by="client", sip_status=408)
+        self.asterisk.go_on()
+        self.asterisk.wait_for_channels(0)
+        self.assert_ended(trunk, call, confirmed=False, by="client", sip_status=408)
+
+    def test_25_mute_to_cancel(self) -> None:
+        """The same while it rings."""
+        trunk = self.serve(deadline="300ms", t1="500ms" if LONG else "50ms")
+        call = self.ringing(trunk, "ring")
+        self.asterisk.pause()
+        self.assertEqual(trunk.disconnect(call), UNCONFIRMED)
+        self.assert_ended(trunk, call, outcome="ended-unconfirmed", confirmed=False, by="client")
+        self.asterisk.go_on()
+        self.asterisk.wait_for_channels(0)
+        self.assert_ended(trunk, call, outcome="ended-unconfirmed", confirmed=False, by="client")
+
+    def test_21_vanished(self) -> None:
+        trunk = self.serve(deadline="300ms", t1="50ms")
+        call = self.connected(trunk, "answer")
+        self.asterisk.kill()
+        self.assertEqual(trunk.disconnect(call), UNCONFIRMED)
+        self.assert_ended(trunk, call, confirmed=False, by="client", sip_status=408)
+
+    def test_32_restarted_with_live_calls(self) -> None:
+        trunk = self.serve()
+        calls = [self.connected(trunk, "answer") for _ in range(3)]
+        trunk.kill()
+        trunk.start()
+        self.assertEqual(trunk.live(), {call.id for call in calls})
+        for call in calls:
+            self.assertEqual(trunk.disconnect(call), ENDED)
+            self.assert_ended(trunk, call, outcome="ended", confirmed=True, by="client")
+        self.asterisk.wait_for_channels(0)
+
+    def test_40_many_clients(self) -> None:
+        trunk = self.serve()
+        other = self.connected(trunk, "answer")
+        calls = [trunk.place("answer") for _ in range(500 if LONG else 50)]
+        for call in calls:
+            trunk.wait_for("call.connected", call)
+        for asked in [trunk.disconnecting(call) for call in calls]:
+            self.assertEqual(asked.reply(), ENDED)
+        self.asterisk.wait_for_channels(1)
+        self.assertEqual(trunk.live(), {other.id})
