@@ -19,11 +19,12 @@ from umd.call.cause import (
 from umd.errors import UmdError
 from umd.json_text import read_exactly, write_exactly
 from umd.sip import session as sip
+from umd.sip.credentials import MAX_TRIES, Login
 from umd.sip.dialog import Dialog, DialogId
 from umd.sip.endpoint import Endpoint
 from umd.sip.fields import MAX_CSEQ, FieldError, NameAddr, Reason, Uri
 from umd.sip.message import MessageError
-from umd.sip.session import Login, Session, State
+from umd.sip.session import Session, State
 from umd.sip.transaction import MAGIC_COOKIE, Hop, Send
 
 REQUEST_TIMEOUT: Final = 408
@@ -191,7 +192,7 @@ class SipLegs:
                 self.endpoint,
                 target=read.target,
                 routes=read.routes,
-                local_cseq=read.local_cseq + asked_before,
+                local_cseq=read.local_cseq + (_numbers_used(login) if asked_before else 0),
                 remote_cseq=read.remote_cseq,
             )
         except (FieldError, MessageError) as error:
@@ -371,6 +372,11 @@ def _read_hop(host: Any, port: Any, transport: Any = "UDP", flow: Any = 0) -> Ho
     if not (numbers and isinstance(host, str) and isinstance(transport, str)):
         raise ValueError("a next hop that is none")
     return Hop(host, port, transport, flow)
+
+
+def _numbers_used(login: Login | None) -> int:
+    """How many CSeq numbers a BYE may have used: one, and one more for each challenge."""
+    return 1 if login is None else 1 + MAX_TRIES
 
 
 def _derived(what: str, leg: LegId) -> str:

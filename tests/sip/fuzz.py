@@ -20,7 +20,7 @@ from typing import Any
 from tests.sip.corpus import rows
 from umd.errors import UmdError
 from umd.sip import build, sdp
-from umd.sip.fields import Challenge, Credentials, NameAddr, Reason, Uri, Via
+from umd.sip.fields import Challenge, Credentials, NameAddr, Reason, Uri, Via, challenges_in
 from umd.sip.framing import StreamFramer, read_datagram
 from umd.sip.message import (
     MAX_HEADER_LINES,
@@ -192,6 +192,8 @@ def _read_everything(message: Message) -> None:
     ):
         for value in message.all(name)[:1]:
             _allowed(_read_twice, reader, value)
+    for value in message.all("WWW-Authenticate"):
+        challenges_in(value)
     if isinstance(message, Request):
         _allowed(_read_twice, Uri.parse, message.uri)
     _allowed(_answer_offer, message.body)

@@ -7,9 +7,10 @@ from itertools import count
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from umd.sip.credentials import Login
 from umd.sip.endpoint import Endpoint
 from umd.sip.message import Message, Request, Response
-from umd.sip.session import Ended, Event, Login, Session
+from umd.sip.session import Ended, Event, Session
 from umd.sip.transaction import Hop, Send
 
 ALICE = Hop("192.0.2.1", 5060)

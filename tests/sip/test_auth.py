@@ -24,11 +24,10 @@ def respond(text: str, **changes: str) -> Credentials:
     parts: Any = {
         "username": "Mufasa",
         "password": "Circle of Life",
-        "method": "GET",
-        "uri": "/dir/index.html",
         "cnonce": "f2/wE4q74E6zIJEtWaHKaf5wv/H5QzzpXusqGemxURZJ",
     }
-    return auth.respond(Challenge.parse(text), **(parts | changes))
+    session = auth.DigestSession(Challenge.parse(text), **(parts | changes))
+    return session.next("GET", "/dir/index.html")
 
 
 class ClientTests(SynchronousTestCase):
@@ -52,21 +51,42 @@ class ClientTests(SynchronousTestCase):
         self.assertEqual(shown.param("response"), "670fd8c2df070c60b045671b8b24ff02")
         self.assertIsNone(shown.param("cnonce"))
 
-    def test_choice(self) -> None:
-        """The topmost challenge that can be answered (RFC 8760 section 2.4)."""
-        texts = [
+    def test_each_request_counts(self) -> None:
+        """The count rises with every request; a nonce that the server gives begins a new one."""
+        session = auth.DigestSession(
+            Challenge.parse(RFC7616.format("MD5")), username="u", password="p", cnonce="c"
+        )
+        counts = [session.next("BYE", URI).param("nc") for _ in range(17)]
+        self.assertEqual((counts[0], counts[-1]), ("00000001", "00000011"))
+        for nonce in ("", "with\x00control"):
+            session.take_next_nonce(nonce)
+            self.assertEqual(session.next("BYE", URI).param("nonce"), RFC7616.split('"')[5])
+        session.take_next_nonce("another")
+        shown = session.next("BYE", URI)
+        self.assertEqual((shown.param("nonce"), shown.param("nc")), ("another", "00000001"))
+
+    def test_what_cannot_be_answered(self) -> None:
+        for text in (
             'Basic realm="x"',
-            'Digest realm="r", nonce="1", algorithm=SHA-512-256, qop="auth"',
-            'Digest realm="r", nonce="2", qop="auth-int"',
-            'Digest realm="r", nonce="3", algorithm=SHA-256, qop="auth,auth-int"',
-            'Digest realm="r", nonce="4", algorithm=MD5',
-        ]
-        challenges = [Challenge.parse(text) for text in texts]
-        self.assertIs(auth.choose(challenges), challenges[3])
-        self.assertIs(auth.choose(reversed(challenges)), challenges[4])
-        self.assertIsNone(auth.choose(challenges[:3]))
-        for text in texts[:3]:
+            'Digest realm="r", nonce="1", algorithm=SHA-512, qop="auth"',
+            'Digest realm="r", nonce="1", qop="auth-conf"',
+            'Digest realm="r", nonce=""',
+            'Digest nonce="1"',
+        ):
+            self.assertFalse(auth.can_answer(Challenge.parse(text)))
             self.assertRaises(AuthError, respond, text)
+
+    def test_stale(self) -> None:
+        """Said with quotes or without; None where nothing is said of it."""
+        for text, stale in (
+            ("", None),
+            (", stale=true", True),
+            (', stale="TRUE"', True),
+            (", stale=false", False),
+            (", stale=maybe", False),
+        ):
+            found = auth.is_stale(Challenge.parse('Digest realm="r", nonce="1"' + text))
+            self.assertIs(found, stale, text)
 
 
 class ServerTests(SynchronousTestCase):
@@ -91,16 +111,16 @@ class ServerTests(SynchronousTestCase):
 
     def shown(self, algorithm: str = "SHA-256", count: int = 1, **changes: str) -> Credentials:
         """Credentials as they arrive."""
-        parts: Any = {
-            "username": 'al"ice',
-            "password": "sésame",
-            "method": "INVITE",
-            "uri": URI,
-            "cnonce": "c",
-        }
-        challenge = Challenge.parse(str(auth.challenge("umd", self.nonce, algorithm=algorithm)))
-        shown = auth.respond(challenge, count=count, **(parts | changes))
-        return Credentials.parse(str(shown))
+        parts = {"username": 'al"ice', "password": "sésame", "method": "INVITE", "uri": URI}
+        parts |= changes
+        session = auth.DigestSession(
+            Challenge.parse(str(auth.challenge("umd", self.nonce, algorithm=algorithm))),
+            username=parts["username"],
+            password=parts["password"],
+            cnonce="c",
+        )
+        session.count = count - 1
+        return Credentials.parse(str(session.next(parts["method"], parts["uri"])))
 
     def test_accepted(self) -> None:
         """Client and server agree with every algorithm."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from tests.sip.helpers import CallCase, drop, flow, run
-from umd.sip.session import Ended, Login
+from umd.sip.credentials import Login
+from umd.sip.session import Ended
 
 
 class CallRejectTests(CallCase):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from tests.sip.helpers import ANSWER, CallCase, flow, label
 from umd.sip import auth, build
+from umd.sip.credentials import Login
 from umd.sip.fields import Credentials
 from umd.sip.message import Request
-from umd.sip.session import Answered, Ended, Login, Session, State
+from umd.sip.session import Answered, Ended, Session, State
 
 LOGIN = Login("alice", "open sesame")
 CHALLENGE = auth.challenge("example", "nonce1")

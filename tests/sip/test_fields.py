@@ -22,6 +22,7 @@ from umd.sip.fields import (
     UriError,
     Via,
     ViaError,
+    challenges_in,
     quote,
     split_list,
     unquote,
@@ -221,6 +222,32 @@ class AuthFieldTests(SynchronousTestCase):
                      "Digest a=b,,c=d", "Digest a=b, A=c", "Basic Zm9v"):  # fmt: skip
             self.assertRaises(CredentialsError, Challenge.parse, text)
             self.assertRaises(CredentialsError, Credentials.parse, text)
+
+    def test_several_challenges_in_a_value(self) -> None:
+        """Each by itself; what cannot be read costs neither what is before nor what is behind."""
+        for text, schemes in (
+            ("", []),
+            ("Negotiate", ["Negotiate"]),
+            ('Basic realm="a, b", Digest realm="c"', ["Basic", "Digest"]),
+            (', NTLM TlRM/a+b== ,, Digest realm="c",', ["NTLM", "Digest"]),
+            ('Digest realm="a" "b", =, NTLM, Basic realm="c"', ["Digest", "NTLM", "Basic"]),
+            ('Digest realm="a", Basic realm="never closed, Digest realm="c"', ["Digest"]),
+            ('Digest realm="a", realm="b", Basic realm="c"', ["Basic"]),
+            ('realm="a", Basic realm="c"', ["Basic"]),
+            ("Digest " + ",".join(f"p{n}=x" for n in range(65)), []),
+            ("x" * 8193, []),
+            ('"' * 600, []),
+        ):
+            found = [challenge.scheme for challenge in challenges_in(text)]
+            self.assertEqual(found, schemes, text[:60])
+        (digest,) = challenges_in('Digest qop=auth,auth-int,x, stale, nonce=a=b==, realm="\\"c"')
+        wanted = ("auth,auth-int,x", "a=b==", '"c')
+        self.assertEqual(tuple(map(digest.param, ("qop", "nonce", "realm"))), wanted)
+
+    def test_effort(self) -> None:
+        """No value is read more than a few times over."""
+        for text in ("a " * 255 + '"' + "\\" * 7000, "a=" * 4000, "," * 8000, "a" * 8000):
+            self.assertLess(len(challenges_in(text)), 512)
 
 
 class ReasonTests(SynchronousTestCase):

@@ -195,6 +195,11 @@ class Dialog:
         self.remote_cseq = number
         return True
 
+    def take_next_cseq(self) -> int:
+        """The number of our next request."""
+        self.local_cseq += 1
+        return self.local_cseq
+
     def request(
         self,
         method: str,
@@ -217,7 +222,7 @@ class Dialog:
             body: A session description.
         """
         if cseq is None:
-            self.local_cseq = cseq = self.local_cseq + 1
+            cseq = self.take_next_cseq()
         call_id, local_tag, remote_tag = self.id
         return OwnRequest(
             method,

@@ -13,9 +13,10 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
-from umd.sip import auth, build, outgoing
+from umd.sip import build, outgoing
+from umd.sip.credentials import Login
 from umd.sip.dialog import Dialog, Target
-from umd.sip.fields import Challenge, FieldError, NameAddr, Uri, split_list
+from umd.sip.fields import FieldError, NameAddr, Uri, split_list
 from umd.sip.framing import read_datagram
 from umd.sip.message import Message, MessageError, Request, Response
 from umd.sip.outgoing import OwnRequest
@@ -26,7 +27,6 @@ from umd.sip.session import (
     Alarm,
     Event,
     Headers,
-    Login,
     Session,
     State,
 )
@@ -43,10 +43,6 @@ from umd.sip.validate import Rejection, check_request, check_response, rejection
 from umd.timers import Timer, Timers
 
 METHODS: Final = ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "UPDATE")
-_AUTHORIZATION: Final = {
-    401: ("WWW-Authenticate", "Authorization"),
-    407: ("Proxy-Authenticate", "Proxy-Authorization"),
-}
 MAX_TARGETS: Final = 4096
 """How many Contacts are kept read; beyond that the store is emptied and filled again."""
 
@@ -153,7 +149,7 @@ class Endpoint:
             body: Our offer; without one the 2xx makes it, and the ACK answers.
             headers: More of them.
             routes: Raw Route values, for an outbound proxy.
-            login: Answers one challenge to the INVITE and one to the BYE.
+            login: Answers challenges to the INVITE and to later requests.
             max_duration: Seconds after the answer at which we hang up.
             tag, branch: Of this INVITE, for a user who may have to send it again after a restart:
                 to the far end it is the same one then.
@@ -418,26 +414,6 @@ class Endpoint:
     def send(self, message: Message, hop: Hop) -> None:
         """Send what opens no transaction and belongs to none: the ACK of a 2xx."""
         self._layer.outgoing.append(Send(message, hop))
-
-    def authorize(self, login: Login, response: Response, method: str, uri: str) -> Headers:
-        """The header fields that answer a challenge (§22.2, §22.3); none when we cannot."""
-        asked, answered = _AUTHORIZATION[response.status]
-        try:
-            challenges = [Challenge.parse(raw) for raw in response.all(asked)]
-            chosen = auth.choose(challenges)
-            if chosen is None:
-                return ()
-            credentials = auth.respond(
-                chosen,
-                username=login.username,
-                password=login.password,
-                method=method,
-                uri=uri,
-                cnonce=self.new_id(),
-            )
-        except (FieldError, auth.AuthError):
-            return ()
-        return ((answered, str(credentials)),)
 
     def respond(self, transaction: Transaction, response: Response, now: float) -> None:
         """Send a response."""

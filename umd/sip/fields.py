@@ -11,6 +11,7 @@ Parameter names are lower-cased, since they compare so; everything else keeps it
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
@@ -565,6 +566,80 @@ def _parse_auth(text: str) -> tuple[str, Params]:
     if not pairs or len(names) != len(pairs):
         raise CredentialsError(f"parameters of {scheme} are missing or repeated")
     return scheme, tuple(pairs)
+
+
+_next_auth_item: Final = re.compile(
+    rf"({TOKEN})(?:[ \t]*=[ \t]*({_QUOTED}|[^\s,\"]*))?(?=[ \t,]|$)", re.DOTALL
+).match  # a parameter, or a word alone: the scheme of the next challenge
+_auth_separators: Final = re.compile(r"[ \t,]*").match
+_unreadable_part: Final = re.compile(rf'[^",]*(?:{_QUOTED}[^",]*)*', re.DOTALL).match
+_NEEDED_TO_ANSWER: Final = frozenset(("realm", "nonce", "opaque", "stale", "algorithm", "qop"))
+_DIGEST_PARAMS: Final = _NEEDED_TO_ANSWER | {"domain", "charset", "userhash"}
+
+
+def challenges_in(text: str) -> list[Challenge]:
+    """
+    The challenges of one WWW-Authenticate or Proxy-Authenticate value that can be read, in order.
+
+    RFC 3261 allows one in a value. HTTP, and so some servers, allow several with commas between
+    them, and a scheme without parameters (RFC 9110 section 11.6.1). What cannot be read is passed
+    over: a part that is no parameter, a challenge with two values of what its answer needs, and
+    everything after a quotation mark that nothing closes.
+    """
+    try:
+        check_effort(text, CredentialsError)
+    except CredentialsError:
+        return []
+    found: list[tuple[str, list[tuple[str, str | None]]]] = []
+    at = _end_of(_auth_separators, text, 0)
+    while at < len(text):
+        item = _next_auth_item(text, at)
+        if item is not None:
+            at = item.end()
+            _take_auth_item(found, item.group(1), item.group(2), text[at : at + 1])
+        else:
+            at = _end_of(_unreadable_part, text, at)
+            if text[at : at + 1] == '"':
+                del found[-1:]  # some of its parameters may be in the rest
+                break
+        at = _end_of(_auth_separators, text, at)
+    return [
+        Challenge(scheme, tuple(pairs))
+        for scheme, pairs in found
+        if len(pairs) <= MAX_PARAMS and not _contradicts_itself(pairs)
+    ]
+
+
+def _take_auth_item(
+    found: list[tuple[str, list[tuple[str, str | None]]]], name: str, value: str | None, after: str
+) -> None:
+    """Note a parameter of the last challenge, or begin the next one."""
+    pairs = found[-1][1] if found else None
+    if value is not None:
+        if pairs is not None:  # else it comes before any scheme
+            pairs.append((name.lower(), value))
+    elif pairs and name.lower() in _DIGEST_PARAMS:
+        pairs.append((name.lower(), None))
+    elif pairs and after in (",", "") and _is_unquoted_list(*pairs[-1]):
+        pairs[-1] = (pairs[-1][0], f"{pairs[-1][1]},{name}")
+    else:
+        found.append((name, []))
+
+
+def _is_unquoted_list(name: str, value: str | None) -> bool:
+    """Whether it is the `qop=auth` of `qop=auth,auth-int`, which should have quotes."""
+    return name == "qop" and value is not None and not value.startswith('"')
+
+
+def _contradicts_itself(pairs: list[tuple[str, str | None]]) -> bool:
+    needed = {pair for pair in pairs if pair[0] in _NEEDED_TO_ANSWER}
+    return len(needed) != len({name for name, _ in needed})
+
+
+def _end_of(match: Callable[[str, int], re.Match[str] | None], text: str, at: int) -> int:
+    """Where something that may be empty ends."""
+    found = match(text, at)
+    return at if found is None else found.end()
 
 
 def _auth_str(scheme: str, params: Params) -> str:

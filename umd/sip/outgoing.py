@@ -7,8 +7,12 @@ so that two endpoints in one process exchange messages without formatting or par
 
 from __future__ import annotations
 
+from typing import Final
+
 from umd.sip import build
 from umd.sip.message import VERSION, ExtraHeaders, Headers, Request, Response
+
+CREDENTIALS: Final = frozenset(("Authorization", "Proxy-Authorization"))
 
 
 class OwnRequest(Request):
@@ -59,8 +63,14 @@ class OwnRequest(Request):
         self._extra = headers
         self._routes = routes
 
-    def again(self, branch: str, transport: str, authorization: ExtraHeaders) -> OwnRequest:
-        """The same once more, with credentials: another branch and the next CSeq (§22.2)."""
+    @property
+    def credentials(self) -> ExtraHeaders:
+        """Its Authorization and Proxy-Authorization header fields."""
+        return tuple(item for item in self._extra if item[0] in CREDENTIALS)
+
+    def again(self, branch: str, cseq: int, credentials: ExtraHeaders) -> OwnRequest:
+        """The same once more with these credentials, as another transaction (§22.2)."""
+        others = tuple(item for item in self._extra if item[0] not in CREDENTIALS)
         return OwnRequest(
             self.method,
             self.uri,
@@ -71,11 +81,11 @@ class OwnRequest(Request):
             self._to_raw,
             self.to_tag,
             self.call_id,
-            self._cseq_number + 1,
-            transport,
+            cseq,
+            self._transport,
             self._routes,
             self._contact,
-            (*authorization, *self._extra),
+            (*credentials, *others),
             self.body,
         )
 

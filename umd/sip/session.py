@@ -13,13 +13,14 @@ INVITE transaction hands every 2xx to its session: each gets an ACK, and a BYE w
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Literal, NamedTuple, Protocol, TypeAlias
 
 from umd.errors import UmdError
 from umd.sip import build, outgoing
+from umd.sip.credentials import CHALLENGES, Attempt, CredentialCache, Login
 from umd.sip.dialog import Dialog, Surroundings
 from umd.sip.message import Message, Request, Response
 from umd.sip.outgoing import OwnRequest
@@ -29,14 +30,6 @@ from umd.timers import Timer
 
 Side: TypeAlias = Literal["local", "remote"]
 Headers: TypeAlias = tuple[tuple[str, str], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Login:
-    """Who we are to a server that challenges us (RFC 3261 §22)."""
-
-    username: str
-    password: str = field(repr=False)
 
 
 class State(StrEnum):
@@ -270,6 +263,8 @@ class Agent(Surroundings, Protocol):
     timing: Timing
     contact: str
     """Our Contact, a raw value."""
+    new_id: Callable[[], str]
+    """Gives an unpredictable token at every call."""
 
     def send_request(self, request: Request, hop: Hop, now: float, session: Session) -> Transaction:
         """Open a client transaction whose responses are for `session`."""
@@ -309,9 +304,6 @@ class Agent(Surroundings, Protocol):
     def answer_offer(self, session: Session, offer: bytes) -> bytes | None:
         """Our description in reply to an offer, or to none; None when nothing fits (488)."""
 
-    def authorize(self, login: Login, response: Response, method: str, uri: str) -> Headers:
-        """The header fields that answer a challenge to a request; none when we cannot."""
-
 
 # As plain names: the enums' own attributes cost several times as much up to Python 3.11.
 CALLING, GIVING_UP, PROCEEDING, CANCELLING, UNPROVEN = list(State)[:5]
@@ -346,13 +338,11 @@ class Session:
         "_pending",
         "_reinvite",
         "_bye",
-        "_bye_tried",
         "_alarm",
         "_cancellation",
         "_limit",
         "_max_duration",
-        "_login",
-        "_authorization",
+        "_credentials",
         "_status",
         "_reasons",
         "_unknown_there",
@@ -399,14 +389,11 @@ class Session:
         """Our 2xx whose ACK has not come."""
         self._reinvite: Transaction | None = None
         self._bye: Transaction | None = None
-        self._bye_tried = False
         self._alarm: Timer[tuple[Session, Alarm]] | None = None
         self._cancellation: Cancellation | None = None
         self._limit: Timer[tuple[Session, Alarm]] | None = None
         self._max_duration = max_duration
-        self._login = login
-        self._authorization: Headers = ()
-        """What answered the challenge to INVITE; its ACK carries it as well (§22.1)."""
+        self._credentials = None if login is None else CredentialCache(login, agent.new_id)
         self._status = 200
         self._reasons: tuple[str, ...] = ()
         self._unknown_there: bool | None = None
@@ -478,20 +465,18 @@ class Session:
         if self.state is not CONFIRMED or self._reinvite or self._pending:
             raise IllegalInput(f"re-INVITE in state {self.state.value}, or another is under way")
         assert self.dialog is not None
-        request = self.dialog.request(
-            "INVITE",
-            self._agent,
-            contact=self._agent.contact,
-            headers=self._authorization,
-            body=body,
-        )
         self.local_body = body
-        self._reinvite = self._agent.send_request(request, self.dialog.hop, now, self)
+        self._reinvite = self._request(
+            self.dialog, "INVITE", now, contact=self._agent.contact, body=body
+        )
 
     # Responses, from the endpoint
 
     def on_response(self, transaction: Transaction, response: Response, now: float) -> None:
         """A response in a client transaction of ours."""
+        if self._credentials is not None and response.status >= 200:
+            if self._try_again(self._credentials, transaction, response, now):
+                return
         if transaction is self._invite:
             self._on_invite_response(response, now)
         elif transaction is self._bye:
@@ -504,6 +489,8 @@ class Session:
 
     def on_no_response(self, transaction: Transaction, status: int, now: float) -> None:
         """A client transaction of ours has timed out (408) or could not be sent (503)."""
+        if self._credentials is not None:
+            self._credentials.settled(transaction.key)
         if transaction is self._invite:
             if Input.NO_RESPONSE in TRANSITIONS[self.state]:
                 self._advance(Input.NO_RESPONSE)
@@ -593,12 +580,10 @@ class Session:
 
     def _clear_fork(self, dialog: Dialog, now: float) -> None:
         """Another fork answered as well, or one answered too late: nobody wants it (§13.2.2.4)."""
-        self._agent.send_request(dialog.request("BYE", self._agent), dialog.hop, now, self)
+        self._request(dialog, "BYE", now)
 
     def _on_failure(self, response: Response, now: float) -> None:
         before = self.state
-        if before in (CALLING, PROCEEDING) and self._try_again(response, now):
-            return
         if _FAILURE not in TRANSITIONS[before]:
             return  # a late one, after a phone has answered
         may_ring_on = self._may_ring_on(response, now)
@@ -652,45 +637,14 @@ class Session:
         self._agent.listen_on(self)
         self._agent.start_timer(self._agent.timing.timer_c, self, Alarm.RANG_OUT, now)
 
-    def _try_again(self, response: Response, now: float) -> bool:
-        """Answer a challenge to the INVITE, once (§22.2)."""
-        if self._authorization or not isinstance(self.request, OwnRequest):
-            return False
-        authorization = self._authorize(response, "INVITE", self.request.uri)
-        if not authorization:
-            return False
-        self._advance(Input.CHALLENGE)
-        self._forget_early()
-        self._authorization = authorization
-        # Whoever can name the first branch again after a restart can so name this one.
-        self.request = self.request.again(
-            f"{self.request.branch}a", self._hop.transport, authorization
-        )
-        self._invite = self._agent.send_request(self.request, self._hop, now, self)
-        return True
-
     def _on_bye_response(self, response: Response, now: float) -> None:
         if response.status < 200:
-            return
-        if self.state is CLEARING and self._try_bye_again(response, now):
             return
         # §15.1.1: whatever the answer, the session is over; 2xx and 481 say that it is so there.
         self._bye = None
         if response.status >= 300 and self._status == 200:
             self._status = response.status
         self._bye_done(confirmed=response.status < 300 or response.status == 481)
-
-    def _try_bye_again(self, response: Response, now: float) -> bool:
-        """Answer a challenge to our BYE, once."""
-        if self._bye_tried or self.dialog is None:
-            return False
-        authorization = self._authorize(response, "BYE", self.dialog.request_uri)
-        if not authorization:
-            return False
-        self._advance(Input.CHALLENGE)
-        self._bye_tried = True
-        self._send_bye(now, authorization)
-        return True
 
     def _bye_done(self, *, confirmed: bool) -> None:
         before = self.state
@@ -750,6 +704,9 @@ class Session:
         assert self.request is not None
         self.local_body = self.request.body
         self._invite = self._agent.send_request(self.request, self._hop, now, self)
+        if self._credentials is not None:
+            assert isinstance(self.request, OwnRequest)
+            self._credentials.sent(Attempt(self.request, None))
 
     def rejoin(self) -> None:
         """
@@ -1113,9 +1070,9 @@ class Session:
         if response.body and not self.local_body:  # the 2xx made the offer: the ACK answers it
             body = self.local_body = self._agent.answer_offer(self, response.body) or b""
         number = response.cseq_number
-        ack = dialog.request(
-            "ACK", self._agent, cseq=number, headers=self._authorization, body=body
-        )
+        credentials = self._credentials
+        headers = () if credentials is None else credentials.of_invite(number)
+        ack = dialog.request("ACK", self._agent, cseq=number, headers=headers, body=body)
         sent = Ack(dialog.id.remote_tag, number, ack, dialog.hop)
         if self._acks is None:
             self._acks = [sent]
@@ -1143,22 +1100,82 @@ class Session:
         self._agent.send_request(cancel, self._hop, now, self)
         self._start_alarm(Alarm.NO_FINAL, self._agent.timing.timeout, now)
 
-    def _send_bye(self, now: float, authorization: Headers = ()) -> None:
+    def _send_bye(self, now: float) -> None:
         assert self.dialog is not None
         if self._pending is not None:
             self._pending = None
             self._stop_alarm()
         self._stop_limit()
-        if self._reasons:
-            authorization = (*authorization, *_reason_headers(self._reasons))
-        bye = self.dialog.request("BYE", self._agent, headers=authorization)
-        self._bye = self._agent.send_request(bye, self.dialog.hop, now, self)
+        headers = _reason_headers(self._reasons) if self._reasons else ()
+        self._bye = self._request(self.dialog, "BYE", now, headers=headers)
 
-    def _authorize(self, response: Response, method: str, uri: str) -> Headers:
-        """What answers the challenge in `response`; nothing when we cannot."""
-        if response.status not in (401, 407) or self._login is None:
-            return ()
-        return self._agent.authorize(self._login, response, method, uri)
+    def _request(
+        self,
+        dialog: Dialog,
+        method: str,
+        now: float,
+        *,
+        contact: str | None = None,
+        headers: Headers = (),
+        body: bytes = b"",
+    ) -> Transaction:
+        """Send a request in a dialog, with the credentials that servers of this call asked for."""
+        if self._credentials is not None:
+            headers = (*self._credentials.headers(method, dialog.request_uri, body), *headers)
+        request = dialog.request(method, self._agent, contact=contact, headers=headers, body=body)
+        transaction = self._agent.send_request(request, dialog.hop, now, self)
+        if self._credentials is not None:
+            self._credentials.sent(Attempt(request, dialog))
+        return transaction
+
+    def _try_again(
+        self, credentials: CredentialCache, transaction: Transaction, response: Response, now: float
+    ) -> bool:
+        """Answer a challenge to any request of ours; False when there is none to answer."""
+        attempt = credentials.settled(transaction.key)
+        if attempt is None:
+            return False
+        if response.status < 300:
+            credentials.take_next_nonce(response)
+        if (
+            response.status not in CHALLENGES
+            or not self._is_wanted(transaction, attempt)
+            or not credentials.take_challenges(response, attempt)
+        ):
+            return False
+        request, dialog = attempt.request, attempt.dialog
+        if dialog is None:
+            cseq = request.cseq_number + 1
+            # Whoever can name the first branch again after a restart can so name this one.
+            branch = f"{request.branch}a"
+        else:
+            cseq, branch = dialog.take_next_cseq(), self._agent.new_branch()
+        headers = credentials.headers(request.method, request.uri, request.body)
+        attempt.request = request.again(branch, cseq, headers)
+        credentials.sent(attempt)
+        again = self._agent.send_request(attempt.request, transaction.hop, now, self)
+        self._replace(transaction, again, attempt.request)
+        return True
+
+    def _is_wanted(self, transaction: Transaction, attempt: Attempt) -> bool:
+        """Whether a request that was challenged still serves a purpose."""
+        if transaction is self._invite or transaction is self._bye:
+            return Input.CHALLENGE in TRANSITIONS[self.state]
+        # A BYE to a fork that nobody wants has to get there, whatever has become of the session.
+        return attempt.request.method == "BYE" or self.state is CONFIRMED
+
+    def _replace(self, old: Transaction, new: Transaction, request: OwnRequest) -> None:
+        """A request has been sent again: expect in `new` what was expected in `old`."""
+        if old is self._invite:
+            self._advance(Input.CHALLENGE)
+            self._forget_early()
+            self.request = request
+            self._invite = new
+        elif old is self._bye:
+            self._advance(Input.CHALLENGE)
+            self._bye = new
+        elif old is self._reinvite:
+            self._reinvite = new
 
 
 class Cancellation:

@@ -425,6 +425,8 @@ class SectionTests(SynchronousTestCase):
         self.assertIn("both of IPv4", self.wrong(listen="udp:[::1]:5060"))
         self.assertIn("both or neither", self.wrong(username="umd"))
         self.assertIn("both or neither", self.wrong(password_file="x"))
+        for name in ("umd\nVia: x", "umd\x00", "umd\r"):
+            self.assertIn("control characters", self.wrong(username=name, password_file="x"))
         self.assertIn("{number}", self.wrong(uri="sip:100@pbx"))
         self.assertIn("{number}", self.wrong(uri="sips:{number}@pbx"))
         self.assertIn("{number}", self.wrong(uri="sip:{number}@pbx?Route=x"))

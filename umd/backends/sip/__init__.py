@@ -34,8 +34,9 @@ from umd.backends.sip.udp import UdpPort
 from umd.call.call import CallState
 from umd.call.cause import RECOVERY_ON_TIMER_EXPIRY, Cause, EndedBy
 from umd.errors import UmdError
+from umd.sip.credentials import Login
 from umd.sip.endpoint import Endpoint
-from umd.sip.session import Login, Session
+from umd.sip.session import Session
 from umd.sip.timing import Timing
 from umd.sip.transaction import Hop
 from umd.sip_legs import SipLegs, UnreadableRecord, read_record

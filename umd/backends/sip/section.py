@@ -12,8 +12,8 @@ from pydantic import AfterValidator, Field, PlainValidator, model_validator
 
 from umd.config import Duration, Section
 from umd.errors import UmdError
+from umd.sip.credentials import Login
 from umd.sip.fields import FieldError, NameAddr, Uri
-from umd.sip.session import Login
 from umd.sip.transaction import Hop
 
 NUMBER: Final = "{number}"
@@ -71,6 +71,12 @@ def _check_route(value: str) -> str:
     return value
 
 
+def _check_printable(value: str) -> str:
+    if not value.isprintable():
+        raise ValueError("a name without line ends and other control characters")
+    return value
+
+
 def _is_sip_uri(text: str) -> bool:
     try:
         uri = Uri.parse(text)
@@ -92,7 +98,7 @@ class SipSection(Section):
     uri: Annotated[str, AfterValidator(_check_template)] | None = None
     from_: Annotated[str, AfterValidator(_check_uri)] | None = Field(default=None, alias="from")
     routes: list[Annotated[str, AfterValidator(_check_route)]] = []
-    username: Annotated[str, Field(min_length=1)] | None = None
+    username: Annotated[str, Field(min_length=1), AfterValidator(_check_printable)] | None = None
     password_file: str | None = None
     t1: Annotated[Duration, Field(ge=0.01, le=4.0)] = 0.5
 
