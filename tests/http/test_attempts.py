@@ -9,7 +9,14 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.helpers import capturing_log
 from umd.http import attempts
-from umd.http.attempts import FREE, LONGEST_DELAY, MOST_NAMES, Attempts
+from umd.http.attempts import (
+    FIRST_DELAY,
+    FREE,
+    LONGEST_DELAY,
+    MOST_ADDRESSES,
+    MOST_NAMES,
+    Attempts,
+)
 from umd.http.rationed import INTERVAL, MOST_LINES, MOST_LINES_IN_ALL, network_of
 
 EVIL, OTHER = "192.0.2.1", "192.0.2.2"
@@ -94,6 +101,22 @@ class DelayTests(AttemptsCase):
         self.assertEqual(network_of("::ffff:192.0.2.1"), "192.0.2.1")
         self.assertEqual(network_of("fe80::1%eth0"), "fe80::/64")
         self.assertEqual(network_of(""), "")
+
+
+class NoGuessTests(AttemptsCase):
+    def test_it_has_a_line_and_delays_nobody(self) -> None:
+        for _ in range(50):
+            self.attempts.no_guess(EVIL, "ntlm is not offered", "r-1")
+        (line,) = self.lines
+        self.assertEqual((line["event"], line["principal"]), ("auth.failed", ""))
+        self.assertEqual(self.wrong(), FIRST_DELAY)
+
+    def test_it_makes_umd_forget_no_guesses(self) -> None:
+        self.wrong()
+        for number in range(2 * MOST_ADDRESSES):
+            self.attempts.no_guess(f"10.0.{number >> 8}.{number & 255}", "unreadable", "r-1")
+        self.assertEqual(self.wrong(), 2 * FIRST_DELAY)
+        self.assertEqual(len(self.attempts._no_guesses), MOST_ADDRESSES)
 
 
 class LogTests(AttemptsCase):

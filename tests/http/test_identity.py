@@ -241,15 +241,50 @@ class PasswordTests(IdentityCase):
         self.pool.run()
         self.assertEqual(self.named(results).name, "alice")
 
-    def test_what_is_no_credentials(self) -> None:
+    def test_what_is_no_guess_is_asked_again_at_once(self) -> None:
+        """Clients that try NTLM first were slowed more each time."""
         nothing = (
-            "Basic !!", "Basic", "Basic /w==", "Basic YQ==", "Basic \xe9\xe9", "Negotiate x",
-            "Bearer x", "",
+            "", " ", "Basic", "Basic ", "basic\t", "Basic !!", "Basic /w==", "Basic YQ==",
+            "Basic YQ", "Basic OnJpZ2h0", "Basic \xe9\xe9", "Basic YWxpY2U6cmlnaHQ", "Basic =",
+            "Basic a=b", "Basic YWxp Y2U6cmlnaHQ=", "Basic\tYWxpY2U6cmlnaHQ=",
+            "BasicYWxpY2U6cmlnaHQ=",
+            "Basic, YWxpY2U6cmlnaHQ=", "Basic YWxpY2U6cmlnaHQ=,", "Basic:YWxpY2U6cmlnaHQ=",
+            "NTLM TlRMTVNTUAABAAAA", "Negotiate x", "Negotiate", "Bearer x",
+            "Digest username=a", "AWS4-HMAC-SHA256 x", "YWxpY2U6cmlnaHQ=", ",", "\x00",
+            "Basic\xa0YWxpY2U6cmlnaHQ=",
         )  # fmt: skip
-        for given in nothing:
+        for given in nothing * 3:
+            self.challenged(self.ask({"authorization": given}))
+        self.assertEqual(self.pool.work, [])
+        self.assertEqual([line["event"] for line in self.lines], ["auth.failed"])
+        for secret in ("cmlnaHQ", "cmlnahq", "TlRM"):
+            self.assertNotIn(secret, str(self.lines))
+        results = self.ask(basic("alice", "right"))
+        self.pool.run()
+        self.assertEqual(self.named(results).name, "alice")
+
+    def test_the_right_password_after_another_scheme_is_not_held_up(self) -> None:
+        for _ in range(20):
+            self.challenged(self.ask({"authorization": "NTLM TlRMTVNTUAABAAAA"}))
+            results = self.ask(basic("alice", "right"))
+            self.pool.run()
+            self.assertEqual(self.named(results).name, "alice")
+
+    def test_a_guess_in_disguise_is_slowed_with_the_others(self) -> None:
+        """However it is spelled: what is tried is tried by turns, and a wrong one is told late."""
+        guess = base64.b64encode(b"alice:wrong").decode()
+        delays = []
+        for spelled in ("BASIC {}", "Basic   {}", "bAsIc {} ", "Basic \t{}\t"):
+            given = spelled.format(guess)
+            self.challenged(self.ask({"authorization": "Negotiate"}))
             results = self.ask({"authorization": given})
-            self.clock.advance(4.0)
-            self.challenged(results)
+            self.pool.run()
+            self.assertEqual(results, [])
+            began = self.clock.seconds()
+            while not results:
+                self.clock.advance(0.25)
+            delays.append(self.clock.seconds() - began)
+        self.assertEqual((delays, self.pool.hashed), ([0.25, 0.5, 1.0, 2.0], 1))
 
     def test_new_rules_forget_who_was_right(self) -> None:
         _ = self.ask(basic("alice", "right"))
@@ -425,7 +460,23 @@ class TokenTests(IdentityCase):
         scopes = self.named(self.ask({"authorization": as_a_list})).scopes
         self.assertEqual(scopes, {Scope.READ})
 
-    def test_tokens_that_are_not_good(self) -> None:
+    def test_made_up_tokens_are_answered_late(self) -> None:
+        for number, token in enumerate((
+            self.bearer(key=b"another secret of thirty-two octets"),
+            self.bearer("HS384", SECRET * 2),
+            self.bearer("none", None),
+            self.bearer(exp=1000, key=b"another secret of thirty-two octets"),
+            self.bearer()[:-8] + "AAAAAAAA",
+            self.bearer()[: self.bearer().rindex(".") + 1],
+        )):  # fmt: skip
+            results = self.ask({"authorization": token})
+            self.assertEqual(results, [])
+            self.clock.advance(min(4.0, 0.25 * 2**number))
+            self.challenged(results)
+        self.assertEqual([line["event"] for line in self.lines], ["auth.failed"])
+
+    def test_other_tokens_that_are_not_good_are_answered_at_once(self) -> None:
+        """They cannot be read, or their signature is right: nobody guesses."""
         for token in (
             self.bearer(exp=1000),
             self.bearer(exp=None),
@@ -438,16 +489,18 @@ class TokenTests(IdentityCase):
             self.bearer(sub="a" * 257),
             self.bearer(scope=5),
             self.bearer(scope=["calls:read", 5]),
-            self.bearer(key=b"another secret of thirty-two octets"),
-            self.bearer("HS384", SECRET * 2),
-            self.bearer("none", None),
             "Bearer x.y.z",
+            "Bearer x",
+            "Bearer \xe9.\xe9.\xe9",
+            "Bearer ..",
             "Bearer",
+            "Bearer " + "x." * 5000,
         ):
-            results = self.ask({"authorization": token})
-            self.clock.advance(4.0)
-            self.challenged(results)
+            for _ in range(3):
+                self.challenged(self.ask({"authorization": token}))
+        self.assertEqual([line["why"] for line in self.lines], ["the token has expired"])
         self.assertIn("Bearer realm", str(self.ask({})))
+        self.assertEqual(self.named(self.ask({"authorization": self.bearer()})).name, "alice")
 
     def test_keys_that_do_not_fit(self) -> None:
         public = b"-----BEGIN PUBLIC KEY-----\n" + b"x" * 100
@@ -480,9 +533,7 @@ class OtherTests(IdentityCase):
 
     def test_a_wrong_password_where_none_is_taken(self) -> None:
         self.make(Rules(subjects={"CN=pbx-1": "pbx"}))
-        results = self.ask(basic("alice", "right"))
-        self.clock.advance(0.25)
-        self.refused(results)
+        self.refused(self.ask(basic("alice", "right")))
 
 
 class HtpasswdTests(SynchronousTestCase):

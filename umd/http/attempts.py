@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable
+from typing import Final, TypeVar
 
 from structlog.typing import FilteringBoundLogger
 from twisted.internet.interfaces import IReactorTime
@@ -50,6 +51,9 @@ class _Address(_Series):
         self.names: dict[str, _Series] = {}
 
 
+S = TypeVar("S", bound=_Series)
+
+
 class Attempts:
     """
     Counts wrong attempts by address and name together, and by address.
@@ -64,6 +68,8 @@ class Attempts:
         self._lines = RationedLog(log.warning, "auth.failed", clock)
         self._addresses: dict[str, _Address] = {}
         """By network, the one that was wrong last at the end."""
+        self._no_guesses: dict[str, _Series] = {}
+        """The same, of what was no guess."""
 
     def stop(self) -> None:
         """Tell what was not told."""
@@ -92,34 +98,42 @@ class Attempts:
         """
         now = self._clock.seconds()
         name = name[:256]
-        known = self._touch(network_of(address))
+        known = _touch(self._addresses, network_of(address), _Address)
         series = known.names.pop(name, None) or _Series()
         while len(known.names) >= MOST_NAMES:
             del known.names[next(iter(known.names))]
         known.names[name] = series
         count = series.grow(now)
         in_all = known.count if again else known.grow(now)
-        if count == 1:
-            self._lines.tell(
-                address,
-                request_id=request_id,
-                principal=name,
-                operation="authenticate",
-                outcome="denied",
-                why=why,
-            )
-        else:
-            self._lines.count(address)
+        self._tell(count == 1, address, name, why, request_id)
         return _delay(max(count, in_all - FREE))
 
-    def _touch(self, network: str) -> _Address:
-        known = self._addresses.pop(network, None)
-        if known is None:
-            known = _Address()
-            while len(self._addresses) >= MOST_ADDRESSES:
-                del self._addresses[next(iter(self._addresses))]
-        self._addresses[network] = known
-        return known
+    def no_guess(self, address: str, why: str, request_id: str) -> None:
+        """Log credentials that nobody can have guessed; they count for nothing."""
+        series = _touch(self._no_guesses, network_of(address), _Series)
+        self._tell(series.grow(self._clock.seconds()) == 1, address, "", why, request_id)
+
+    def _tell(self, first: bool, address: str, name: str, why: str, request_id: str) -> None:
+        if not first:
+            self._lines.count(address)
+            return
+        self._lines.tell(
+            address,
+            request_id=request_id,
+            principal=name,
+            operation="authenticate",
+            outcome="denied",
+            why=why,
+        )
+
+
+def _touch(series: dict[str, S], network: str, make: Callable[[], S]) -> S:
+    """The series of a network, which is now the latest; the oldest are forgotten."""
+    known = series.pop(network, None) or make()
+    while len(series) >= MOST_ADDRESSES:
+        del series[next(iter(series))]
+    series[network] = known
+    return known
 
 
 def _delay(count: int) -> float:

@@ -5,6 +5,9 @@ A password is hashed off the reactor thread, once: what was right, or wrong, is 
 while as a keyed digest. New ones are hashed by turns (`umd.http.turns`), those that were right
 before at once. Names that nobody has are hashed like others, so that none can be told from them. A
 wrong one is answered late (`umd.http.attempts`), which nobody else behind the same address notices.
+
+What cannot be a guess is logged, answered at once and not counted: a scheme that is not offered
+(some clients try NTLM before Basic), what cannot be read, a signed token that has expired.
 """
 
 from __future__ import annotations
@@ -31,7 +34,7 @@ from umd.http.attempts import Attempts
 from umd.http.exchange import REQUEST_ID, Reply, refusal
 from umd.http.passwords import PasswordFile
 from umd.http.rationed import network_of
-from umd.http.tokens import Tokens
+from umd.http.tokens import Tokens, WrongToken
 from umd.http.turns import Turns
 from umd.principal import Principal, Scope
 
@@ -45,6 +48,8 @@ WRONG_FOR: Final = 300.0
 """Seconds for which a password that was wrong is not hashed again."""
 MOST_REMEMBERED: Final = 10_000
 NEVER: Final = float("-inf")
+SCHEMES: Final = frozenset(("basic", "bearer", "digest", "negotiate", "ntlm"))
+"""What clients are known to try, in lower case."""
 T = TypeVar("T")
 
 Found: TypeAlias = tuple[Principal, float]
@@ -215,16 +220,17 @@ class Identity:
         if scheme == "basic" and rules.passwords is not None:
             return self._by_password(rules.passwords, given, address, digest)
         if scheme == "bearer" and rules.tokens is not None:
-            found = self._by_token(rules.tokens, given, address, digest)
-            return found or self._wrong("", address, "the token is not good")
-        return self._wrong("", address, f"{scheme[:20]!r} is not offered")
+            return self._by_token(rules.tokens, given, address, digest)
+        named = scheme if scheme in SCHEMES else "this scheme"  # which may be a bare password
+        return self._no_guess(address, f"{named} is not offered")
 
-    def _by_token(
-        self, tokens: Tokens, given: str, address: str, digest: bytes
-    ) -> Found | None:
-        token = tokens.read(given)
-        if token is None:
-            return None
+    def _by_token(self, tokens: Tokens, given: str, address: str, digest: bytes) -> Verdict:
+        try:
+            token = tokens.read(given)
+        except WrongToken as wrong:
+            if wrong.guess:
+                return self._wrong("", address, str(wrong))
+            return self._no_guess(address, str(wrong))
         principal = self._principal(token.name, address)
         if token.scopes is not None:
             named = {scope for scope in Scope if scope in token.scopes}
@@ -239,9 +245,9 @@ class Identity:
             name, colon, password = base64.b64decode(given, validate=True).partition(b":")
             text = name.decode("utf-8")
         except ValueError:  # binascii.Error and UnicodeDecodeError are some too
-            return self._wrong("", address, "the credentials are not base64 of UTF-8")
+            return self._no_guess(address, "the credentials are not base64 of UTF-8")
         if not colon or not text:
-            return self._wrong(text, address, "there is no name")
+            return self._no_guess(address, "the credentials are not NAME:PASSWORD")
         if self._wrong_before.get(digest, NEVER) > self._reactor.seconds():
             return self._wrong(text, address, "the password is still wrong", again=True)
         check = self._checking.get(digest)
@@ -345,13 +351,21 @@ class Identity:
             return refusal(403, "Come with a certificate, or by a proxy, that is known here.")
         return Reply(401, b"", "", {"WWW-Authenticate": offer})
 
+    def _no_guess(self, address: str, why: str) -> Reply:
+        """Ask again, at once: no secret was tried."""
+        request_id = next(self._request_ids)
+        self._attempts.no_guess(address, why, request_id)
+        return self._ask_again(request_id)
+
     def _wrong(self, name: str, address: str, why: str, *, again: bool = False) -> Denied:
         """Count an attempt, and ask again after a while."""
         request_id = next(self._request_ids)
         delay = self._attempts.wrong(name, address, why, request_id, again=again)
+        return Denied(self._ask_again(request_id), delay)
+
+    def _ask_again(self, request_id: str) -> Reply:
         asked = self._challenge()
-        headers = {**asked.headers, REQUEST_ID: request_id}
-        return Denied(replace(asked, headers=headers), delay)
+        return replace(asked, headers={**asked.headers, REQUEST_ID: request_id})
 
 
 def _keep(kept: dict[bytes, T], digest: bytes, value: T) -> None:

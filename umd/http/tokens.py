@@ -15,6 +15,15 @@ class WrongKey(UmdError):
     """The key of tokens cannot be used."""
 
 
+class WrongToken(UmdError):
+    """A token that is not good; the text says why, for the log."""
+
+    def __init__(self, why: str, *, guess: bool) -> None:
+        super().__init__(why)
+        self.guess = guess
+        """Whether somebody may have made it up in the hope that it is good."""
+
+
 @dataclass(frozen=True, slots=True)
 class Token:
     """What a good token says."""
@@ -57,8 +66,13 @@ class Tokens:
         self._issuer = issuer
         self._name_claim = name_claim
 
-    def read(self, token: str) -> Token | None:
-        """What a token says, or None for one that is not good."""
+    def read(self, token: str) -> Token:
+        """
+        What a token says.
+
+        Raises:
+            WrongToken: no guess if it is not readable at all, or if its signature is good.
+        """
         try:
             claims = jwt.decode(
                 token,
@@ -68,11 +82,20 @@ class Tokens:
                 issuer=self._issuer,
                 options={"require": ["exp", "aud", "iss", self._name_claim]},
             )
+        except (jwt.InvalidSignatureError, jwt.InvalidAlgorithmError, jwt.InvalidKeyError):
+            raise WrongToken("the token is not signed as it should be", guess=True) from None
+        except jwt.DecodeError:
+            raise WrongToken("that is no JSON Web Token", guess=False) from None
+        except jwt.ExpiredSignatureError:
+            raise WrongToken("the token has expired", guess=False) from None
+        except jwt.InvalidTokenError:
+            # PyJWT looks at the claims after the signature.
+            raise WrongToken("a claim of the token is missing or wrong", guess=False) from None
         except (jwt.PyJWTError, ValueError):
-            return None
+            raise WrongToken("the token is not good", guess=True) from None
         name = claims[self._name_claim]
         if not isinstance(name, str) or not 0 < len(name) <= 256 or not name.isprintable():
-            return None
+            raise WrongToken(f"{self._name_claim} of the token is no name", guess=False)
         listed = claims.get("scope")
         if listed is None:
             scopes = None
@@ -81,5 +104,5 @@ class Tokens:
         elif isinstance(listed, list) and all(isinstance(one, str) for one in listed):
             scopes = tuple(listed)
         else:
-            return None
+            raise WrongToken("scope of the token is neither text nor a list", guess=False)
         return Token(name, float(claims["exp"]), scopes)
