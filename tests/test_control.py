@@ -9,11 +9,20 @@ from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.helpers import ALICE, BOB, DEADLINE, ControlRoom
-from umd.backend import Answered, BackendUnavailable, Ended, FoundLeg, LegId, Progressed
+from umd.backend import (
+    Answered,
+    BackendUnavailable,
+    Ended,
+    FoundLeg,
+    Gone,
+    LegEvent,
+    LegId,
+    Progressed,
+)
 from umd.call.call import Call, CallState
 from umd.call.call_id import CallId, split_call_id
 from umd.call.cause import Cause, EndedBy, rejection
-from umd.call.events import Disconnected, DisconnectRequested, Resumed
+from umd.call.events import Disconnected, DisconnectRequested, Lost, Resumed
 from umd.control import (
     BackendFailed,
     ControlSettings,
@@ -38,6 +47,10 @@ class ControlCase(SynchronousTestCase):
     def ask(self, call: Call | str) -> Deferred[Outcome]:
         call_id = call.id if isinstance(call, Call) else CallId(call)
         return ensureDeferred(self.control.disconnect(ALICE, call_id, "r-1"))
+
+    def report(self, event: LegEvent) -> None:
+        assert self.fake.sink is not None
+        self.fake.sink.leg_event(event)
 
     def ended(self, call: Call) -> list[Disconnected]:
         events = self.room.events
@@ -86,6 +99,23 @@ class DisconnectTests(ControlCase):
         call = self.control.place(ALICE, "rings")
         self.assertEqual(self.successResultOf(self.ask(call)), Outcome.ENDED)
         self.assertEqual(self.ended(call)[0].cause.sip_status, 487)
+
+    def test_a_leg_that_is_gone(self) -> None:
+        """The call is lost, with the reason, and whoever asks later is told that it is over."""
+        call = self.control.place(ALICE, "answers")
+        self.report(Gone(call.leg, "the PBX was restarted"))
+        (lost,) = [event for event in self.room.events if isinstance(event, Lost)]
+        self.assertEqual((lost.call, lost.reason), (call.id, "the PBX was restarted"))
+        self.assertEqual(self.successResultOf(self.ask(call)), Outcome.ALREADY_ENDED)
+        self.assertEqual(self.control.illegal_events, 0)
+
+    def test_a_leg_that_is_gone_while_its_end_is_awaited(self) -> None:
+        """Whoever waits has the answer at once: nobody confirms the end any more."""
+        self.fake.confirms = False
+        call = self.control.place(ALICE, "answers")
+        asked = self.ask(call)
+        self.report(Gone(call.leg, "the PBX was restarted"))
+        self.assertEqual(self.successResultOf(asked), Outcome.ENDED_UNCONFIRMED)
 
     def test_the_answer_waits_for_the_far_end(self) -> None:
         self.fake.confirms = False

@@ -14,7 +14,7 @@ from twisted.internet.interfaces import IReactorTime
 from umd.call.call import CallState
 from umd.call.call_id import CallId
 from umd.call.cause import Cause
-from umd.call.leg import Answered, Ended, LegEvent, LegId, Media, MediaCount, Progressed
+from umd.call.leg import Answered, Ended, Gone, LegEvent, LegId, Media, MediaCount, Progressed
 from umd.errors import UmdError
 from umd.sip.message import Message
 from umd.sip.transaction import Hop
@@ -25,6 +25,7 @@ __all__ = [
     "CarriesMedia",
     "Ended",
     "FoundLeg",
+    "Gone",
     "KnownLeg",
     "LegBackend",
     "LegEvent",

@@ -17,6 +17,7 @@ from umd.backend import (
     BackendUnavailable,
     CarriesMedia,
     FoundLeg,
+    Gone,
     KnownLeg,
     LegBackend,
     LegEvent,
@@ -561,8 +562,10 @@ class Control:
         call = link.calls.get(event.leg)
         if call is None:
             self._illegal(link, event, "no live call has this leg")
-            return
-        self._apply(link, call, event)
+        elif isinstance(event, Gone):
+            self._lose(call, event.reason)
+        else:
+            self._apply(link, call, event)
 
     def when_recorded(self, then: Callable[[Any], None], argument: Any) -> None:
         """Call `then(argument)` once everything so far is durable; at once without a journal."""
@@ -905,7 +908,7 @@ class Control:
             self._waiting_for_record.remove(slot)
             slot.callback(None)
 
-    def _illegal(self, link: BackendLink, event: CallInput, why: str) -> None:
+    def _illegal(self, link: BackendLink, event: LegEvent | HangUp, why: str) -> None:
         self.illegal_events += 1
         self._log.error(
             "backend.illegal-event", backend=link.name, leg_event=type(event).__name__, why=why

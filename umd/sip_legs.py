@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from hashlib import blake2b
 from typing import Any, Final, NamedTuple
 
-from umd.backend import Answered, Ended, KnownLeg, LegEvent, LegId, NoSuchLeg, Progressed
+from umd.backend import Answered, Ended, Gone, KnownLeg, LegEvent, LegId, NoSuchLeg, Progressed
 from umd.call.call import CallState
 from umd.call.cause import (
     INTERWORKING,
@@ -29,6 +29,8 @@ from umd.sip.transaction import MAGIC_COOKIE, Hop, Send
 
 REQUEST_TIMEOUT: Final = 408
 REQUEST_TERMINATED: Final = 487
+
+UNKNOWN_THERE: Final = "the far end answered OPTIONS with 481: it knows the call no more"
 
 _STATES: Final = {
     State.CONFIRMED: CallState.CONNECTED,
@@ -61,6 +63,7 @@ class SipLegs:
         when_recorded: sees to it that `let_go` is called for a leg when what was reported of it is
             on record; without it nothing is put on record.
         restore: gives a leg that `rest` was told of its session, by `adopt`, or leaves it.
+        probed: is told what `probe` came to, and whether the far end answered.
     """
 
     def __init__(
@@ -70,6 +73,7 @@ class SipLegs:
         incoming: Callable[[Session], None] | None = None,
         when_recorded: Callable[[LegId], None] | None = None,
         restore: Callable[[KnownLeg], object] | None = None,
+        probed: Callable[[LegId, bool], object] | None = None,
     ) -> None:
         self.endpoint = endpoint
         self.report = report
@@ -82,6 +86,7 @@ class SipLegs:
         self._resting: dict[LegId, KnownLeg] = {}
         """Legs of before a restart that nobody has touched since: they have no session yet."""
         self._restore = restore
+        self._probed = probed
         self._sessions: dict[LegId, Session] = {}
         self._alerting: set[LegId] = set()
         self._asked: dict[LegId, Cause] = {}
@@ -145,6 +150,17 @@ class SipLegs:
             self._asked[leg] = cause
             session.hang_up(now, reasons=(f"Q.850;cause={cause.q850}",))
 
+    def answers_options(self, leg: LegId) -> bool:
+        """Whether the far end of a leg that is up has said or shown that it answers OPTIONS."""
+        session = self._session_of(leg)
+        return session is not None and session.answers_options
+
+    def probe(self, leg: LegId, now: float) -> None:
+        """Ask the far end by OPTIONS whether it still knows a leg that is up."""
+        session = self._session_of(leg)
+        if session is not None:
+            session.probe(now)
+
     def record(self, leg: LegId) -> bytes | None:
         """What `restore` needs of a leg that was answered; None before that."""
         if leg in self._resting:
@@ -166,18 +182,19 @@ class SipLegs:
                 dialog.local_cseq,
                 dialog.remote_cseq,
                 session.local_body.decode("latin-1"),
+                session.answers_options,
             ]
         )
 
     def restore(
-        self, leg: LegId, record: bytes, login: Login | None = None, *, asked_before: bool = False
+        self, leg: LegId, record: bytes, login: Login | None = None, *, requests_since: int = 0
     ) -> None:
         """
         Go on with a leg that was answered before a restart.
 
         Args:
-            asked_before: its end was asked for then: a BYE may have left, and the next request is
-                not that one again (RFC 3261 §12.2.1.1).
+            requests_since: how many requests may have left in its dialog since the record was made,
+                at most. The next one has a higher CSeq than all of them (RFC 3261 §12.2.1.1).
 
         Raises:
             UnreadableRecord: `record` is not what `record` gave.
@@ -192,12 +209,14 @@ class SipLegs:
                 self.endpoint,
                 target=read.target,
                 routes=read.routes,
-                local_cseq=read.local_cseq + (_numbers_used(login) if asked_before else 0),
+                local_cseq=read.local_cseq + requests_since * _numbers_used(login),
                 remote_cseq=read.remote_cseq,
             )
         except (FieldError, MessageError) as error:
             raise UnreadableRecord(f"no request can be sent by it: {error}") from error
-        self.adopt(leg, self.endpoint.restore(dialog, body=read.body, login=login))
+        session = self.endpoint.restore(dialog, body=read.body, login=login)
+        session.answers_options = read.answers_options
+        self.adopt(leg, session)
 
     def rest(self, leg: KnownLeg) -> None:
         """
@@ -301,6 +320,13 @@ class SipLegs:
                     self._until_recorded(Ended(leg, cause, event.confirmed))
                 else:
                     self.report(Ended(leg, cause, event.confirmed))
+            case sip.Probed():
+                if self._probed is not None:
+                    self._probed(leg, event.answered)
+            case sip.Gone():
+                del self._sessions[leg]
+                self._asked.pop(leg, None)
+                self.report(Gone(leg, UNKNOWN_THERE))
             case sip.Incoming() | sip.Changed():
                 pass
 
@@ -337,6 +363,8 @@ class LegRecord(NamedTuple):
     local_cseq: int
     remote_cseq: int
     body: bytes
+    answers_options: bool = False
+    """Not in a record that an older umd has made."""
 
 
 def read_record(record: bytes) -> LegRecord:
@@ -348,7 +376,8 @@ def read_record(record: bytes) -> LegRecord:
     """
     try:
         fields = read_exactly(record)
-        local_tag, remote_tag, local, remote, last, target, routes, ours, theirs, body = fields
+        local_tag, remote_tag, local, remote, last, target, routes, ours, theirs, body = fields[:10]
+        answers_options = fields[10] is True if len(fields) > 10 else False
         texts = (local_tag, remote_tag, local, remote, target, body, *routes)
         if not all(isinstance(text, str) for text in texts):
             raise ValueError("a text that is none")
@@ -356,7 +385,7 @@ def read_record(record: bytes) -> LegRecord:
             raise ValueError("a CSeq that is out of range")
         return LegRecord(
             local_tag, remote_tag, local, remote, _read_hop(*last), target, tuple(routes),
-            ours, theirs, body.encode("latin-1"),
+            ours, theirs, body.encode("latin-1"), answers_options,
         )  # fmt: skip
     except (ValueError, TypeError) as error:
         raise UnreadableRecord(f"its record cannot be read: {error}") from None
@@ -375,7 +404,7 @@ def _read_hop(host: Any, port: Any, transport: Any = "UDP", flow: Any = 0) -> Ho
 
 
 def _numbers_used(login: Login | None) -> int:
-    """How many CSeq numbers a BYE may have used: one, and one more for each challenge."""
+    """How many CSeq numbers a request may have used: one, and one more for each challenge."""
     return 1 if login is None else 1 + MAX_TRIES
 
 

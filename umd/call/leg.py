@@ -61,4 +61,17 @@ class Ended:
     """What crossed, of a leg that was placed with media."""
 
 
-LegEvent = Progressed | Answered | Ended
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """
+    What carried the leg knows it no more, and nobody heard how it ended.
+
+    The last event of a leg, in place of `Ended`. The call ends as `Lost`.
+    """
+
+    leg: LegId
+    reason: str
+    """For people to read: who was asked, and what was answered."""
+
+
+LegEvent = Progressed | Answered | Ended | Gone

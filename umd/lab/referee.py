@@ -12,7 +12,7 @@ from enum import StrEnum
 from math import inf
 from typing import Final
 
-from umd.backend import Answered, Ended, LegEvent, Progressed
+from umd.backend import Answered, Ended, Gone, LegEvent, Progressed
 from umd.backends.sim.far_ends import Behaviour
 from umd.backends.sim.network import Flight
 from umd.backends.sim.simulation import OURS
@@ -227,6 +227,8 @@ class Referee:
                 case.confirmed = confirmed
                 if confirmed:
                     self._see_down(case, "the backend said Ended, confirmed", now)
+            case Gone():
+                self.wrong(Rule.ONE_END, "a leg is gone, and no far end was restarted", now, case)
             case Progressed() | Answered():
                 pass
 

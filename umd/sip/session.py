@@ -81,6 +81,7 @@ class Input(StrEnum):
     BYE = "BYE"
     BYE_DONE = "BYE answered or given up"
     LIMIT = "the longest duration is over"
+    UNKNOWN_THERE = "481 to our OPTIONS"
 
 
 TRANSITIONS: Final[Mapping[State, Mapping[Input, State]]] = {
@@ -161,6 +162,7 @@ TRANSITIONS: Final[Mapping[State, Mapping[Input, State]]] = {
         Input.BYE: State.ENDED,
         Input.HANG_UP: State.CLEARING,
         Input.LIMIT: State.CLEARING,
+        Input.UNKNOWN_THERE: State.ENDED,
     },
     State.CLEARING: {
         Input.SUCCESS: State.CLEARING,
@@ -222,8 +224,25 @@ class Changed:
 
 
 @dataclass(frozen=True, slots=True)
+class Probed:
+    """What `Session.probe` came to, while the leg is up."""
+
+    answered: bool
+    """Whether the far end answered; its proxy's word that it could not be asked is no answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """
+    The far end knows the call no more; the last event of its session.
+
+    It has ended there, and nobody heard how: the far end was restarted, or its BYE got lost.
+    """
+
+
+@dataclass(frozen=True, slots=True)
 class Ended:
-    """The leg is over; the last event of its session."""
+    """The leg is over; the last event of its session, unless that is `Gone`."""
 
     status: int
     """
@@ -244,7 +263,7 @@ class Ended:
     """
 
 
-Event: TypeAlias = Incoming | Progressed | Answered | Changed | Ended
+Event: TypeAlias = Incoming | Progressed | Answered | Changed | Probed | Gone | Ended
 
 
 class Alarm(StrEnum):
@@ -330,6 +349,7 @@ class Session:
         "local_body",
         "remote_body",
         "user",
+        "answers_options",
         "_agent",
         "_hop",
         "_invite",
@@ -337,6 +357,7 @@ class Session:
         "_acks",
         "_pending",
         "_reinvite",
+        "_probe",
         "_bye",
         "_alarm",
         "_cancellation",
@@ -377,6 +398,8 @@ class Session:
         """The far end's last session description."""
         self.user: object = None
         """Free for whoever drives the session."""
+        self.answers_options = False
+        """Whether the far end has said, in Allow, or shown that it answers OPTIONS."""
         self._agent = agent
         self._hop = hop
         self._invite: Transaction | None = None
@@ -388,6 +411,7 @@ class Session:
         self._pending: PendingAck | None = None
         """Our 2xx whose ACK has not come."""
         self._reinvite: Transaction | None = None
+        self._probe: Transaction | None = None
         self._bye: Transaction | None = None
         self._alarm: Timer[tuple[Session, Alarm]] | None = None
         self._cancellation: Cancellation | None = None
@@ -470,6 +494,21 @@ class Session:
             self.dialog, "INVITE", now, contact=self._agent.contact, body=body
         )
 
+    def probe(self, now: float) -> bool:
+        """
+        Ask the far end by OPTIONS in the dialog whether it still knows the call (§11, §12.2.1).
+
+        The outcome is a `Probed` or, for 481, the end of the session (§12.2.1.2).
+
+        Returns:
+            Whether it was asked: only while the call is up, and nobody is asking.
+        """
+        if self.state is not CONFIRMED or self._probe is not None:
+            return False
+        assert self.dialog is not None
+        self._probe = self._request(self.dialog, "OPTIONS", now, headers=ACCEPT)
+        return True
+
     # Responses, from the endpoint
 
     def on_response(self, transaction: Transaction, response: Response, now: float) -> None:
@@ -481,6 +520,8 @@ class Session:
             self._on_invite_response(response, now)
         elif transaction is self._bye:
             self._on_bye_response(response, now)
+        elif transaction is self._probe:
+            self._on_probe_response(response.status)
         elif response.cseq_method == "INVITE" and response.status >= 200:
             self._on_other_invite_response(transaction, response, now)
         elif response.cseq_method == "CANCEL":
@@ -498,6 +539,8 @@ class Session:
         elif transaction is self._bye:
             self._bye = None
             self._bye_done(confirmed=False)
+        elif transaction is self._probe:
+            self._on_probe_response(status)
         elif transaction is self._reinvite:
             self._reinvite = None
             if self.state is CONFIRMED:
@@ -568,6 +611,8 @@ class Session:
         """The first 2xx: ours, or to be cleared at once when it crossed our CANCEL."""
         self.dialog = dialog
         self._status = 200
+        if not isinstance(response, outgoing.OwnResponse):  # nobody probes within a process
+            self.answers_options = any("OPTIONS" in value for value in response.all("Allow"))
         self._agent.register(dialog, self)
         self._settle()
         if response.body:
@@ -618,7 +663,7 @@ class Session:
         from_a_phone = early is not None and tag in early
         if early is not None and from_a_phone:
             self._agent.unregister(early.pop(tag))
-        if response.status in NOT_OF_A_PHONE:
+        if response.status in NOT_OF_THE_FAR_END:
             return True
         if not early:
             return False
@@ -651,6 +696,23 @@ class Session:
         self._advance(_BYE_DONE)
         if before is CLEARING:
             self._end(self._status, (), "local", confirmed=confirmed)
+
+    def _on_probe_response(self, status: int) -> None:
+        """A final response to our OPTIONS, 408 when none came, 503 when it could not be sent."""
+        if status < 200:
+            return
+        self._probe = None
+        if self.state is not CONFIRMED:
+            return  # its end is under way, and tells more
+        if status == 481:
+            self._advance(Input.UNKNOWN_THERE)
+            self._clear()
+            self._agent.emit(self, Gone())
+            return
+        answered = status not in NOT_OF_THE_FAR_END
+        if answered:
+            self.answers_options = True
+        self._agent.emit(self, Probed(answered))
 
     def _on_other_invite_response(
         self, transaction: Transaction, response: Response, now: float
@@ -990,6 +1052,7 @@ class Session:
         if self.dialog is not None:
             self._agent.unregister(self.dialog)
         self._stop_limit()
+        self._stop_probe()
         if isinstance(self._invite, ServerInvite):  # no late 2xx can come: let it linger alone
             self._invite.user = None
             self._invite = None
@@ -1023,6 +1086,14 @@ class Session:
         if self._limit is not None:
             self._limit.cancel()
             self._limit = None
+
+    def _stop_probe(self) -> None:
+        """Send OPTIONS no more: the dialog is over, or about to be."""
+        if self._probe is not None:
+            if self._credentials is not None:
+                self._credentials.settled(self._probe.key)
+            self._agent.abandon(self._probe)
+            self._probe = None
 
     # What a session sends
 
@@ -1106,6 +1177,7 @@ class Session:
             self._pending = None
             self._stop_alarm()
         self._stop_limit()
+        self._stop_probe()
         headers = _reason_headers(self._reasons) if self._reasons else ()
         self._bye = self._request(self.dialog, "BYE", now, headers=headers)
 
@@ -1176,6 +1248,8 @@ class Session:
             self._bye = new
         elif old is self._reinvite:
             self._reinvite = new
+        elif old is self._probe:
+            self._probe = new
 
 
 class Cancellation:
@@ -1231,8 +1305,8 @@ How many T1 after the CANCEL a proxy's final still shows that every phone has an
 
 Kamailio gives a phone up after some seconds, 5 s in many a configuration (fr_timer).
 """
-NOT_OF_A_PHONE: Final = frozenset((408, 481, 502, 503, 504))
-"""Finals by which a proxy says that it could not ask the phone, or knows of no call."""
+NOT_OF_THE_FAR_END: Final = frozenset((408, 481, 502, 503, 504))
+"""Finals by which a proxy says that it could not ask the far end, or that it knows no call."""
 
 _INCOMING_EVENT: Final = Incoming()
 _ANSWERED_EVENT: Final = Answered()
@@ -1243,7 +1317,8 @@ KNOWN_METHODS: Final = frozenset(
     "UPDATE".split()
 )
 ALLOW: Final[Headers] = (("Allow", "INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE"),)
-CAPABILITIES: Final[Headers] = (*ALLOW, ("Accept", "application/sdp"))
+ACCEPT: Final[Headers] = (("Accept", "application/sdp"),)
+CAPABILITIES: Final[Headers] = (*ALLOW, *ACCEPT)
 RETRY_AFTER: Final[Headers] = (("Retry-After", "2"),)
 
 

@@ -481,8 +481,8 @@ class SilenceTests(SynchronousTestCase):
         return happened[0]
 
     def test_answers(self) -> None:
-        silence = Silence("[::1]", 1)
-        first = silence.offer()
+        silence = Silence("[::1]")
+        first = silence.offer("1")
         self.assertIn(b"c=IN IP6 ::1\r\n", first)
         self.assertEqual(silence.answer(self.session(first), b""), first)
         answer = silence.answer(self.session(b""), ANSWER)

@@ -187,9 +187,9 @@ class FarEnds:
                     self._begin(session, now)
                 case sip.Answered():
                     self._talk(session, now)
-                case sip.Ended():
+                case sip.Ended() | sip.Gone():
                     self._forget(session)
-                case sip.Progressed() | sip.Changed():
+                case sip.Progressed() | sip.Changed() | sip.Probed():
                     pass
 
     def _begin(self, session: Session, now: float) -> None:

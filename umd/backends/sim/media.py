@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final
 
-from umd.backend import Answered, Ended, LegEvent, LegId, Media, MediaCount, Progressed
+from umd.backend import Answered, Ended, Gone, LegEvent, LegId, Media, MediaCount, Progressed
 
 PACKET_TIME: Final = 0.02
 """Seconds of sound in one RTP packet, as is usual for G.711 (RFC 3551 section 4.2)."""
@@ -41,6 +41,9 @@ class MediaCounter:
             case Ended():
                 del self._sounds[event.leg]
                 return replace(event, media=_count(sound, now))
+            case Gone():
+                del self._sounds[event.leg]
+                return event
 
 
 def _count(sound: _Sound, now: float) -> MediaCount:

@@ -16,9 +16,11 @@ from pydantic import BaseModel
 from twisted.internet.interfaces import IReactorTime
 
 from umd.backend import (
+    Answered,
     BackendUnavailable,
     Ended,
     FoundLeg,
+    Gone,
     KnownLeg,
     LegBackend,
     LegEvent,
@@ -28,7 +30,15 @@ from umd.backend import (
     RestoresLegs,
     ShowsMessages,
 )
-from umd.backends.sip.section import NotDiallable, SipSection, read_login, uri_host, uri_to
+from umd.backends.sip.probes import UNANSWERED_LIMIT, Probes
+from umd.backends.sip.section import (
+    MIN_PROBE_INTERVAL,
+    NotDiallable,
+    SipSection,
+    read_login,
+    uri_host,
+    uri_to,
+)
 from umd.backends.sip.silence import Silence
 from umd.backends.sip.udp import UdpPort
 from umd.call.call import CallState
@@ -44,6 +54,12 @@ from umd.sip_legs import SipLegs, UnreadableRecord, read_record
 __all__ = ["SipBackend", "SipSection"]
 
 INVALID_NUMBER_FORMAT: Final = 28  # Q.850
+UNLISTED_FACTOR: Final = 5
+"""
+A far end that did not list OPTIONS in Allow is asked after this many times `probe_interval`.
+
+SIPp without `-aa` is such a one: OPTIONS makes it drop the call.
+"""
 EARLY_FOR: Final = 180.0
 """
 Seconds since a call that nobody answered was last heard of, for which it may still be waited for
@@ -79,7 +95,7 @@ class SipBackend(LegBackend, ShowsMessages, RestoresLegs):
         self._log = structlog.get_logger().bind(backend=name)
         self._sink: LegSink | None = None
         self._legs: SipLegs | None = None
-        self._silence = Silence("", 0)
+        self._silence = Silence("")
         self._from = ""
         self._login: Login | None = None
         self._known: list[KnownLeg] = []
@@ -89,6 +105,8 @@ class SipBackend(LegBackend, ShowsMessages, RestoresLegs):
         self._unrecorded: set[LegId] = set()
         """Answered legs of which no record could be made: no later umd can end them."""
         self._tap: MessageTap | None = None
+        self._probes: list[Probes] = []
+        """While it is started: of far ends that answer OPTIONS, and of those that may not."""
 
     def capture_to(self, tap: MessageTap) -> None:
         self._tap = tap
@@ -103,7 +121,7 @@ class SipBackend(LegBackend, ShowsMessages, RestoresLegs):
             raise CannotStart(f"backend.{self._name}: {error}") from error
         host = settings.advertise or uri_host(listening.host)
         self._from = settings.from_ or f"sip:umd@{host}"
-        self._silence = Silence(host, secrets.randbits(31))
+        self._silence = Silence(host)
         self.endpoint = endpoint = Endpoint(
             host,
             listening.port,
@@ -118,8 +136,14 @@ class SipBackend(LegBackend, ShowsMessages, RestoresLegs):
         self.port = port
         self._sink = sink
         self._legs = legs = SipLegs(
-            endpoint, self._report, self._refuse, self._when_recorded, self._restore
+            endpoint, self._report, self._refuse, self._when_recorded, self._restore, self._probed
         )
+        if settings.probe_interval is not None:
+            often = settings.probe_interval
+            self._probes = [
+                Probes(self._clock, interval, self._probe, self._give_up)
+                for interval in (often, UNLISTED_FACTOR * often)
+            ]
         port.serve(endpoint, legs.report_events, legs.messages_to_send)
         known, self._known = self._known, []
         for leg in known:
@@ -128,6 +152,7 @@ class SipBackend(LegBackend, ShowsMessages, RestoresLegs):
             except Exception as error:
                 # It is lost; the others go on.
                 self._log.exception("sip.leg-not-restored", leg=leg.leg, why=repr(error))
+        self._probe_restored(known)
         port.pump()
 
     async def stop(self) -> None:
@@ -140,6 +165,9 @@ class SipBackend(LegBackend, ShowsMessages, RestoresLegs):
         port, self.port = self.port, None
         legs, self._legs = self._legs, None
         self._sink = None
+        for probes in self._probes:
+            probes.stop()
+        self._probes = []
         if port is None or legs is None:
             return
         ending = self._unrecorded if self._kept else [leg for leg, _, _ in legs.states()]
@@ -200,10 +228,16 @@ class SipBackend(LegBackend, ShowsMessages, RestoresLegs):
         """Somebody touches a leg of before a restart."""
         assert self._legs is not None and leg.record is not None
         try:
-            asked_before = leg.state is CallState.DISCONNECTING
-            self._legs.restore(leg.leg, leg.record, self._login, asked_before=asked_before)
+            requests_since = self._requests_since(leg)
+            self._legs.restore(leg.leg, leg.record, self._login, requests_since=requests_since)
         except UnreadableRecord as error:
             self._not_restored(leg, str(error))
+
+    def _requests_since(self, leg: KnownLeg) -> int:
+        """How many requests may have left in the dialog of a leg since it was answered, at most."""
+        bye = leg.state is CallState.DISCONNECTING
+        probes = int(leg.age / MIN_PROBE_INTERVAL) + 1
+        return probes + bye
 
     def _take_up_early(self, leg: KnownLeg) -> None:
         """Go on with a leg that was not answered, as far as anybody knows."""
@@ -238,7 +272,7 @@ class SipBackend(LegBackend, ShowsMessages, RestoresLegs):
             self.settings.peer,
             self._clock.seconds(),
             from_=self._from,
-            body=self._silence.offer(),
+            body=self._silence.offer(leg),
             routes=self.settings.routes,
             login=self._login,
             repeatable=self._kept,
@@ -257,10 +291,53 @@ class SipBackend(LegBackend, ShowsMessages, RestoresLegs):
         return self._legs, self.port
 
     def _report(self, event: LegEvent) -> None:
-        if self._unrecorded and isinstance(event, Ended):
+        if isinstance(event, (Ended, Gone)):
             self._unrecorded.discard(event.leg)
+            for probes in self._probes:
+                probes.discard(event.leg)
+        elif self._probes and isinstance(event, Answered):
+            self._probes_for(event.leg).add(event.leg)
         if self._sink is not None:
             self._sink.leg_event(event)
+
+    def _probe(self, leg: LegId) -> None:
+        legs, port = self._running()
+        legs.probe(leg, self._clock.seconds())
+        port.pump()
+
+    def _probes_for(self, leg: LegId) -> Probes:
+        often, seldom = self._probes
+        return often if self._legs is not None and self._legs.answers_options(leg) else seldom
+
+    def _probe_restored(self, known: Sequence[KnownLeg]) -> None:
+        """What has become of calls while no umd ran is asked at once where the far end answers."""
+        if not self._probes or self._legs is None:
+            return
+        often, seldom = self._probes
+        up = [leg for leg in known if leg.state is CallState.CONNECTED and leg.leg in self._legs]
+        listed = {leg.leg for leg in up if leg.record and read_record(leg.record).answers_options}
+        often.add_restored([leg.leg for leg in up if leg.leg in listed], 0.0)
+        seldom.add_restored([leg.leg for leg in up if leg.leg not in listed], seldom.interval)
+
+    def _probed(self, leg: LegId, answered: bool) -> None:
+        """
+        What a probe came to.
+
+        No call is given up for the silence of a far end that may not know OPTIONS at all.
+        """
+        if self._probes and (answered or (self._legs and self._legs.answers_options(leg))):
+            self._probes_for(leg).came_to(leg, answered)
+
+    def _give_up(self, leg: LegId) -> None:
+        """
+        A far end has not answered: for this end the dialog is over (RFC 3261 §12.2.1.2).
+
+        A BYE tells a far end that does hear, and shows whether it does.
+        """
+        legs, _ = self._running()
+        self._log.warning("sip.far-end-silent", leg=leg, unanswered=UNANSWERED_LIMIT)
+        cause = Cause(by=EndedBy.DAEMON, q850=RECOVERY_ON_TIMER_EXPIRY)
+        legs.hang_up(leg, cause, self._clock.seconds())
 
     def _when_recorded(self, leg: LegId) -> None:
         if self._sink is not None:

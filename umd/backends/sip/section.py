@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from pydantic import AfterValidator, Field, PlainValidator, model_validator
 
-from umd.config import Duration, Section
+from umd.config import Duration, Section, parse_duration
 from umd.errors import UmdError
 from umd.sip.credentials import Login
 from umd.sip.fields import FieldError, NameAddr, Uri
@@ -18,6 +18,7 @@ from umd.sip.transaction import Hop
 
 NUMBER: Final = "{number}"
 LONGEST_NUMBER: Final = 255
+MIN_PROBE_INTERVAL: Final = 1.0  # seconds
 _ADDRESS: Final = re.compile(r"udp:(\[[^\]]*\]|[^:]*):([0-9]{1,5})")
 _EXPECTED: Final = 'an address such as "udp:127.0.0.1:5060" or "udp:[::1]:5060", without a name'
 _HOST: Final = re.compile(r"[A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]+\]")
@@ -35,6 +36,16 @@ def parse_address(value: object) -> Hop:
     if isinstance(found, IPv6Address) != match[1].startswith("["):
         raise ValueError(_EXPECTED)
     return Hop(str(found), int(match[2]))
+
+
+def parse_interval(value: object) -> float | None:
+    """`"60s"` to seconds, `"none"` to None."""
+    if value == "none":
+        return None
+    seconds = parse_duration(value)
+    if seconds < MIN_PROBE_INTERVAL:
+        raise ValueError('a duration of at least "1s", or "none"')
+    return seconds
 
 
 def _check_peer(hop: Hop) -> Hop:
@@ -101,6 +112,7 @@ class SipSection(Section):
     username: Annotated[str, Field(min_length=1), AfterValidator(_check_printable)] | None = None
     password_file: str | None = None
     t1: Annotated[Duration, Field(ge=0.01, le=4.0)] = 0.5
+    probe_interval: Annotated[float | None, PlainValidator(parse_interval)] = 60.0
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

@@ -7,6 +7,7 @@ would refuse the stream, and the call with it.
 
 from __future__ import annotations
 
+from hashlib import blake2b
 from typing import Final
 
 from umd.sip import sdp
@@ -16,37 +17,44 @@ from umd.sip.session import Session
 DISCARD: Final = 9
 
 
+def session_id_of(call_id: str) -> int:
+    """
+    The session id of an o= line (RFC 8866 §5.2), the same for a SIP Call-ID at all times.
+
+    31 bits, since some peers read it into a signed word.
+    """
+    digest = blake2b(call_id.encode("utf-8", "surrogateescape"), digest_size=4).digest()
+    return int.from_bytes(digest, "big") >> 1
+
+
 class Silence:
     """
     Offers and answers.
 
     Args:
         address: ours, for the c= line; a name stands there as well as a number.
-        first_id: of the first description; each has the next one.
     """
 
-    def __init__(self, address: str, first_id: int) -> None:
+    def __init__(self, address: str) -> None:
         self._address = address.strip("[]")
-        self._next_id = first_id
 
-    def offer(self) -> bytes:
-        """The offer of a new call."""
-        self._next_id += 1
+    def offer(self, call_id: str) -> bytes:
+        """The offer of a call; after a restart the same again, for the same INVITE again."""
         return sdp.offer(
             address=self._address,
             port=DISCARD,
-            session_id=self._next_id,
+            session_id=session_id_of(call_id),
             direction=Direction.INACTIVE,
         ).encode()
 
     def answer(self, session: Session, offer: bytes) -> bytes | None:
         """The answer to a changed offer; None when there is nothing in it that we could take."""
         if not offer:
-            return session.local_body or self.offer()
+            return session.local_body or self.offer(session.call_id)
         try:
             offered = sdp.parse(offer)
             if not session.local_body:
-                return self._answer(offered, 0, 1)
+                return self._answer(offered, session_id_of(session.call_id), 1)
             last = sdp.parse(session.local_body)
             return self._answer(offered, last.session_id, last.version + 1)
         except SdpError:
