@@ -640,6 +640,30 @@ class OperatorTests(ProcessCase):
                 process.process.send_signal(signal.SIGTERM)
                 self.hear(listener, "STOPPING=1")
 
+    def test_a_refused_reload_looks_like_none_that_is_done(self) -> None:
+        """systemd knows no reload that failed; STATUS= is what `systemctl status` shows."""
+        name = f"umd-reload-{os.getpid()}"
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+            listener.bind("\0" + name)
+            listener.settimeout(10)
+            with self.serving(environ={"NOTIFY_SOCKET": "@" + name}) as process:
+                self.hear(listener, "READY=1")
+                file = Path(process._command[process._command.index("-c") + 1])
+                for text, state, words in (
+                    ("[cal]\n", "refused", f"{file}:1: cal is not a setting"),
+                    ("[prompts]\nfolder = '/no\\nwhere'\n", "refused", "prompts.folder"),
+                    ("", "done", "STATUS=serving 127.0.0.1:"),
+                ):
+                    file.write_text(text)
+                    process.process.send_signal(signal.SIGHUP)
+                    self.hear(listener, "RELOADING=1")
+                    heard = self.hear(listener, "READY=1")
+                    self.assertIn(words, heard)
+                    self.assertEqual("STATUS=reload refused at" in heard, state == "refused")
+                    self.assertEqual(len(heard.split("\n")), 2, heard)
+                    told = umd("status", "--json", "--socket", process.control_socket).stdout
+                    self.assertEqual(json.loads(told)["last_reload"], state)
+
     def hear(self, listener: socket.socket, state: str) -> str:
         while True:
             heard = listener.recv(1000).decode()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 from tests.test_faults import DaemonCase
-from umd.config import DialRule, DialSection, PromptsSection, Settings
+from umd.config import ConfigError, DialRule, DialSection, PromptsSection, Settings
 from umd.soap.contract import UM
 from umd.use_cases import MessagingSettings
 
@@ -31,3 +32,34 @@ class ReloadTests(DaemonCase):
         (line,) = (line for line in self.lines if line["event"] == "config.refused")
         self.assertIn("prompts.folder", line["mistakes"][0])
         self.assertEqual((await self.play())[1], "ok")
+
+    def status(self) -> tuple[object, object, object]:
+        told = self.daemon.status()
+        return told["last_reload"], told["last_reload_at"], told["last_reload_why"]
+
+    def test_what_came_of_the_last_one_is_told(self) -> None:
+        self.patch(time, "time", lambda: 1_000_000.0)
+        self.assertEqual(self.status(), (None, None, None))
+        self.reload(self.daemon.settings)
+        at = "1970-01-12T13:46:40.000Z"
+        self.assertEqual(self.status(), ("done", at, None))
+
+        def read() -> Settings:
+            raise ConfigError(["umd.toml:1: first", "umd.toml:2: second", "umd.toml:3: third"])
+
+        self.daemon.reload(read)
+        why = f"reload refused at {at}, nothing has changed: umd.toml:1: first (and 2 more)"
+        self.assertEqual(self.status(), ("refused", at, why))
+        self.reload(self.daemon.settings)
+        self.assertEqual(self.status(), ("done", at, None))
+
+    def test_a_mistake_of_our_own_is_no_success(self) -> None:
+        def read() -> Settings:
+            raise RuntimeError("two\nlines")
+
+        self.daemon.reload(read)
+        told = self.status()
+        self.assertEqual(told[0], "refused")
+        self.assertNotIn("\n", str(told[2]))
+        self.assertIn("RuntimeError", str(told[2]))
+        self.flushLoggedErrors(RuntimeError)

@@ -10,7 +10,8 @@ import sqlite3
 import sys
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any
 
@@ -54,6 +55,7 @@ from umd.service import SoapService
 from umd.signals import Hangups
 from umd.sip.message import Message
 from umd.sip.transaction import Hop
+from umd.utc import iso
 from umd.wire import WireLog
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -67,6 +69,26 @@ BLOCKS_OF_MESSAGE = 30
 
 class CannotStart(UmdError):
     """Nothing is served; the text says what is in the way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reload:
+    """What came of reading the configuration again."""
+
+    at: float
+    """Wall time, seconds since the epoch."""
+    mistakes: tuple[str, ...]
+    """Why it was refused; none: it was taken over."""
+
+    @property
+    def summary(self) -> str:
+        """Why it was refused, on one line; empty if it was not."""
+        if not self.mistakes:
+            return ""
+        first, *others = self.mistakes
+        more = f" (and {len(others)} more)" if others else ""
+        text = f"reload refused at {iso(self.at)}, nothing has changed: {first}{more}"
+        return " ".join(text.split())[:500]
 
 
 class Daemon:
@@ -84,6 +106,7 @@ class Daemon:
         self.ports: list[IListeningPort] = []
         self._tls_ports: list[IListeningPort] = []
         self.ready = False
+        self._last_reload: Reload | None = None
         self._built_from = settings
         self._reactor = reactor
         self._log = log
@@ -156,10 +179,7 @@ class Daemon:
         control = None if self.control_socket is None else self.control_socket.path
         if control is not None:
             listeners.append({"address": control, "protocol": "control", "tls": False})
-        addresses = [_name_of(port.getHost()) for port in self.ports]
-        status = "serving " + ", ".join(addresses)
         if not settings.backend_configured:
-            status += "; SIMULATING, no call reaches anybody"
             self._log.warning(
                 "daemon.simulating",
                 why="no backend is configured: calls are simulated, and none reaches anybody",
@@ -169,7 +189,7 @@ class Daemon:
         self._log.info(
             "daemon.ready",
             version=__version__,
-            listen=addresses,
+            listen=self._addresses(),
             listeners=listeners,
             node=settings.node,
             backends=[{"name": one.name, "type": one.type_name} for one in settings.backends],
@@ -178,7 +198,16 @@ class Daemon:
             journal=None if self.store is None else self.store.path,
         )
         self._tell_idle_sockets()
-        systemd.notify("READY=1", "STATUS=" + status)
+        systemd.notify("READY=1", "STATUS=" + self._serving())
+
+    def _addresses(self) -> list[str]:
+        return [_name_of(port.getHost()) for port in self.ports]
+
+    def _serving(self) -> str:
+        """What `systemctl status` shows."""
+        simulating = "; SIMULATING, no call reaches anybody"
+        configured = self._built_from.backend_configured
+        return "serving " + ", ".join(self._addresses()) + ("" if configured else simulating)
 
     async def stop(self) -> None:
         """
@@ -207,20 +236,23 @@ class Daemon:
         `http` change at once; what else has changed is named in the log, and needs a restart.
         """
         systemd.notify(*systemd.reloading())
+        mistakes: Sequence[str] = ()
         try:
             self._take_over(read())
-        except ConfigError as error:
-            self._log.error("config.refused", mistakes=error.mistakes)
         except UmdError as error:
-            self._log.error("config.refused", mistakes=[str(error)])
-        except Exception:
-            self._log.exception("config.refused")
-        finally:
-            systemd.notify("READY=1")
+            mistakes = error.mistakes if isinstance(error, ConfigError) else [str(error)]
+            self._log.error("config.refused", mistakes=mistakes)
+        except Exception as error:
+            mistakes = [f"a mistake of umd's own: {error!r}; its log tells more"]
+            self._log.exception("config.refused", mistakes=mistakes)
+        self._last_reload = Reload(time.time(), tuple(mistakes))
+        # systemd knows no reload that failed: the text is all it can show.
+        refused = self._last_reload.summary
+        systemd.notify("READY=1", f"STATUS={refused or self._serving()}")
 
     def status(self) -> dict[str, object]:
         """What an operator watches; durations in seconds, as their names say."""
-        admission, store = self.front.admission, self.store
+        admission, store, reload = self.front.admission, self.store, self._last_reload
         return {
             "live_calls": self.control.live,
             "known_calls": self.control.known,
@@ -235,6 +267,9 @@ class Daemon:
             "journal_waiting": 0 if store is None else store.waiting,
             "journal_records": 0 if store is None else store.last,
             "journal_trouble": None if store is None else store.trouble,
+            "last_reload": reload and ("refused" if reload.mistakes else "done"),
+            "last_reload_at": reload and iso(reload.at),
+            "last_reload_why": reload and (reload.summary or None),
         }
 
     # -- parts
