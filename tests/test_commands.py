@@ -169,8 +169,13 @@ class StatusTableTests(PlantingCase):
             ],
             ("demo", 1): [of("demo", "-o", taken, "-o", "control.socket=none")],
             ("demo", 2): [of("demo", "-o", "nothing=1")],
-            ("check-config", 0): [of("check-config", str(ROOT / "conf" / "umd.toml"))],
+            ("check-config", 0): [
+                of("check-config", str(ROOT / "conf" / "umd.toml")),
+                of("check-config", "--files", str(ROOT / "conf" / "umd.toml")),
+            ],
             ("check-config", 2): [
+                of("check-config", "--files", str(ROOT / "conf" / "umd.toml"),
+                   "-o", "prompts.folder=/nowhere"),
                 of("check-config", wrong), of("check-config", "/nowhere"), of("check-config", "/"),
             ],
             ("calls", 0): [of("calls", *there), asked("calls", replies=[])],

@@ -69,6 +69,17 @@ class PlaceTests(ConfigCase):
         )
 
 
+class PathTests(ConfigCase):
+    def test_what_can_be_no_path(self) -> None:
+        """It was a traceback at the start, by whatever opened the file."""
+        for key in ("auth.password_file", "auth.token.key_file", "tls.key", "prompts.folder",
+                    "prompts.default", "users.store", "pin.spool"):  # fmt: skip
+            section, _, name = key.rpartition(".")
+            for value in ("", "a\\u0000b"):
+                (told, *_) = self.mistakes(f'[{section}]\n{name} = "{value}"\n')
+                self.assertEqual(told, f'umd.toml:2: {key} = "{value}": expected a path')
+
+
 class HostsTests(ConfigCase):
     def test_names_and_addresses(self) -> None:
         hosts = '["umd.example.com", "10.0.0.1", "[2001:db8::1]", "*"]'

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import os
+import shlex
 import socket
+import subprocess
+import sys
+from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests import test_activation as activation
 from umd import systemd
+from umd.testing import UmdProcess
+
+UNIT = Path(__file__).parent.parent / "systemd" / "umd.service"
 
 
 class NotifyTests(SynchronousTestCase):
@@ -65,3 +73,55 @@ class NotifyTests(SynchronousTestCase):
         first, second = systemd.reloading()
         self.assertEqual(first, "RELOADING=1")
         self.assertRegex(second, r"^MONOTONIC_USEC=\d+$")
+
+
+class UnitTests(SynchronousTestCase):
+    """The commands of systemd/umd.service, run one after the other as systemd runs them."""
+
+    def setUp(self) -> None:
+        self.file = Path(self.mktemp()).absolute()
+        self.file.write_text("")
+
+    def commands(self, kind: str, pid: int = 0) -> list[list[str]]:
+        lines = [
+            line.removeprefix(f"{kind}=")
+            for line in UNIT.read_text().splitlines()
+            if line.startswith(f"{kind}=")
+        ]
+        found = []
+        for line in lines:
+            line = line.replace("/opt/umd/bin/umd", f"{shlex.quote(sys.executable)} -m umd")
+            line = line.replace("/etc/umd/umd.toml", shlex.quote(str(self.file)))
+            found.append(shlex.split(line.replace("$MAINPID", str(pid))))
+        return found
+
+    def carry_out(self, kind: str, pid: int = 0) -> tuple[int, str]:
+        """The status of the first command that fails, or of the last one, and what it said."""
+        for command in self.commands(kind, pid):
+            ran = subprocess.run(command, capture_output=True, text=True, timeout=60)
+            if ran.returncode:
+                break
+        return ran.returncode, ran.stderr
+
+    def test_a_start_looks_at_the_files_first(self) -> None:
+        self.assertEqual(self.carry_out("ExecStartPre"), (0, ""))
+        self.file.write_text('[auth]\npassword_file = "/no/file"\n')
+        status, said = self.carry_out("ExecStartPre")
+        self.assertEqual(status, 2)
+        self.assertIn(f'{self.file}:2: auth.password_file = "/no/file": No such file', said)
+
+    def test_a_reload_of_a_wrong_configuration_fails_and_changes_nothing(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            (start,) = self.commands("ExecStart")
+            at = start.index("serve")
+            launcher = activation.handing([taken], activation.environ("1"))
+            with UmdProcess(*start[at:], launcher=launcher, pass_fds=[taken.fileno()]) as process:
+                pid = process.process.pid
+                self.file.write_text("[call]\nended_is = 1\n")
+                self.assertEqual(self.carry_out("ExecReload", pid)[0], 2)
+                self.file.write_text("[prompts]\nfolder = '/no/folder'\n")
+                self.assertEqual(self.carry_out("ExecReload", pid)[0], 2)
+                self.file.write_text('[call]\nended_is = "fault"\n')
+                self.assertEqual(self.carry_out("ExecReload", pid), (0, ""))
+                process.wait_for("config.reloaded")
+                self.assertEqual(process.events("config.refused"), [])

@@ -28,7 +28,7 @@ def make_rules(auth: AuthSection) -> Rules:
         realm=auth.realm,
         passwords=None if auth.password_file is None else PasswordFile.read(auth.password_file),
         verified_for=auth.verified_for,
-        tokens=None if auth.token.key_file is None else _tokens(auth.token, auth.token.key_file),
+        tokens=None if auth.token.key_file is None else read_tokens(auth.token),
         subjects=auth.subjects,
         proxies=tuple(ip_network(one) for one in auth.trusted_proxies),
         user_header=auth.user_header.lower(),
@@ -37,7 +37,15 @@ def make_rules(auth: AuthSection) -> Rules:
     )
 
 
-def _tokens(token: TokenSection, key_file: str) -> Tokens:
+def read_tokens(token: TokenSection) -> Tokens:
+    """
+    Read the key of `[auth.token]`, which has one.
+
+    Raises:
+        CannotIdentify
+    """
+    key_file = token.key_file
+    assert key_file is not None
     issuer = token.issuer or ""  # which goes with key_file
     try:
         return Tokens(

@@ -259,6 +259,31 @@ class RestoresLegs(Protocol):
         """
 
 
+FileTrouble: TypeAlias = tuple[str, object, str]
+"""A key of the backend's section, its value, and what is wrong with the file that it names."""
+
+
+@runtime_checkable
+class ChecksFiles(Protocol):
+    """
+    What a backend may have beside `LegBackend`: its settings name files, such as one of a password.
+
+    `umd check-config --files` asks for it, before anything is started.
+    """
+
+    @classmethod
+    def check_files(cls, settings: BaseModel) -> Iterable[FileTrouble]:
+        """
+        See that the files can be used, as `start` would; nothing is started, made or changed.
+
+        Args:
+            settings: of the backend's own `Settings`.
+
+        Returns:
+            What is wrong, of each file that cannot be used.
+        """
+
+
 def backend_types() -> list[str]:
     """The types that installed distributions offer, sorted."""
     return sorted({point.name for point in entry_points(group=ENTRY_POINT_GROUP)})

@@ -148,17 +148,34 @@ def demo(overrides: tuple[str, ...], as_json: bool) -> None:
 
 @main.command("check-config", epilog="Example: umd check-config /etc/umd/umd.toml")
 @click.argument("file")
+@click.option(
+    "--files", is_flag=True, help="Look at the files and folders that it names, too; change none."
+)
 @override_option
 @json_option
-def check_config(file: str, overrides: tuple[str, ...], as_json: bool) -> None:
-    """Tell every mistake in a configuration; exit status 2 when there is one."""
+def check_config(file: str, files: bool, overrides: tuple[str, ...], as_json: bool) -> None:
+    """
+    Tell every mistake in a configuration; exit status 2 when there is one.
+
+    With --files, run it as the user that umd runs as: others may read other files.
+    """
     from umd.config import ConfigError, load
 
+    warnings: list[str] = []
     try:
-        load(file, overrides)
+        settings = load(file, overrides)
+        if files:
+            from umd.checks import check_files
+
+            warnings = check_files(settings)
     except ConfigError as error:
         _refuse(error.mistakes, "it would not start")
-    click.echo(json.dumps({"file": file, "good": True}) if as_json else f"{file}: good")
+    if as_json:
+        click.echo(json.dumps({"file": file, "good": True, "warnings": warnings}))
+    else:
+        for warning in warnings:
+            click.echo(warning, err=True)
+        click.echo(f"{file}: good")
 
 
 @main.command(epilog="Example: umd calls --json | jq -r .id")

@@ -17,6 +17,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Annotated, Any, Final, Literal, TypeAlias, TypeVar, get_args, get_origin
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -307,6 +308,17 @@ Scopes: TypeAlias = Annotated[tuple[str, ...], BeforeValidator(_parse_scopes)]
 Text: TypeAlias = Annotated[str, Field(min_length=1)]
 
 
+def check_path(value: str) -> str:
+    """Refuse what can be no path: the system ends one at a NUL character."""
+    if not value or "\0" in value:
+        raise ValueError("a path")
+    return value
+
+
+FilePath: TypeAlias = Annotated[str, AfterValidator(check_path)]
+"""The path of a file or a folder, which `umd.checks` looks at."""
+
+
 class TokenSection(Section):
     """Bearer tokens (JWT)."""
 
@@ -314,7 +326,7 @@ class TokenSection(Section):
     audience: Text = "umd"
     issuer: Text | None = None
     name_claim: Text = "sub"
-    key_file: Text | None = None
+    key_file: FilePath | None = None
 
     @field_validator("key_file")
     @classmethod
@@ -328,7 +340,7 @@ class AuthSection(Section):
     """How umd finds out who is asking."""
 
     realm: Annotated[str, Field(pattern=r"^[ !#-\[\]-~]{1,100}$")] = "umd"
-    password_file: Text | None = None
+    password_file: FilePath | None = None
     verified_for: Duration = 300.0
     token: TokenSection = TokenSection()
     subjects: dict[str, Text] = {}
@@ -347,9 +359,9 @@ class AuthSection(Section):
 class TlsSection(Section):
     """How TLS is served."""
 
-    certificate: Text | None = None
-    key: Text | None = None
-    client_ca: Text | None = None
+    certificate: FilePath | None = None
+    key: FilePath | None = None
+    client_ca: FilePath | None = None
     client_required: bool = False
 
 
@@ -407,14 +419,14 @@ class DialSection(Section):
 class PromptsSection(Section):
     """What is played to whom."""
 
-    folder: Annotated[str, Field(min_length=1)] | None = None
-    default: Annotated[str, Field(min_length=1)] = "auto"
+    folder: FilePath | None = None
+    default: FilePath = "auto"
 
 
 class UsersSection(Section):
     """The settings of users."""
 
-    store: Annotated[str, Field(min_length=1)] = "auto"
+    store: FilePath = "auto"
     enabled: list[str] = ["*"]
     access_numbers: list[str] = []
 
@@ -425,7 +437,7 @@ class PinSection(Section):
     length: Annotated[int, Field(ge=4, le=24)] = 6
     sender: Annotated[str, BeforeValidator(_parse_mail_address)] = "umd@localhost"
     mail_domain: str = ""
-    spool: Annotated[str, Field(min_length=1)] | None = None
+    spool: FilePath | None = None
     smtp: Annotated[str, BeforeValidator(_parse_host_port)] | None = None
     smtp_tls: bool = True
     delivery: Literal["none", "spool", "smtp"] = "none"

@@ -27,12 +27,12 @@ def check(settings: Settings) -> None:
     Raises:
         Unusable
     """
-    folders = {"prompts.folder": settings.prompts.folder}
-    if settings.pin.delivery == "spool":
-        folders["pin.spool"] = settings.pin.spool
-    for key, folder in folders.items():
-        if folder is not None and not os.access(folder, os.R_OK | os.X_OK):
-            raise Unusable(f"{key} = {folder!r}: no folder that umd can read")
+    folder, spool = settings.prompts.folder, settings.pin.spool
+    if folder is not None and not os.access(folder, os.R_OK | os.X_OK):
+        raise Unusable(f"prompts.folder = {folder!r}: no folder that umd can read")
+    if settings.pin.delivery == "spool" and spool is not None:
+        if not os.access(spool, os.R_OK | os.W_OK | os.X_OK):
+            raise Unusable(f"pin.spool = {spool!r}: no folder that umd can write to")
     try:
         _prompts(settings.prompts).check_default()
     except NoSuchPrompt as error:

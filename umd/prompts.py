@@ -56,10 +56,10 @@ class Prompts:
         """
         name = name_of_entry(entry_id)
         if self._folder is not None and (own := self._folder / f"{name}.wav").exists():
-            return _read(own)
+            return read_prompt(own)
         if self._default is None:
             raise NoSuchPrompt(f"there is no prompt {name}.wav, and no prompts.default")
-        return _read(Path(self._default))
+        return read_prompt(Path(self._default))
 
     def check_default(self) -> None:
         """
@@ -69,7 +69,7 @@ class Prompts:
             NoSuchPrompt
         """
         if self._default is not None:
-            _read(Path(self._default))
+            read_prompt(Path(self._default))
 
     def greeting(self, user: str, greeting: str) -> Prompt:
         """
@@ -79,7 +79,7 @@ class Prompts:
             NoSuchPrompt: the one that there is cannot be read.
         """
         path = self.greeting_path(user, greeting)
-        return _read(path if path is not None and path.exists() else Path(TONE))
+        return read_prompt(path if path is not None and path.exists() else Path(TONE))
 
     def greeting_path(self, user: str, greeting: str) -> Path | None:
         """Where a greeting is kept and recorded to; None where there is no folder."""
@@ -114,9 +114,16 @@ def name_of_entry(entry_id: str) -> str:
     return name if len(name) <= _LONGEST_NAME else sha256(decoded).hexdigest()
 
 
-def _read(path: Path) -> Prompt:
-    """Look at the head of a file: a few octets of the local disk, on the reactor's thread."""
+def read_prompt(path: Path) -> Prompt:
+    """
+    Look at the head of a file: a few octets of the local disk, on the reactor's thread.
+
+    Raises:
+        NoSuchPrompt
+    """
     try:
+        if path.exists() and not path.is_file():  # to open a FIFO would wait for a writer
+            raise NoSuchPrompt(f"prompt {path.name} is not a regular file")
         with wave.open(str(path), "rb") as sound:
             shape = (sound.getframerate(), sound.getnchannels(), sound.getsampwidth())
             frames = sound.getnframes()

@@ -14,7 +14,7 @@ from umd.errors import UmdError
 
 MEMORY: Final = ":memory:"
 """A path that keeps nothing."""
-_VERSION: Final = 1
+VERSION: Final = 1
 """Of the tables, in the file's `user_version`."""
 _COLUMNS: Final = (
     "oof_status",
@@ -141,15 +141,15 @@ def _tune(connection: sqlite3.Connection) -> None:
 
 def _make_tables(cursor: Any) -> None:
     (version,) = cursor.execute("PRAGMA user_version").fetchone()
-    if version > _VERSION:
-        raise UsersUnusable(f"users.store is of version {version}; this umd knows {_VERSION}")
+    if version > VERSION:
+        raise UsersUnusable(f"users.store is of version {version}; this umd knows {VERSION}")
     cursor.execute("BEGIN IMMEDIATE")
     cursor.execute(
         "CREATE TABLE IF NOT EXISTS users (name TEXT PRIMARY KEY, oof_status INTEGER NOT NULL, "
         "missed_call_notification INTEGER NOT NULL, dial_string TEXT NOT NULL, "
         "access_folder TEXT NOT NULL, pin_hash TEXT NOT NULL) STRICT"
     )
-    cursor.execute(f"PRAGMA user_version = {_VERSION}")
+    cursor.execute(f"PRAGMA user_version = {VERSION}")
 
 
 def _select(cursor: Any, name: str) -> UserSettings:

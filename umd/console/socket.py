@@ -296,6 +296,16 @@ def _make_directory(path: str) -> None:
     """Make a directory that only its owner can write to, or see that it is one."""
     with suppress(FileExistsError):
         os.mkdir(path, 0o700)
+    check_directory(path)
+
+
+def check_directory(path: str) -> None:
+    """
+    See that nobody else can put a socket of theirs into a directory.
+
+    Raises:
+        CannotOpen, OSError
+    """
     found = os.lstat(path)
     if not stat.S_ISDIR(found.st_mode):
         raise CannotOpen(f"{path} is not a directory; name a path in one of your own")

@@ -8,7 +8,7 @@ umd offers a stream that nobody sends on. See docs/sip.md.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 import structlog
@@ -18,7 +18,9 @@ from twisted.internet.interfaces import IReactorTime
 from umd.backend import (
     Answered,
     BackendUnavailable,
+    ChecksFiles,
     Ended,
+    FileTrouble,
     FoundLeg,
     Gone,
     KnownLeg,
@@ -33,9 +35,11 @@ from umd.backend import (
 from umd.backends.sip.probes import UNANSWERED_LIMIT, Probes
 from umd.backends.sip.section import (
     MIN_PROBE_INTERVAL,
+    NoPassword,
     NotDiallable,
     SipSection,
     read_login,
+    read_password,
     uri_host,
     uri_to,
 )
@@ -78,7 +82,7 @@ class CannotStart(UmdError):
     """Its address cannot be had, or its password not be read."""
 
 
-class SipBackend(LegBackend, ShowsMessages, RestoresLegs):
+class SipBackend(LegBackend, ShowsMessages, RestoresLegs, ChecksFiles):
     """One SIP user agent."""
 
     Settings = SipSection
@@ -107,6 +111,16 @@ class SipBackend(LegBackend, ShowsMessages, RestoresLegs):
         self._tap: MessageTap | None = None
         self._probes: list[Probes] = []
         """While it is started: of far ends that answer OPTIONS, and of those that may not."""
+
+    @classmethod
+    def check_files(cls, settings: BaseModel) -> Iterator[FileTrouble]:
+        assert isinstance(settings, SipSection)
+        file = settings.password_file
+        if file is not None:
+            try:
+                read_password(file)
+            except NoPassword as error:
+                yield "password_file", file, str(error)
 
     def capture_to(self, tap: MessageTap) -> None:
         self._tap = tap

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from ipaddress import IPv6Address, ip_address
-from pathlib import Path
 from typing import Annotated, Final, Self, TypeAlias
 from urllib.parse import quote
 
 from pydantic import AfterValidator, Field, PlainValidator, model_validator
 
-from umd.config import Duration, Section, parse_duration
+from umd.config import Duration, FilePath, Section, parse_duration
 from umd.errors import UmdError
+from umd.files import CannotRead, read_file
 from umd.sip.credentials import Login
 from umd.sip.fields import FieldError, NameAddr, Uri
 from umd.sip.transaction import Hop
@@ -110,7 +110,7 @@ class SipSection(Section):
     from_: Annotated[str, AfterValidator(_check_uri)] | None = Field(default=None, alias="from")
     routes: list[Annotated[str, AfterValidator(_check_route)]] = []
     username: Annotated[str, Field(min_length=1), AfterValidator(_check_printable)] | None = None
-    password_file: str | None = None
+    password_file: FilePath | None = None
     t1: Annotated[Duration, Field(ge=0.01, le=4.0)] = 0.5
     probe_interval: Annotated[float | None, PlainValidator(parse_interval)] = 60.0
 
@@ -143,23 +143,33 @@ def read_login(section: SipSection) -> Login | None:
     """
     Who we are to a peer that asks; None where nothing is configured.
 
-    The password is the first line of its file.
-
     Raises:
         NoPassword
     """
     if section.username is None or section.password_file is None:
         return None
-    file = section.password_file
     try:
-        password = Path(file).read_bytes().decode().partition("\n")[0].rstrip("\r")
-    except OSError as error:
-        raise NoPassword(f"password_file = {file!r}: {error.strerror}") from None
+        return Login(section.username, read_password(section.password_file))
+    except NoPassword as error:
+        raise NoPassword(f"password_file = {section.password_file!r}: {error}") from None
+
+
+def read_password(file: str) -> str:
+    """
+    The first line of a file.
+
+    Raises:
+        NoPassword: the text says why, without the path.
+    """
+    try:
+        password = read_file(file, 1024**2).decode().partition("\n")[0].rstrip("\r")
+    except CannotRead as error:
+        raise NoPassword(str(error)) from None
     except UnicodeDecodeError:
-        raise NoPassword(f"password_file = {file!r}: not UTF-8") from None
+        raise NoPassword("not UTF-8") from None
     if not password:
-        raise NoPassword(f"password_file = {file!r}: its first line is empty")
-    return Login(section.username, password)
+        raise NoPassword("its first line is empty")
+    return password
 
 
 class NotDiallable(UmdError):
