@@ -159,3 +159,31 @@ CLIENTS: Final = {
     "php, without WSDL": replace(_PHP, arguments=("rpc",)),
     "zeep, EWS": _python("zeep", "zeep", "zeep_ews_client.py"),
 }
+
+HTTPS_CLIENTS: Final = {
+    "curl": SoapClient(
+        check=("curl", "--version"),
+        install="curl: apt-get install curl",
+        command=(sys.executable, str(PROGRAMS / "curl_client.py")),
+    ),
+    "urllib": _python("urllib.request", "Python", "urllib_client.py"),
+    "requests": _python("requests", "requests", "requests_client.py"),
+    "fetch": SoapClient(
+        check=("node", "-e", "require('undici')"),
+        install="Node and its undici: npm install --prefix DIR undici@6; "
+        "export NODE_PATH=DIR/node_modules",
+        command=("node", str(PROGRAMS / "fetch_client.js")),
+    ),
+    "jdk": SoapClient(
+        check=("javac", "-version"),
+        install="a JDK 17 or later: apt-get install default-jdk-headless",
+        command=("java", str(PROGRAMS / "JdkClient.java")),
+    ),
+    "chromium": SoapClient(
+        check=("sh", "-c", "for tool in chromium chromedriver certutil pk12util; do "
+               "command -v $tool || exit 1; done"),
+        install="Chromium: apt-get install chromium chromium-driver libnss3-tools",
+        command=(sys.executable, str(PROGRAMS / "chromium_client.py")),
+    ),
+}  # fmt: skip
+"""Without SOAP: their programs write it by hand, and get a folder and a password as well."""
