@@ -439,6 +439,37 @@ class HandshakeTests(HandshakeCase):
         self.assertEqual(self.lines[-1]["event"], "tls.handshake-failed-more")
         self.assertEqual(self.lines[-1]["suppressed"], 50 - MOST_LINES)
 
+    async def test_who_closes_right_after_asking_has_asked(self) -> None:
+        """As `openssl s_client <FILE` does: close_notify comes with the request."""
+        self.later = True
+        await self.listen(Limits())
+
+        def ask() -> None:
+            with self.connect() as client:
+                client.sendall(request(method="GET", target="/a"))
+                with contextlib.suppress(OSError):
+                    client.unwrap()
+
+        await deferToThread(ask)
+        await self.left
+        self.assertEqual(self.asked, ["/a"])
+        self.assertEqual(self.lines, [])
+
+    async def test_versions(self) -> None:
+        self.LENGTH = 10
+        await self.listen(Limits())
+        for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+            context = self.trusting()
+            context.minimum_version = context.maximum_version = version
+
+            def talk(context: ssl.SSLContext = context) -> str | None:
+                with self.connect(context) as client:
+                    client.sendall(request("Connection: close", method="GET", target="/a"))
+                    self.assertEqual(client.recv(15), b"HTTP/1.1 200 OK")
+                    return client.version()
+
+            self.assertEqual(await deferToThread(talk), version.name.replace("_", "."))
+
     async def test_odd_names_of_servers_are_passed_over(self) -> None:
         self.LENGTH = 10
         await self.listen(Limits())
