@@ -111,6 +111,7 @@ class SipLegs:
         login: Login | None = None,
         repeatable: bool = False,
         sent_before: bool = False,
+        again: bool = False,
     ) -> None:
         """
         Send an INVITE whose Call-ID is the leg's name; the rest as `Endpoint.place` has it.
@@ -119,6 +120,7 @@ class SipLegs:
             repeatable: let tag and branch follow from the name of the leg, so that the same INVITE
                 can be sent again after a restart. They are as hard to guess as that is.
             sent_before: it was sent before a restart: expect what it comes to, and send nothing.
+            again: it may have been sent before a restart.
         """
         session = self.endpoint.place(
             uri,
@@ -132,6 +134,7 @@ class SipLegs:
             tag=_derived("tag", leg) if repeatable else None,
             branch=MAGIC_COOKIE + _derived("branch", leg) if repeatable else None,
             sent_before=sent_before,
+            again=again,
         )
         session.user = leg
         self._sessions[leg] = session

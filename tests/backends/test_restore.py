@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
 from tests.backends.sip.memory import MemoryUdp, captured_log
-from tests.backends.sip.test_sip import FAR, OURS, FarPbx, section
+from tests.backends.sip.test_sip import FAR, OURS, PASSWORD, Doorman, FarPbx, section
 from tests.helpers import capturing_log
 from umd.backend import Answered, Ended, KnownLeg, LegId, Progressed
 from umd.backends.sim import SimBackend
@@ -16,6 +18,7 @@ from umd.backends.sip.udp import UdpPort
 from umd.call.call import CallState
 from umd.call.cause import Cause, EndedBy
 from umd.sip import build
+from umd.sip.credentials import MAX_TRIES
 from umd.testing import RecordingSink
 
 LEG = LegId("leg-1")
@@ -30,11 +33,16 @@ def known(
     )
 
 
-class SipRestoreTests(TestCase):
+class SipRestoreCase(TestCase):
+    login: dict[str, str] = {}
+
+    def far_end(self) -> FarPbx:
+        return FarPbx()
+
     async def setUp(self) -> None:  # type: ignore[override]  # trial awaits it
         captured_log(self)
         self.clock = MemoryUdp()
-        self.pbx = FarPbx()
+        self.pbx = self.far_end()
         log, _ = capturing_log()
         port = UdpPort(self.clock, log)
         port.listen(FAR.host, FAR.port)
@@ -43,7 +51,7 @@ class SipRestoreTests(TestCase):
 
     async def begin(self, legs: list[KnownLeg]) -> None:
         self.sink = RecordingSink()
-        self.backend = SipBackend("pbx", section(), self.clock)
+        self.backend = SipBackend("pbx", section(**self.login), self.clock)
         self.backend.restore(legs, anew=not legs)
         await self.backend.start(self.sink)
         self.addCleanup(self.backend.stop)
@@ -57,6 +65,8 @@ class SipRestoreTests(TestCase):
         self.backend.port = None
         await self.begin(list(legs))
 
+
+class SipRestoreTests(SipRestoreCase):
     async def test_an_answered_call_is_ended_by_the_next_umd(self) -> None:
         self.backend.place(LEG, "5550100")
         self.clock.pump([0.1] * 50)
@@ -177,6 +187,59 @@ class SipRestoreTests(TestCase):
         self.assertEqual(self.pbx.methods(), ["INVITE", "ACK"])
         await self.begin([known("5550100", CallState.CONNECTED, record)])
         self.assertEqual(len(await self.backend.legs()), 1)
+
+
+class SipRestoreWithLoginTests(SipRestoreCase):
+    """The far end asks who calls, the umd before and the next one."""
+
+    async def setUp(self) -> None:  # type: ignore[override]  # trial awaits it
+        path = Path(self.mktemp())
+        path.write_text(PASSWORD)
+        self.login = {"username": "umd", "password_file": str(path)}
+        await super().setUp()
+
+    def far_end(self) -> FarPbx:
+        return Doorman("407")
+
+    async def test_an_answered_call_is_ended_by_the_next_umd(self) -> None:
+        self.backend.place(LEG, "5550100")
+        self.clock.pump([0.1] * 50)
+        record = self.backend.leg_record(LEG)
+        assert record is not None
+        self.assertNotIn(b"nonce", record)
+        await self.die(known("5550100", CallState.CONNECTED, record))
+        self.backend.hang_up(LEG, CLIENT)
+        self.clock.pump([0.1] * 10)
+        (end,) = self.sink.ends(LEG)
+        self.assertEqual((end.confirmed, end.cause.sip_status), (True, 200))
+
+    async def test_a_bye_that_may_have_been_challenged_leaves_a_gap(self) -> None:
+        """Each challenge has used a number, and nobody knows how many there were."""
+        self.backend.place(LEG, "5550100")
+        self.clock.pump([0.1] * 50)
+        record = self.backend.leg_record(LEG)
+        numbers = []
+        for state in (CallState.CONNECTED, CallState.DISCONNECTING):
+            await self.die(known("5550100", state, record))
+            self.backend.hang_up(LEG, CLIENT)
+            self.clock.pump([0.1] * 10)
+            numbers.append(self.pbx.last("BYE").cseq.number)
+        self.assertEqual(numbers[1] - numbers[0], 1 + MAX_TRIES)
+
+    async def test_a_ringing_call_is_cancelled_by_the_next_umd(self) -> None:
+        """Whether it is asked at once, or when it has heard that the call still rings."""
+        ringing, ending = CallState.ALERTING, CallState.DISCONNECTING
+        for state, wait in ((ringing, 0), (ringing, 10), (ending, 0)):
+            await self.setUp()
+            self.backend.place(LEG, "5550180")
+            self.clock.pump([0.1] * 20)
+            await self.die(known("5550180", state, None))
+            self.clock.pump([0.1] * wait)
+            self.backend.hang_up(LEG, CLIENT)
+            self.clock.pump([0.1] * 60)
+            (end,) = self.sink.ends(LEG)
+            self.assertEqual((end.confirmed, end.cause.sip_status), (True, 487))
+            self.assertEqual(list(self.pbx.endpoint.sessions()), [])
 
 
 class SimRestoreTests(TestCase):

@@ -19,6 +19,10 @@ SDP = (
 )
 
 
+TAG = "f1"
+"""The To tag of the first telephone."""
+
+
 class Received:
     """A request as text, one character for each octet."""
 
@@ -50,6 +54,10 @@ class Received:
     def branch(self) -> str:
         """The branch of the Via."""
         return self["Via"].partition("branch=")[2].partition(";")[0]
+
+
+def _branch_of(request: Received) -> str:
+    return request.branch
 
 
 def unquoted(value: str) -> str:
@@ -163,7 +171,7 @@ class Phone:
     It answers every INVITE that gets through as each of its `tags`, and remembers all requests.
     """
 
-    def __init__(self, *guards: Guard, tags: tuple[str, ...] = ("f1",)) -> None:
+    def __init__(self, *guards: Guard, tags: tuple[str, ...] = (TAG,)) -> None:
         self.guards = guards
         self.tags = tags
         self.answers = True
@@ -173,6 +181,10 @@ class Phone:
         """The tags whose telephone is off the hook, with the ACK."""
         self.two_hundred: list[str] = []
         """More header lines of each 2xx."""
+        self.ringing: list[Received] = []
+        """INVITEs that got through and have no final yet."""
+        self.forgets = False
+        """Whether its transactions that are over are gone (timer I)."""
 
     def receive(self, data: bytes) -> list[bytes]:
         """Its answers to a request."""
@@ -183,8 +195,12 @@ class Phone:
                 self.up.append(request.tag)
             return []
         if request.method == "CANCEL":
-            invite = [each for each in self.requests if each.branch == request.branch][0]
-            return [self.answer(request, 200), self.answer(invite, 487, tag=self.tags[0])]
+            return self._cancel(request)
+        again = any(each.branch == request.branch for each in self.requests[:-1])
+        if again and not self.forgets and request.branch not in map(_branch_of, self.ringing):
+            return []  # it has been refused, and the ACK has come
+        if again and request.branch in map(_branch_of, self.ringing):
+            return [self.answer(request, 180, tag=TAG)]
         for guard in self.guards:
             lines = guard.check(request)
             if lines is not None:
@@ -194,10 +210,23 @@ class Phone:
             self.up.remove(request.tag)
         if request.method != "INVITE" or request.tag:
             return [self.answer(request, 200, *self.two_hundred)]
-        return self.lift(request) if self.answers else [self.answer(request, 180, tag="f1")]
+        if self.answers:
+            return self.lift(request)
+        self.ringing.append(request)
+        return [self.answer(request, 180, tag=TAG)]
+
+    def _cancel(self, request: Received) -> list[bytes]:
+        """A CANCEL of what has a final already is accepted, as long as that is known."""
+        for invite in self.ringing:
+            if invite.branch == request.branch:
+                self.ringing.remove(invite)
+                return [self.answer(request, 200), self.answer(invite, 487, tag=TAG)]
+        known = request.branch in map(_branch_of, self.requests[:-1]) and not self.forgets
+        return [self.answer(request, 200 if known else 481, tag="x")]
 
     def lift(self, invite: Received) -> list[bytes]:
         """The 2xx of every telephone."""
+        self.ringing = []
         return [self.answer(invite, 200, *self.two_hundred, tag=tag) for tag in self.tags]
 
     def answer(self, request: Received, status: int, *lines: str, tag: str = "") -> bytes:

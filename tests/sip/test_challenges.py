@@ -7,14 +7,13 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.sip.challenger import Guard, Phone, Received, digest, params
+from tests.sip.challenger import TAG, Guard, Phone, Received, digest, params
 from tests.sip.helpers import ALICE, BOB, NOTHING, OFFER, Party, flow, label, leftovers
 from umd.sip.credentials import MAX_REALMS, MAX_TRIES, Login
 from umd.sip.dialog import Dialog
 from umd.sip.session import Answered, Changed, Ended, Event, Session
 
 LOGIN = Login("alice", "open sesame")
-TAG = "f1"
 
 
 class CallerCase(SynchronousTestCase):
@@ -404,6 +403,156 @@ class HungUpTests(CallerCase):
             self.alice.out()
         self.assertEqual(due, 5.0 + endpoint.timing.timeout)
         self.assertEqual(self.last_event(), Ended(200, (), "local", False))
+
+
+class RestartTests(CallerCase):
+    """
+    umd dies while it places a call, and the next one takes up that call.
+
+    Nobody knows how often the INVITE had been challenged; what rings has to be ended.
+    """
+
+    ASKED: tuple[tuple[dict[str, Any], ...], ...] = (
+        (),
+        ({},),
+        ({"stale": 1},),
+        (PROXY, {}),
+        (PROXY | {"stale": 1}, {"stale": 2}),
+    )
+
+    def ring(self, *guards: Guard, forgets: bool) -> None:
+        """A telephone rings, and whoever called is dead."""
+        self.alice = Party("a", ALICE)
+        self.phone = Phone(*guards)
+        self.phone.answers = False
+        self.place()
+        self.settle()
+        self.assertEqual(len(self.phone.ringing), 1)
+        self.phone.forgets = forgets
+        self.phone.requests = self.phone.ringing[:] if forgets else self.phone.requests
+        self.alice = Party("b", ALICE)
+
+    def place(self, **how: Any) -> Session:
+        """The call, by names that are the same after a restart."""
+        return self.alice.endpoint.place(
+            f"sip:bob@{BOB.host}",
+            BOB,
+            0.0,
+            from_=f"sip:alice@{ALICE.host}",
+            body=OFFER,
+            login=LOGIN,
+            call_id="leg-1",
+            tag="leg-1-tag",
+            branch="z9hG4bKleg-1",
+            **how,
+        )
+
+    def let_time_pass(self, now: float, until: float) -> None:
+        endpoint = self.alice.endpoint
+        while (due := endpoint.next_due()) is not None and due <= until:
+            endpoint.handle_timer(due)
+            self.settle(due)
+
+    def each(self) -> Any:
+        """What the call was asked before, and whether the far end has forgotten that."""
+        for guards in self.ASKED:
+            for forgets in (False, True):
+                yield [Guard(**settings) for settings in guards], forgets
+
+    def test_the_try_that_rings_is_cancelled(self) -> None:
+        """Whichever it is, and although the far end accepts the CANCEL of a refused one."""
+        for guards, forgets in self.each():
+            self.ring(*guards, forgets=forgets)
+            live = self.phone.ringing[0].branch
+            self.place(sent_before=True).hang_up(1.0)
+            self.settle(1.0)
+            self.let_time_pass(1.0, 6.0)
+            self.assertEqual(self.phone.ringing, [])
+            self.assertEqual(self.last_event(), Ended(487, (), "local", True))
+            cancels = self.sent("CANCEL")
+            self.assertEqual(cancels[-1].branch, live)
+            self.assertEqual(len(cancels), 1 + live.count("a"))
+            self.finish(6.0)
+
+    def test_what_rings_says_so_before_it_is_cancelled(self) -> None:
+        """Then it is the only one."""
+        self.ring(Guard(stale=1), forgets=True)
+        session = self.place(sent_before=True)
+        ringing = self.phone.answer(self.phone.ringing[0], 180, tag=TAG)
+        self.alice.endpoint.receive_datagram(ringing, BOB, 0.5)
+        session.hang_up(1.0)
+        self.settle(1.0)
+        self.assertEqual(len(self.sent("CANCEL")), 1)
+        self.assertEqual(self.last_event(), Ended(487, (), "local", True))
+        self.finish(1.0)
+
+    def test_the_telephone_is_answered_meanwhile(self) -> None:
+        """It gets ACK and BYE, and the BYE is challenged too."""
+        first = Guard(stale=1, guarded=lambda request: request.method == "INVITE")
+        self.ring(first, Guard(guarded=lambda request: request.method == "BYE"), forgets=True)
+        self.place(sent_before=True).hang_up(1.0)
+        self.alice.out()
+        for answer in self.phone.lift(self.phone.ringing[0]):
+            self.alice.endpoint.receive_datagram(answer, BOB, 1.1)
+        self.settle(1.1)
+        self.assertEqual(self.sent("ACK")[0].cseq, 3)
+        self.assertEqual([bye.cseq for bye in self.sent("BYE")], [4, 5])
+        self.assertEqual(self.last_event(), Ended(200, (), "local", True))
+        self.finish(1.1)
+
+    def test_nothing_is_there(self) -> None:
+        """The far end says of each try that it knows none; then the call is down."""
+        self.alice, self.phone = Party("b", ALICE), Phone()
+        self.place(sent_before=True).hang_up(0.0)
+        self.settle()
+        self.assertEqual([each.cseq for each in self.sent("CANCEL")], list(range(1, 2 + MAX_TRIES)))
+        self.assertEqual(self.alice.take_events(), [])
+        self.let_time_pass(0.0, 4.6)
+        self.assertEqual(self.last_event(), Ended(487, (), "local", True))
+        self.finish(4.6)
+
+    def test_a_challenge_comes_once_more(self) -> None:
+        """Its ACK was lost with umd: that try is over, the next may ring."""
+        self.ring(Guard(), forgets=True)
+        self.place(sent_before=True).hang_up(1.0)
+        (send,) = self.alice.out()
+        cancel = Received(send.message.octets())
+        refusal = self.phone.answer(cancel, 401, tag="asks").replace(b" CANCEL", b" INVITE")
+        self.alice.endpoint.receive_datagram(refusal, BOB, 1.1)
+        self.assertEqual(self.alice.take_events(), [])
+        self.settle(1.1)
+        self.assertEqual(self.phone.ringing, [])
+        self.assertEqual(self.last_event(), Ended(487, (), "local", True))
+        self.finish(1.1)
+
+    def test_the_call_goes_on(self) -> None:
+        """The same INVITE once more is challenged, and its next try is the one that rings."""
+        self.ring(Guard(), forgets=True)
+        session = self.place(again=True)
+        self.settle()
+        self.assertEqual(len(self.phone.ringing), 1)
+        session.hang_up(1.0)
+        self.settle(1.0)
+        self.assertEqual((self.phone.ringing, len(self.sent("CANCEL"))), ([], 1))
+        self.assertEqual(self.last_event(), Ended(487, (), "local", True))
+        self.finish(1.0)
+
+    def test_hung_up_before_the_challenge_has_come_again(self) -> None:
+        """A 401 to the first try is not the end where another try rings."""
+        for guards, forgets in self.each():
+            if not guards:
+                continue
+            self.ring(*guards, forgets=forgets)
+            for guard in guards:
+                guard.stale = 0
+            session = self.place(again=True)
+            session.hang_up(0.1)
+            self.settle(0.1)
+            self.phone.forgets = True  # after five seconds every far end has
+            self.let_time_pass(0.1, 40.0)
+            self.assertEqual(self.phone.ringing, [])
+            self.assertEqual(self.last_event(), Ended(487, (), "local", True))
+            self.finish(40.0)
 
 
 class AnsweredChallengeTests(CallerCase):

@@ -8,11 +8,11 @@ from umd.sip.session import TRANSITIONS, Input, State
 
 EXPECTED = {  # by hand, in another form than the table
     State.CALLING: "1xx>proceeding 2xx>confirmed 3xx>ended 401>calling none>ended up>giving_up",
-    State.GIVING_UP: "1xx>cancelling 2xx>clearing 3xx>ended 3xx?>unproven none>ended "
-    "up>giving_up",
+    State.GIVING_UP: "1xx>cancelling 2xx>clearing 3xx>ended 3xx?>unproven "
+    "401>cancelling none>ended up>giving_up",
     State.PROCEEDING: "1xx>proceeding 2xx>confirmed 3xx>ended 401>calling bye>ended up>cancelling",
-    State.CANCELLING: "1xx>cancelling 2xx>clearing 3xx>ended 3xx?>unproven late>ended "
-    "bye>ended up>cancelling",
+    State.CANCELLING: "1xx>cancelling 2xx>clearing 3xx>ended 3xx?>unproven "
+    "401>cancelling late>ended bye>ended up>cancelling",
     State.UNPROVEN: "2xx>clearing 3xx>ended 3xx?>unproven late>ended bye>ended up>unproven",
     State.OFFERED: "progress>offered answer>answered reject>rejecting up>rejecting cancel>ended "
     "bye>ended",

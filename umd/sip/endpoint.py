@@ -135,6 +135,7 @@ class Endpoint:
         tag: str | None = None,
         branch: str | None = None,
         sent_before: bool = False,
+        again: bool = False,
     ) -> Session:
         """
         Send an INVITE.
@@ -154,6 +155,7 @@ class Endpoint:
             tag, branch: Of this INVITE, for a user who may have to send it again after a restart:
                 to the far end it is the same one then.
             sent_before: It was sent before a restart: expect what it comes to, and send nothing.
+            again: It may have been sent before a restart, and with credentials as well.
         """
         tag = tag or self.new_id()
         request = OwnRequest(
@@ -178,6 +180,8 @@ class Endpoint:
         )
         if sent_before:
             session.rejoin()
+        elif again:
+            session.dial_again(now)
         else:
             session.dial(now)
         return session

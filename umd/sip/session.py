@@ -20,7 +20,7 @@ from typing import Final, Literal, NamedTuple, Protocol, TypeAlias
 
 from umd.errors import UmdError
 from umd.sip import build, outgoing
-from umd.sip.credentials import CHALLENGES, Attempt, CredentialCache, Login
+from umd.sip.credentials import CHALLENGES, MAX_TRIES, Attempt, CredentialCache, Login
 from umd.sip.dialog import Dialog, Surroundings
 from umd.sip.message import Message, Request, Response
 from umd.sip.outgoing import OwnRequest
@@ -71,7 +71,7 @@ class Input(StrEnum):
     SUCCESS = "2xx"
     FAILURE = "300-699"
     UNPROVEN_FAILURE = "300-699 that leaves a phone that may ring on"
-    CHALLENGE = "401 or 407 that we can answer"
+    CHALLENGE = "401 or 407 that another try follows"
     NO_RESPONSE = "INVITE unanswered or unsendable"
     NO_FINAL = "64*T1 after CANCEL"
     CANCEL = "CANCEL"
@@ -98,6 +98,7 @@ TRANSITIONS: Final[Mapping[State, Mapping[Input, State]]] = {
         Input.SUCCESS: State.CLEARING,
         Input.FAILURE: State.ENDED,
         Input.UNPROVEN_FAILURE: State.UNPROVEN,
+        Input.CHALLENGE: State.CANCELLING,  # another try of before a restart may ring
         Input.NO_RESPONSE: State.ENDED,
         Input.HANG_UP: State.GIVING_UP,
     },
@@ -114,6 +115,7 @@ TRANSITIONS: Final[Mapping[State, Mapping[Input, State]]] = {
         Input.SUCCESS: State.CLEARING,  # it crossed our CANCEL
         Input.FAILURE: State.ENDED,
         Input.UNPROVEN_FAILURE: State.UNPROVEN,
+        Input.CHALLENGE: State.CANCELLING,  # as above
         Input.NO_FINAL: State.ENDED,
         Input.BYE: State.ENDED,
         Input.HANG_UP: State.CANCELLING,
@@ -366,7 +368,7 @@ class Session:
         "_credentials",
         "_status",
         "_reasons",
-        "_unknown_there",
+        "_earlier",
     )
 
     def __init__(
@@ -420,8 +422,8 @@ class Session:
         self._credentials = None if login is None else CredentialCache(login, agent.new_id)
         self._status = 200
         self._reasons: tuple[str, ...] = ()
-        self._unknown_there: bool | None = None
-        """Of an INVITE sent before a restart: whether the far end says that it knows none of it."""
+        self._earlier: EarlierTries | None = None
+        """Of an INVITE sent before a restart."""
 
     def __repr__(self) -> str:
         return f"<Session {self.call_id} {self.state.value}>"
@@ -463,6 +465,8 @@ class Session:
             self._send_bye(now)
         elif before is OFFERED:
             self._refuse(status, now, _reason_headers(reasons))
+        elif before is PROCEEDING and self._earlier is not None and self._earlier.requests:
+            self._cancel_next_try(self._earlier, now)
         elif before is PROCEEDING:
             assert self.request is not None
             self._send_cancel(self.request, now)
@@ -515,6 +519,10 @@ class Session:
         """A response in a client transaction of ours."""
         if self._credentials is not None and response.status >= 200:
             if self._try_again(self._credentials, transaction, response, now):
+                return
+        earlier = self._earlier
+        if earlier is not None and transaction in earlier.requests:
+            if not self._is_the_last_try(earlier, transaction, response, now):
                 return
         if transaction is self._invite:
             self._on_invite_response(response, now)
@@ -631,6 +639,8 @@ class Session:
         before = self.state
         if _FAILURE not in TRANSITIONS[before]:
             return  # a late one, after a phone has answered
+        if before in (GIVING_UP, CANCELLING) and self._may_have_gone_further(response, now):
+            return
         may_ring_on = self._may_ring_on(response, now)
         status, reasons = response.status, reasons_of(response)
         if before is ENDED:
@@ -648,6 +658,24 @@ class Session:
         else:
             self._advance(_FAILURE)
             self._end(status, reasons, "local", confirmed=True)
+
+    def _may_have_gone_further(self, response: Response, now: float) -> bool:
+        """
+        Whether another try of the INVITE may ring, sent before a restart: cancel that, then.
+
+        It is so if the INVITE that we sent once more is challenged after the user has hung up.
+        """
+        earlier, request = self._earlier, self.request
+        if response.status not in CHALLENGES or earlier is None or self._credentials is None:
+            return False
+        assert isinstance(request, OwnRequest)
+        if request.cseq_number >= LAST_INVITE_CSEQ:
+            return False
+        self._advance(Input.CHALLENGE)
+        following = request.again(f"{request.branch}a", request.cseq_number + 1, ())
+        self._expect_tries(earlier, following)
+        self._cancel_next_try(earlier, now)
+        return True
 
     def _may_ring_on(self, response: Response, now: float) -> bool:
         """
@@ -776,11 +804,29 @@ class Session:
 
         Nobody knows what was heard of it; a CANCEL need not wait, since it overtakes nothing.
         """
-        assert self.request is not None
+        assert isinstance(self.request, OwnRequest)
         self.state = PROCEEDING
-        self._unknown_there = False
         self.local_body = self.request.body
-        self._invite = self._agent.expect(self.request, self._hop, self)
+        self._earlier = EarlierTries()
+        self._expect_tries(self._earlier, self.request)
+
+    def dial_again(self, now: float) -> None:
+        """The same, but for a call that goes on: send the INVITE once more."""
+        self._earlier = EarlierTries()
+        self.dial(now)
+
+    def _expect_tries(self, earlier: EarlierTries, first: OwnRequest) -> None:
+        """
+        Expect the responses to an INVITE of before a restart, and to its tries with credentials.
+
+        How many there were is on no record, but each of them has the branch and CSeq that
+        `_try_again` gave it. The credentials are not needed to cancel it.
+        """
+        tries = 1 if self._credentials is None else LAST_INVITE_CSEQ + 1 - first.cseq_number
+        for number in range(tries):
+            request = first.again(first.branch + number * "a", first.cseq_number + number, ())
+            earlier.requests[self._agent.expect(request, self._hop, self)] = request
+        self._invite, self.request = next(iter(earlier.requests.items()))
 
     def on_invite(self, transaction: Transaction) -> None:
         """The INVITE that this session was made for has come."""
@@ -950,9 +996,8 @@ class Session:
                 self._on_no_final(now)
             case Alarm.ASK_AGAIN:
                 self._alarm = None
-                if self.request is not None:
-                    self._agent.send(self.request, self._hop)
-                self._start_alarm(Alarm.NO_FINAL, self._agent.timing.timeout, now)
+                assert self._earlier is not None
+                self._cancel_next_try(self._earlier, now)
             case Alarm.RANG_OUT:
                 self._agent.stop_listening(self)
             case Alarm.LIMIT:
@@ -972,16 +1017,65 @@ class Session:
         """
         if 200 <= response.status < 300:
             self._on_cancel_accepted(response)
-        if self.state is not CANCELLING or response.status < 200:
+        earlier = self._earlier
+        if self.state is not CANCELLING or response.status < 200 or not earlier or not self._invite:
             return
-        if self._unknown_there is not False:
+        if self._invite not in earlier.requests or self._invite in earlier.known:
             return
-        self._unknown_there = response.status == 481
+        earlier.known[self._invite] = response.status != 481
+        if response.status == 481:
+            self._cancel_next_try(earlier, now)
+        else:
+            self._start_alarm(Alarm.ASK_AGAIN, self._agent.timing.t1, now)
+
+    def _cancel_next_try(self, earlier: EarlierTries, now: float) -> None:
+        """
+        Cancel the next try of an INVITE of before a restart; after the last, ask what became of it.
+
+        One after the other, since the far end may accept the CANCEL of a try that it has challenged
+        a moment ago, and that means nothing for the next.
+        """
         timing = self._agent.timing
-        if self._unknown_there:
+        following = earlier.next_try()
+        if following is not None:
+            self._invite, self.request = following
+            self._send_cancel(self.request, now)
+        elif earlier.unknown_there:
             self._start_alarm(Alarm.NO_FINAL, timing.t1 + timing.t2, now)
-        elif response.status < 300:
-            self._start_alarm(Alarm.ASK_AGAIN, timing.t1, now)
+        else:
+            for transaction, request in earlier.requests.items():
+                if earlier.known[transaction]:
+                    self._agent.send(request, self._hop)
+            self._start_alarm(Alarm.NO_FINAL, timing.timeout, now)
+
+    def _is_the_last_try(
+        self, earlier: EarlierTries, transaction: Transaction, response: Response, now: float
+    ) -> bool:
+        """
+        Whether this response to a try of before a restart tells what the INVITE has come to.
+
+        Not if it is a challenge: there may have been another try.
+        """
+        if response.status in CHALLENGES and len(earlier.requests) > 1:
+            waiting = transaction is self._invite and transaction not in earlier.known
+            earlier.known[transaction] = False
+            if waiting and self.state is CANCELLING:
+                self._cancel_next_try(earlier, now)
+            return False
+        cancelled = transaction is self._invite or transaction in earlier.known
+        self._invite, self.request = transaction, earlier.requests.pop(transaction)
+        self._forget_tries()
+        if response.status < 200 and self.state is CANCELLING and not cancelled:
+            self._send_cancel(self.request, now)
+        return True
+
+    def _forget_tries(self) -> None:
+        """Expect nothing more of the tries of before a restart, but for the one that counts."""
+        if self._earlier is not None:
+            for transaction in self._earlier.requests:
+                if transaction is not self._invite:
+                    self._agent.abandon(transaction)
+            self._earlier.requests.clear()
 
     def _on_cancel_accepted(self, response: Response) -> None:
         """Learn from the To tag whether a proxy has said so; its one final may have come before."""
@@ -996,11 +1090,12 @@ class Session:
     def _on_no_final(self, now: float) -> None:
         """64*T1 after CANCEL the INVITE is considered cancelled (§9.1)."""
         before = self.state
+        unknown_there = self._earlier is not None and self._earlier.unknown_there
         self._advance(Input.NO_FINAL)
         if self._invite is not None:
             self._agent.abandon(self._invite)
         if before is CANCELLING or before is UNPROVEN:
-            confirmed = self._unknown_there is True
+            confirmed = unknown_there
             if not confirmed:
                 self._listen_on(now)
             status = self._status  # of the final that proved nothing
@@ -1059,6 +1154,7 @@ class Session:
 
     def _settle(self) -> None:
         """The INVITE has come to something: forget what only it needed."""
+        self._forget_tries()
         self.request = None
         self._stop_alarm()
         self._forget_early()
@@ -1231,8 +1327,10 @@ class Session:
 
     def _is_wanted(self, transaction: Transaction, attempt: Attempt) -> bool:
         """Whether a request that was challenged still serves a purpose."""
-        if transaction is self._invite or transaction is self._bye:
-            return Input.CHALLENGE in TRANSITIONS[self.state]
+        if transaction is self._invite:
+            return self.state in (CALLING, PROCEEDING)
+        if transaction is self._bye:
+            return self.state is CLEARING
         # A BYE to a fork that nobody wants has to get there, whatever has become of the session.
         return attempt.request.method == "BYE" or self.state is CONFIRMED
 
@@ -1274,6 +1372,30 @@ class Cancellation:
         """Whether a phone's own final came promptly."""
 
 
+class EarlierTries:
+    """What is known of an INVITE of before a restart, and of its tries with credentials."""
+
+    __slots__ = ("requests", "known")
+
+    def __init__(self) -> None:
+        self.requests: dict[Transaction, OwnRequest] = {}
+        """The tries that there may have been, in order."""
+        self.known: dict[Transaction, bool] = {}
+        """Whether the far end knows a try that waits for its end, as far as it has said so."""
+
+    def next_try(self) -> tuple[Transaction, OwnRequest] | None:
+        """The first that the far end has said nothing of."""
+        for item in self.requests.items():
+            if item[0] not in self.known:
+                return item
+        return None
+
+    @property
+    def unknown_there(self) -> bool:
+        """Whether the far end says that it knows none of them."""
+        return bool(self.requests) and not any(self.known.get(each, True) for each in self.requests)
+
+
 class Ack(NamedTuple):
     """The ACK of a 2xx, for its repetitions."""
 
@@ -1312,6 +1434,8 @@ _INCOMING_EVENT: Final = Incoming()
 _ANSWERED_EVENT: Final = Answered()
 _PROGRESSED: Final = {status: Progressed(status) for status in range(101, 200)}
 
+LAST_INVITE_CSEQ: Final = 1 + MAX_TRIES
+"""The CSeq of the last try of a session's first INVITE; that of its first is 1."""
 KNOWN_METHODS: Final = frozenset(
     "ACK BYE CANCEL INFO INVITE MESSAGE NOTIFY OPTIONS PRACK PUBLISH REFER REGISTER SUBSCRIBE "
     "UPDATE".split()

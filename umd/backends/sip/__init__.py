@@ -260,7 +260,7 @@ class SipBackend(LegBackend, ShowsMessages, RestoresLegs, ChecksFiles):
             self._place(leg.leg, leg.number, sent_before=True)
         elif leg.quiet_for < EARLY_FOR:
             # To a far end that has heard of it this is the same INVITE once more.
-            self._place(leg.leg, leg.number)
+            self._place(leg.leg, leg.number, again=True)
         else:
             self._place(leg.leg, leg.number, sent_before=True)
             cause = Cause(by=EndedBy.DAEMON, q850=RECOVERY_ON_TIMER_EXPIRY)
@@ -271,7 +271,9 @@ class SipBackend(LegBackend, ShowsMessages, RestoresLegs, ChecksFiles):
     def place(self, leg: LegId, number: str) -> None:
         self._place(leg, number)
 
-    def _place(self, leg: LegId, number: str, *, sent_before: bool = False) -> None:
+    def _place(
+        self, leg: LegId, number: str, *, sent_before: bool = False, again: bool = False
+    ) -> None:
         legs, port = self._running()
         try:
             uri = uri_to(number, self.settings.template)
@@ -291,6 +293,7 @@ class SipBackend(LegBackend, ShowsMessages, RestoresLegs, ChecksFiles):
             login=self._login,
             repeatable=self._kept,
             sent_before=sent_before,
+            again=again,
         )
         port.pump()
 
