@@ -166,9 +166,8 @@ class ServiceTests(SynchronousTestCase):
             'application/soap+xml; charset=utf-8; action="x"',
             'Text/XML ; action="x"; charset="utf-8"',
         ):
-            self.assertEqual(
-                self.successResultOf(self.post("", {"content-type": good})).status, 500
-            )
+            reply = self.successResultOf(self.post("", {"content-type": good}))
+            self.assertEqual(reply.headers["X-UMD-Outcome"], "invalid-request", good)
         for bad in ("", "application/json", "text/xml; charset=utf-7", "text/xmlx", "text/html"):
             reply = self.successResultOf(self.post("", {"content-type": bad}))
             self.assertEqual(reply.status, 415, bad)
@@ -194,13 +193,66 @@ class ServiceTests(SynchronousTestCase):
 
     # -- SOAP 1.2
 
+    def by_soap_1_2(self, body: str, header: str = "") -> Reply:
+        reply = self.answer(envelope(body, header=header, soap=SOAP12))
+        self.assertEqual(reply.content_type, "application/soap+xml; charset=utf-8")
+        self.assertEqual(etree.fromstring(reply.body).tag, f"{{{SOAP12}}}Envelope")
+        return reply
+
     def test_soap_1_2_is_answered_in_kind(self) -> None:
-        for call_id, status in ((self.call.id, 200), ("garbage", 500)):
-            body = f'<Disconnect xmlns="{MESSAGES}"><CallId>{call_id}</CallId></Disconnect>'
-            reply = self.answer(envelope(body, soap=SOAP12))
+        """SOAP 1.2 part 2, table 20: the status says whose fault it is."""
+        asked = f'<Disconnect xmlns="{MESSAGES}"><CallId>{{}}</CallId></Disconnect>'
+        self.assertEqual(self.by_soap_1_2(asked.format(self.call.id)).status, 200)
+        self.assertEqual(self.by_soap_1_2(asked.format("garbage")).status, 400)
+        self.assertEqual(self.by_soap_1_2("").status, 400)
+        block = '<s:Header><h:Who xmlns:h="urn:h" s:mustUnderstand="1"/></s:Header>'
+        reply = self.by_soap_1_2("", block)
+        self.assertEqual(reply.status, 500)
+        self.assertIn(b"s:MustUnderstand", reply.body)
+        again = self.room.control.place(ALICE, "x")
+        self.room.fake.reachable = False
+        self.assertEqual(self.by_soap_1_2(asked.format(again.id)).status, 500)
+
+    def test_a_soap_1_2_fault_can_have_500(self) -> None:
+        self.service.soap12_sender_status = 500
+        asked = f'<Disconnect xmlns="{MESSAGES}"><CallId>garbage</CallId></Disconnect>'
+        self.assertEqual(self.by_soap_1_2(asked).status, 500)
+
+    def test_an_unreadable_request_by_its_content_type(self) -> None:
+        for content_type, status in (("application/soap+xml", 400), ("text/xml", 500)):
+            reply = self.successResultOf(self.post("<", {"content-type": content_type}))
             self.assertEqual(reply.status, status)
-            self.assertEqual(reply.content_type, "application/soap+xml; charset=utf-8")
-            self.assertEqual(etree.fromstring(reply.body).tag, f"{{{SOAP12}}}Envelope")
+            self.assertEqual(reply.headers["X-UMD-Outcome"], "invalid-request")
+
+    def test_charsets(self) -> None:
+        for content_type, codec in (
+            ("text/xml; charset=ISO-8859-1", "latin-1"),
+            ('text/xml;CharSet = "windows-1252"', "cp1252"),
+            ("text/xml; charset='utf-8'", "utf-8"),
+            ('application/soap+xml; action="a; charset=utf-7"; charset=latin1', "latin-1"),
+            ("text/xml; charset=", "utf-8"),
+            ("text/xml; charset=us-ascii", "utf-8"),
+            ("text/xml; charset", "utf-8"),
+        ):
+            request = Request(
+                ALICE, "POST", "/EWS/UM2007Legacy.asmx", "", "http", "h",
+                {"content-type": content_type}, disconnect("J\xf6rg").encode(codec),
+            )  # fmt: skip
+            reply = self.successResultOf(_deferred(self.service.serve(request)))
+            self.assertEqual(reply.headers["X-UMD-Outcome"], "unknown", content_type)
+            self.assertEqual(self.room.lines[-1]["call"], "J\xf6rg", content_type)
+
+    def test_what_is_not_read_is_named(self) -> None:
+        for content_type, named in (
+            ("text/xml; charset=shift_jis", "shift_jis"), ("", "no Content-Type"),
+            ("text/x\xe9", "text/x\\xe9"),
+        ):  # fmt: skip
+            reply = self.successResultOf(self.post("", {"content-type": content_type}))
+            self.assertEqual(reply.status, 415)
+            self.assertIn(named, reply.headers["X-UMD-Reason"])
+        declared = '<?xml version="1.0" encoding="koi8-r"?>' + disconnect("x")
+        reply = self.successResultOf(self.post(declared, {"content-type": "text/xml"}))
+        self.assertIn("'koi8-r'; send UTF-8", reply.headers["X-UMD-Reason"])
 
     # -- EWS
 

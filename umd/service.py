@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -31,6 +32,7 @@ from umd.prompts import NoSuchPrompt
 from umd.soap import autodiscover, ews, pages, um, wsdl
 from umd.soap.contract import CONTRACTS, ENDPOINTS, Contract, SoapRequest, read_request
 from umd.soap.document import InvalidRequest
+from umd.soap.encoding import is_known
 from umd.soap.envelope import SOAP11, SOAP12, MustUnderstand, VersionMismatch
 from umd.soap.ews import Impersonation, InvalidVersion
 from umd.soap.fault import VERSION_MISMATCH, Fault, must_understand_fault
@@ -69,9 +71,8 @@ FORBIDDEN: Final = "forbidden"
 NOT_ALLOWED: Final = (Forbidden, Impersonation, MayNotPlace, MayNotSet)
 """Errors that are told to the log as `FORBIDDEN`."""
 
-_NOT_SOAP: Final = refusal(
-    415,
-    "Send SOAP 1.1 as Content-Type: text/xml; charset=utf-8, or SOAP 1.2 as application/soap+xml",
+_NOT_SOAP: Final = (
+    "Send SOAP 1.1 as Content-Type: text/xml; charset=utf-8, or SOAP 1.2 as application/soap+xml"
 )
 _UseCase: TypeAlias = Callable[..., Awaitable[Values]]
 
@@ -103,6 +104,8 @@ class SoapService:
         self._info = quick_info(log)
         self._seconds = seconds
         self._wall = wall
+        self.soap12_sender_status = 400
+        """Of HTTP, for the faults of SOAP 1.2 that blame the client; may be set while serving."""
         # Unique across restarts, and short enough to be read out.
         self._request_ids = map(f"r-{uuid4().hex[:6]}-{{}}".format, count(1))
 
@@ -114,9 +117,11 @@ class SoapService:
             return succeed(self._serve_elsewhere(path, request))
         if request.method != "POST":
             return succeed(_describe(contract, request))
-        if not _is_xml(request.headers.get("content-type", "")):
-            return succeed(_NOT_SOAP)
-        return self._answer(contract, request)
+        content_type = request.headers.get("content-type", "")
+        charset = _charset(content_type)
+        if not _is_xml(content_type) or charset and not is_known(charset):
+            return succeed(_not_soap(content_type))
+        return self._answer(contract, request, charset)
 
     def _serve_elsewhere(self, path: str, request: Request) -> Reply:
         if path == autodiscover.PATH:
@@ -131,13 +136,13 @@ class SoapService:
             return Reply(200, pages.index(_base(request)), TEXT_HTML)
         return refusal(404, "Not here. The service is at /EWS/UM2007Legacy.asmx")
 
-    async def _answer(self, contract: Contract, request: Request) -> Reply:
+    async def _answer(self, contract: Contract, request: Request, charset: str) -> Reply:
         began = self._seconds()
         request_id = next(self._request_ids)
         principal = request.principal
         asked: SoapRequest | None = None
         try:
-            asked = read_request(contract, request.body)
+            asked = read_request(contract, request.body, charset)
             if asked.impersonated is not None:
                 principal = _in_whose_name(asked.impersonated, principal)
             asker = Asker(principal, request_id)
@@ -183,7 +188,8 @@ class SoapService:
         if isinstance(error, InvalidRequest):
             envelope = error.envelope or envelope
             headers[REASON] = _printable(str(error))
-        status, octets = _tell(contract.family, asked, problem, error, envelope)
+        sender_status = self.soap12_sender_status if envelope == SOAP12 else 500
+        status, octets = _tell(contract.family, asked, problem, error, envelope, sender_status)
         # The client is told no more than that there is none; the log is told why.
         outcome = FORBIDDEN if isinstance(error, NOT_ALLOWED) else problem.value
         took_ms = self._ms_since(began)
@@ -257,6 +263,7 @@ def _tell(
     problem: Problem,
     error: Exception,
     envelope: str,
+    sender_status: int,
 ) -> tuple[int, bytes]:
     """The status and the envelope for a problem, in the ways of the family that was asked."""
     if asked is not None:
@@ -264,7 +271,8 @@ def _tell(
     messages = asked.messages if asked is not None else getattr(error, "messages", None)
     fault = _fault_of(family, problem, error)
     if fault is not None:
-        return 500, fault.write(envelope, messages)
+        # SOAP 1.2 part 2, table 20. SOAP 1.1 knows 500 alone, and its clients read no other.
+        return sender_status if fault.blames_sender else 500, fault.write(envelope, messages)
     assert asked is not None and messages is not None
     return 200, ews.write_problem(asked.operation, problem, envelope, messages)
 
@@ -313,14 +321,26 @@ def _says_soap12(content_type: str) -> bool:
     return content_type[:20].lower() == "application/soap+xml"
 
 
-@lru_cache(maxsize=64)
+def _not_soap(content_type: str) -> Reply:
+    refused = refusal(415, _NOT_SOAP)
+    why = f"the Content-Type is {content_type!r}" if content_type else "there is no Content-Type"
+    return replace(refused, headers={REASON: _printable(why)})
+
+
 def _is_xml(content_type: str) -> bool:
-    """Whether the label fits what `umd.soap.document` reads; it is the octets that are checked."""
-    media_type, _, parameters = content_type.partition(";")
-    if media_type.strip().lower() not in ("text/xml", "application/soap+xml"):
-        return False
-    for parameter in parameters.split(";"):
-        name, _, value = parameter.partition("=")
-        if name.strip().lower() == "charset":
-            return value.strip().strip('"').lower() in ("utf-8", "us-ascii", "utf-16")
-    return True
+    """Whether the label is one of SOAP."""
+    media_type = content_type.partition(";")[0].strip().lower()
+    return media_type in ("text/xml", "application/soap+xml")
+
+
+@lru_cache(maxsize=64)
+def _charset(content_type: str) -> str:
+    """The charset parameter; empty where there is none."""
+    for name, value in _PARAMETER.findall(content_type):
+        if name.lower() == "charset":
+            return str(value).strip(" \t\"'").lower()
+    return ""
+
+
+_PARAMETER: Final = re.compile(r";[ \t]*([^\s=;\"]+)[ \t]*=[ \t]*(\"(?:[^\"\\]|\\.)*\"|[^;\"]*)")
+# RFC 9110 section 5.6.6; blanks around "=" too, which it does not allow.

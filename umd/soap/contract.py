@@ -8,7 +8,7 @@ from typing import Final
 
 from umd.soap import ews, um
 from umd.soap.document import InvalidRequest, expanded_name, invalid
-from umd.soap.envelope import Envelope, NoSuchOperation, check_header, read_envelope
+from umd.soap.envelope import Envelope, NoSuchOperation, read_envelope
 from umd.soap.namespaces import TYPES_OF
 from umd.soap.operations import Family, Operation, Value, holds, read_parts
 from umd.soap.templates import Templates
@@ -66,26 +66,27 @@ class SoapRequest:
     """In whose name; None: in the asker's own."""
 
 
-def read_request(contract: Contract, body: bytes) -> SoapRequest:
+def read_request(contract: Contract, body: bytes, charset: str = "") -> SoapRequest:
     """
     Read a request by the name of the element in the Body; a SOAPAction is not needed for it.
 
     Args:
         contract: of the endpoint that it came to.
+        charset: of the Content-Type; empty where it has none.
 
     Raises:
         InvalidRequest, or one of its kinds: it is no request of this endpoint.
     """
     templates = _TEMPLATES[contract.family]
-    known = templates.find(body)
+    known = templates.find(body, charset)
     if known is not None:
         like, call_id = known
         return SoapRequest(
             like.operation, {"call_id": call_id}, like.envelope, like.messages, like.impersonated
         )
-    asked = _read_parsed(contract, body)
+    asked = _read_parsed(contract, body, charset)
     if asked.values.keys() == {"call_id"}:
-        templates.learn(body, asked.values["call_id"], asked)
+        templates.learn(body, asked.values["call_id"], asked, charset)
     return asked
 
 
@@ -94,8 +95,8 @@ _TEMPLATES: Final[Mapping[Family, Templates[SoapRequest]]] = {
 }
 
 
-def _read_parsed(contract: Contract, body: bytes) -> SoapRequest:
-    envelope = read_envelope(body)
+def _read_parsed(contract: Contract, body: bytes, charset: str = "") -> SoapRequest:
+    envelope = read_envelope(body, contract.understood, charset)
     messages, name = expanded_name(envelope.operation)
     try:
         return _read(contract, envelope, messages, name)
@@ -106,8 +107,6 @@ def _read_parsed(contract: Contract, body: bytes) -> SoapRequest:
 
 
 def _read(contract: Contract, envelope: Envelope, messages: str, name: str) -> SoapRequest:
-    if envelope.header:
-        check_header(envelope, contract.understood)
     if messages not in TYPES_OF:
         why = f"{name} is in namespace {messages!r}, not that of the messages"
         raise invalid(envelope.operation, why)

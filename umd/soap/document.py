@@ -8,12 +8,12 @@ hardening, section 6): size, encoding, DOCTYPE and processing instructions, numb
 from __future__ import annotations
 
 import re
-from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from typing import Final, TypeAlias
 
 from lxml import etree
 
 from umd.errors import UmdError
+from umd.soap.encoding import NotReadable, to_utf8
 from umd.soap.names import Names
 
 MAX_BODY: Final = 64 * 1024
@@ -41,14 +41,17 @@ class InvalidRequest(UmdError):
         self.messages: str | None = None
 
 
-def read_document(body: bytes) -> Element:
+def read_document(body: bytes, charset: str = "") -> Element:
     """
     Read one document; give back its root.
+
+    Args:
+        charset: of the Content-Type; empty where it has none.
 
     Raises:
         InvalidRequest
     """
-    return _NAMES.parse(_parse, _check_octets(body))
+    return _NAMES.parse(_parse, _check_octets(body, charset))
 
 
 _NAMES: Final = Names()
@@ -88,11 +91,14 @@ def invalid(element: Element, why: str) -> InvalidRequest:
     return InvalidRequest(why, line=element.sourceline or 0, position=1)
 
 
-def _check_octets(body: bytes) -> bytes:
+def _check_octets(body: bytes, charset: str) -> bytes:
     """Refuse what can be refused unparsed; give back UTF-8 without a declaration."""
     if len(body) > MAX_BODY:
         raise InvalidRequest(f"{len(body)} octets, more than {MAX_BODY}")
-    document = _without_declaration(*_to_utf8(body))
+    try:
+        document = to_utf8(body, charset)
+    except NotReadable as error:
+        raise InvalidRequest(str(error)) from None
     if b"<!DOCTYPE" in document or b"<!ENTITY" in document:
         raise InvalidRequest("a SOAP message has no document type (SOAP 1.1 section 3)")
     if document.lstrip().startswith(b"<?xml"):
@@ -107,48 +113,7 @@ def _check_octets(body: bytes) -> bytes:
     return document
 
 
-def _to_utf8(body: bytes) -> tuple[bytes, tuple[str, ...]]:
-    """
-    Accept UTF-8, and UTF-16 that begins with its byte order mark; nothing else by any label.
-
-    Returns:
-        The document in UTF-8, and the labels its declaration may bear.
-    """
-    try:
-        if body.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
-            return body.decode("utf-16").encode(), ("utf-16",)
-        if body.startswith(BOM_UTF8):
-            body = body[len(BOM_UTF8) :]
-        body.decode()
-    except UnicodeError:
-        raise InvalidRequest("the octets are neither UTF-8 nor marked UTF-16") from None
-    return body, ("utf-8", "us-ascii")
-
-
-def _without_declaration(document: bytes, encodings: tuple[str, ...]) -> bytes:
-    """Cut off the XML declaration once it says nothing but XML 1.0 in the encoding we took."""
-    if not document.startswith(b"<?xml"):
-        return document
-    end = document.find(b"?>", 0, 200)
-    declaration = _DECLARATION.fullmatch(document, 0, end + 2) if end > 0 else None
-    if declaration is None:
-        raise InvalidRequest("the XML declaration is not one of XML 1.0")
-    label = (declaration["encoding"] or b"").decode("latin-1").lower()
-    if label and label not in encodings:
-        raise InvalidRequest(f"the XML declaration says {label!r}, the octets {encodings[0]!r}")
-    return document[end + 2 :]
-
-
 _UNDEFINED: Final = re.compile(rb"&(?!(?:lt|gt|amp|quot|apos);|#)")
-# XML 1.0 section 2.8, production 23; matched against at most 200 octets.
-_DECLARATION: Final = re.compile(
-    rb"""<\?xml
-    [ \t\r\n]+ version [ \t\r\n]*=[ \t\r\n]* (?:"1\.0"|'1\.0')
-    (?: [ \t\r\n]+ encoding [ \t\r\n]*=[ \t\r\n]* (["'])(?P<encoding>[A-Za-z][\w.\-]*)\1 )?
-    (?: [ \t\r\n]+ standalone [ \t\r\n]*=[ \t\r\n]* (?:"(?:yes|no)"|'(?:yes|no)') )?
-    [ \t\r\n]* \?>""",
-    re.VERBOSE,
-)
 
 
 def _parse(document: bytes) -> Element:

@@ -60,42 +60,40 @@ class Envelope:
     """The one element of the Body."""
 
 
-def read_envelope(body: bytes) -> Envelope:
+def read_envelope(body: bytes, understood: Collection[str], charset: str = "") -> Envelope:
     """
-    Read one request. Whether its header blocks are understood is asked by `check_header`.
+    Read one request: its header first, the Body only if the header is understood (SOAP 1.1 section
+    4.2.3, SOAP 1.2 part 1 section 2.6).
+
+    Args:
+        understood: the expanded names, `{namespace}name`, of the header blocks that are.
+        charset: of the Content-Type; empty where it has none.
 
     Raises:
-        InvalidRequest, VersionMismatch
+        InvalidRequest, VersionMismatch, MustUnderstand
     """
-    root = read_document(body)
+    root = read_document(body, charset)
     namespace, name = expanded_name(root)
     if name != "Envelope":
         raise invalid(root, f"the root element is {name}, not a SOAP Envelope")
     if namespace not in (SOAP11, SOAP11_PASTED, SOAP12):
         raise VersionMismatch(f"the Envelope is in namespace {namespace!r}, not SOAP 1.1 or 1.2")
+    try:
+        return _read(root, namespace, understood)
+    except InvalidRequest as error:
+        error.envelope = namespace
+        raise
+
+
+def _read(root: Element, namespace: str, understood: Collection[str]) -> Envelope:
     children = list(root)
     header: tuple[Element, ...] = ()
     if children and children[0].tag == f"{{{namespace}}}Header":
         header = tuple(block for block in children.pop(0) if _is_ours(block, namespace))
+        _check_header(header, namespace, understood)
     if len(children) != 1 or children[0].tag != f"{{{namespace}}}Body":
         raise invalid(root, "the Envelope does not hold a Body alone, after at most one Header")
     return Envelope(namespace, header, _only_child(children[0]))
-
-
-def check_header(envelope: Envelope, understood: Collection[str]) -> None:
-    """
-    Refuse header blocks that must be understood and are not.
-
-    Args:
-        understood: expanded names, `{namespace}name`.
-
-    Raises:
-        MustUnderstand
-    """
-    for block in envelope.header:
-        must = block.get(f"{{{envelope.namespace}}}mustUnderstand", "0").strip(XML_SPACE)
-        if must in ("1", "true") and block.tag not in understood:
-            raise MustUnderstand(expanded_name(block))
 
 
 def write_envelope(namespace: str, body: str) -> bytes:
@@ -112,6 +110,16 @@ def write_envelope(namespace: str, body: str) -> bytes:
         f'<soap:Envelope xmlns:soap="{namespace}" xmlns:xsi="{XSI}" xmlns:xsd="{XSD}">'
         f"<soap:Body>{body}</soap:Body></soap:Envelope>"
     ).encode()
+
+
+def _check_header(
+    header: tuple[Element, ...], namespace: str, understood: Collection[str]
+) -> None:
+    """Refuse header blocks that must be understood and are not."""
+    for block in header:
+        must = block.get(f"{{{namespace}}}mustUnderstand", "0").strip(XML_SPACE)
+        if must in ("1", "true") and block.tag not in understood:
+            raise MustUnderstand(expanded_name(block))
 
 
 def _is_ours(block: Element, namespace: str) -> bool:

@@ -27,6 +27,11 @@ class Fault:
     header: str = ""
     """XML of a header block that SOAP 1.2 sends along."""
 
+    @property
+    def blames_sender(self) -> bool:
+        """Whether SOAP 1.2 gives it the code Sender."""
+        return bool(self.namespace) and not self.ours
+
     def write(self, envelope: str = SOAP11, messages: str | None = None) -> bytes:
         """
         The whole envelope.

@@ -34,13 +34,18 @@ class Templates(Generic[T]):
 
     def __init__(self, most: int = 256) -> None:
         self._most = most
-        self._known: dict[tuple[bytes, bytes], T] = {}
+        self._known: dict[tuple[str, bytes, bytes], T] = {}
 
-    def find(self, body: bytes) -> tuple[T, str] | None:
-        """What was learnt from a request like this one, and the CallId of this one."""
+    def find(self, body: bytes, charset: str = "") -> tuple[T, str] | None:
+        """
+        What was learnt from a request like this one, and the CallId of this one.
+
+        Args:
+            charset: of the Content-Type: the same octets can say something else by another.
+        """
         start = body.find(_TAG) + len(_TAG)
         end = body.find(b"<", start)
-        known = self._known.get((body[:start], body[end:]))
+        known = self._known.get((charset, body[:start], body[end:]))
         if known is None:
             return None
         value = body[start:end]
@@ -48,7 +53,7 @@ class Templates(Generic[T]):
             return None
         return known, value.decode("ascii")
 
-    def learn(self, body: bytes, call_id: object, read: T) -> None:
+    def learn(self, body: bytes, call_id: object, read: T, charset: str = "") -> None:
         """
         Keep what was read from a request, if it holds for others like it.
 
@@ -56,6 +61,7 @@ class Templates(Generic[T]):
             body: the request.
             call_id: as libxml2 read it, the only value that the request gives.
             read: what all requests like it have in common.
+            charset: see `find`.
         """
         if len(body) > _LONGEST or b"<!" in body or b"&" in body or body.count(_NAME) != 2:
             return
@@ -71,4 +77,4 @@ class Templates(Generic[T]):
             return
         while len(self._known) >= self._most:
             del self._known[next(iter(self._known))]
-        self._known[body[:start], body[end:]] = read
+        self._known[charset, body[:start], body[end:]] = read
