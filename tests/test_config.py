@@ -203,6 +203,7 @@ class MistakeTests(ConfigCase):
             ("[[dial.rule]]\nmatch='1'\nto='\\1'", "dial.rule.0.to"),
             ("[[dial.rule]]\nmatch='1'\nbackend='x'", 'dial.rule.0.backend = "x": expected one of'),
             ("[pin]\ndelivery='spool'", "pin.delivery"),
+            ("[um]\nsoap12_sender_status=404", "um.soap12_sender_status"),
             ("[pin]\ndelivery='smtp'\nsmtp='mail.example.com'", "pin.smtp"),
             ("[pin]\nsmtp='mail.example.com:65536'", "pin.smtp"),
             ("[pin]\nsender='a@b\\nc'", "pin.sender"),

@@ -175,7 +175,7 @@ class FaultTableTests(DaemonCase):
                 self.assertEqual(call.ended, operation.use_case == "disconnect")
 
     async def test_what_any_request_can_get(self) -> None:
-        """The table at the end of docs/operations.md."""
+        """Its table in docs/operations.md."""
         must = '<s:Header><h xmlns="urn:h" s:mustUnderstand="1"/></s:Header>'
         somebody = (
             f'<s:Header><t:ExchangeImpersonation xmlns:t="{TYPES}"><t:ConnectingSID><t:SID>S-1'

@@ -6,7 +6,7 @@ import time
 from dataclasses import replace
 
 from tests.test_faults import DaemonCase
-from umd.config import ConfigError, DialRule, DialSection, PromptsSection, Settings
+from umd.config import ConfigError, DialRule, DialSection, PromptsSection, Settings, UmSection
 from umd.soap.contract import UM
 from umd.use_cases import MessagingSettings
 
@@ -24,6 +24,11 @@ class ReloadTests(DaemonCase):
         self.reload(replace(self.daemon.settings, dial=plan))
         self.assertEqual((await self.play())[1], "not-dialable")
         self.assertEqual(self.daemon.use_cases.settings, MessagingSettings())
+
+    async def test_the_status_of_soap_1_2_faults_counts_at_once(self) -> None:
+        self.assertEqual(self.daemon._soap.soap12_sender_status, 400)
+        self.reload(replace(self.daemon.settings, um=UmSection(soap12_sender_status=500)))
+        self.assertEqual(self.daemon._soap.soap12_sender_status, 500)
 
     async def test_what_is_of_no_use_changes_nothing(self) -> None:
         plan = DialSection(rule=[DialRule(match="2", refuse=True)])

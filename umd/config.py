@@ -377,9 +377,10 @@ class CallSection(Section):
 
 
 class UmSection(Section):
-    """How the state of a call is told."""
+    """How the state of a call, and a fault, is told."""
 
     profile: Literal["strict", "extended"] = "strict"
+    soap12_sender_status: Literal[400, 500] = 400
 
 
 class DialRule(Section):

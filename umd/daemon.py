@@ -136,8 +136,9 @@ class Daemon:
         )
         self.users = make_users(settings.users, reactor)
         self.use_cases = make_use_cases(settings, self.control, self.users, reactor)
-        service = SoapService(self.use_cases, log, reactor.seconds)
-        self.front = Front(service.serve, reactor, log, settings.http.limits())
+        self._soap = SoapService(self.use_cases, log, reactor.seconds)
+        self._soap.soap12_sender_status = settings.um.soap12_sender_status
+        self.front = Front(self._soap.serve, reactor, log, settings.http.limits())
         self.garbage = Garbage(reactor, log, self._blocks_explained)
         if self.store is not None:
             self.front.admission.probe = self.store.flush
@@ -487,6 +488,7 @@ class Daemon:
         self.settings = settings
         self.control.settings = _control_settings(settings.call)
         apply(settings, self.use_cases, self._reactor)
+        self._soap.soap12_sender_status = settings.um.soap12_sender_status
         self.front.limits = settings.http.limits()
         self._check_hosts()
         if restart:

@@ -213,10 +213,14 @@ _SERVER_VERSION: Final = (
     'MajorVersion="14" MinorVersion="0" MajorBuildNumber="639" MinorBuildNumber="20" '
     'Version="Exchange2010"'
 )
-"""The numbers of the published examples; clients need all four, and take any (section 6.3)."""
+"""
+The numbers of the published examples; clients need all four, and take any (section 6.3). Whatever
+version is asked for, what is served is that of Exchange 2010, which had all these operations.
+"""
 _VERSION: Final = re.compile(
-    r"Exchange(?:2007|2007_SP1|2010|2010_SP1|2010_SP2|2013|2013_SP1|2015|2016)"
-    r"|V[0-9]{4}_[0-9]{2}_[0-9]{2}"
+    # Also of versions that are still to come: what they added is nothing that umd serves.
+    r"Exchange20(?:0[7-9]|[1-9][0-9])(?:_SP[1-9])?"
+    r"|V20[0-9]{2}_(?:0[1-9]|1[0-2])_(?:0[1-9]|[12][0-9]|3[01])"
 )
 _TYPES_BLOCKS: Final = (
     "RequestServerVersion",
@@ -239,7 +243,7 @@ UNDERSTOOD: Final[frozenset[str]] = frozenset(
 
 
 class InvalidVersion(InvalidRequest):
-    """RequestServerVersion names no version of Exchange (section 4.2)."""
+    """RequestServerVersion names what can be no version of Exchange (section 4.2)."""
 
 
 class Impersonation(InvalidRequest):
@@ -248,7 +252,7 @@ class Impersonation(InvalidRequest):
 
 def check_version(envelope: Envelope) -> None:
     """
-    Refuse a RequestServerVersion that names no known version; none at all is fine.
+    Refuse a RequestServerVersion that can be no version; none at all is fine.
 
     Raises:
         InvalidVersion

@@ -147,7 +147,8 @@ def _common() -> Iterator[str]:
     yield ""
     yield "## What any request can get"
     yield ""
-    yield "By a fault, with HTTP 500. `X-UMD-Reason` says in words what is wrong with a request."
+    yield "By a fault, with HTTP 500. A fault of SOAP 1.2 that blames the client has 400, or what"
+    yield "`um.soap12_sender_status` says. `X-UMD-Reason` says what is wrong with a request."
     yield ""
     yield "| when | fault at the UM endpoint | fault at the EWS endpoint | `X-UMD-Outcome` |"
     yield "| --- | --- | --- | --- |"
@@ -171,7 +172,8 @@ def _common() -> Iterator[str]:
     )
     version = Problem.INVALID_VERSION
     yield (
-        "| RequestServerVersion names no version | - | "
+        "| RequestServerVersion is not like `Exchange2019`, `Exchange2013_SP1` or "
+        "`V2017_07_11` | - | "
         f"`{code_of(Family.EWS, version)}` | `{version}` |"
     )
     denied = Problem.IMPERSONATION_DENIED
@@ -184,6 +186,85 @@ def _common() -> Iterator[str]:
         "| something goes wrong that umd did not foresee; the log has it | "
         f"`{code_of(Family.UM, internal)}` | the same | `{internal}` |"
     )
+    yield from _before_any_operation()
+
+
+def _before_any_operation() -> Iterator[str]:
+    yield ""
+    yield "## What HTTP itself answers"
+    yield ""
+    yield "Such an answer is plain text that says why, or empty, and no SOAP; the log has"
+    yield "`http.refused`, or `auth.failed`. After most of them umd closes the connection, as"
+    yield "`Connection: close` says; not after 401, 403 and 404."
+    yield ""
+    yield "| status | when | what to do |"
+    yield "| --- | --- | --- |"
+    for status, when, cure in _STATUSES:
+        yield f"| {status} | {when} | {cure} |"
+    yield ""
+    yield "The status of `OPTIONS`, of `*` too, is 405 with `Allow`. What a client offers and umd"
+    yield "does not need is ignored: `Upgrade`, `TE`, `Prefer`, `Range`, `If-Match` and its like,"
+    yield "and `Accept`. The target may be a whole URL; its host then counts instead of `Host`."
+    yield "Paths are compared without case, `%45` is `E` and `//` is `/`."
+
+
+_STATUSES: Final = (
+    (
+        "400",
+        "it is not HTTP/1.1 as RFC 9112 has it; there is no `Host`, or more than one; the path "
+        "holds `..`; the body is not compressed as it says. With a SOAP 1.2 envelope it is a "
+        "fault, see above",
+        "send it as the text says",
+    ),
+    (
+        "401",
+        "there is no `Authorization`, its scheme is not offered, it cannot be read, or the "
+        "password or token is wrong. Only a wrong one is answered late, by 0.25 s up to 4 s",
+        "send Basic (`auth.password_file`) or Bearer (`[auth.token]`), as `WWW-Authenticate` "
+        "says",
+    ),
+    (
+        "403",
+        "nothing that a request can say is believed: only certificates (`auth.subjects`) or "
+        "proxies (`auth.trusted_proxies`) are configured, and this client has none",
+        "come with a certificate, or by the proxy",
+    ),
+    ("404", "nothing is at this path", "`/EWS/UM2007Legacy.asmx`, `/EWS/Exchange.asmx`"),
+    ("405, 501", "the method is not GET, HEAD or POST", "send SOAP by POST"),
+    (
+        "408",
+        "the head or the body did not come in time",
+        "`http.head_timeout`, `http.body_timeout`",
+    ),
+    (
+        "411",
+        "a POST has neither `Content-Length` nor `Transfer-Encoding: chunked`",
+        "send one of them",
+    ),
+    ("413", "the body is longer than `http.max_body`, also once it is inflated", "send less"),
+    ("414, 431", "the target or the head is too long", "`http.max_target`, `http.max_head`"),
+    (
+        "415",
+        "the `Content-Type` is not `text/xml` or `application/soap+xml`, or its charset none "
+        "that is read (UTF-8, UTF-16, ASCII, ISO-8859-1, windows-1252); the body is compressed "
+        "otherwise than by gzip or deflate. `X-UMD-Reason` names it",
+        "send `text/xml; charset=utf-8`",
+    ),
+    ("417", "`Expect` says something else than `100-continue`", "leave it out"),
+    (
+        "421",
+        "the host in the URL that the client used is none by which umd is asked. It is looked "
+        "at where `http.hosts` is set, and where umd serves this machine alone without asking "
+        "who it is",
+        "use `localhost` or the address of the machine, or name the host in `http.hosts`",
+    ),
+    (
+        "503",
+        "there are too many connections or requests, umd is too busy, or too many passwords are"
+        " being checked; `Retry-After` says when to come again",
+        "ask again; `http.max_connections`, `http.max_waiting`, `http.max_stall`",
+    ),
+)
 
 
 if __name__ == "__main__":
