@@ -6,6 +6,7 @@ import gc
 from collections.abc import Awaitable
 from ipaddress import ip_network
 
+import jwt
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.error import ConnectionDone
@@ -501,7 +502,8 @@ class CrowdTests(FrontCase):
         """Wrong passwords, each with a body, were held for the seconds of their delay."""
         rules = Rules(tokens=Tokens(b"x" * 32, ["HS256"], "umd", "i"))
         self.front.identity = Identity(rules, self.clock, self.log, self.front.busy)
-        (bearer,) = (head for head, _ in read(request("Authorization: Bearer x")).complete)
+        forged = jwt.encode({"sub": "alice"}, b"y" * 32, "HS256")
+        (bearer,) = (head for head, _ in read(request(f"Authorization: Bearer {forged}")).complete)
         for _ in range(3):
             self.connect()
             self.channel.reader.complete.append((bearer, Body(b"a" * 1000)))
