@@ -23,6 +23,7 @@ from umd.http.hosts import hosts_asked_for
 from umd.http.identity import Identity, Rules
 from umd.http.limits import Limits
 from umd.http.overload import LEAST
+from umd.http.rationed import INTERVAL, MOST_LINES
 from umd.http.tokens import Tokens
 from umd.principal import Principal
 
@@ -166,6 +167,15 @@ class RequestTests(FrontCase):
         self.assertTrue(self.transport.disconnecting)
         self.assertEqual(self.sent(), b"")
         self.assertEqual([line["event"] for line in self.lines], ["http.tls-on-plain-port"])
+
+    def test_who_speaks_tls_again_and_again_does_not_fill_the_log(self) -> None:
+        for _ in range(100):
+            self.connect()
+            self.channel.dataReceived(b"\x16\x03\x01\x02\x00\x01")
+        self.assertEqual(len(self.lines), MOST_LINES)
+        self.clock.advance(INTERVAL)
+        self.assertEqual(self.lines[-1]["event"], "http.tls-on-plain-port-more")
+        self.assertEqual(self.lines[-1]["suppressed"], 100 - MOST_LINES)
 
     def test_a_form_is_not_parsed(self) -> None:
         self.post(b"a=1&b=2", b"Content-Type: application/x-www-form-urlencoded")

@@ -81,6 +81,7 @@ class Front(ServerFactory):
         self._refusals = 0
         self._refusals_at = float("-inf")
         self._no_handshakes = RationedLog(log.warning, "tls.handshake-failed", clock)
+        self._nothing_sent = RationedLog(log.debug, "tls.nothing-sent", clock)
         self._tls_on_plain = RationedLog(log.info, "http.tls-on-plain-port", clock)
 
     @property
@@ -180,8 +181,8 @@ class Front(ServerFactory):
             if timer.active():
                 timer.cancel()
         self.deadlines.close()
-        self._no_handshakes.stop()
-        self._tls_on_plain.stop()
+        for rationed in (self._no_handshakes, self._nothing_sent, self._tls_on_plain):
+            rationed.stop()
 
     def _abort(self) -> None:
         for connection in list(self.connections):
@@ -222,7 +223,7 @@ class Front(ServerFactory):
 
     def nothing_sent(self, connection: Connection) -> None:
         """A client connected for TLS and said nothing, as a port scan or a health check does."""
-        self._log.debug("tls.nothing-sent", address=connection.address)
+        self._nothing_sent.tell(connection.address)
 
     def failed(self, connection: Connection, head: Head | None, error: BaseException) -> None:
         """Something was raised that nobody expected."""
