@@ -16,6 +16,7 @@ from tests.helpers import (
     MemoryUsers,
     RecordingDelivery,
 )
+from tests.soap.test_autodiscover_svc import asking, users
 from tests.soap.test_contract import disconnect, envelope
 from umd.call.call import Call, CallState
 from umd.call.call_id import CallId
@@ -253,6 +254,64 @@ class ServiceTests(SynchronousTestCase):
         declared = '<?xml version="1.0" encoding="koi8-r"?>' + disconnect("x")
         reply = self.successResultOf(self.post(declared, {"content-type": "text/xml"}))
         self.assertIn("'koi8-r'; send UTF-8", reply.headers["X-UMD-Reason"])
+
+    # -- Autodiscover
+
+    def discover(
+        self, method: str, path: str, body: bytes = b"", query: str = "", content_type: str = ""
+    ) -> Reply:
+        request = Request(
+            ALICE, method, path, query, "https", "h:8443", {"content-type": content_type}, body
+        )
+        return self.successResultOf(_deferred(self.service.serve(request)))
+
+    def test_each_form_of_autodiscover(self) -> None:
+        for path, ask in (
+            ("/autodiscover/autodiscover.xml", "POST"), ("/Autodiscover/Autodiscover.svc", "POST"),
+            ("/AutoDiscover/autodiscover.json", "GET"),
+            ("/autodiscover/autodiscover.json/v1.0/a@b", "GET"),
+        ):  # fmt: skip
+            other = self.discover("GET" if ask == "POST" else "POST", path)
+            self.assertEqual((other.status, other.headers["Allow"][:4]), (405, f"{ask},"[:4]))
+        for path in ("/autodiscover/", "/autodiscover/x", "/autodiscover/autodiscover.svc/x"):
+            self.assertEqual(self.discover("POST", path).status, 404, path)
+
+    def test_autodiscover_by_soap(self) -> None:
+        path = "/autodiscover/autodiscover.svc"
+        for soap, content_type in ((SOAP11, "text/xml"), (SOAP12, "application/soap+xml")):
+            asked = asking("GetUserSettings", users("j\xf6rg@b"), "ExternalUMUrl", soap)
+            charset = f"{content_type}; charset=utf-8"
+            for octets, said in ((asked, ""), (asked, charset)):
+                reply = self.discover("POST", path, octets, content_type=said)
+                self.assertEqual(reply.status, 200)
+                self.assertTrue(reply.content_type.startswith(content_type))
+                self.assertIn(b"<Value>https://h:8443/EWS/UM2007Legacy.asmx</Value>", reply.body)
+            wrong = self.discover("POST", path, envelope("<a/>", soap=soap).encode())
+            self.assertEqual(wrong.status, 500 if soap == SOAP11 else 400)
+            self.assertTrue(wrong.content_type.startswith(content_type))
+            self.assertIn("no operation a", wrong.headers["X-UMD-Reason"])
+        latin_1 = asking("GetUserSettings", users("j\xf6rg@b"), "UserDisplayName")
+        latin_1 = latin_1.decode().replace("utf-8", "iso-8859-1").encode("latin-1")
+        self.assertIn("j\xf6rg".encode(), self.discover("POST", path, latin_1).body)
+
+    def test_autodiscover_by_json(self) -> None:
+        path = "/autodiscover/autodiscover.json"
+        reply = self.discover("GET", path, query="Email=a@b&Protocol=EWS")
+        self.assertEqual(
+            (reply.status, reply.content_type, reply.body),
+            (
+                200,
+                "application/json; charset=utf-8",
+                b'{"Protocol":"EWS","Url":"https://h:8443/EWS/Exchange.asmx"}',
+            ),
+        )
+        self.assertEqual(self.discover("GET", path, query="Email=a@b&Protocol=x").status, 400)
+
+    def test_a_client_of_net_is_told_of_the_soap_form(self) -> None:
+        """It asks by GET, and reads the headers of whatever comes."""
+        for path in ("/autodiscover/autodiscover.xml", "/autodiscover/autodiscover.svc"):
+            reply = self.discover("GET", path)
+            self.assertEqual(reply.headers["X-SOAP-Enabled"], "True")
 
     # -- EWS
 

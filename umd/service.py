@@ -29,7 +29,7 @@ from umd.log import quick_info
 from umd.pin import PinNotSent
 from umd.principal import Principal
 from umd.prompts import NoSuchPrompt
-from umd.soap import autodiscover, ews, pages, um, wsdl
+from umd.soap import autodiscover, autodiscover_json, autodiscover_svc, ews, pages, um, wsdl
 from umd.soap.contract import CONTRACTS, ENDPOINTS, Contract, SoapRequest, read_request
 from umd.soap.document import InvalidRequest
 from umd.soap.encoding import is_known
@@ -74,12 +74,13 @@ NOT_ALLOWED: Final = (Forbidden, Impersonation, MayNotPlace, MayNotSet)
 _NOT_SOAP: Final = (
     "Send SOAP 1.1 as Content-Type: text/xml; charset=utf-8, or SOAP 1.2 as application/soap+xml"
 )
+_NOT_HERE: Final = refusal(404, "Not here. The service is at /EWS/UM2007Legacy.asmx")
 _UseCase: TypeAlias = Callable[..., Awaitable[Values]]
 
 
 class SoapService:
     """
-    Serves both families of operations, their descriptions and autodiscover over any HTTP front.
+    Serves both families of operations, their descriptions and Autodiscover over any HTTP front.
 
     Args:
         use_cases: what the operations do.
@@ -124,17 +125,42 @@ class SoapService:
         return self._answer(contract, request, charset)
 
     def _serve_elsewhere(self, path: str, request: Request) -> Reply:
-        if path == autodiscover.PATH:
-            if request.method == "POST":
-                octets = autodiscover.answer(request.body, _base(request), self._wall())
-                return Reply(200, octets, TEXT_XML)
-            return refusal(405, "Autodiscover requests are sent by POST.", Allow="POST")
+        if path.startswith("/autodiscover/"):
+            return self._discover(path, request)
         document = wsdl.FILES.get(path)
         if document is not None and request.method == "GET":
             return Reply(200, document(_base(request)), TEXT_XML)
         if path == "/" and request.method == "GET":
             return Reply(200, pages.index(_base(request)), TEXT_HTML)
-        return refusal(404, "Not here. The service is at /EWS/UM2007Legacy.asmx")
+        return _NOT_HERE
+
+    def _discover(self, path: str, request: Request) -> Reply:
+        """Answer Autodiscover in the form that the path asks for."""
+        base, charset = _base(request), _charset(request.headers.get("content-type", ""))
+        if autodiscover_json.is_path(path):
+            if request.method != "GET":
+                return refusal(405, "This form of Autodiscover is asked by GET.", Allow="GET, HEAD")
+            status, octets = autodiscover_json.answer(request.path, request.query, base)
+            return Reply(status, octets, autodiscover_json.JSON)
+        if path not in (autodiscover.PATH, autodiscover_svc.PATH):
+            return _NOT_HERE
+        if request.method != "POST":
+            # By the header .NET's client sees, on asking for either path, that there is the other.
+            said = {"Allow": "POST", "X-SOAP-Enabled": "True"}
+            return replace(refusal(405, "Autodiscover requests are sent by POST."), headers=said)
+        if path == autodiscover.PATH:
+            octets = autodiscover.answer(request.body, base, self._wall(), charset)
+            return Reply(200, octets, TEXT_XML)
+        try:
+            envelope, octets = autodiscover_svc.answer(request.body, base, charset)
+        except InvalidRequest as error:
+            envelope = error.envelope or SOAP11
+            sender_status = self.soap12_sender_status if envelope == SOAP12 else 500
+            problem = Problem.INVALID_REQUEST
+            status, octets = _tell(Family.EWS, None, problem, error, envelope, sender_status)
+            reason = {REASON: _printable(str(error)), OUTCOME: problem.value}
+            return Reply(status, octets, _type_of(envelope), reason)
+        return Reply(200, octets, _type_of(envelope))
 
     async def _answer(self, contract: Contract, request: Request, charset: str) -> Reply:
         began = self._seconds()
@@ -162,7 +188,7 @@ class SoapService:
             told["outcome"], told["status"] = word, 200
             told["took_ms"] = self._ms_since(began)
             self._info("soap.answered", told)
-        content_type = TEXT_XML if asked.envelope == SOAP11 else SOAP_XML
+        content_type = _type_of(asked.envelope)
         return Reply(200, octets, content_type, {REQUEST_ID: request_id, OUTCOME: str(word)})
 
     def _refuse(
@@ -195,7 +221,7 @@ class SoapService:
         took_ms = self._ms_since(began)
         self._log.info("soap.answered", **told, outcome=outcome, status=status, took_ms=took_ms)
         headers[OUTCOME] = problem.value
-        return Reply(status, octets, SOAP_XML if envelope == SOAP12 else TEXT_XML, headers)
+        return Reply(status, octets, _type_of(envelope), headers)
 
     def _ms_since(self, began: float) -> float:
         return round((self._seconds() - began) * 1000, 3)
@@ -314,6 +340,11 @@ def _describe(contract: Contract, request: Request) -> Reply:
 def _base(request: Request) -> str:
     """The address by which the client reached umd."""
     return f"{request.scheme}://{request.host}"
+
+
+def _type_of(envelope: str) -> str:
+    """The Content-Type of an envelope."""
+    return SOAP_XML if envelope == SOAP12 else TEXT_XML
 
 
 def _says_soap12(content_type: str) -> bool:

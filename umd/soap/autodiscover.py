@@ -13,8 +13,8 @@ from xml.sax.saxutils import escape
 from umd.soap.contract import EWS, UM
 from umd.soap.document import InvalidRequest, local_name, read_document, text_of
 
-PATH: Final = "/autodiscover/autodiscover.xml"
-"""In lower case."""
+SHOWN_PATH: Final = "/Autodiscover/Autodiscover.xml"
+PATH: Final = SHOWN_PATH.lower()
 _RESPONSE: Final = "http://schemas.microsoft.com/exchange/autodiscover/responseschema/2006"
 _OUTLOOK: Final = "http://schemas.microsoft.com/exchange/autodiscover/outlook/responseschema/2006a"
 
@@ -22,19 +22,20 @@ INVALID: Final = (600, "Invalid Request")
 NO_SUCH_SCHEMA: Final = (601, "Requested schema version not supported.")
 
 
-def answer(body: bytes, base: str, at: float) -> bytes:
+def answer(body: bytes, base: str, at: float, charset: str = "") -> bytes:
     """
     Answer one request.
 
     Args:
         base: `scheme://host` as the client reached umd.
         at: now, in seconds since the epoch; an error is dated.
+        charset: of the Content-Type; empty where it has none.
 
     Returns:
         The document; an invalid request gets the one that says so, with HTTP 200 as well.
     """
     try:
-        address, schema = _read(body)
+        address, schema = _read(body, charset)
     except InvalidRequest:
         return _error(*INVALID, at)
     if schema.lower() != _OUTLOOK:
@@ -42,9 +43,9 @@ def answer(body: bytes, base: str, at: float) -> bytes:
     return _found(address, base)
 
 
-def _read(body: bytes) -> tuple[str, str]:
+def _read(body: bytes, charset: str) -> tuple[str, str]:
     """`(mail address, schema of the answer that is wanted)`"""
-    root = read_document(body)
+    root = read_document(body, charset)
     if local_name(root) != "Autodiscover" or len(root) != 1 or local_name(root[0]) != "Request":
         raise InvalidRequest("no Autodiscover with a Request")
     fields = {local_name(child): text_of(child) for child in root[0]}

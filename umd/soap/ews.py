@@ -230,7 +230,7 @@ _TYPES_BLOCKS: Final = (
     "DateTimePrecision",
     "ManagementRole",
 )
-_ADDRESSING: Final = (
+ADDRESSING: Final = (
     "http://www.w3.org/2005/08/addressing",
     "http://schemas.xmlsoap.org/ws/2004/08/addressing",
 )
@@ -238,7 +238,7 @@ _ADDRESSING: Final = (
 UNDERSTOOD: Final[frozenset[str]] = frozenset(
     [f"{{{types}}}{name}" for types in (TYPES, TYPES_PASTED) for name in _TYPES_BLOCKS]
     # They say what the address and the Body say too (section 6.3).
-    + [f"{{{addressing}}}{name}" for addressing in _ADDRESSING for name in ("Action", "To")]
+    + [f"{{{addressing}}}{name}" for addressing in ADDRESSING for name in ("Action", "To")]
 )
 
 

@@ -7,6 +7,7 @@ from html import escape
 from typing import Final
 
 from umd.soap import ews, um
+from umd.soap.autodiscover_svc import SETTINGS
 from umd.soap.contract import CONTRACTS, Contract
 from umd.soap.envelope import SOAP11
 from umd.soap.namespaces import MESSAGES
@@ -186,7 +187,33 @@ def _common() -> Iterator[str]:
         "| something goes wrong that umd did not foresee; the log has it | "
         f"`{code_of(Family.UM, internal)}` | the same | `{internal}` |"
     )
+    yield from _autodiscover()
     yield from _before_any_operation()
+
+
+def _autodiscover() -> Iterator[str]:
+    yield ""
+    yield "## Autodiscover"
+    yield ""
+    yield "It gives the addresses of both endpoints, as the client reached umd, for any mail"
+    yield "address. Authentication is that of the rest. It is for you to let"
+    yield "`https://autodiscover.DOMAIN`, or the record in DNS, lead to umd."
+    yield ""
+    yield "| form | asked by | answers |"
+    yield "| --- | --- | --- |"
+    yield (
+        "| POX | POST `/autodiscover/autodiscover.xml` | EwsUrl, ASUrl and UMUrl, for EXCH and "
+        "EXPR; error 600 or 601 |"
+    )
+    yield (
+        "| SOAP | POST `/autodiscover/autodiscover.svc`: `GetUserSettings`, `GetDomainSettings` | "
+        f"{', '.join(f'`{name}`' for name in SETTINGS)}; for any other setting `InvalidSetting` |"
+    )
+    yield (
+        "| JSON | GET `/autodiscover/autodiscover.json?Email=ADDRESS&Protocol=EWS`, or "
+        "`/autodiscover/autodiscover.json/v1.0/ADDRESS?Protocol=EWS` | `Protocol` and `Url`; 400 "
+        "with `ErrorCode` for a protocol other than `EWS` and `AutodiscoverV1` |"
+    )
 
 
 def _before_any_operation() -> Iterator[str]:
