@@ -210,7 +210,11 @@ class StatusTableTests(PlantingCase):
                 asked("call", "end", "x", replies=[end_reply("already-ended", confirmed=False)]),
             ],
             ("call place", 0): [of("call", "place", "5550100", *there)],
-            ("call place", 2): [of("call", "place", "5550100", "--backend", "nope", *there)],
+            ("call place", 2): [
+                of("call", "place", "5550100", "--backend", "nope", *there),
+                of("call", "place", "sips:bob@example.com", *there),
+                of("call", "place", "", *there),
+            ],
             ("call place", 3): [
                 of("call", "place", "5550100", *NOWHERE),
                 asked("call", "place", "5550100", replies=[gone]),

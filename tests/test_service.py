@@ -90,6 +90,27 @@ class ServiceTests(SynchronousTestCase):
         again = self.successResultOf(self.disconnect(call))
         self.assertEqual((again.status, again.headers["X-UMD-Outcome"]), (200, "already-ended"))
 
+    def test_a_number_that_cannot_be_dialled_is_told_with_its_reason(self) -> None:
+        body = (
+            f'<Envelope xmlns="http://schemas.xmlsoap.org/soap/envelope/"><Body><PlayOnPhone '
+            f'xmlns="{MESSAGES}"><entryId>AA==</entryId><DialString>%s</DialString></PlayOnPhone>'
+            "</Body></Envelope>"
+        )
+        for number, why in (
+            ("sips:bob@example.com", "asks for TLS"),
+            ("sip:sip:7042@pbx", "a scheme twice"),
+            ("\u0667\u0660", "its digits are not 0 to 9"),
+            ("tel:7042;ext=x", "wrong ext"),
+            ("bob", "no telephone number"),
+            ("7" * 5000, "5000 characters"),
+        ):
+            reply = self.answer(body % number)
+            self.assertEqual(self.fault_of(reply)[1], "DialingRulesException", number)
+            self.assertEqual(reply.headers["X-UMD-Outcome"], "not-dialable")
+            self.assertIn(why, reply.headers["X-UMD-Reason"])
+            self.assertTrue(reply.headers["X-UMD-Reason"].isascii())
+        self.assertEqual([command for command, _ in self.room.fake.commands], ["place"])
+
     def test_a_wrong_empty_or_absent_id(self) -> None:
         absent = envelope(f'<Disconnect xmlns="{MESSAGES}"/>')
         for body in (disconnect("garbage"), disconnect(""), disconnect("&lt;x&gt;"), absent):

@@ -375,7 +375,12 @@ def end_call(call: str, as_json: bool, path: str | None) -> None:
 @json_option
 @socket_option
 def place_call(number: str, backend: str | None, as_json: bool, path: str | None) -> None:
-    """Dial a number; prints the CallId."""
+    """
+    Dial a number; prints the CallId.
+
+    NUMBER is a telephone number, a tel: or sip: URI, user@host, or a name on the PBX. The dial plan
+    is for clients and does not count here.
+    """
     from umd.client import ask
 
     with _asking():
@@ -429,7 +434,11 @@ def _tell_refusal(refusal: Refusal) -> NoReturn:
     else:
         words = {"no-such-call": "; `umd calls` lists the live ones"}.get(refusal.kind, "")
         click.echo(f"{printable(str(refusal))}{words}", err=True)
-    statuses = {"bad-request": WRONG_USAGE, "unavailable": UNREACHABLE}
+    statuses = {
+        "bad-request": WRONG_USAGE,
+        "not-dialable": WRONG_USAGE,
+        "unavailable": UNREACHABLE,
+    }
     sys.exit(statuses.get(refusal.kind, NOT_SO))
 
 

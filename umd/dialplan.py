@@ -10,19 +10,29 @@ from typing import Any, Final
 import re2
 
 from umd.errors import UmdError
+from umd.number import (
+    Dialled,
+    Name,
+    NotDialable,
+    SipAddress,
+    Telephone,
+    read_number,
+    require_dialable,
+    with_params_of,
+)
 
-LONGEST: Final = 128
-"""Characters in what is dialled."""
-# RFC 3966: digits, and the visual separators that people write between them.
-_NUMBER: Final = re.compile(r"\+?[0-9*#]+")
-_SEPARATORS: Final = str.maketrans("", "", " .-()")
-_URI: Final = re.compile(r"sips?:[!-~]+", re.IGNORECASE)
+__all__ = [
+    "Destination",
+    "DialPlan",
+    "InvalidRule",
+    "NotDialable",
+    "Rule",
+    "check_template",
+    "compile_pattern",
+]
+
 _REFERENCE: Final = re.compile(r"\\([0-9])")
 _TEMPLATE: Final = re.compile(r"(?:[^\\]|\\[0-9])*")
-
-
-class NotDialable(UmdError):
-    """What was dialled is no number, or the dial plan refuses it; nothing was called."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,37 +135,41 @@ class DialPlan:
         Where to call.
 
         Args:
-            dialled: a number with or without visual separators, a `tel:` URI (RFC 3966) or a SIP
-                URI.
+            dialled: what `umd.number` reads, but for a name. Rules see a number without separators
+                and parameters, a URI as it is; parameters go along with the number.
 
         Raises:
             NotDialable
         """
-        number = normalise(dialled)
-        if not self._rules and number[0] not in "sS":
-            return Destination(number, None)
+        number = read_number(dialled)
+        if isinstance(number, Name):
+            raise NotDialable(f"{dialled!r} is no telephone number")
+        if isinstance(number, Telephone) and number.full is not None:
+            self._check_not_refused(number.full)
+        return self._checked(number, self._find(number))
+
+    def _find(self, number: Telephone | SipAddress) -> Destination:
+        if not self._rules and isinstance(number, Telephone):
+            return Destination(number.plain, None)
         for rule in self._rules:
-            destination = rule.apply(number)
+            destination = rule.apply(number.plain)
             if destination is not None:
                 return destination
-        raise NotDialable(f"no rule of the dial plan fits {number!r}; see [[dial.rule]]")
+        require_dialable(str(number))  # the better reason, where that is one
+        raise NotDialable(f"no rule of the dial plan fits {number.plain!r}; see [[dial.rule]]")
 
+    def _check_not_refused(self, full_number: str) -> None:
+        """A number must not be had by way of a phone-context that is refused as a whole."""
+        for rule in self._rules:
+            if rule.apply(full_number) is not None:
+                return
 
-def normalise(dialled: str) -> str:
-    """
-    The number without its separators, or the SIP URI as it is.
-
-    Raises:
-        NotDialable: it is neither.
-    """
-    dialled = dialled.strip()
-    if len(dialled) > LONGEST:
-        raise NotDialable(f"{len(dialled)} characters are no number")
-    if _URI.fullmatch(dialled):
-        return dialled
-    if dialled[:4].lower() == "tel:":
-        dialled = dialled[4:].partition(";")[0]
-    number = dialled.translate(_SEPARATORS)
-    if not _NUMBER.fullmatch(number):
-        raise NotDialable(f"{dialled!r} is no telephone number")
-    return number
+    def _checked(self, dialled: Dialled, found: Destination) -> Destination:
+        """What the plan has made can be dialled; an extension dialled with it is kept."""
+        if found.number == dialled.plain:
+            return Destination(str(require_dialable(str(dialled))), found.backend)
+        try:
+            made = with_params_of(require_dialable(found.number), dialled)
+        except NotDialable as error:
+            raise NotDialable(f"the dial plan makes of {dialled.plain!r}: {error}") from None
+        return Destination(str(made), found.backend)

@@ -23,9 +23,9 @@ from umd.control import (
     NoSuchCall,
     Stopping,
 )
-from umd.dialplan import NotDialable
 from umd.http.exchange import REQUEST_ID, TEXT_HTML, TEXT_XML, Reply, Request, refusal
 from umd.log import quick_info
+from umd.number import NotDialable
 from umd.pin import PinNotSent
 from umd.principal import Principal
 from umd.prompts import NoSuchPrompt
@@ -67,6 +67,8 @@ PROBLEMS: Final[tuple[tuple[type[Exception], Problem], ...]] = (
 )
 """The first that fits an error is how it is answered; anything else is an internal error."""
 
+SAYS_WHY: Final = (InvalidRequest, NotDialable)
+"""Errors of which the client is told more than their fault can: what is wrong with the request."""
 FORBIDDEN: Final = "forbidden"
 NOT_ALLOWED: Final = (Forbidden, Impersonation, MayNotPlace, MayNotSet)
 """Errors that are told to the log as `FORBIDDEN`."""
@@ -213,6 +215,7 @@ class SoapService:
             told["why"] = str(error)[:200]
         if isinstance(error, InvalidRequest):
             envelope = error.envelope or envelope
+        if isinstance(error, SAYS_WHY):
             headers[REASON] = _printable(str(error))
         sender_status = self.soap12_sender_status if envelope == SOAP12 else 500
         status, octets = _tell(contract.family, asked, problem, error, envelope, sender_status)

@@ -18,8 +18,9 @@ from umd.call.call_id import CallId
 from umd.call.cause import EventCause
 from umd.call.leg import Media
 from umd.control import Control
-from umd.dialplan import DialPlan, NotDialable
+from umd.dialplan import DialPlan
 from umd.errors import UmdError
+from umd.number import NotDialable
 from umd.pin import PinDelivery, PinNotSent, hash_pin, make_pin
 from umd.principal import Principal, Scope
 from umd.prompts import Prompt, Prompts

@@ -3,11 +3,18 @@
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from umd import backend
-from umd.backend import LegBackend, UnknownBackendType, backend_types, load_backend_type
+from umd.backend import (
+    LegBackend,
+    LegId,
+    UnknownBackendType,
+    backend_types,
+    load_backend_type,
+)
 from umd.backends.sim import SimBackend
 from umd.backends.sim.simulation import SimSection
 from umd.backends.sip import SipBackend
-from umd.testing import FakeBackend, LegBackendContract
+from umd.call.cause import EndedBy
+from umd.testing import FakeBackend, LegBackendContract, RecordingSink
 
 
 class _Point:
@@ -33,6 +40,21 @@ class SimBackendTests(LegBackendContract, TestCase):
 
     def make_backend(self) -> LegBackend:
         return SimBackend("sim", SimSection(), self.clock)
+
+    async def test_what_cannot_be_dialled_ends_as_with_a_pbx(self) -> None:
+        sink = RecordingSink()
+        backend = SimBackend("sim", SimSection(), self.clock)
+        await backend.start(sink)
+        self.addCleanup(backend.stop)
+        for number in ("", "sips:5550100@far.sim", "5550100\x00"):
+            leg = LegId(f"leg {number}")
+            backend.place(leg, number)
+            (ended,) = sink.ends(leg)
+            self.assertEqual((ended.cause.by, ended.cause.q850), (EndedBy.DAEMON, 28))
+        # An extension makes no other far end of a number.
+        backend.place(LegId("busy"), "tel:+1-555-0186;ext=5550100")
+        self.clock.pump([0.1] * 50)
+        self.assertEqual(sink.ends(LegId("busy"))[0].cause.sip_status, 486)
 
 
 class SimWithoutDelayTests(SimBackendTests):

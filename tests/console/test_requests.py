@@ -317,3 +317,28 @@ class WrongRequestTests(ConsoleCase):
         self.assertIsNone(refusal(RuntimeError("secret")))
         self.assertEqual(refusal(NoSuchCall("x")), {"error": "x", "kind": "no-such-call"})
         self.assertEqual(refusal(Refused("x")), {"error": "x", "kind": "bad-request"})
+
+
+class PlaceTests(ConsoleCase):
+    def test_a_number_is_placed_as_it_is_read(self) -> None:
+        for text, number in (
+            ("+44 (20) 7946", "+44207946"),
+            ("tel:7042;ext=1-2", "tel:7042;ext=12"),
+            ("bob@example.com", "sip:bob@example.com"),
+            ("front desk", "front desk"),
+        ):
+            placed, _ = self.ask("place", number=text)
+            self.assertEqual(placed["call"]["to"], number)
+
+    def test_what_cannot_be_dialled_is_refused_with_its_reason(self) -> None:
+        for number, why in (
+            ("", "empty"),
+            ("sips:bob@example.com", "asks for TLS"),
+            ("7042\x1b[2J", "cannot be seen"),
+            ("7" * 5000, "5000 characters"),
+            ("caf\udce9", "cannot be seen"),  # not UTF-8 on the command line
+        ):
+            (refused,) = self.ask("place", number=number)
+            self.assertEqual(refused["kind"], "not-dialable")
+            self.assertIn(why, refused["error"])
+        self.assertEqual(self.room.fake.commands, [])

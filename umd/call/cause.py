@@ -10,6 +10,7 @@ from typing import Final
 NORMAL_CLEARING: Final = 16  # Q.850
 NO_USER_RESPONDING: Final = 18  # Q.850
 NO_ANSWER: Final = 19  # Q.850: from the user, who was alerted
+INVALID_NUMBER_FORMAT: Final = 28  # Q.850
 INTERWORKING: Final = 127  # Q.850: unspecified
 NETWORK_OUT_OF_ORDER: Final = 38  # Q.850
 RECOVERY_ON_TIMER_EXPIRY: Final = 102  # Q.850

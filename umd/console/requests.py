@@ -16,7 +16,6 @@ from itertools import count
 from typing import Annotated, Any, Final, TypeAlias, TypeVar
 from uuid import uuid4
 
-import orjson
 from pydantic import Field, ValidationError
 from structlog.typing import FilteringBoundLogger
 from twisted.internet.defer import CancelledError
@@ -31,6 +30,8 @@ from umd.control import Control, JournalUnavailable, NoSuchBackend, NoSuchCall, 
 from umd.errors import UmdError
 from umd.history import beginnings, is_named
 from umd.journal.store import Store
+from umd.json_text import read_exactly
+from umd.number import NotDialable, require_dialable
 from umd.principal import Principal
 from umd.record import ENDS, leg_of, to_show
 from umd.utc import iso
@@ -124,7 +125,8 @@ class EndRequest(Section):
 class PlaceRequest(Section):
     """`place`: dial a number."""
 
-    number: Annotated[str, Field(min_length=1, max_length=255)]
+    number: str
+    """As `umd.number` reads it; the dial plan is the clients'."""
     backend: str | None = None
 
 
@@ -253,8 +255,9 @@ class Console:
 
     async def place(self, request: PlaceRequest) -> AsyncGenerator[Reply, None]:
         with self._told("place") as told:
+            number = str(require_dialable(request.number))
             call = self._control.place(
-                OPERATOR, request.number, backend=request.backend, request_id=told["request_id"]
+                OPERATOR, number, backend=request.backend, request_id=told["request_id"]
             )
             told["call"] = call.id
             await self._control.dialled(call)
@@ -404,6 +407,8 @@ def refusal(error: Exception) -> Reply | None:
         return {"error": clean(str(error)), "kind": "no-such-call"}
     if isinstance(error, (BackendUnavailable, JournalUnavailable, Stopping)):
         return {"error": clean(str(error)), "kind": "unavailable"}
+    if isinstance(error, NotDialable):
+        return {"error": clean(str(error)), "kind": "not-dialable"}
     if isinstance(error, NoSuchBackend):
         return {"error": clean(str(error)), "kind": "bad-request"}
     if isinstance(error, Refused):
@@ -413,8 +418,8 @@ def refusal(error: Exception) -> Reply | None:
 
 def _read(line: bytes) -> tuple[RequestType, Section]:
     try:
-        read = orjson.loads(line)
-    except orjson.JSONDecodeError as error:
+        read = read_exactly(line)
+    except ValueError as error:
         raise Refused(f"a request is a JSON object on a line of its own: {error}") from None
     if not isinstance(read, dict):
         raise Refused("a request is a JSON object on a line of its own")

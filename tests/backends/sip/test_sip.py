@@ -18,10 +18,8 @@ from umd.backends.sim.far_ends import Behaviour, Directory, FarEnds
 from umd.backends.sip import CannotStart, SipBackend, SipSection
 from umd.backends.sip.section import (
     NoPassword,
-    NotDiallable,
     parse_address,
     read_login,
-    uri_to,
 )
 from umd.backends.sip.silence import Silence
 from umd.backends.sip.udp import UdpPort
@@ -434,36 +432,6 @@ class SectionTests(SynchronousTestCase):
         self.assertIn("loose route", self.wrong(routes=["sip:127.0.0.1"]))
         self.assertIn("without a port", self.wrong(advertise="umd.example.com:5060"))
         self.assertIn("greater than", self.wrong(t1="1ms"))
-
-    def test_a_number_becomes_a_uri(self) -> None:
-        for number, uri in (
-            ("100", "sip:100@pbx"),
-            ("+1 (555) 010-0", "sip:+15550100@pbx"),
-            ("*21#", "sip:*21%23@pbx"),
-            ("alice", "sip:alice@pbx"),
-            ("front desk", "sip:front%20desk@pbx"),
-            ("a.b-c", "sip:a.b-c@pbx"),
-            ("x@evil", "sip:x%40evil@pbx"),
-            ("1>\r\nRoute: <sip:evil", "sip:1%3E%0D%0ARoute%3A%20%3Csip%3Aevil@pbx"),
-            ("Grüße", "sip:Gr%C3%BC%C3%9Fe@pbx"),
-            ("\ud800", "sip:%3F@pbx"),
-            ("sip:bob@example.com;user=phone", "sip:bob@example.com;user=phone"),
-        ):
-            self.assertEqual(uri_to(number, "sip:{number}@pbx"), uri)
-
-    def test_what_no_uri_could_be_made_of(self) -> None:
-        for number in (
-            "",
-            " ",
-            "1" * 256,
-            "sip:",
-            "sip:a b@c",
-            "sip:a>b@c",
-            "sip:a@b\r\nRoute: x",
-            "sip:a@b?Route=%3Csip:evil%3E",
-        ):
-            with self.assertRaises(NotDiallable):
-                uri_to(number, "sip:{number}@pbx")
 
 
 class SilenceTests(SynchronousTestCase):

@@ -16,6 +16,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from umd.backend import (
     CarriesMedia,
+    Ended,
     FoundLeg,
     KnownLeg,
     LegBackend,
@@ -32,8 +33,9 @@ from umd.backends.sim.network import Flight
 from umd.backends.sim.simulation import Seed, SimSection, Simulation
 from umd.call.call import CallState
 from umd.call.call_id import CallId, split_call_id
-from umd.call.cause import Cause
+from umd.call.cause import INVALID_NUMBER_FORMAT, Cause, EndedBy
 from umd.clock import Wakeup
+from umd.number import NotDialable, require_dialable
 
 
 class SimBackend(LegBackend, ShowsMessages, CarriesMedia, RestoresLegs):
@@ -81,6 +83,13 @@ class SimBackend(LegBackend, ShowsMessages, CarriesMedia, RestoresLegs):
         ]
 
     def place(self, leg: LegId, number: str) -> None:
+        try:
+            require_dialable(number)
+        except NotDialable as error:
+            self._log.warning("sim.not-diallable", leg=leg, why=str(error))
+            cause = Cause(by=EndedBy.DAEMON, q850=INVALID_NUMBER_FORMAT)
+            self._report(Ended(leg, cause, confirmed=True))
+            return
         self.simulation.place(leg, number, self._clock.seconds())
         self.go_on()
 

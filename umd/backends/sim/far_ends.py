@@ -58,8 +58,9 @@ def built_in() -> Mapping[str, Behaviour]:
 
 @lru_cache(4096)
 def digits_of(number: str) -> str:
-    """The last seven digits of a number, however it is written."""
-    return "".join(filter(str.isdecimal, number.partition("@")[0]))[-7:]
+    """The last seven digits of a number, however it is written; not those of its extension."""
+    user = number.partition("@")[0].partition(";")[0]
+    return "".join(filter(str.isdecimal, user))[-7:]
 
 
 class Directory:

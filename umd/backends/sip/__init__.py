@@ -36,7 +36,6 @@ from umd.backends.sip.probes import UNANSWERED_LIMIT, Probes
 from umd.backends.sip.section import (
     MIN_PROBE_INTERVAL,
     NoPassword,
-    NotDiallable,
     SipSection,
     read_login,
     read_password,
@@ -46,8 +45,9 @@ from umd.backends.sip.section import (
 from umd.backends.sip.silence import Silence
 from umd.backends.sip.udp import UdpPort
 from umd.call.call import CallState
-from umd.call.cause import RECOVERY_ON_TIMER_EXPIRY, Cause, EndedBy
+from umd.call.cause import INVALID_NUMBER_FORMAT, RECOVERY_ON_TIMER_EXPIRY, Cause, EndedBy
 from umd.errors import UmdError
+from umd.number import NotDialable
 from umd.sip.credentials import Login
 from umd.sip.endpoint import Endpoint
 from umd.sip.session import Session
@@ -57,7 +57,6 @@ from umd.sip_legs import SipLegs, UnreadableRecord, read_record
 
 __all__ = ["SipBackend", "SipSection"]
 
-INVALID_NUMBER_FORMAT: Final = 28  # Q.850
 UNLISTED_FACTOR: Final = 5
 """
 A far end that did not list OPTIONS in Allow is asked after this many times `probe_interval`.
@@ -277,7 +276,7 @@ class SipBackend(LegBackend, ShowsMessages, RestoresLegs, ChecksFiles):
         legs, port = self._running()
         try:
             uri = uri_to(number, self.settings.template)
-        except NotDiallable as error:
+        except NotDialable as error:
             self._log.warning("sip.not-diallable", leg=leg, why=str(error))
             cause = Cause(by=EndedBy.DAEMON, q850=INVALID_NUMBER_FORMAT)
             self._report(Ended(leg, cause, confirmed=True))

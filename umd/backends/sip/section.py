@@ -5,19 +5,18 @@ from __future__ import annotations
 import re
 from ipaddress import IPv6Address, ip_address
 from typing import Annotated, Final, Self, TypeAlias
-from urllib.parse import quote
 
 from pydantic import AfterValidator, Field, PlainValidator, model_validator
 
 from umd.config import Duration, FilePath, Section, parse_duration
 from umd.errors import UmdError
 from umd.files import CannotRead, read_file
+from umd.number import SipAddress, Telephone, require_dialable
 from umd.sip.credentials import Login
 from umd.sip.fields import FieldError, NameAddr, Uri
 from umd.sip.transaction import Hop
 
 NUMBER: Final = "{number}"
-LONGEST_NUMBER: Final = 255
 MIN_PROBE_INTERVAL: Final = 1.0  # seconds
 _ADDRESS: Final = re.compile(r"udp:(\[[^\]]*\]|[^:]*):([0-9]{1,5})")
 _EXPECTED: Final = 'an address such as "udp:127.0.0.1:5060" or "udp:[::1]:5060", without a name'
@@ -172,34 +171,24 @@ def read_password(file: str) -> str:
     return password
 
 
-class NotDiallable(UmdError):
-    """Nothing that a SIP URI could be made of."""
-
-
-_PHONE: Final = re.compile(r"\+?[0-9*#]+")
-_separators: Final = str.maketrans("", "", " -().\t")
-_IN_USER: Final = "-_.!~*'()&=+$,;/"
-"""What stands for itself in the user part of a URI, beside letters and digits (RFC 3261 §25.1)."""
-
-
 def uri_to(number: str, template: str) -> str:
     """
-    Whom to call.
+    Whom to call: a SIP URI as it is, anything else as the user part in the template.
 
-    A phone number may be written as people do; a `sip:` URI is taken as it is; anything else
-    becomes the user part.
+    A number with an extension or a phone-context is marked as one (RFC 3261 §19.1.6): else these
+    would be no more than a part of a name.
 
     Raises:
-        NotDiallable
+        NotDialable
     """
-    number = number.strip()
-    if not 0 < len(number) <= LONGEST_NUMBER:
-        raise NotDiallable(f"a number of {len(number)} characters")
-    if number[:4].lower() == "sip:":
-        if not _is_sip_uri(number):
-            raise NotDiallable("not a SIP URI")
-        return number
-    plain = number.translate(_separators)
-    if _PHONE.fullmatch(plain) is None:
-        plain = number
-    return template.replace(NUMBER, quote(plain, safe=_IN_USER, errors="replace"))
+    dialled = require_dialable(number)
+    if isinstance(dialled, SipAddress):
+        return dialled.uri
+    uri = template.replace(NUMBER, dialled.user)
+    if isinstance(dialled, Telephone) and dialled.params and not _has_user_param(template):
+        uri += ";user=phone"
+    return uri
+
+
+def _has_user_param(template: str) -> bool:
+    return Uri.parse(template.replace(NUMBER, "1")).param("user") is not None
