@@ -633,6 +633,7 @@ class Session:
 
     def _clear_fork(self, dialog: Dialog, now: float) -> None:
         """Another fork answered as well, or one answered too late: nobody wants it (§13.2.2.4)."""
+        self._agent.unregister(dialog)  # it may have been early
         self._request(dialog, "BYE", now)
 
     def _on_failure(self, response: Response, now: float) -> None:

@@ -1,0 +1,117 @@
+"""A far end that answers anything to anything: each call still ends once, and is forgotten."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.sip.challenger import Phone, Received
+from tests.sip.helpers import ALICE, BOB, NOTHING, OFFER, Party, leftovers
+from umd.sip.credentials import MAX_TRIES, Login
+from umd.sip.message import Request
+from umd.sip.session import Ended, Gone, IllegalInput, Session
+
+STORIES = 400
+STATUSES = (100, 180, 183, 200, 200, 401, 401, 401, 407, 407, 408, 481, 486, 487, 503)
+HOW: tuple[dict[str, Any], ...] = ({}, {"again": True}, {"sent_before": True})
+TRY = (
+    f"INVITE sip:bob@{BOB.host} SIP/2.0\r\nVia: SIP/2.0/UDP {ALICE.host}:5060;branch=%s;rport\r\n"
+    f"From: <sip:alice@{ALICE.host}>;tag=t\r\nTo: <sip:bob@{BOB.host}>\r\n"
+    "Call-ID: c\r\nCSeq: %d INVITE\r\n\r\n"
+)
+
+
+class Story:
+    """One call, with what its user and its far end do next drawn from a seed."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = Random(seed)
+        self.now = 0.0
+        self.alice, self.phone = Party("a", ALICE), Phone()
+        self.requests: list[Received] = []
+        """All that may be answered."""
+        how = self.random.choice(HOW)
+        self.session: Session = self.alice.endpoint.place(
+            f"sip:bob@{BOB.host}",
+            BOB,
+            0.0,
+            from_=f"sip:alice@{ALICE.host}",
+            body=OFFER,
+            login=self.random.choice((Login("alice", "x"), None)),
+            call_id="c",
+            tag="t",
+            branch="z9hG4bKb",
+            **how,
+        )
+        if "sent_before" in how:  # then nothing leaves, and the tries of before can be answered
+            tries = range(1 + MAX_TRIES)
+            self.requests = [
+                Received((TRY % ("z9hG4bKb" + n * "a", 1 + n)).encode()) for n in tries
+            ]
+
+    def step(self) -> None:
+        """Something happens."""
+        choices: tuple[Callable[[], None], ...] = (self.hang_up, self.change, self.probe)
+        weights = (7, 3, 2, 13, 75)
+        (step,) = self.random.choices((*choices, self.wait, self.answer), weights)
+        step()
+        for message, _ in self.alice.out():
+            if isinstance(message, Request) and message.method != "ACK":
+                self.requests.append(Received(message.octets()))
+
+    def hang_up(self) -> None:
+        self.session.hang_up(self.now)
+
+    def change(self) -> None:
+        try:
+            self.session.reinvite(OFFER, self.now)
+        except IllegalInput:
+            pass  # not now
+
+    def probe(self) -> None:
+        self.session.probe(self.now)
+
+    def wait(self) -> None:
+        due = self.alice.endpoint.next_due()
+        if due is not None:
+            self.now = max(self.now, due)
+            self.alice.endpoint.handle_timer(self.now)
+
+    def answer(self) -> None:
+        if not self.requests:
+            return
+        request = self.random.choice(self.requests[-4:])
+        status = self.random.choice(STATUSES)
+        if status < 200 and request.method == "INVITE" and request.tag:
+            return  # a re-INVITE that rings for ever is the user's to end
+        lines = []
+        if status in (401, 407):
+            asks = "WWW" if status == 401 else "Proxy"
+            realm, nonce = self.random.choice("ab"), self.random.choice("123456789")
+            more = self.random.choice(("", ", stale=true", ", stale=false", ', qop="auth"'))
+            lines = [f'{asks}-Authenticate: Digest realm="{realm}", nonce="{nonce}"{more}']
+        tag = "" if status == 100 else self.random.choice("xyz")
+        answer = self.phone.answer(request, status, *lines, tag=tag)
+        self.alice.endpoint.receive_datagram(answer, BOB, self.now)
+
+    def finish(self) -> None:
+        """The user hangs up, and the far end is silent from now on."""
+        self.session.hang_up(self.now)
+        while self.alice.endpoint.next_due() is not None:
+            self.alice.out()
+            self.wait()
+
+
+class OddAnswersTests(SynchronousTestCase):
+    def test_each_call_ends_once_and_is_forgotten(self) -> None:
+        for seed in range(STORIES):
+            story = Story(seed)
+            for _ in range(story.random.randrange(5, 60)):
+                story.step()
+            story.finish()
+            ends = [event for _, event in story.alice.take() if isinstance(event, (Ended, Gone))]
+            self.assertEqual(len(ends), 1, f"seed {seed}")
+            self.assertEqual(leftovers(story.alice), NOTHING, f"seed {seed}")
