@@ -3,7 +3,8 @@ Damaged requests, from a seed: `python -m tests.http.fuzz --count 1000000 --seed
 
 Each goes whole or in pieces through the HTTP front, the SOAP door and control, with live calls on
 it: half of them where nobody is asked who they are, half where a password or a token is wanted; in
-one of twenty a damaged beginning of TLS comes before. Whatever arrives, nothing may be raised that
+one of twenty a damaged beginning of TLS comes before. Where there is an Upgrade, the answers are
+compared with those to another name in its place. Whatever arrives, nothing may be raised that
 nobody expected, no call may end that was not named by a whole, good request of somebody who may,
 and nothing may be kept. Prints its figures as JSON.
 """
@@ -15,6 +16,7 @@ import base64
 import gc
 import json
 import random
+import re
 import sys
 import tempfile
 import time
@@ -35,6 +37,7 @@ from twisted.python.failure import Failure
 
 from tests.helpers import ALICE, ControlRoom, MemoryUsers, RecordingDelivery
 from tests.http.helpers import Authority, chunked, request
+from tests.soap.test_autodiscover_svc import asking, users
 from tests.soap.test_contract import disconnect
 from umd.certificates import read_credentials
 from umd.config import TlsSection
@@ -52,11 +55,20 @@ DATA = Path(__file__).parent.parent / "data"
 LIMIT = 0.02  # seconds of CPU for one request
 ADDRESS = IPv4Address("TCP", "192.0.2.1", 1)
 PATH = "/EWS/UM2007Legacy.asmx"
+UPGRADE = re.compile(rb"upgrade", re.IGNORECASE)
+STATUS = re.compile(rb"^HTTP/1\.1 (\d+) ", re.MULTILINE)
 XML = "Content-Type: text/xml"
 PIECES = (
     *(bytes([octet]) for octet in b'\r\n"\\;,<>:=/@? \t\x00\xff&%#'),
     *(b"\r\n", b"\r\n\r\n", b"\r\n ", b"0\r\n\r\n", b"Content-Length: 3\r\n", b"Host: x\r\n"),
     *(b"Transfer-Encoding: chunked\r\n", b"Expect: 100-continue\r\n", b"Upgrade: h2c\r\n"),
+    *(b"Connection: Upgrade, HTTP2-Settings\r\n", b"Connection: upgrade\r\nUpgrade: x\r\n"),
+    *(b"uPgRaDe:", b"HTTP2-Settings: AAM\r\n", b"~~~~~~~: x\r\n", b"Expect: \r\n", b"TE: x\r\n"),
+    *(b"http://h", b"HTTPS://127.0.0.1:80", b"http://u@h", b"//", b"%45", b"%2e%2E", b"/../"),
+    *(b"%2F", b"<?xml version='1.0' encoding='ascii'?>", b" encoding='iso-8859-1'", b"utf-7"),
+    *(b"; charset=latin1", b"; charset=utf-16le", b"\xfe\xff", b"\xef\xbb\xbf", b"\0<", b"+ADw-"),
+    *(b"Authorization: NTLM TlRM\r\n", b"Authorization: \r\n", b"Basic\t", b"Negotiate ", b" \xa0"),
+    *(b" s:mustUnderstand='1'", b"<s:Header><a:b xmlns:a='c'/></s:Header>", b"Exchange2019"),
     *(b"Connection: close\r\n", b"Content-Encoding: gzip\r\n", b"HTTP/1.0", b"HTTP/2.0", b"GET "),
     *(b"<!DOCTYPE a [<!ENTITY b SYSTEM 'file:///etc/passwd'>]>", b"&b;", b"<!--", b"-->", b"<?x?>"),
     *(b"Authorization: Basic YWxpY2U6cmlnaHQ=\r\n", b"Basic ", b"Bearer ", b"basic\t", b"YWxpY2U6"),
@@ -112,6 +124,7 @@ def seeds() -> list[bytes]:
         body = disconnect("unknown").encode()
         ours.append(request(XML, f"Authorization: {said}", target=PATH, body=body))
         ours.append(request(f"Authorization: {said}", method="GET", target=PATH) * 2)
+    ours += offers() + spellings() + encoded() + unauthorized() + discoveries()
     ours.append(request(f"Authorization: {BASIC}", f"Authorization: {wrong}", method="GET"))
     ours *= 10
     theirs = [path.read_bytes() for path in sorted(DATA.glob("http-*/*/*.raw"))]
@@ -120,6 +133,61 @@ def seeds() -> list[bytes]:
         for path in sorted((DATA / "xml-defusedxml").glob("*.x*"))
     ]
     return ours + [one for one in theirs if len(one) < 4000] + attacks
+
+
+def offers() -> list[bytes]:
+    """Requests that offer to go on by another protocol."""
+    body = disconnect("unknown").encode()
+    upgrade = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABk")
+    sized = request(XML, *upgrade, target=PATH, body=body)
+    framed = request(XML, *upgrade, "Transfer-Encoding: chunked", target=PATH)
+    empty = request(*upgrade, method="GET", target=PATH + "?wsdl")
+    return [sized + sized, framed + chunked(body[:50], body[50:]) + empty, empty + sized]
+
+
+def spellings() -> list[bytes]:
+    """Requests to the endpoint by other spellings of its path, and whole URLs."""
+    targets = (
+        f"http://h{PATH}", f"https://umd.example:8443{PATH}?x", f"HTTP://[::1]:80/{PATH}",
+        "/" + PATH, PATH.replace(".", "%2E"), PATH.replace("E", "%45"), "/x/.." + PATH,
+    )  # fmt: skip
+    body = disconnect("unknown").encode()
+    return [request(XML, target=target, body=body) for target in targets]
+
+
+def encoded() -> list[bytes]:
+    """Requests in each encoding, by what can say so, and in some that are refused."""
+    found = []
+    for label, codec in (
+        ("ascii", "ascii"), ("iso-8859-1", "latin-1"), ("windows-1252", "cp1252"),
+        ("utf-16", "utf-16"), ("utf-16le", "utf-16-le"), ("utf-8", "utf-8-sig"), ("utf-7", "utf-7"),
+        ("utf-32", "utf-32"),
+    ):  # fmt: skip
+        text = disconnect("unknown" if codec == "ascii" else "J\xf6rg")
+        declared = f"<?xml version='1.0' encoding='{label}'?>" + text
+        found.append(request(XML, target=PATH, body=declared.encode(codec)))
+        found.append(request(f"{XML}; charset={label}", target=PATH, body=text.encode(codec)))
+    return found
+
+
+def unauthorized() -> list[bytes]:
+    """Requests whose Authorization is no guess, or one in disguise."""
+    return [
+        request(f"Authorization: {said}", method="GET", target=PATH)
+        for said in ("", "Basic", "NTLM TlRM", "Negotiate", "Bearer x.y.z", "Basic !", BASIC[6:],
+                     BASIC.replace(" ", "\t"), BASIC.replace(" ", "   "), BEARER[:-4], f"x{BASIC}")
+    ]  # fmt: skip
+
+
+def discoveries() -> list[bytes]:
+    """Autodiscover in each form."""
+    asked = asking("GetUserSettings", users("a@b"), "ExternalEwsUrl UserDN")
+    json_form = "/autodiscover/autodiscover.json"
+    return [
+        request(XML, target="/autodiscover/autodiscover.svc", body=asked),
+        request(method="GET", target=f"{json_form}?Email=a@b&Protocol=EWS"),
+        request(method="GET", target=f"{json_form}/v1.0/a%40b?Protocol=x"),
+    ]
 
 
 def mutants(seed: int) -> Iterator[bytes]:
@@ -264,6 +332,10 @@ def run(count: int, seed: int) -> dict[str, Any]:
         statuses[answers[9:12].decode("latin-1") or "none"] += 1
         if b"Traceback" in answers:
             raise AssertionError(f"a traceback was sent: {octets!r}")
+        if number % 2 == 0 and UPGRADE.search(octets):
+            # By another name the field says nothing: so it must by this one.
+            plain = room.send(UPGRADE.sub(b"xpgrade", octets), pieces)
+            assert STATUS.findall(plain) == STATUS.findall(answers), octets
         if number % 500 == 0 or number == count - 1:
             for one in rooms:
                 one.check()

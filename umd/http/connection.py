@@ -34,7 +34,9 @@ if TYPE_CHECKING:
 TLS_HANDSHAKE: Final = 0x16  # the first octet of a TLS connection, RFC 8446 section 5.1
 
 MISDIRECTED: Final = refusal(
-    421, "umd is not asked by this Host here; if it should be, name it in http.hosts."
+    421,
+    "umd does not answer to the host name in this URL. Use localhost or the address of its machine,"
+    " or add the name to http.hosts in umd's configuration.",
 )
 INTERNAL_ERROR: Final = Reply(500, b"Internal server error.\n", TEXT_PLAIN)
 

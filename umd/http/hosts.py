@@ -4,7 +4,8 @@ By which names umd is asked: a browser that was tricked asks by another.
 Where whoever is on this machine is believed, loopback keeps strangers out, but not their pages: the
 browser of somebody here fetches one from evil.example, whose name then leads to 127.0.0.1 (DNS
 rebinding), and the page may ask umd whatever it likes. Such a request still says evil.example in
-Host. Whoever is refused gets 421 (RFC 9110 sections 7.4 and 15.5.20).
+Host, or in its target where that is a whole URL. Whoever is refused gets 421 (RFC 9110 sections 7.4
+and 15.5.20).
 """
 
 from __future__ import annotations

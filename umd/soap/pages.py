@@ -226,7 +226,7 @@ def _before_any_operation() -> Iterator[str]:
     yield ""
     yield "| status | when | what to do |"
     yield "| --- | --- | --- |"
-    for status, when, cure in _STATUSES:
+    for status, when, cure in STATUSES:
         yield f"| {status} | {when} | {cure} |"
     yield ""
     yield "The status of `OPTIONS`, of `*` too, is 405 with `Allow`. What a client offers and umd"
@@ -235,7 +235,7 @@ def _before_any_operation() -> Iterator[str]:
     yield "Paths are compared without case, `%45` is `E` and `//` is `/`."
 
 
-_STATUSES: Final = (
+STATUSES: Final = (
     (
         "400",
         "it is not HTTP/1.1 as RFC 9112 has it; there is no `Host`, or more than one; the path "
@@ -252,8 +252,8 @@ _STATUSES: Final = (
     ),
     (
         "403",
-        "nothing that a request can say is believed: only certificates (`auth.subjects`) or "
-        "proxies (`auth.trusted_proxies`) are configured, and this client has none",
+        "umd takes client certificates (`auth.subjects`) or the user header of a proxy "
+        "(`auth.trusted_proxies`) only, and the request came with neither",
         "come with a certificate, or by the proxy",
     ),
     ("404", "nothing is at this path", "`/EWS/UM2007Legacy.asmx`, `/EWS/Exchange.asmx`"),
@@ -274,15 +274,14 @@ _STATUSES: Final = (
         "415",
         "the `Content-Type` is not `text/xml` or `application/soap+xml`, or its charset none "
         "that is read (UTF-8, UTF-16, ASCII, ISO-8859-1, windows-1252); the body is compressed "
-        "otherwise than by gzip or deflate. `X-UMD-Reason` names it",
+        "otherwise than by gzip or deflate",
         "send `text/xml; charset=utf-8`",
     ),
     ("417", "`Expect` says something else than `100-continue`", "leave it out"),
     (
         "421",
-        "the host in the URL that the client used is none by which umd is asked. It is looked "
-        "at where `http.hosts` is set, and where umd serves this machine alone without asking "
-        "who it is",
+        "the host name in the client's URL is not one of umd's. The name is checked when "
+        "`http.hosts` is set, and when umd listens on loopback and does not authenticate",
         "use `localhost` or the address of the machine, or name the host in `http.hosts`",
     ),
     (
@@ -291,6 +290,7 @@ _STATUSES: Final = (
         " being checked; `Retry-After` says when to come again",
         "ask again; `http.max_connections`, `http.max_waiting`, `http.max_stall`",
     ),
+    ("505", "the version is not HTTP/1.1 or HTTP/1.0", "speak HTTP/1.1"),
 )
 
 
