@@ -276,6 +276,22 @@ class ServiceTests(SynchronousTestCase):
         reply = self.successResultOf(self.post(declared, {"content-type": "text/xml"}))
         self.assertIn("'koi8-r'; send UTF-8", reply.headers["X-UMD-Reason"])
 
+    def test_nobody_is_called_by_what_cannot_be_shown(self) -> None:
+        """A name is recorded and logged with each call: not 60 KiB, and no line feed in it."""
+        body = f'<{END} xmlns="{MESSAGES}"><PhoneCallId Id="x"/></{END}>'
+        stranger = Principal.anonymous("")
+        for name, denied in (
+            ("j\xf6rg", False), ("x" * 256, False), ("x" * 257, True), ("a&#10;b", True),
+            ("", True), ("\x85", True), ("a\u202eb", True),
+        ):  # fmt: skip
+            header = (
+                "<t:ExchangeImpersonation><t:ConnectingSID><t:PrincipalName>"
+                f"{name}</t:PrincipalName></t:ConnectingSID></t:ExchangeImpersonation>"
+            )
+            reply = self.ews(body, header, who=stranger)
+            outcome = "impersonation-denied" if denied else "unknown"
+            self.assertEqual(reply.headers["X-UMD-Outcome"], outcome, name[:10])
+
     # -- Autodiscover
 
     def discover(

@@ -29,6 +29,14 @@ class Scope(StrEnum):
     """
 
 
+LONGEST_NAME: Final = 256
+
+
+def is_name(text: str) -> bool:
+    """Whether somebody may be called so: it is recorded, logged and shown with their calls."""
+    return 0 < len(text) <= LONGEST_NAME and text.isprintable()
+
+
 EVERYTHING: Final = frozenset(Scope)
 
 

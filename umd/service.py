@@ -27,7 +27,7 @@ from umd.http.exchange import REQUEST_ID, TEXT_HTML, TEXT_XML, Reply, Request, r
 from umd.log import quick_info
 from umd.number import NotDialable
 from umd.pin import PinNotSent
-from umd.principal import Principal
+from umd.principal import LONGEST_NAME, Principal, is_name
 from umd.prompts import NoSuchPrompt
 from umd.soap import autodiscover, autodiscover_json, autodiscover_svc, ews, pages, um, wsdl
 from umd.soap.contract import CONTRACTS, ENDPOINTS, Contract, SoapRequest, read_request
@@ -261,13 +261,14 @@ def _in_whose_name(name: str, principal: Principal) -> Principal:
     Who is asking: where nobody is asked who they are, whoever ExchangeImpersonation names.
 
     Raises:
-        Impersonation: somebody who said who they are asks in the name of somebody else.
+        Impersonation: somebody who said who they are asks in the name of somebody else, or the name
+            is none.
     """
     if name == principal.name:
         return principal
-    if name and not principal.identified:
+    if is_name(name) and not principal.identified:
         return replace(principal, name=name)
-    raise Impersonation(f"{principal.name} may not ask in the name of {name!r}")
+    raise Impersonation(f"{principal.name} may not ask in the name of {name[:LONGEST_NAME]!r}")
 
 
 def _write(asked: SoapRequest, values: Values) -> bytes:

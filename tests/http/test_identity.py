@@ -525,6 +525,18 @@ class OtherTests(IdentityCase):
         self.refused(self.ask({}))
         self.refused(self.ask({"x-forwarded-user": "a\x85b"}))
 
+    def test_a_name_from_a_proxy_is_read_as_utf_8(self) -> None:
+        """The same user by a password was another one; some names were none at all."""
+        self.make(Rules(proxies=(ip_network("192.0.2.0/28"),)))
+        for name, octets in (
+            ("j\xf6rg", "j\xf6rg".encode()), ("j\xf6rg", b"j\xf6rg"), ("\u0105", "\u0105".encode())
+        ):  # fmt: skip
+            said = {"x-forwarded-user": octets.decode("latin-1")}
+            self.assertEqual(self.named(self.ask(said)).name, name)
+        for wrong in ("a\u2028b", "a\u202eb", "x" * 257):
+            said = {"x-forwarded-user": wrong.encode().decode("latin-1")}
+            self.refused(self.ask(said))
+
     def refused(self, results: list[Found | Reply]) -> None:
         """Nothing is offered that would not be taken; it was a Bearer."""
         (reply,) = results

@@ -36,7 +36,7 @@ from umd.http.passwords import PasswordFile
 from umd.http.rationed import network_of
 from umd.http.tokens import Tokens, WrongToken
 from umd.http.turns import Turns
-from umd.principal import Principal, Scope
+from umd.principal import Principal, Scope, is_name
 
 THREADS: Final = 2
 """One for whose turn it is, one for those who were right before."""
@@ -204,8 +204,8 @@ class Identity:
             if rules.user_header in repeated:
                 # One of them may be the client's own, which the proxy has let through.
                 return refusal(400, f"There is more than one {rules.user_header}.")
-            name = headers.get(rules.user_header, "")
-            if name and name.isprintable() and len(name) <= 256:
+            name = _as_utf8(headers.get(rules.user_header, ""))
+            if is_name(name):
                 return self._principal(name, address), now + rules.verified_for
         credentials = headers.get("authorization")
         if credentials is None:
@@ -384,6 +384,14 @@ def _nicely(verify: Callable[[str, bytes], bool], name: str, password: bytes) ->
     if os.getpriority(os.PRIO_PROCESS, thread) < wanted:
         os.setpriority(os.PRIO_PROCESS, thread, wanted)
     return verify(name, password)
+
+
+def _as_utf8(value: str) -> str:
+    """A header's value, whose octets are kept as Latin-1, in UTF-8 where that is what they are."""
+    try:
+        return value.encode("latin-1").decode("utf-8")
+    except UnicodeError:
+        return value
 
 
 def _within(address: str, networks: Iterable[Network]) -> bool:

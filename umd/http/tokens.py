@@ -9,6 +9,7 @@ from typing import Any
 import jwt
 
 from umd.errors import UmdError
+from umd.principal import is_name
 
 
 class WrongKey(UmdError):
@@ -94,7 +95,7 @@ class Tokens:
         except (jwt.PyJWTError, ValueError):
             raise WrongToken("the token is not good", guess=True) from None
         name = claims[self._name_claim]
-        if not isinstance(name, str) or not 0 < len(name) <= 256 or not name.isprintable():
+        if not isinstance(name, str) or not is_name(name):
             raise WrongToken(f"{self._name_claim} of the token is no name", guess=False)
         listed = claims.get("scope")
         if listed is None:
