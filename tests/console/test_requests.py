@@ -106,7 +106,7 @@ class CallsTests(ConsoleCase):
         call = self.control.place(ALICE, "silent")
         _ = ensureDeferred(self.control.disconnect(ALICE, call.id))
         self.assertFalse(self.ask("calls")[0]["call"]["overdue"])
-        self.room.clock.advance(5.5)
+        self.room.clock.advance(self.control.settings.deadline + 0.5)
         described = self.ask("calls")[0]["call"]
         self.assertTrue(described["overdue"])
         self.assertEqual(described["state"], "disconnecting")
