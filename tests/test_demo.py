@@ -49,6 +49,11 @@ class StoryTests(SynchronousTestCase):
         ):
             self.assertEqual(self.tell("soap.answered", call=call, **keys), f"{name}  {rest}")
 
+    def test_a_name_that_a_client_gave_drives_no_terminal(self) -> None:
+        """Where nobody is asked who they are, ExchangeImpersonation names anybody."""
+        told = self.tell("call.disconnect-requested", leg="a\x9b2J-1", principal="bob\x9b31m\u202e")
+        self.assertEqual(told, "a?2J-1    Disconnect asked by bob?31m?")
+
     def test_an_answer_to_what_names_no_call(self) -> None:
         keys = {"status": 500, "address": "127.0.0.1"}
         rest = " of 127.0.0.1 answered HTTP 500"

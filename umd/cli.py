@@ -352,6 +352,7 @@ def end_call(call: str, as_json: bool, path: str | None) -> None:
     Exit status: 0 its end is confirmed, now or earlier; 4 the far end has not confirmed it.
     """
     from umd.client import ask
+    from umd.ladder import printable
     from umd.screen import STATES, short_name
 
     with _asking():
@@ -364,7 +365,8 @@ def end_call(call: str, as_json: bool, path: str | None) -> None:
         click.echo(json.dumps(end))
     else:
         doubt = "" if confirmed or "unconfirmed" in end["outcome"] else ", which was not confirmed"
-        click.echo(f"{short_name(end['leg'])}  {STATES[end['was']]} -> {end['outcome']}{doubt}")
+        leg = printable(short_name(end["leg"]))
+        click.echo(f"{leg}  {STATES[end['was']]} -> {end['outcome']}{doubt}")
     if not confirmed:
         sys.exit(UNCONFIRMED)
 
@@ -423,7 +425,7 @@ def _tell_refusal(refusal: Refusal) -> NoReturn:
         more = {"candidates": refusal.candidates} if refusal.candidates else {}
         tell_error(str(refusal), refusal.kind, **more)
     elif refusal.kind == "ambiguous" and refusal.candidates:
-        click.echo(f"{refusal}; which one?", err=True)
+        click.echo(f"{printable(str(refusal))}; which one?", err=True)
         names = short_names([candidate["leg"] for candidate in refusal.candidates])
         rows = [
             (name, candidate.get("to", ""), candidate.get("state", ""), candidate.get("id", ""))

@@ -19,6 +19,7 @@ from umd.backends.sim.far_ends import Directory
 from umd.call.call import Call
 from umd.config import Settings, load
 from umd.daemon import Daemon, run
+from umd.ladder import printable
 from umd.log import Lines, Tap, unblocked
 from umd.reactor import install
 from umd.screen import STATES, short_name, table
@@ -213,7 +214,7 @@ def _name_of(event: Mapping[str, Any]) -> str:
     leg: str = event.get("leg", "")
     if not leg and event["event"] == "soap.answered" and event["status"] == 200:
         leg = _leg_of(event["call"])
-    return click.style(f"{short_name(leg):8}", bold=True)
+    return click.style(f"{printable(short_name(leg)):8}", bold=True)
 
 
 def _leg_of(call_id: str) -> str:
@@ -234,7 +235,7 @@ def _connected(event: Mapping[str, Any]) -> str:
 
 
 def _asked(event: Mapping[str, Any]) -> str:
-    return f"Disconnect asked by {event['principal']}"
+    return f"Disconnect asked by {printable(event['principal'])}"
 
 
 def _unconfirmed(event: Mapping[str, Any]) -> str:

@@ -52,6 +52,12 @@ def read(octets: bytes, size: int = SPLITS[0], limits: Limits | None = None) -> 
 Key: TypeAlias = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
 
 
+def _der(tag: int, content: bytes) -> bytes:
+    length = len(content)
+    octets = length.to_bytes((length.bit_length() + 7) // 8, "big")
+    return bytes([tag, *([length] if length < 128 else [0x80 + len(octets), *octets])]) + content
+
+
 class Authority:
     """Signs certificates for a test."""
 
@@ -78,6 +84,18 @@ class Authority:
             .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), False)
         )
         return builder.sign(self.key, hashes.SHA256())
+
+    def sign_octets(self, name: bytes, key: Key, kind: int) -> bytes:
+        """A certificate in DER whose name is octets that need be no text, of a kind of X.680."""
+        stand_in = b"x" * len(name)
+        usual = self.sign(stand_in.decode(), key)
+        length = bytes([len(name)])
+        body = usual.tbs_certificate_bytes.replace(
+            b"\x0c" + length + stand_in, bytes([kind]) + length + name
+        )
+        signature = self.key.sign(body, ec.ECDSA(hashes.SHA256()))
+        ecdsa_with_sha256 = bytes.fromhex("300a06082a8648ce3d040302")  # RFC 5758 section 3.2
+        return _der(0x30, body + ecdsa_with_sha256 + _der(0x03, b"\0" + signature))
 
     def pem(self) -> str:
         return self.certificate.public_bytes(serialization.Encoding.PEM).decode()

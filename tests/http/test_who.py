@@ -11,6 +11,7 @@ from pathlib import Path
 
 import argon2
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.http.helpers import Authority
@@ -154,6 +155,19 @@ class TlsTests(WhoCase):
         stranger = Authority("strangers").write("pbx-1", self.directory / "stranger")
         with self.assertRaises((ssl.SSLError, ConnectionError)):
             self.ask(self.connect(stranger))
+
+    def test_a_certificate_whose_name_is_no_text_says_nothing(self) -> None:
+        """Its client is asked who it is like any other; an octet of Latin-1 was umd's own error."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        printable, teletex = 0x13, 0x14  # X.680: strings of old certificates
+        for kind, name in (
+            (printable, b"caf\xe9"), (teletex, b"pbx-\xff"), (teletex, b"pbx-1\x00\xe9"),
+        ):  # fmt: skip
+            files = self.clients.write("any", self.directory / "odd", key)
+            octets = self.clients.sign_octets(name, key, kind)
+            Path(files[0]).write_text(ssl.DER_cert_to_PEM_cert(octets))
+            self.assertEqual(self.ask(self.connect(files)), 403)
+        self.assertEqual(self.umd.events("http.failed"), [])
 
     def test_the_wsdl_says_https(self) -> None:
         client = self.connect(self.clients.write("pbx-1", self.directory / "pbx-1"))

@@ -509,7 +509,10 @@ class Connection(Protocol):
         certificate = getattr(self.transport, "getPeerCertificate", lambda: None)()
         if certificate is None:
             return None
-        return str(certificate.to_cryptography().subject.rfc4514_string())
+        try:
+            return str(certificate.to_cryptography().subject.rfc4514_string())
+        except ValueError:
+            return None  # octets that are no text: no subject of the configuration is like that
 
     def _came_in_at(self, name: str) -> bool:
         """Whether a name is the address by which the client reached umd."""
