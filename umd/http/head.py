@@ -103,7 +103,7 @@ _SINGLE: Final = frozenset(
         "soapaction", "transfer-encoding",
     )  # fmt: skip
 )
-UNSEEN_UPGRADE: Final = b"~~~~~~~"
+_UNSEEN: Final = "~~~~~~~"
 """What llhttp sees for the name of an Upgrade field; as long as that."""
 _UPGRADE: Final = re.compile(rb"^upgrade(?=:)", re.IGNORECASE | re.MULTILINE)
 _SPACE: Final = " \t"
@@ -251,7 +251,7 @@ def without_upgrade(octets: bytes) -> bytes:
     """
     if b"upgrade:" not in octets.lower():
         return octets
-    return _UPGRADE.sub(UNSEEN_UPGRADE, octets)
+    return _UPGRADE.sub(_UNSEEN.encode(), octets)
 
 
 def check_trailers(fields: Fields, limits: Limits) -> None:
@@ -271,8 +271,6 @@ def _headers(fields: Fields) -> tuple[dict[str, str], frozenset[str]]:
     headers: dict[str, str] = {}
     repeated: set[str] = set()
     for raw_name, raw_value in fields:
-        if raw_name == UNSEEN_UPGRADE:
-            continue
         name = raw_name.decode("latin-1").lower()
         value = raw_value.decode("latin-1").strip(_SPACE)
         if "_" in name:  # 14: a gateway in between may have taken it for a hyphen
@@ -284,6 +282,7 @@ def _headers(fields: Fields) -> tuple[dict[str, str], frozenset[str]]:
         else:
             headers[name] += ", " + value
             repeated.add(name)
+    headers.pop(_UNSEEN, None)
     return headers, frozenset(repeated)
 
 
