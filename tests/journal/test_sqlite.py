@@ -256,6 +256,18 @@ class TroubleTests(StoreCase):
 class ContinueTests(StoreCase):
     insist = False
 
+    def test_a_mistake_of_its_own_stops_nothing(self) -> None:
+        """The writer ended with it: no call could be ended any more, and no reader was answered."""
+        self.file.fault = ZeroDivisionError("a mistake")
+        self.keep("a")
+        self.store.flush(self.done.append, "flushed")
+        self.wait(2)
+        self.assertEqual(self.result(self.store.read(0, 10)), [])
+        self.file.fault = None
+        self.turns.until(lambda: bool(self.told) and self.told[-1] is None)
+        self.assertIn("ZeroDivisionError", str(self.told[0]))
+        self.assertEqual(self.calls(), ["a"])
+
     def test_it_goes_on_without_a_record_and_writes_that_later(self) -> None:
         self.file.fault = sqlite3.OperationalError("database or disk is full")
         self.keep("a")

@@ -239,7 +239,7 @@ class SqliteStore(Store):
                 kept = self._write(written)
                 del rows[: len(written)]
                 self.rows += kept
-        except sqlite3.Error as error:
+        except Exception as error:
             self._fail(error)
             return
         self.commits += 1
@@ -271,11 +271,17 @@ class SqliteStore(Store):
     def _may_retry(self) -> bool:
         return time.monotonic() - self._failed_at >= RETRY_EVERY * 0.9
 
-    def _fail(self, error: sqlite3.Error) -> None:
+    def _fail(self, error: Exception) -> None:
+        """
+        Nothing can be written at the moment.
+
+        A mistake of ours is no reason to stop: who waits for a record would wait for ever.
+        """
         self._failed_at = time.monotonic()
         if not self._failing:
             self._failing = True
-            self._call_in_reactor(self._tell, str(error))
+            disk = isinstance(error, sqlite3.Error)
+            self._call_in_reactor(self._tell, str(error) if disk else f"umd's mistake: {error!r}")
         self._let_go()
 
     def _let_go(self) -> None:
@@ -304,7 +310,7 @@ class SqliteStore(Store):
             if now - self._pruned_at >= PRUNE_EVERY and not self._failing:
                 if self._file.prune(self._wall()) == 0:
                     self._pruned_at = now
-        except sqlite3.Error as error:
+        except Exception as error:
             self._fail(error)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from base64 import b64decode
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -17,13 +18,13 @@ from twisted.trial.unittest import TestCase
 from tests.backends.sip.memory import MemoryUdp, captured_log
 from tests.backends.sip.test_sip import ANSWER, FAR, section
 from tests.helpers import ALICE
-from umd.backend import LegId
+from umd.backend import Answered, LegEvent, LegId
 from umd.backends.sip import SipBackend
 from umd.call.call import Call, CallState
 from umd.call.cause import Cause
 from umd.capture import Capture
 from umd.console.requests import Console
-from umd.control import Control, NoSuchCall, Outcome
+from umd.control import BackendLink, Control, NoSuchCall, Outcome
 from umd.history import calls as read_calls
 from umd.history import events as read_events
 from umd.history import story
@@ -32,6 +33,7 @@ from umd.journal.store import Row, Store, Stored
 from umd.ladder import Step, draw
 from umd.ledger import CallLog, Ledger, ended_calls, live_calls
 from umd.log import configure
+from umd.pcap import Packet, capture_file
 from umd.sip import build
 from umd.sip.framing import read_datagram
 from umd.sip.message import Request
@@ -299,9 +301,16 @@ class SweepTests(OddCase):
             replies = await self.ask(b'{"request":"trace","octets":true,"call":"%s"}' % (
                 call.id.encode()
             ))  # fmt: skip
-            steps = [Step.from_json(one["message"]) for one in replies if "message" in one]
+            messages = [one["message"] for one in replies if "message" in one]
+            steps = [Step.from_json(message) for message in messages]
             self.assertEqual(len(steps), 3)
             self.assertTrue(all(line.isprintable() for line in draw(steps)))
+            octets = [b64decode(message["octets"]) for message in messages]
+            packets = [
+                Packet(step.at, step.source, step.target, data)
+                for step, data in zip(steps, octets, strict=True)
+            ]
+            self.assertIn(b"To: " + far.called[call.leg] + b"\r\n", capture_file(packets))
         await self.stop()
         for call in calls:
             self.assertEqual(far.methods(call.leg), [b"INVITE", b"ACK", b"BYE"])
@@ -334,6 +343,17 @@ class SweepTests(OddCase):
         assert cause is not None
         said = 'Q.850;cause=16;text="adi\udcf3s \x1b[31m"'
         self.assertEqual(cause.reasons, (said,))
+
+    async def test_a_terminal_is_told_as_safely(self) -> None:
+        self.format = "console"
+        far = self.far_end(iter(odd_names()), b'\r\nReason: x\x1b[2J\xe9')
+        await self.start()
+        calls = self.place(100)
+        self.end(calls)
+        self.assertEqual(far.methods(calls[-1].leg)[-1], b"BYE")
+        told = self.sink.octets.decode()
+        self.assertEqual(told.count("call.disconnected"), 100)
+        self.assertTrue(told.replace("\n", "").isprintable())
 
 
 class OneOfManyTests(OddCase):
@@ -368,6 +388,23 @@ class OneOfManyTests(OddCase):
         byes = [call for call in calls if b"BYE" in far.methods(call.leg)]
         self.assertEqual([call for call in calls if call not in byes], [calls[3]])
         self.assertIn(b'"sip.leg-not-ended"', self.sink.octets)
+
+    async def test_a_mistake_while_an_answer_is_told_holds_no_message_back(self) -> None:
+        far = self.far_end(iter(self.names))
+        await self.start()
+        leg_event = Control.leg_event
+
+        def failing(control: Control, link: BackendLink, event: LegEvent) -> None:
+            leg_event(control, link, event)
+            if event in (Answered(LegId("leg-2")), Answered(LegId("leg-26"))):
+                raise RuntimeError("a mistake")
+
+        self.patch(Control, "leg_event", failing)
+        calls = self.place(len(self.names))
+        self.connected(calls)
+        for call in calls:
+            self.assertEqual(far.methods(call.leg), [b"INVITE", b"ACK"])
+        self.assertEqual(set(self.end(calls)), {Outcome.ENDED})
 
     async def test_a_leg_without_record_is_ended_like_any_other(self) -> None:
         """The far end has its ACK, and a BYE when it is asked for, or when this umd stops."""
