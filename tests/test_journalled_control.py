@@ -462,6 +462,15 @@ class RecoveryTests(JournalCase):
         self.assertEqual([self.successResultOf(one) for one in asked], [Outcome.ENDED] * 3)
         self.counted()
 
+    def test_what_is_no_leg_at_all_is_refused(self) -> None:
+        async def legs() -> list[Any]:
+            return ["no leg", None, self.found("ok")]
+
+        control, fake = self.make_control(HandJournal())
+        self.patch(fake, "legs", legs)
+        self.successResultOf(ensureDeferred(control.start()))
+        self.assertEqual([call.leg for call in control.live_calls()], ["ok"])
+
     def found(
         self,
         leg: Any,

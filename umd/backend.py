@@ -156,6 +156,11 @@ class LegBackend(Protocol):
 
         The name of the leg is umd's choice, so that it is on record before anything leaves.
 
+        Args:
+            number: a telephone number without separators; a `tel:` URI, where it has an extension
+                or a context; a SIP URI; or a name. `umd.number.read_number` takes it apart. What
+                cannot be dialled ends the leg, as a far end's refusal does.
+
         Raises:
             BackendUnavailable: nothing was dialled, and no event follows.
         """

@@ -643,7 +643,8 @@ class Control:
         return usable
 
     def _refuse_leg(self, link: BackendLink, leg: FoundLeg, why: UnusableLeg) -> None:
-        self._log.error("backend.leg-refused", backend=link.name, leg=leg.leg, why=str(why))
+        name = getattr(leg, "leg", None)
+        self._log.error("backend.leg-refused", backend=link.name, leg=name, why=str(why))
 
     def _restore(self, link: BackendLink) -> None:
         """Give a backend what the journal has of its legs."""
@@ -1021,6 +1022,8 @@ def _check_found(found: FoundLeg) -> None:
     Raises:
         UnusableLeg
     """
+    if not isinstance(found, FoundLeg):
+        raise UnusableLeg(f"{type(found).__name__} is no FoundLeg")
     if not isinstance(found.leg, str) or not 0 < len(found.leg) <= LONGEST_LEG_NAME:
         raise UnusableLeg(f"its name is no text of 1 to {LONGEST_LEG_NAME} characters")
     if not isinstance(found.state, CallState) or found.state is CallState.DISCONNECTED:
