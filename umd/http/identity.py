@@ -6,8 +6,9 @@ while as a keyed digest. New ones are hashed by turns (`umd.http.turns`), those 
 before at once. Names that nobody has are hashed like others, so that none can be told from them. A
 wrong one is answered late (`umd.http.attempts`), which nobody else behind the same address notices.
 
-What cannot be a guess is logged, answered at once and not counted: a scheme that is not offered
-(some clients try NTLM before Basic), what cannot be read, a signed token that has expired.
+A request that cannot be a guess is logged and answered at once, and does not count: its scheme is
+not offered (some clients try NTLM before Basic), its credentials cannot be read, or its token is
+rightly signed but expired.
 """
 
 from __future__ import annotations

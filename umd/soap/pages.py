@@ -195,9 +195,9 @@ def _autodiscover() -> Iterator[str]:
     yield ""
     yield "## Autodiscover"
     yield ""
-    yield "It gives the addresses of both endpoints, as the client reached umd, for any mail"
-    yield "address. Authentication is that of the rest. It is for you to let"
-    yield "`https://autodiscover.DOMAIN`, or the record in DNS, lead to umd."
+    yield "Autodiscover gives the addresses of both endpoints, as the client reached umd, for any"
+    yield "mail address. It needs the same authentication as the endpoints. Make"
+    yield "`https://autodiscover.DOMAIN`, or the SRV record, lead to umd."
     yield ""
     yield "| form | asked by | answers |"
     yield "| --- | --- | --- |"
@@ -220,77 +220,83 @@ def _before_any_operation() -> Iterator[str]:
     yield ""
     yield "## What HTTP itself answers"
     yield ""
-    yield "Such an answer is plain text that says why, or empty, and no SOAP; the log has"
-    yield "`http.refused`, or `auth.failed`. After most of them umd closes the connection, as"
-    yield "`Connection: close` says; not after 401, 403 and 404."
+    yield "Such an answer is not SOAP: it is plain text that says why, or empty. The log has"
+    yield "`http.refused` or `auth.failed`. umd closes the connection after most of them, and"
+    yield "says so by `Connection: close`; it stays open after 401, 403 and 404."
     yield ""
     yield "| status | when | what to do |"
     yield "| --- | --- | --- |"
     for status, when, cure in STATUSES:
         yield f"| {status} | {when} | {cure} |"
     yield ""
-    yield "The status of `OPTIONS`, of `*` too, is 405 with `Allow`. What a client offers and umd"
-    yield "does not need is ignored: `Upgrade`, `TE`, `Prefer`, `Range`, `If-Match` and its like,"
-    yield "and `Accept`. The target may be a whole URL; its host then counts instead of `Host`."
-    yield "Paths are compared without case, `%45` is `E` and `//` is `/`."
+    yield "`OPTIONS` gets 405 with `Allow`, also for `*`. umd ignores what a client offers and"
+    yield "umd does not need: `Upgrade`, `TE`, `Prefer`, `Range`, `If-Match` and the like,"
+    yield "`Accept`. The target may be a whole URL; then its host counts, and `Host` does not."
+    yield "Paths are compared without case, after `%45` has become `E` and `//` has become `/`."
 
 
 STATUSES: Final = (
     (
         "400",
-        "it is not HTTP/1.1 as RFC 9112 has it; there is no `Host`, or more than one; the path "
-        "holds `..`; the body is not compressed as it says. With a SOAP 1.2 envelope it is a "
-        "fault, see above",
-        "send it as the text says",
+        "The request is not valid HTTP/1.1 (RFC 9112): for example no `Host` or two, `..` in "
+        "the path, or a body that is not compressed as its `Content-Encoding` says. A SOAP 1.2 "
+        "fault can have 400 too, see above",
+        "correct the request; the answer says what is wrong",
     ),
     (
         "401",
-        "there is no `Authorization`, its scheme is not offered, it cannot be read, or the "
-        "password or token is wrong. Only a wrong one is answered late, by 0.25 s up to 4 s",
+        "The request has no `Authorization`, its scheme is not offered, it cannot be read, or "
+        "the password or token is wrong. umd delays the answer to a wrong password or token by "
+        "0.25 s to 4 s, and no other",
         "send Basic (`auth.password_file`) or Bearer (`[auth.token]`), as `WWW-Authenticate` "
         "says",
     ),
     (
         "403",
-        "umd takes client certificates (`auth.subjects`) or the user header of a proxy "
-        "(`auth.trusted_proxies`) only, and the request came with neither",
-        "come with a certificate, or by the proxy",
+        "umd accepts client certificates (`auth.subjects`) or the user header of a proxy "
+        "(`auth.trusted_proxies`) only, and the request has neither",
+        "use a certificate, or go through the proxy",
     ),
-    ("404", "nothing is at this path", "`/EWS/UM2007Legacy.asmx`, `/EWS/Exchange.asmx`"),
-    ("405, 501", "the method is not GET, HEAD or POST", "send SOAP by POST"),
+    ("404", "No service has this path", "use `/EWS/UM2007Legacy.asmx` or `/EWS/Exchange.asmx`"),
     (
-        "408",
-        "the head or the body did not come in time",
-        "`http.head_timeout`, `http.body_timeout`",
+        "405, 501",
+        "The method is not GET, HEAD or POST, or the path does not take it",
+        "send SOAP by POST",
     ),
+    ("408", "The request did not arrive in time", "see `http.head_timeout`, `http.body_timeout`"),
     (
         "411",
-        "a POST has neither `Content-Length` nor `Transfer-Encoding: chunked`",
+        "A POST has neither `Content-Length` nor `Transfer-Encoding: chunked`",
         "send one of them",
     ),
-    ("413", "the body is longer than `http.max_body`, also once it is inflated", "send less"),
-    ("414, 431", "the target or the head is too long", "`http.max_target`, `http.max_head`"),
+    (
+        "413",
+        "The body is longer than `http.max_body`, as sent or once it is decompressed",
+        "send less",
+    ),
+    ("414, 431", "The target or the header is too long", "see `http.max_target`, `http.max_head`"),
     (
         "415",
-        "the `Content-Type` is not `text/xml` or `application/soap+xml`, or its charset none "
-        "that is read (UTF-8, UTF-16, ASCII, ISO-8859-1, windows-1252); the body is compressed "
-        "otherwise than by gzip or deflate",
+        "The `Content-Type` is not `text/xml` or `application/soap+xml`; or its charset is not "
+        "UTF-8, UTF-16, ASCII, ISO-8859-1 or windows-1252; or the body is compressed, but not "
+        "by gzip or deflate",
         "send `text/xml; charset=utf-8`",
     ),
-    ("417", "`Expect` says something else than `100-continue`", "leave it out"),
+    ("417", "`Expect` is not `100-continue`", "leave it out"),
     (
         "421",
-        "the host name in the client's URL is not one of umd's. The name is checked when "
-        "`http.hosts` is set, and when umd listens on loopback and does not authenticate",
-        "use `localhost` or the address of the machine, or name the host in `http.hosts`",
+        "The host name in the client's URL is not one of umd's. umd checks it when `http.hosts`"
+        " is set, and when it listens on loopback and does not authenticate",
+        "use `localhost` or the address of the machine, or add the name to `http.hosts`",
     ),
     (
         "503",
-        "there are too many connections or requests, umd is too busy, or too many passwords are"
-        " being checked; `Retry-After` says when to come again",
-        "ask again; `http.max_connections`, `http.max_waiting`, `http.max_stall`",
+        "There are too many connections or requests, umd is too busy, or it is checking too "
+        "many passwords",
+        "repeat the request after `Retry-After`; see `http.max_connections`, "
+        "`http.max_waiting`, `http.max_stall`",
     ),
-    ("505", "the version is not HTTP/1.1 or HTTP/1.0", "speak HTTP/1.1"),
+    ("505", "The version is not HTTP/1.1 or HTTP/1.0", "use HTTP/1.1"),
 )
 
 
