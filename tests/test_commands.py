@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import re
+import select
 import signal
 import socket
 import subprocess
@@ -287,3 +290,205 @@ class StatusTableTests(PlantingCase):
     def test_no_command_is_forgotten(self) -> None:
         there = {command for command, _ in documented() if not command.startswith("any")}
         self.assertEqual(there, {" ".join(words) for words in commands()})
+
+
+class StreamTests(PlantingCase):
+    """
+    Every command with broken streams, odd terminals and Ctrl-C.
+
+    A command that is new fails here until it is added to `ARGUMENTS`.
+    """
+
+    SOCKET = "the socket of the umd that runs"
+    ARGUMENTS: Mapping[tuple[str, ...], tuple[str, ...]] = {
+        ("check-config",): (str(ROOT / "conf" / "umd.toml"),),
+        ("calls",): ("--socket", SOCKET),
+        ("trace",): ("seed-0", "--socket", SOCKET),
+        ("events",): ("--socket", SOCKET),
+        ("status",): ("--socket", SOCKET),
+        ("why",): ("seed-0", "--socket", SOCKET),
+        ("call", "end"): ("seed-1", "--socket", SOCKET),
+        ("call", "place"): ("5550100", "--socket", SOCKET),
+        ("version",): (),
+        ("lab", "run"): (CROSSES,),
+        ("lab", "explore"): ("--far-end", "5550186", "--depth", "0", "--losses", "0"),
+        ("lab", "walk"): ("--steps", "300"),
+        ("lab", "replay"): (CROSSES,),
+    }
+    BROKEN: Mapping[str, int] = {
+        ">/dev/full": OUTPUT_LOST,
+        ">/dev/full 2>&1": OUTPUT_LOST,
+        ">&-": 0,
+        "2>&-": 0,
+        "2>/dev/full": 0,
+        ">&- 2>&- <&-": 0,
+    }
+    ODD: Sequence[Mapping[str, str]] = (
+        {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii"},
+        {"TERM": "dumb", "COLUMNS": "0", "LINES": "0"},
+        {"TERM": "", "COLUMNS": "many"},
+        {"PYTHONUNBUFFERED": "1"},
+    )
+
+    def setUp(self) -> None:
+        file = Path(self.mktemp()).absolute()
+        file.write_text(seeds("5550100", "5550100"))
+        process = UmdProcess("serve", "-c", str(file), "-o", f"journal.path={file}.db")
+        self.umd = process.__enter__()
+        self.addCleanup(self.umd.stop)
+
+    def each(self) -> Iterator[list[str]]:
+        for words, arguments in self.ARGUMENTS.items():
+            path = self.umd.control_socket
+            yield [*words, *(path if one is self.SOCKET else one for one in arguments)]
+
+    def test_no_command_is_forgotten(self) -> None:
+        self.assertEqual(set(commands()), {*self.ARGUMENTS, *((name,) for name in SERVING)})
+
+    def wrong(self, command: Sequence[str], status: int, ran: Any, *expected: int) -> list[str]:
+        said = ran.stderr if isinstance(ran.stderr, str) else ran.stderr.decode()
+        if status in expected and not re.search("Traceback|Exception ignored|Error:", said):
+            return []
+        return [f"{' '.join(command)}: {status} instead of {expected}: {said}"]
+
+    def test_broken_streams(self) -> None:
+        found: list[str] = []
+        for command in self.each():
+            for redirection, status in self.BROKEN.items():
+                ran = run(*command, shell=redirection)
+                found += self.wrong([*command, redirection], ran.returncode, ran, status)
+        self.assertEqual(found, [])
+
+    def test_a_reader_that_has_gone(self) -> None:
+        """As `umd calls | true`; also with --json, and for the errors of a command."""
+        found: list[str] = []
+        for command in self.each():
+            for more in ([], ["--json"]):
+                reader, writer = os.pipe()
+                os.close(reader)
+                ran = subprocess.run(
+                    [*UMD, *command, *more], stdout=writer, stderr=subprocess.PIPE, timeout=60
+                )
+                os.close(writer)
+                found += self.wrong(command, ran.returncode, ran, READER_GONE)
+        self.assertEqual(found, [])
+        reader, writer = os.pipe()
+        os.close(reader)
+        for command in (["calls", *NOWHERE], ["check-config", "/nowhere"], ["trace"], ["nothing"]):
+            ended = subprocess.run([*UMD, *command], stderr=writer, timeout=60).returncode
+            self.assertIn(ended, (2, 3), command)
+        os.close(writer)
+
+    def test_a_pipe_that_is_full_and_does_not_wait(self) -> None:
+        """O_NONBLOCK belongs to the open file: whoever has its other end may have set it."""
+        reader, writer = os.pipe()
+        os.set_blocking(writer, False)
+        with contextlib.suppress(BlockingIOError):
+            while os.write(writer, b"x" * 4096):
+                pass
+        command = [*UMD, "status", "--socket", self.umd.control_socket]
+        with subprocess.Popen(command, stdout=writer, stderr=subprocess.PIPE) as process:
+            os.close(writer)
+            with open(reader, "rb") as stream:
+                text = stream.read()
+            self.assertEqual(process.wait(30), 0)
+        self.assertIn(b"counts_agree", text)
+
+    def test_a_follower_ends_with_its_reader(self) -> None:
+        """Also when nothing happens that it could write."""
+        command = [*UMD, "events", "--follow", "--from", "1000000"]
+        command += ["--socket", self.umd.control_socket]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            process.stdout.close()
+            self.assertEqual(process.wait(30), READER_GONE)
+
+    def test_odd_locales_and_terminals(self) -> None:
+        found: list[str] = []
+        for command in self.each():
+            for environ in self.ODD:
+                ran = run(*command, env={**os.environ, **environ})
+                found += self.wrong(command, ran.returncode, ran, 0)
+                ran = run(*command, "--json", env={**os.environ, **environ})
+                for line in ran.stdout.splitlines():
+                    self.assertIsInstance(json.loads(line), dict, command)
+        self.assertEqual(found, [])
+
+    def test_what_is_no_utf8_on_the_command_line(self) -> None:
+        for arguments, status in (
+            (["trace", "\udcff"], 1), (["why", "a\udcff"], 1), (["call", "end", "\udcff"], 1),
+            (["calls", "--journal", "\udcff"], 3), (["check-config", "\udcff"], 2),
+            (["lab", "run", "\udcff"], 2), (["serve", "-o", "\udcff=1"], 2),
+        ):  # fmt: skip
+            asks = arguments[0] in ("trace", "why", "call")
+            ran = run(*arguments, *(["--socket", self.umd.control_socket] if asks else []))
+            self.assertEqual(self.wrong(arguments, ran.returncode, ran, status), [])
+
+    def test_ctrl_c_at_any_moment(self) -> None:
+        """At steps through the time that a command takes; it may have ended before."""
+        found: list[str] = []
+        for command in self.each():
+            for step in range(8):
+                process = subprocess.Popen(
+                    [*UMD, *command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+                )
+                with process:
+                    self.when_it_is_ours(process)
+                    with contextlib.suppress(subprocess.TimeoutExpired):
+                        process.wait(0.03 * step)
+                    process.send_signal(signal.SIGINT)
+                    assert process.stderr is not None
+                    said = process.stderr.read()
+                    status = process.wait(30)
+                ran = subprocess.CompletedProcess(command, status, b"", said)
+                found += self.wrong(command, status, ran, 0, -signal.SIGINT, INTERRUPTED)
+        self.assertEqual(found, [])
+
+    def when_it_is_ours(self, process: subprocess.Popen[bytes]) -> None:
+        """Wait until Python's own handler of SIGINT, which is there before any of umd, is not."""
+        mask = 1 << (signal.SIGINT - 1)
+        was_caught = False
+        while process.poll() is None:
+            caught = signal_mask(process.pid, "SigCgt") & mask
+            if was_caught and not caught:
+                return
+            was_caught = was_caught or bool(caught)
+
+    def test_ctrl_c_ends_the_workers_of_an_exploration(self) -> None:
+        """One process told, all of them gone: a worker that is left waits for ever."""
+        command = [*UMD, "lab", "explore", "--jobs", "2", "--seeds", self.mktemp()]
+        for number, status in ((signal.SIGINT, INTERRUPTED), (signal.SIGTERM, 143)):
+            with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as it:
+                children = Path(f"/proc/{it.pid}/task/{it.pid}/children")
+                while len(workers := children.read_text().split()) < 2:
+                    self.assertIsNone(it.poll())
+                it.send_signal(number)
+                self.assertEqual(it.wait(30), status)
+                for worker in workers:
+                    self.gone(int(worker))
+                assert it.stderr is not None
+                self.assertNotIn(b"Traceback", it.stderr.read())
+
+    def gone(self, worker: int) -> None:
+        """Wait for the end of a process that is not our child; end it if it does not."""
+        try:
+            descriptor = os.pidfd_open(worker)
+        except ProcessLookupError:
+            return
+        try:
+            ended = select.select([descriptor], [], [], 10)[0]
+            if not ended:
+                os.kill(worker, signal.SIGKILL)
+            self.assertTrue(ended, "a worker is left")
+        finally:
+            os.close(descriptor)
+
+
+def signal_mask(pid: int, name: str) -> int:
+    """The signals that a process ignores (SigIgn) or catches (SigCgt); see proc(5)."""
+    try:
+        text = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0
+    found = re.search(rf"^{name}:\s*([0-9a-f]+)$", text, re.M)
+    return int(found[1], 16) if found else 0

@@ -89,7 +89,7 @@ class CommandTests(ProcessCase):
             result = umd(*wrong, "--journal", self.journal)
             self.assertEqual(result.returncode, status, result.stderr)
             self.assertNotIn("Traceback", result.stderr)
-        for place, why in ((".", "is a directory"), ("/nowhere", "no such file")):
+        for place, why in ((".", "not a regular file"), ("/nowhere", "no such file")):
             result = umd("calls", "--journal", place)
             self.assertEqual(result.returncode, 3)
             self.assertIn(why, result.stderr)

@@ -48,7 +48,7 @@ def ask(
         connection.settimeout(patience)
         try:
             connection.connect(path)
-            connection.sendall(json.dumps({"request": request, **fields}).encode() + b"\n")
+            connection.sendall(json.dumps({"request": request, **_texts(fields)}).encode() + b"\n")
             with connection.makefile("rb") as replies:
                 for line in replies:
                     reply: dict[str, Any] = json.loads(line)
@@ -60,6 +60,14 @@ def ask(
         except (OSError, ValueError) as error:
             raise Unreachable(_explain(path, error)) from error
     raise Unreachable(f"umd at {path} ended in the middle of its answer; is it stopping?")
+
+
+def _texts(fields: dict[str, Any]) -> dict[str, Any]:
+    """The same with "?" for what was no UTF-8 on the command line: JSON has no way to say it."""
+    return {
+        name: value.encode(errors="replace").decode() if isinstance(value, str) else value
+        for name, value in fields.items()
+    }
 
 
 def _explain(path: str, error: Exception) -> str:

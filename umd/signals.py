@@ -55,9 +55,10 @@ def ignore_all() -> None:
 
 
 def exit_at(number: signal.Signals, status: int) -> None:
-    """Leave by SystemExit when a signal comes, so that what is open gets closed."""
+    """Leave by SystemExit when a signal comes, so that what is open gets closed; once."""
 
     def leave(_: int, __: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_IGN)
         raise SystemExit(status)
 
     signal.signal(number, leave)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
@@ -91,8 +92,11 @@ class Users:
                 opened = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             except OSError as error:
                 raise UsersUnusable(f"users.store {self.path}: {error.strerror}") from error
-            self._file = os.fstat(opened).st_ino
+            found = os.fstat(opened)
             os.close(opened)
+            if not stat.S_ISREG(found.st_mode):
+                raise UsersUnusable(f"users.store {self.path}: not a regular file")
+            self._file = found.st_ino
         await self._run(_make_tables)
 
     def close(self) -> None:

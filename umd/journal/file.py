@@ -183,6 +183,9 @@ class JournalFile:
             raise self._cannot(_explain(error)) from error
 
     def _begins_like_sqlite(self) -> bool:
+        if os.path.exists(self.path) and not os.path.isfile(self.path):
+            # A FIFO would be waited for.
+            raise self._cannot("not a regular file; name another path")
         try:
             with open(self.path, "rb") as file:
                 head = file.read(len(_MAGIC))
@@ -471,8 +474,8 @@ class JournalReader(JournalFile):
         """
         if not os.path.exists(self.path):
             raise self._cannot("there is no such file")
-        if os.path.isdir(self.path):
-            raise self._cannot("it is a directory")
+        if not os.path.isfile(self.path):
+            raise self._cannot("not a regular file")
         if not os.access(self.path, os.R_OK):
             owner = os.stat(self.path).st_uid
             raise self._cannot(f"only user {owner} and root may read it")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -142,17 +142,19 @@ def _finish(work: Callable[[], list[Verdict]], as_json: bool, junit: str | None)
 
     try:
         verdicts = work()
-        if junit is not None:
-            write_junit(junit, verdicts)
     except ConfigError as error:
         if as_json:
             tell_error("nothing was run", "configuration", mistakes=error.mistakes)
         for mistake in () if as_json else error.mistakes:
             click.echo(mistake, err=True)
         sys.exit(WRONG_USAGE)
-    except OSError as error:
-        tell_error(f"{error.filename}: {error.strerror}", "output")
-        sys.exit(WRONG_USAGE)
+    except OSError as error:  # of a seed file
+        _refuse_to_write(error.filename, error)
+    if junit is not None:
+        try:
+            write_junit(junit, verdicts)
+        except OSError as error:
+            _refuse_to_write(junit, error)
     width = max((len(verdict.name) for verdict in verdicts), default=0)
     suite = verdicts[0].suite if verdicts else ""
     for number, verdict in enumerate(verdicts):
@@ -164,3 +166,8 @@ def _finish(work: Callable[[], list[Verdict]], as_json: bool, junit: str | None)
             click.echo(click.style(f"{suite}:", bold=True))
         show(verdict, width)
     sys.exit(status_of(verdicts))
+
+
+def _refuse_to_write(file: str | None, error: OSError) -> NoReturn:
+    tell_error(f"{file or 'a file'}: {error.strerror}", "output")
+    sys.exit(WRONG_USAGE)

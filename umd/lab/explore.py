@@ -16,9 +16,11 @@ from __future__ import annotations
 import gc
 import signal
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from multiprocessing import get_context
+from multiprocessing.pool import Pool
 from typing import Final, NamedTuple
 
 from umd.backends.sim.far_ends import built_in
@@ -26,7 +28,9 @@ from umd.lab.choices import FAR, REST, Act, ActAt, Choice, Fate, Fault, Verb
 from umd.lab.referee import Violation
 from umd.lab.run import Result, Turn, run
 from umd.lab.scenario import Scenario, one_call
+from umd.signals import exit_at
 
+_STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 A, B = "A", "B"
 ALL_FATES: Final = tuple(Fate)
 CLIENT_ACTS: Final = (
@@ -276,16 +280,35 @@ def explore(units: Sequence[Unit], jobs: int = 1) -> Iterator[Tally]:
             if was_enabled:
                 gc.enable()
         return
-    with get_context("fork").Pool(jobs, _begin_work) as pool:
+    with _ends_with_its_workers(jobs) as pool:
         yield from pool.imap(explore_unit, units, chunksize=4)
         pool.close()
         pool.join()
+
+
+@contextmanager
+def _ends_with_its_workers(jobs: int) -> Iterator[Pool]:
+    """
+    A pool of workers that are gone when a signal ends this process: they would wait for ever.
+
+    The signals are held back while workers are made, as they are only then ready to be ended.
+    """
+    ours = signal.getsignal(signal.SIGINT) is signal.SIG_DFL  # else our caller looks after signals
+    signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
+    with get_context("fork").Pool(jobs, _begin_work) as pool:
+        for number in _STOP_SIGNALS if ours else ():
+            exit_at(number, 128 + number)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
+        yield pool
+    for number in _STOP_SIGNALS if ours else ():
+        signal.signal(number, signal.SIG_DFL)
 
 
 def _begin_work() -> None:
     """Begin a worker: it must die when it is told to, whatever its parent does with signals."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
     gc.disable()
 
 
