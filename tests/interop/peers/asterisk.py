@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 from typing import Final
@@ -100,23 +101,26 @@ class Asterisk(Peer):
 
     def lines(self, call_id: str) -> list[str]:
         """
-        The first two words of each message of a call, in order, after `trace`.
+        The messages of a call, in order, after `trace`.
 
         `< INVITE` was received, `> 401 INVITE` sent.
         """
+        return self.lines_by_call().get(call_id, [])
+
+    def lines_by_call(self) -> dict[str, list[str]]:
+        """The same of each call, by its Call-ID."""
         text = (self.directory / "log" / "full").read_text(errors="replace")
-        return _messages(text, call_id)
+        found: dict[str, list[str]] = {}
+        for part in text.split("<--- ")[1:]:
+            head, _, message = part.partition("--->\n")
+            if not (call := _CALL_ID.search(message)) or not (cseq := _CSEQ.search(message)):
+                continue
+            sign = "<" if head.startswith("Received") else ">"
+            first = message.split(None, 2)
+            what = f"{first[1]} {cseq[1]}" if first[0] == "SIP/2.0" else first[0]
+            found.setdefault(call[1], []).append(f"{sign} {what}")
+        return found
 
 
-def _messages(text: str, call_id: str) -> list[str]:
-    found = []
-    for part in text.split("<--- ")[1:]:
-        head, _, message = part.partition("--->\n")
-        if f"Call-ID: {call_id}\n" not in message.replace("\r", ""):
-            continue
-        sign = "<" if head.startswith("Received") else ">"
-        first = message.split("\n", 1)[0].split()
-        cseq = next(line for line in message.splitlines() if line.startswith("CSeq:")).split()
-        what = f"{first[1]} {cseq[2]}" if first[0] == "SIP/2.0" else first[0]
-        found.append(f"{sign} {what}")
-    return found
+_CALL_ID: Final = re.compile(r"^Call-ID: (\S+)", re.MULTILINE)
+_CSEQ: Final = re.compile(r"^CSeq: \d+ (\S+)", re.MULTILINE)

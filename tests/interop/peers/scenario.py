@@ -9,6 +9,8 @@ What a far end does, in lines, and the SIPp scenario that does it.
     >> BYE Reason: Q.850;cause=17       a request of the far end's in the dialog
     pause 300               milliseconds
     ? INVITE again          if this is what comes next, go on at the label
+    ! BYE                   received, and challenged until it has the credentials of the user "umd"
+                            for a nonce that is not older than a second; logged once it has
     * CANCEL cancelled      the same, at any time from now on, during a pause too
     :cancelled              a label
     goto cancelled
@@ -18,11 +20,14 @@ After a 2xx to INVITE, an INVITE that comes once more gets it once more.
 
 from __future__ import annotations
 
+import re
 from itertools import count
 from typing import Final
 
 HEAD: Final = '<?xml version="1.0" encoding="ISO-8859-1" ?>\n<scenario name="far end">\n'
-TAIL: Final = '<Reference variables="vias,route,cseq,caller,callee,reason"/>\n</scenario>\n'
+KEPT: Final = "vias route cseq caller callee reason now part asked age fresh valid given nonce"
+"""Variables of a scenario. SIPp refuses one that is used once and has no reference."""
+PASSWORD: Final = "secret"
 SDP: Final = """\
 v=0
 o=far 1 1 IN IP4 [local_ip]
@@ -49,6 +54,8 @@ def to_xml(script: str) -> str:
                 parts.append(_respond(rest, again))
             case ">>":
                 parts.append(_request(rest))
+            case "!":
+                parts.append(_challenge(rest, next(labels)))
             case "?" | "*":
                 what, label = rest.split()
                 often = "global" if sign == "*" else "true"
@@ -61,15 +68,24 @@ def to_xml(script: str) -> str:
                 parts.append(f'<label id="{line[1:]}"/>')
             case _:
                 raise ValueError(f"no line of a script: {line!r}")
-    return HEAD + "\n".join(parts) + "\n" + TAIL
+    body = "\n".join(parts)
+    used = ",".join(name for name in KEPT.split() if re.search(rf'_to="([a-z]+,)?{name}\b', body))
+    return f'{HEAD}{body}\n<Reference variables="{used}"/>\n</scenario>\n'
 
 
-def _receive(what: str, attributes: str = "") -> str:
+def _receive(what: str, attributes: str = "", *, log: bool = True) -> str:
     kind = "response" if what.isdecimal() else "request"
     actions = [
         '<ereg regexp=".*" search_in="hdr" header="Reason:" assign_to="reason"/>',
-        f'<log message="[timestamp] {what} [call_id] reason=[$reason]"/>',
     ]
+    if log:
+        actions.append(f'<log message="[timestamp] {what} [call_id] reason=[$reason]"/>')
+    else:
+        actions += [
+            '<ereg regexp="nonce=&quot;([0-9.]+)&quot;" search_in="hdr" header="Authorization:" '
+            'assign_to="given,nonce"/>',
+            f'<verifyauth assign_to="valid" username="umd" password="{PASSWORD}"/>',
+        ]
     if what == "INVITE":
         # Kept for what is answered after a CANCEL has come, and for requests of the far end.
         actions = [
@@ -84,6 +100,42 @@ def _receive(what: str, attributes: str = "") -> str:
         attributes += ' rrs="true"'
     inner = "".join(actions)
     return f'<recv {kind}="{what}" {attributes}><action>{inner}</action></recv>'
+
+
+def _challenge(method: str, label: str) -> str:
+    """Ask for credentials; the nonce is the time at which it was made."""
+    # Straight to the label: what comes while SIPp is at a <nop> is lost.
+    back = f'next="{label}"'
+    if method == "INVITE":
+        back, acknowledged = "", f'<recv request="ACK" {back}/>'
+    else:
+        acknowledged = ""
+    answer = f'401 {method} WWW-Authenticate: Digest realm="far",qop="auth",nonce="[$now]"'
+    first = _respond(answer, None).replace("<send", f"<send {back}", 1)
+    stale = _respond(f"{answer},stale=true", None).replace("<send", f"<send {back}", 1)
+    return f"""\
+<label id="{label}"/>
+{_receive(method, log=False)}
+<nop><action>
+<gettimeofday assign_to="now,part"/>
+<divide assign_to="part" value="1000000"/>
+<add assign_to="now" variable="part"/>
+</action></nop>
+<nop test="valid" next="{label}right"/>
+{first}
+{acknowledged}
+<label id="{label}right"/>
+<nop><action>
+<todouble assign_to="asked" variable="nonce"/>
+<assign assign_to="age" variable="now"/>
+<subtract assign_to="age" variable="asked"/>
+<test assign_to="fresh" variable="age" compare="less_than" value="1"/>
+</action></nop>
+<nop test="fresh" next="{label}good"/>
+{stale}
+{acknowledged}
+<label id="{label}good"/>
+<nop><action><log message="[timestamp] {method} [call_id]"/></action></nop>"""
 
 
 def _respond(rest: str, again: str | None) -> str:
