@@ -21,6 +21,7 @@ from tests.interop.peers.asterisk import Asterisk
 from tests.interop.peers.baresip import Baresip
 from tests.interop.peers.kamailio import Kamailio
 from tests.interop.peers.process import LOOPBACK, Peer, wait_until
+from tests.interop.peers.scenario import PASSWORD
 from tests.interop.peers.sipp import FarEnd
 from tests.interop.trunk import Placed, Reply, Trunk
 
@@ -45,8 +46,22 @@ ANSWERS: Final = """
     > 200 INVITE
     < ACK
 """
+ASKED: Final = ANSWERS.replace("200 INVITE", "200 INVITE Allow: INVITE, ACK, BYE, OPTIONS")
+"""The same, and may be asked whether it still knows the call."""
 TALKS: Final = ANSWERS + "< BYE\n > 200 BYE" + CANCELLED
 RINGS: Final = "* CANCEL cancelled\n < INVITE\n > 180 INVITE\n pause 600000" + CANCELLED
+CROSSES: Final = """
+    * CANCEL cancelled
+    < INVITE
+    > 180 INVITE
+    pause 600000
+    :cancelled
+    > 200 CANCEL
+    > 200 INVITE
+    < ACK
+    < BYE
+    > 200 BYE
+"""
 
 
 class TruthCase(SynchronousTestCase):
@@ -58,8 +73,8 @@ class TruthCase(SynchronousTestCase):
         peer.start()
         return peer
 
-    def far_end(self, script: str, *arguments: str) -> FarEnd:
-        return self.started(FarEnd(self.mktemp(), script, *arguments))
+    def far_end(self, script: str, port: int | None = None) -> FarEnd:
+        return self.started(FarEnd(self.mktemp(), script, port=port))
 
     def trunk(self, peer: int, **keys: str) -> Trunk:
         """A umd that sends its calls to a port."""
@@ -318,10 +333,7 @@ class FarEndRows:
         self.assert_ended(trunk, call, outcome="ended", confirmed=True, by="client", sip_status=200)
 
     def test_23_answer_crosses_cancel(self) -> None:
-        far = self.far_end(
-            "* CANCEL cancelled\n < INVITE\n > 180 INVITE\n pause 600000\n :cancelled\n"
-            "> 200 CANCEL\n > 200 INVITE\n < ACK\n < BYE\n > 200 BYE"
-        )
+        far = self.far_end(CROSSES)
         trunk, number = self.serve(far)
         call = self.ringing(trunk, number)
         self.assertEqual(trunk.disconnect(call), ENDED)
@@ -424,6 +436,41 @@ class FarEndRows:
             self.assert_told(far, call, "INVITE", "ACK", "BYE")
             self.assert_ended(trunk, call, outcome="ended", confirmed=True, by="client")
 
+    def test_34_ended_while_umd_was_down(self) -> None:
+        """It is asked for at the start; the BYE was lost, and with it the cause."""
+        given_up = "< 408\n" if self.by_proxy else ""
+        far = self.far_end(
+            ASKED + f"pause 1500\n >> BYE\n {given_up} < OPTIONS\n > 481 OPTIONS" + CANCELLED
+        )
+        trunk, number = self.serve(far, patience=0.5)
+        call = self.connected(trunk, number)
+        far.wait_for("ACK", call.leg)
+        trunk.kill()
+        wait_until(lambda: _sent(far, "BYE "), "the far end's BYE")
+        if given_up:
+            far.wait_for("408", call.leg)
+        trunk.start()
+        self.assert_ended(trunk, call, outcome="lost", confirmed=False)
+        self.assertIn("481", self.end_of(trunk, call)["reason"])
+        self.assertEqual(trunk.disconnect(call), ALREADY)
+        self.assertEqual(far.told(call.leg)[-1], "OPTIONS")
+
+    def test_38_far_end_restarted(self) -> None:
+        """Its calls are gone: each is lost, with that reason, and none is confirmed."""
+        far = self.far_end(ASKED + "< BYE\n > 200 BYE" + CANCELLED)
+        trunk, number = self.serve(far, probe_interval="2s")
+        calls = [self.connected(trunk, number) for _ in range(3)]
+        for call in calls:
+            far.wait_for("ACK", call.leg)
+        far.kill()
+        again = self.far_end("< OPTIONS\n > 481 OPTIONS", far.port)
+        for call in calls:
+            self.assert_ended(trunk, call, outcome="lost", confirmed=False)
+            self.assertIn("481", self.end_of(trunk, call)["reason"])
+            self.assert_told(again, call, "OPTIONS")
+            self.assertEqual(trunk.disconnect(call), ALREADY)
+        self.assertEqual(trunk.live(), set())
+
     def test_40_many_clients(self) -> None:
         """Fifty ask for one call at once; then many calls end at once, and one goes on."""
         far = self.far_end(TALKS)
@@ -455,7 +502,9 @@ class SippTruthTests(FarEndRows, TruthCase):
 
     by_proxy = False
 
-    def serve(self, far: FarEnd, *, rings_for: float = 0, **keys: str) -> tuple[Trunk, str]:
+    def serve(
+        self, far: FarEnd, *, patience: float = 0, rings_for: float = 0, **keys: str
+    ) -> tuple[Trunk, str]:
         return self.trunk(far.port, **keys), "callee"
 
     def test_01_nothing_heard_yet(self) -> None:
@@ -488,8 +537,11 @@ class KamailioTruthTests(FarEndRows, TruthCase):
     by_proxy = True
     proxy: Kamailio
 
-    def serve(self, far: FarEnd, *, rings_for: float = 120.0, **keys: str) -> tuple[Trunk, str]:
-        self.proxy = self.started(Kamailio(self.mktemp(), rings_for=rings_for))
+    def serve(
+        self, far: FarEnd, *, patience: float = 5.0, rings_for: float = 120.0, **keys: str
+    ) -> tuple[Trunk, str]:
+        proxy = Kamailio(self.mktemp(), patience=patience, rings_for=rings_for)
+        self.proxy = self.started(proxy)
         return self.trunk(self.proxy.port, **keys), f"sip:callee@{LOOPBACK}:{far.port}"
 
     def test_05_two_forks_ringing(self) -> None:
@@ -513,6 +565,72 @@ class KamailioTruthTests(FarEndRows, TruthCase):
         self.assert_ended(trunk, call, outcome="ended", by="far-end", sip_status=408, cause=102)
         self.assertEqual(trunk.disconnect(call), ALREADY)
         self.assert_told(far, call, "INVITE", "CANCEL", "ACK")
+
+    def test_34_bye_repeated_until_umd_is_back(self) -> None:
+        """Then the cause is known."""
+        far = self.far_end(
+            ANSWERS + "pause 1500\n >> BYE Reason: Q.850;cause=31\n < 200" + CANCELLED
+        )
+        trunk, number = self.serve(far, patience=30.0)
+        call = self.connected(trunk, number)
+        far.wait_for("ACK", call.leg)
+        trunk.kill()
+        wait_until(lambda: _sent(far, "BYE "), "the far end's BYE")
+        trunk.start()
+        self.assert_told(far, call, "INVITE", "ACK", "200")
+        self.assert_ended(trunk, call, outcome="ended", confirmed=True, by="far-end", cause=31)
+
+    def challenging(self, far: FarEnd, **more: Any) -> tuple[Trunk, str]:
+        """The same by way of a proxy that challenges every request."""
+        proxy = self.started(Kamailio(self.mktemp(), password=PASSWORD, **more))
+        password = Path(self.mktemp())
+        password.write_text(f"{PASSWORD}\n")
+        trunk = self.trunk(
+            proxy.port, username="umd", password_file=str(password.absolute()), probe_interval="2s"
+        )
+        return trunk, f"sip:callee@{LOOPBACK}:{far.port}"
+
+    def test_19_32_challenged_after_a_restart(self) -> None:
+        far = self.far_end(TALKS)
+        trunk, number = self.challenging(far)
+        call = self.connected(trunk, number)
+        far.wait_for("ACK", call.leg)
+        trunk.kill()
+        trunk.start()
+        self.assertEqual(trunk.disconnect(call), ENDED)
+        self.assert_told(far, call, "INVITE", "ACK", "BYE")
+        self.assert_ended(trunk, call, outcome="ended", confirmed=True, by="client", sip_status=200)
+
+    def test_19_23_challenged_where_the_answer_crosses_cancel(self) -> None:
+        far = self.far_end(CROSSES)
+        trunk, number = self.challenging(far)
+        call = self.ringing(trunk, number)
+        self.assertEqual(trunk.disconnect(call), ENDED)
+        self.assert_told(far, call, "INVITE", "CANCEL", "ACK", "BYE")
+        self.assert_ended(trunk, call, outcome="ended", confirmed=True, by="client", sip_status=200)
+
+    def test_05_19_both_forks_answer(self) -> None:
+        """The second gets ACK and BYE, with credentials; the first stays until its own end."""
+        answers = "< INVITE\n pause 200\n > 200 INVITE\n < ACK\n < BYE\n > 200 BYE"
+        ends = [self.far_end(answers), self.far_end(answers)]
+        trunk, number = self.challenging(ends[0], fork_to=ends[1].port)
+        call = self.connected(trunk, number)
+        for far in ends:
+            far.wait_for("ACK", call.leg)
+        wait_until(lambda: any("BYE" in far.told(call.leg) for far in ends), "a BYE at one fork")
+        self.assertEqual(trunk.live(), {call.id})
+        self.assertEqual(trunk.disconnect(call), ENDED)
+        for far in ends:
+            self.assert_told(far, call, "INVITE", "ACK", "BYE")
+        self.assert_ended(trunk, call, outcome="ended", confirmed=True, by="client", sip_status=200)
+
+    def test_19_38_challenged_when_it_asks(self) -> None:
+        """The question whether the call is still there gets past the proxy."""
+        far = self.far_end(ASKED + "< OPTIONS\n > 481 OPTIONS" + CANCELLED)
+        trunk, number = self.challenging(far)
+        call = self.connected(trunk, number)
+        self.assert_ended(trunk, call, outcome="lost", confirmed=False)
+        self.assert_told(far, call, "INVITE", "ACK", "OPTIONS")
 
     def test_38_proxy_restarted(self) -> None:
         """It keeps no calls: they go on, and each can still be ended."""
@@ -653,6 +771,73 @@ class AsteriskTruthTests(TruthCase):
             self.assertEqual(trunk.disconnect(call), ENDED)
             self.assert_ended(trunk, call, outcome="ended", confirmed=True, by="client")
         self.asterisk.wait_for_channels(0)
+
+    def test_32_restarted_while_it_rings(self) -> None:
+        """To Asterisk the INVITE of before is the same one; the call rings once, and is ended."""
+        trunk = self.serve()
+        call = self.ringing(trunk, "ring")
+        trunk.kill()
+        trunk.start()
+        self.assertEqual(len(self.asterisk.channels()), 1)
+        self.assertEqual(trunk.disconnect(call), ENDED)
+        self.asterisk.wait_for_channels(0)
+        self.assert_ended(trunk, call, outcome="ended", confirmed=True, by="client", sip_status=487)
+
+    def test_31_killed_while_it_is_cancelled(self) -> None:
+        """Asterisk stands still, so that nothing is answered before umd dies."""
+        trunk = self.serve(deadline="300ms")
+        call = self.ringing(trunk, "ring")
+        self.asterisk.pause()
+        self.assertEqual(trunk.disconnect(call), UNCONFIRMED)
+        trunk.kill()
+        self.asterisk.go_on()
+        self.asterisk.wait_for_channels(0)
+        trunk.start()
+        self.end_of(trunk, call)
+        self.assertEqual(trunk.live(), set())
+
+    def test_34_ended_while_umd_was_down(self) -> None:
+        """Asterisk repeats its BYE for 32 s: umd is back before."""
+        trunk = self.serve()
+        call = self.connected(trunk, "hangs-up-later")
+        trunk.kill()
+        self.asterisk.wait_for_channels(0)
+        trunk.start()
+        self.assert_ended(trunk, call, outcome="ended", confirmed=True, by="far-end", cause=16)
+        self.assertEqual(trunk.disconnect(call), ALREADY)
+
+    def test_34_38_both_restarted(self) -> None:
+        """Asterisk remembers nothing: the call is lost, with that reason."""
+        trunk = self.serve()
+        call = self.connected(trunk, "answer")
+        trunk.kill()
+        self.asterisk.kill()
+        self.asterisk.start()
+        trunk.start()
+        self.assert_ended(trunk, call, outcome="lost", confirmed=False)
+        self.assertIn("481", self.end_of(trunk, call)["reason"])
+        self.assertEqual(trunk.disconnect(call), ALREADY)
+
+    def test_38_pbx_restarted(self) -> None:
+        """Its calls are gone: each is lost, with that reason, and none is confirmed."""
+        trunk = self.serve(probe_interval="2s")
+        calls = [self.connected(trunk, "answer") for _ in range(3)]
+        self.asterisk.kill()
+        self.asterisk.start()
+        for call in calls:
+            self.assert_ended(trunk, call, outcome="lost", confirmed=False)
+            self.assertIn("481", self.end_of(trunk, call)["reason"])
+            self.assertEqual(trunk.disconnect(call), ALREADY)
+        self.assertEqual(trunk.live(), set())
+
+    def test_38_ended_after_the_restart(self) -> None:
+        """A Disconnect comes before anybody has noticed: the BYE is answered 481, it is gone."""
+        trunk = self.serve()
+        call = self.connected(trunk, "answer")
+        self.asterisk.kill()
+        self.asterisk.start()
+        self.assertEqual(trunk.disconnect(call), ENDED)
+        self.assert_ended(trunk, call, outcome="ended", confirmed=True, by="client", sip_status=481)
 
     def test_40_many_clients(self) -> None:
         trunk = self.serve()

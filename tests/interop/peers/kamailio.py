@@ -24,6 +24,7 @@ class Kamailio(Peer):
 
     Args:
         directory: for what it writes.
+        patience: seconds that a request may stay without any answer.
         rings_for: seconds that a callee may ring, until the proxy itself answers the INVITE.
         fork_to: the port of a second far end; every call rings at both.
         password: of the user `umd`, who is challenged then, with nonces good for one second.
@@ -33,6 +34,7 @@ class Kamailio(Peer):
         self,
         directory: str | Path,
         *,
+        patience: float = 5.0,
         rings_for: float = 120.0,
         fork_to: int | None = None,
         password: str | None = None,
@@ -41,6 +43,7 @@ class Kamailio(Peer):
         (self.port,) = free_ports(1)
         self._definitions = [
             f"SIP_LISTEN=udp:{LOOPBACK}:{self.port}",
+            f"FR={round(patience * 1000)}",
             f"FR_INV={round(rings_for * 1000)}",
         ]
         if fork_to is not None:

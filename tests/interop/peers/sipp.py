@@ -18,13 +18,16 @@ class FarEnd(SippRecords, Peer):
         directory: for what it writes.
         script: see `tests.interop.peers.scenario`; or the path of a scenario.
         arguments: more of SIPp's.
+        port: a certain one.
     """
 
-    def __init__(self, directory: str | Path, script: str | Path, *arguments: str) -> None:
+    def __init__(
+        self, directory: str | Path, script: str | Path, *arguments: str, port: int | None = None
+    ) -> None:
         Peer.__init__(self, directory)
         self._script = script
         self._arguments = arguments
-        (self.port,) = free_ports(1)
+        self.port = free_ports(1)[0] if port is None else port
 
     def start(self) -> None:
         """
