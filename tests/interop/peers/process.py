@@ -15,7 +15,7 @@ from tests.helpers import missing
 from tests.interop.peers.install import HOW
 
 LOOPBACK: Final = "127.0.0.1"
-PATIENCE: Final = 30.0
+PATIENCE: Final = 60.0
 """Seconds after which what was waited for is taken not to come; a busy machine needs many."""
 
 
