@@ -218,6 +218,20 @@ def answer(
     )
 
 
+def without_streams(
+    offered: Description, *, address: str, session_id: int, version: int = 1
+) -> Description | None:
+    """
+    The answer to an offer that takes every stream out by port 0, or has none (RFC 3264 §5, §8.2).
+
+    None when it does offer a stream.
+    """
+    if any(media.port for media in offered.media):
+        return None
+    media = tuple(map(_refused, offered.media))
+    return Description(session_id=session_id, version=version, address=address, media=media)
+
+
 def read_answer(offered: Description, answered: Description) -> Agreed:
     """
     What the answer to our offer came to.
@@ -285,19 +299,18 @@ def parse(body: bytes) -> Description:
     """
     Read a session description; what is of no use here is passed over.
 
+    So are blanks where there should be none, any kind of line end, lines that are no `x=value`, and
+    an o= line whatever is in it: umd never compares a far end's descriptions.
+
     Raises:
         SdpError: 400, it is none.
     """
-    if body.count(b"\n") > MAX_LINES:
+    text = body.decode("utf-8", "surrogateescape").replace("\r\n", "\n").replace("\r", "\n")
+    if text.count("\n") > MAX_LINES:
         raise SdpError(f"more than {MAX_LINES} lines", 413)
-    text = body.decode("utf-8", "surrogateescape")
-    # RFC 8866 §5: a parser should take LF alone.
-    lines = [line for line in text.replace("\r\n", "\n").split("\n") if line]
+    lines = [line.rstrip(" \t\0") for line in text.split("\n") if line[1:2] == "="]
     if not lines or lines[0] != "v=0":
         raise SdpError("does not begin with v=0")
-    for line in lines:
-        if line[1:2] != "=":
-            raise SdpError("a line is not of the form x=value")
     starts = [index for index, line in enumerate(lines) if line.startswith("m=")]
     head = lines[: starts[0]] if starts else lines
     session_id, version = _origin(head)
@@ -311,11 +324,15 @@ def parse(body: bytes) -> Description:
 
 
 def _origin(lines: list[str]) -> tuple[int, int]:
+    """Session id and version; 0 for what cannot be read."""
     line = next((line for line in lines if line.startswith("o=")), "")
-    words = line.split(" ")
-    if len(words) != 6:
-        raise SdpError("o= does not have six parts")
-    return _number(words[1], 2**64), _number(words[2], 2**64)
+    words = line[2:].split()[-5:]  # the user name before them may have blanks
+    if len(words) < 5:
+        return 0, 0
+    try:
+        return _number(words[0], 2**64), _number(words[1], 2**64)
+    except SdpError:
+        return 0, 0
 
 
 def _number(text: str, limit: int) -> int:
@@ -328,16 +345,16 @@ def _address(lines: list[str]) -> str:
     line = next((line for line in lines if line.startswith("c=")), None)
     if line is None:
         return ""
-    words = line[2:].split(" ")
-    if len(words) != 3 or words[0] != "IN" or words[1] not in ("IP4", "IP6") or not words[2]:
+    words = line[2:].split()
+    if len(words) != 3 or words[0].upper() != "IN" or words[1].upper() not in ("IP4", "IP6"):
         raise SdpError("c= is not IN IP4 or IN IP6 with an address")
     return words[2].partition("/")[0]
 
 
 def _direction(lines: list[str], default: Direction) -> Direction:
     for line in lines:
-        if line.startswith("a=") and line[2:] in Direction.__members__.values():
-            return Direction(line[2:])
+        if line.startswith("a=") and line[2:].strip() in Direction.__members__.values():
+            return Direction(line[2:].strip())
     return default
 
 

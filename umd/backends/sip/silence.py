@@ -61,6 +61,11 @@ class Silence:
             return None
 
     def _answer(self, offered: sdp.Description, session_id: int, version: int) -> bytes:
+        empty = sdp.without_streams(
+            offered, address=self._address, session_id=session_id, version=version
+        )
+        if empty is not None:
+            return empty.encode()
         description, _ = sdp.answer(
             offered,
             address=self._address,
