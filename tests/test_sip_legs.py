@@ -44,3 +44,17 @@ class CauseTests(SynchronousTestCase):
     def test_nobody_asked(self) -> None:
         self.assertEqual(self.said(Ended(408, (), "local", False)), ("daemon", 102, 408))
         self.assertEqual(self.said(Ended(503, (), "local", False)), ("daemon", 41, 503))
+
+    def test_reasons(self) -> None:
+        """Q.850 before SIP, wherever it stands; what cannot be read is passed over."""
+        for reasons, q850 in (
+            (('SIP;cause=486;text="Busy, later"', "Q.850;cause=17"), 17),
+            (("Q.850;cause=34;text=No circuit", "SIP;cause=200"), 34),
+            (("SIP;cause=404",), 1),
+            (("sip ; cause = 603",), 21),
+            (("SIP;cause=200;text=elsewhere",), 16),
+            (("Q.850;cause=0", "Q.850;cause=128", "Q.850", "nonsense", ""), 16),
+            (("X.int;code=1", "Q.850;;cause=27;"), 27),
+        ):
+            ended = Ended(200, reasons, "remote", confirmed=True)
+            self.assertEqual(cause_of(ended, None).q850, q850, reasons)

@@ -22,10 +22,17 @@ from umd.sip import session as sip
 from umd.sip.credentials import MAX_TRIES, Login
 from umd.sip.dialog import Dialog, DialogId
 from umd.sip.endpoint import Endpoint
-from umd.sip.fields import MAX_CSEQ, FieldError, NameAddr, Reason, Uri
+from umd.sip.fields import (
+    MAGIC_COOKIE,
+    MAX_CSEQ,
+    FieldError,
+    NameAddr,
+    Uri,
+    loose_reason,
+)
 from umd.sip.message import MessageError
 from umd.sip.session import Session, State
-from umd.sip.transaction import MAGIC_COOKIE, Hop, Send
+from umd.sip.transaction import Hop, Send
 
 REQUEST_TIMEOUT: Final = 408
 REQUEST_TERMINATED: Final = 487
@@ -459,12 +466,13 @@ def cause_of(ended: sip.Ended, asked: Cause | None) -> Cause:
 
 
 def _q850_of(reasons: Sequence[str]) -> int | None:
-    """The Q.850 cause that a far end gave in a Reason header."""
-    for raw in reasons:
-        try:
-            reason = Reason.parse(raw)
-        except FieldError:
-            continue
+    """The Q.850 cause that a far end gave in a Reason header, or that its SIP status stands for."""
+    found = [reason for reason in map(loose_reason, reasons) if reason is not None]
+    for reason in found:
         if reason.protocol.upper() == "Q.850" and reason.cause in range(1, 128):
             return reason.cause
+    for reason in found:
+        if reason.protocol.upper() == "SIP" and reason.cause is not None:
+            if reason.cause in Q850_OF_STATUS:
+                return Q850_OF_STATUS[reason.cause]
     return None

@@ -23,6 +23,7 @@ from umd.sip.fields import (
     Via,
     ViaError,
     challenges_in,
+    loose_reason,
     quote,
     split_list,
     unquote,
@@ -110,10 +111,18 @@ class NameAddrTests(SynchronousTestCase):
         self.assertEqual(inside.address.params, (("unknownparam", None),))
         self.assertEqual(NameAddr.parse('<sip:a>;x="a;b, \\"c"').param("x"), 'a;b, "c')
 
+    def test_empty_parameters(self) -> None:
+        """A separator that nothing follows means nothing; in quotes and brackets it stays."""
+        for text in ("<sip:a;;b>;;tag=x;", "<sip:a;;b>;tag=x", "<sip:a;;b> ; ;tag = x ; ; "):
+            found = NameAddr.parse(text)
+            self.assertEqual((found.uri, found.params), ("sip:a;;b", (("tag", "x"),)))
+        found = NameAddr.parse('"a;;b" <sip:c>;;x="1;;2";')
+        self.assertEqual((found.display, found.params), ("a;;b", (("x", '"1;;2"'),)))
+
     def test_malformed(self) -> None:
         """What two readers could understand in two ways is not read."""
         for text in (
-            *("", "<>", "<sip:a", "sip:a>", "< sip:a >", "<sip:a> x", "<sip:a>;", "<sip:a>;;x"),
+            *("", "<>", "<sip:a", "sip:a>", "< sip:a >", "<sip:a> x"),
             *('"Mr. J. User <sip:a>', "Bell, Alexander <sip:a>", "a:b <sip:a>", "<sip:a>;x=,"),
             *("sip:a?Route=%3Csip:b%3E", "sip:a,sip:b", "<sip:a>,<sip:b>", "alan@jasomi.com"),
             *("sip: a", "sip:a b", "<sip:a; lr>;x = y", "<sip: a>"),
@@ -273,8 +282,23 @@ class ReasonTests(SynchronousTestCase):
 
     def test_malformed(self) -> None:
         """No protocol, or broken parameters."""
-        for text in ("", ";cause=16", "Q.850;;", 'Q.850;text="a', "Q.850 cause=1"):
+        for text in ("", ";cause=16", "Q.850;=", 'Q.850;text="a', "Q.850 cause=1"):
             self.assertRaises(ReasonError, Reason.parse, text)
+
+    def test_loose(self) -> None:
+        """The cause is read whatever the text is like, and only where a cause stands."""
+        for text, cause in (
+            ("Q.850;cause=17;text=User busy", 17),
+            ('Q.850 ; cause = "34" ; text="No circuit', 34),
+            ("q.850;;cause=21;;", 21),
+            ("SIP;cause=486;text=\udce9t\udce9", 486),
+            ('Q.850;text="cause=18', None),
+            ("Q.850 cause=17", None),
+            ("cause=17", None),
+            ("", None),
+        ):
+            found = loose_reason(text)
+            self.assertEqual(None if found is None else found.cause, cause, text)
 
 
 class TextTests(SynchronousTestCase):

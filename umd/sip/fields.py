@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from ipaddress import IPv6Address, ip_address
 from typing import Final, TypeAlias
 
 from umd.errors import UmdError
@@ -65,6 +66,9 @@ class ListError(FieldError):
     """Not a comma-separated list: an unclosed quote or bracket, or too many elements."""
 
 
+MAGIC_COOKIE: Final = "z9hG4bK"
+"""How the branch of a sender begins that follows RFC 3261 (§8.1.1.7)."""
+
 _QUOTED = r'"[^"\\]*(?:\\.[^"\\]*)*"'
 # Wider than gen-value: branches and tags with "/", "=" or "@" are seen, and none of these can be
 # mistaken for a separator.
@@ -102,6 +106,18 @@ def tighten(text: str, separators: str) -> str:
             part = part.replace(f" {separator}", separator).replace(f"{separator} ", separator)
         parts[index] = part
     return "".join(parts).strip(" ")
+
+
+def without_empty_params(text: str) -> str:
+    """Without separators that nothing follows, such as `;;` and a `;` at the end."""
+    parts = _split_kept(text)
+    for index in range(0, len(parts), 2):
+        part = _empty_params(";", parts[index])
+        parts[index] = part if index + 1 < len(parts) else part.rstrip("; \t")
+    return "".join(parts)
+
+
+_empty_params: Final = re.compile(r";(?:[ \t]*;)+").sub
 
 
 def unquote(text: str) -> str:
@@ -297,6 +313,33 @@ def tag_of(text: str) -> str | None:
     return NameAddr.parse(text).tag if usual is None else usual.group(4)
 
 
+def loose_tag(text: str) -> str | None:
+    """
+    The tag of a From or To whose address cannot be read; None when there is none.
+
+    Of such a field only the tag is needed within a dialog; the rest is echoed.
+    """
+    address, bracket, params = text.rpartition(">")
+    found: list[str] = _loose_tags(params)
+    if not found:
+        return None
+    return found[0] if bracket else found[-1]
+
+
+_loose_tags: Final = re.compile(rf";[ \t]*tag[ \t]*=[ \t]*({_VALUE})", re.IGNORECASE).findall
+
+
+def loose_branch(text: str) -> str:
+    """The branch of a Via that cannot be read; empty when there is none."""
+    found = _loose_branch(text)
+    return found.group(1) if found else ""
+
+
+_loose_branch: Final = re.compile(
+    rf";[ \t]*branch[ \t]*=[ \t]*({_VALUE})", re.IGNORECASE
+).search
+
+
 def _port(digits: str | None, error: type[FieldError]) -> int | None:
     if digits is None:
         return None
@@ -304,6 +347,35 @@ def _port(digits: str | None, error: type[FieldError]) -> int | None:
     if port > MAX_PORT:
         raise error(f"port {port} is out of range")
     return port
+
+
+def is_same_host(one: str, other: str) -> bool:
+    """Whether two hosts are the same as written: names without case, addresses by their value."""
+    if one == other:
+        return True
+    one, other = one.strip("[]").lower(), other.strip("[]").lower()
+    return one == other or (":" in one and ":" in other and _is_same_ipv6(one, other))
+
+
+def is_address(host: str) -> bool:
+    """Whether it is an address of IPv4 or IPv6, the latter with brackets or without."""
+    try:
+        ip_address(host.strip("[]"))
+    except ValueError:
+        return False
+    return True
+
+
+def uri_host(host: str) -> str:
+    """A host as it stands in a URI or a Via: an address of IPv6 in brackets."""
+    return f"[{host}]" if ":" in host and host[0] != "[" else host
+
+
+def _is_same_ipv6(one: str, other: str) -> bool:
+    try:
+        return IPv6Address(one) == IPv6Address(other)
+    except ValueError:
+        return False
 
 
 # From, To, Contact, Route
@@ -355,7 +427,8 @@ class NameAddr:
         check_effort(text, NameAddrError)
         found = _NAME_ADDR(text)
         if found is None:
-            found = _NAME_ADDR(tighten(text, ";="))
+            text = tighten(text, ";=")
+            found = _NAME_ADDR(text) or _NAME_ADDR(without_empty_params(text))
             if found is None:
                 raise NameAddrError(f"{_shorten(text)} is not an address")
         quoted, display, uri, params, bare, bare_params = found.groups()
@@ -454,7 +527,11 @@ class Via:
         check_effort(text, ViaError)
         found = _VIA(text)
         if found is None:
-            found = _VIA(tighten(text, ";=/:"))
+            text = tighten(text, ";=/:")
+            found = _VIA(text)
+            if found is None and MAGIC_COOKIE in text:
+                # Who makes the branch of RFC 3261 follows it; nothing is guessed for the others.
+                found = _VIA(without_empty_params(text))
             if found is None:
                 raise ViaError(f"{_shorten(text)} is not a Via")
         protocol, transport, host, port, params = found.groups()
@@ -491,12 +568,21 @@ class Via:
                 return int(value) if value and value.isascii() and value.isdecimal() else 0
         return None
 
+    @property
+    def maddr(self) -> str | None:
+        """The address that responses go to instead of the source (RFC 3261 §18.2.2)."""
+        return param(self.params, "maddr")
+
     def stamped(self, host: str, port: int) -> Via:
-        """With the source of the datagram written in (RFC 3261 §18.2.1, RFC 3581 §4)."""
+        """
+        With the source of the datagram written in (RFC 3261 §18.2.1, RFC 3581 §4).
+
+        A `received` that the sender itself has written is replaced.
+        """
         changes: dict[str, str | None] = {}
         if self.rport is not None:
             changes["rport"] = str(port)
-        if changes or host != self.host:
+        if changes or not is_same_host(self.host, host) or has_param(self.params, "received"):
             changes["received"] = host
         return replace(self, params=_with_params(self.params, changes)) if changes else self
 
@@ -702,7 +788,10 @@ class Reason:
     def parse(cls, text: str) -> Reason:
         """Raises: ReasonError."""
         check_effort(text, ReasonError)
-        found = _REASON(text) or _REASON(tighten(text, ";="))
+        found = _REASON(text)
+        if found is None:
+            text = tighten(text, ";=")
+            found = _REASON(text) or _REASON(without_empty_params(text))
         if found is None or found.group(2).count(";") > MAX_PARAMS:
             raise ReasonError(f"{_shorten(text)} is not a Reason")
         return cls(found.group(1), _pairs(found.group(2)))
@@ -728,3 +817,22 @@ class Reason:
     def text(self) -> str | None:
         """What it says to people."""
         return param(self.params, "text")
+
+
+def loose_reason(text: str) -> Reason | None:
+    """
+    A Reason of which protocol and cause can be read, whatever its text is like.
+
+    Peers write texts without their quotes, or without the second one.
+    """
+    try:
+        return Reason.parse(text)
+    except ReasonError:
+        found = _loose_reason(text)
+        return Reason(found.group(1), (("cause", found.group(2)),)) if found else None
+
+
+_loose_reason: Final = re.compile(
+    rf'[ \t]*({TOKEN})[ \t]*;[ \t;]*cause[ \t]*=[ \t]*"?([0-9]{{1,6}})"?[ \t]*(?:[;, \t].*)?',
+    re.IGNORECASE | re.DOTALL,
+).fullmatch
