@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.sip.helpers import ids
-from umd.sip.dialog import Dialog, DialogId
+from umd.sip.dialog import Caller, Dialog, DialogId
 from umd.sip.endpoint import Endpoint
 from umd.sip.message import Request, Response, parse
 from umd.sip.transaction import Hop
@@ -27,7 +27,7 @@ def response(*lines: str, status: int = 200, tag: str = "bt") -> Response:
             "\r\n",
         ]
     )
-    message = parse(text.encode())
+    message = parse(text.encode("utf-8", "surrogateescape"))
     assert isinstance(message, Response)
     return message
 
@@ -166,3 +166,138 @@ class DialogTests(SynchronousTestCase):
         dialog = self.caller("Contact: <sip:bob@192.0.2.2>")
         self.assertEqual(dialog.request("ACK", self.around, cseq=7).cseq.number, 7)
         self.assertEqual(dialog.request("BYE", self.around).cseq.number, 8)
+
+
+class PoorAnswerTests(SynchronousTestCase):
+    """A 2xx that lacks what a dialog needs is acknowledged and ended all the same."""
+
+    INVITE = Caller("c1", "at", "<sip:me@192.0.2.1>;tag=at", "<sip:bob@pbx>", "sip:100@192.0.2.9")
+
+    def setUp(self) -> None:
+        self.around = Endpoint("192.0.2.1", 5060, ids("x"))
+
+    def bye(self, *lines: str, early: tuple[str, ...] | None = None) -> tuple[Request, Hop]:
+        """The BYE after an answer with these lines, and where it goes."""
+        answer = response(*lines)
+        first = answer if early is None else response(*early, status=180)
+        dialog = Dialog.of_caller(first, HERE, self.around, self.INVITE)
+        if early is not None:
+            dialog.confirm(answer, self.around)
+        self.flaws = answer.flaws
+        return dialog.request("BYE", self.around), dialog.hop
+
+    def test_contact(self) -> None:
+        """One that cannot be used leaves the address and the way of the INVITE."""
+        for line in (
+            *("X: y", "Contact:", "Contact: *", "Contact: <tel:+1555>", "Contact: <sip:b@[::1>"),
+            *('Contact: "b <sip:b@192.0.2.2>', "Contact: sip:b@h?Subject=x", "m: , ,"),
+            *("Contact: \udce9", "Contact: <urn:uuid:1>, <mailto:a@b>", "Contact: <sip:h:70000>"),
+        ):
+            request, hop = self.bye(line)
+            self.assertEqual((request.uri, hop), ("sip:100@192.0.2.9", HERE), line)
+
+    def test_first_contact_that_can_be_used(self) -> None:
+        """Of several the first one that is a SIP address."""
+        for line in (
+            "Contact: <tel:1>, <sip:b@192.0.2.2>",
+            "Contact: , sip:b@192.0.2.2;q=1, <sip:c@192.0.2.3>",
+            "Contact: <sip:b>x, <sip:b@192.0.2.2>;;q=1;",
+            'm: "a, <sip:x>" <sip:b@192.0.2.2>',
+        ):
+            request, hop = self.bye(line)
+            self.assertEqual((request.uri, hop), ("sip:b@192.0.2.2", Hop("192.0.2.2", 5060)), line)
+
+    def test_contact_as_request_uri(self) -> None:
+        """What a Request-URI must not have is left out, RFC 3261 §19.1.1; the rest stays."""
+        for uri, expected in (
+            ("sip:b@192.0.2.2?Subject=x&Route=y", "sip:b@192.0.2.2"),
+            ("sip:b@192.0.2.2;method=INVITE;x=y;ttl=3", "sip:b@192.0.2.2;x=y"),
+            ("sip:b;p=1:pw@192.0.2.2;METHOD=BYE;ob", "sip:b;p=1:pw@192.0.2.2;ob"),
+            ("sip:192.0.2.2;lr;transport=udp", "sip:192.0.2.2;lr;transport=udp"),
+        ):
+            request, hop = self.bye(f"Contact: <{uri}>")
+            self.assertEqual((request.uri, hop), (expected, Hop("192.0.2.2", 5060)))
+            self.assertNotIn("?", request.octets().decode())
+
+    def test_hops(self) -> None:
+        """Host or maddr, port or 5060; what UDP does not reach goes by way of the peer."""
+        for uri, hop in (
+            ("sip:b@h.example.com;maddr=192.0.2.7", Hop("192.0.2.7", 5060)),
+            ("sip:b@192.0.2.2:5071;MADDR=[2001:db8::7]", Hop("2001:db8::7", 5071)),
+            ("sip:[2001:db8::2]:5071", Hop("2001:db8::2", 5071)),
+            ("sip:b@192.0.2.2;transport=UDP", Hop("192.0.2.2", 5060)),
+            ("sip:b@192.0.2.2;transport=tcp", HERE),
+            ("sip:b@192.0.2.2;Transport=TLS;maddr=192.0.2.7", HERE),
+            ("sips:b@192.0.2.2", HERE),
+        ):
+            request, found = self.bye(f"Contact: <{uri}>")
+            self.assertEqual((request.uri, found), (uri, hop))
+            self.assertIn("/UDP ", request.get("Via") or "")
+            self.assertEqual(bool(self.flaws), found == HERE)
+
+    def test_record_route(self) -> None:
+        """None is used where one cannot be read: the way is that of the INVITE."""
+        contact = "Contact: <sip:b@192.0.2.2>"
+        for line in (
+            "Record-Route: <sip:p1.example.com;lr>, <sip:p2",
+            "Record-Route: nonsense",
+            "Record-Route: <sip:p1.example.com;lr>\r\nRecord-Route: <sip:p:x;lr>",
+            "Record-Route: \udce9",
+        ):
+            request, hop = self.bye(contact, line)
+            self.assertEqual((request.uri, hop), ("sip:b@192.0.2.2", HERE), line)
+            self.assertEqual(request.all("Route"), ["<sip:192.0.2.1:5060;lr>"])
+            self.assertTrue(self.flaws)
+
+    def test_record_route_with_gaps(self) -> None:
+        """Empty elements and parameters are none."""
+        request, hop = self.bye(
+            "Contact: <sip:b@192.0.2.2>", "Record-Route: , <sip:192.0.2.5;lr>;;x,", "Record-Route:"
+        )
+        self.assertEqual(request.all("Route"), ["<sip:192.0.2.5;lr>;;x"])
+        self.assertEqual(hop, Hop("192.0.2.5", 5060))
+
+    def test_record_route_of_the_180(self) -> None:
+        """It stays when that of the 200 cannot be read."""
+        early = ("Contact: <sip:b@192.0.2.2>", "Record-Route: <sip:192.0.2.5;lr>")
+        request, hop = self.bye("Contact: <sip:b@192.0.2.2>", "Record-Route: <", early=early)
+        self.assertEqual(request.all("Route"), ["<sip:192.0.2.5;lr>"])
+        self.assertEqual(hop, Hop("192.0.2.5", 5060))
+
+    def test_addresses(self) -> None:
+        """From and Call-ID are ours whatever comes back; the To is echoed octet for octet."""
+        answer = response()
+        text = answer.octets().decode().replace("From: ", "From: x, ").replace("c1", "c 1")
+        text = text.replace("To: <", "To: a, b;; <")
+        read = parse(text.encode())
+        assert isinstance(read, Response)
+        dialog = Dialog.of_caller(read, HERE, self.around, self.INVITE)
+        self.assertEqual(dialog.id, DialogId("c1", "at", "bt"))
+        request = dialog.request("BYE", self.around)
+        self.assertEqual(request.get("From"), self.INVITE.local)
+        self.assertEqual(request.get("To"), "a, b;; <sip:bob@example.com>;tag=bt")
+
+    def test_restored(self) -> None:
+        """After a restart requests go where they went before it."""
+        for lines in (
+            ("Contact: <sip:b@192.0.2.2:5071;maddr=192.0.2.7>",),
+            ("Contact: <sip:b@192.0.2.2;transport=tcp>",),
+            ("Contact: <sip:b@192.0.2.2>", "Record-Route: <"),
+            ("Contact: <",),
+        ):
+            before = Dialog.of_caller(response(*lines), HERE, self.around, self.INVITE)
+            after = Dialog.restored(
+                before.id,
+                before.local,
+                before.remote,
+                before.last,
+                self.around,
+                target=before.target,
+                routes=before.routes,
+                local_cseq=7,
+                remote_cseq=-1,
+            )
+            self.assertEqual(after.hop, before.hop)
+            one, other = (each.request("BYE", self.around) for each in (before, after))
+            self.assertEqual(one.uri, other.uri)
+            self.assertEqual(one.all("Route"), other.all("Route"))

@@ -78,11 +78,17 @@ class OutsideDialogTests(CallCase):
         """400 for what can be answered; nothing for what cannot; no exception ever."""
         self.assertEqual(self.ask("INVITE", more="Record-Route: <nonsense\r\n"), [400])
         self.assertEqual(self.ask("INVITE", more="Contact: <<<>\r\n", branch="2"), [400])
-        self.assertEqual(self.ask("INVITE", more="no header\r\n", branch="3"), [400])
+        self.assertEqual(self.ask("INVITE", more="To: <sip:x>\r\n", branch="3"), [400])
         for data in (b"", b"\r\n\r\n", b"\x00" * 64, b"SIP/2.0 200 OK\r\n\r\n", b"INVITE\r\n\r\n"):
             self.bob.endpoint.receive_datagram(data, ALICE, 0.0)
         self.bob.out()
         self.assertEqual(self.bob.take_events(), [])
+        self.over()
+
+    def test_a_line_that_is_no_header_field(self) -> None:
+        """It is passed over: nothing depends on it."""
+        self.assertEqual(self.ask("INVITE", more="no header\r\n: x\r\na b: c\r\n"), [])
+        self.bob.incoming().hang_up(0.1)
         self.over()
 
     def test_contact_that_is_no_address_of_ours(self) -> None:

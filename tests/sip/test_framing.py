@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.sip.corpus import rows
 from tests.sip.test_message import HEAD
 from umd.sip.framing import FramingError, StreamFramer, read_datagram
-from umd.sip.message import MAX_MESSAGE, MessageError
+from umd.sip.message import MAX_HEADER_LINES, MAX_MESSAGE, HeaderError, MessageError
 
 
 def message(*lengths: str, body: str = "", start: str = "INFO sip:b SIP/2.0") -> bytes:
@@ -53,6 +53,76 @@ class DatagramTests(SynchronousTestCase):
         for start in ("ACK sip:b SIP/2.0", "SIP/2.0 200 OK"):
             error = self.assertRaises(FramingError, read_datagram, message("9", start=start))
             self.assertIsNone(error.request)
+
+    def test_length_of_what_nobody_answers(self) -> None:
+        """One that cannot be read is none; one that is larger than what has come is believed."""
+        for start in ("ACK sip:b SIP/2.0", "SIP/2.0 200 OK"):
+            for lengths in (("",), ("x",), ("3", "4"), ("4", "4"), ("4, 4",), ("-1",)):
+                found = read_datagram(message(*lengths, body="body", start=start))
+                assert found is not None
+                self.assertEqual(found.body, b"body", lengths)
+                self.assertTrue(found.flaws)
+            found = read_datagram(message("2", body="body", start=start))
+            assert found is not None
+            self.assertEqual((found.body, found.flaws), (b"bo", ()))
+
+
+class FlawedLineTests(SynchronousTestCase):
+    """Header lines that cannot be read cost a datagram nothing, and a connection itself."""
+
+    def check(self, old: str, new: str, *values: tuple[str, str]) -> None:
+        for start in ("BYE sip:b SIP/2.0", "SIP/2.0 200 OK"):
+            data = message("4", body="body", start=start).replace(old.encode(), new.encode())
+            found = read_datagram(data)
+            assert found is not None
+            self.assertEqual((found.octets(), found.body), (data, b"body"))
+            self.assertEqual((found.branch, found.call_id), ("z9hG4bKa", "c@example.com"))
+            for name, value in values:
+                self.assertEqual(found.get(name), value)
+            self.assertTrue(found.flaws)
+            self.assertEqual(StreamFramer().feed(data), [])
+
+    def test_no_header_fields(self) -> None:
+        """Passed over."""
+        for line in ("nonsense", ": x", "a b: c", "", "X: " + "y" * 9000, "Ｓubject: x"):
+            self.check("From:", f"{line}\nFrom:")
+
+    def test_line_ends(self) -> None:
+        """LF ends a line as well, also a folded one; CR alone is a blank."""
+        self.check("\r\n", "\n")
+        self.check("From:", "Subject: a\n b\n\tc\nServer: x\nFrom:", ("Subject", "a b c"))
+        self.check("From:", "Subject: a\rb\r\r\nFrom:", ("Subject", "a b"))
+        self.check("From:", "Subject: a\n\r\nFrom:", ("Subject", "a"))
+
+    def test_what_is_needed(self) -> None:
+        """Nothing is guessed: a field whose line cannot be read is missing."""
+        data = message("4", body="body").replace(b"Call-ID:", b"Call ID:")
+        found = read_datagram(data)
+        assert found is not None
+        self.assertRaises(HeaderError, lambda: found.call_id)
+        for start in ("BYE  sip:b SIP/2.0", "BYE sip:b SIP/2.0 ", "BYE <sip:b> SIP/2.0"):
+            data = message("0", start=start).replace(b"CSeq", b"x\r\nCSeq")
+            self.assertRaises(MessageError, read_datagram, data)
+
+    def test_too_many_lines(self) -> None:
+        """Of a response the first ones count; a request is refused."""
+        for start in ("BYE sip:b SIP/2.0", "SIP/2.0 200 OK"):
+            data = message(*["0"], start=start)[:-2] + b"X: y\r\n" * 300 + b"\r\n"
+            if start.startswith("BYE"):
+                self.assertRaises(MessageError, read_datagram, data)
+            else:
+                found = read_datagram(data)
+                assert found is not None
+                self.assertEqual(len(found.headers), MAX_HEADER_LINES)
+
+    def test_no_empty_line(self) -> None:
+        """A response without one has no body, if its last line is whole; a request is refused."""
+        data = message("0", start="SIP/2.0 200 OK")[:-2]
+        found = read_datagram(data)
+        assert found is not None
+        self.assertEqual((found.body, found.call_id), (b"", "c@example.com"))
+        self.assertRaises(MessageError, read_datagram, data[:-3])
+        self.assertRaises(MessageError, read_datagram, message("0")[:-2])
 
 
 class StreamTests(SynchronousTestCase):

@@ -575,3 +575,18 @@ class ForgettingTests(LayerCase):
         self.receive(answer(invite, 200))
         self.receive(answer(bye, 200))
         self.assertEqual((one.last, two.last), (None, None))
+
+    def test_responses_go_to_maddr(self) -> None:
+        """An address there goes before the source; a name, which nobody looks up, does not."""
+        source = Hop("192.0.2.1", 40000)
+        for params, hop in (
+            ("maddr=192.0.2.77", Hop("192.0.2.77", 5070)),
+            ("maddr=[2001:db8::7];rport", Hop("2001:db8::7", 5070)),
+            ("maddr=2001:db8::7", Hop("2001:db8::7", 5070)),
+            ("maddr=far.example.com", Hop("192.0.2.1", 5070)),
+            ("maddr;rport", source),
+        ):
+            via = f"SIP/2.0/UDP 10.0.0.1:5070;branch=z9hG4bK1;{params}"
+            asked = Request("OPTIONS", "sip:x", [("Via", via)])
+            self.assertEqual(response_hop(asked, source), hop, params)
+        self.assertEqual(response_hop(asked, TCP), TCP)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.sip.test_message import octets, read
@@ -41,15 +43,45 @@ class RequestTests(SynchronousTestCase):
             self.assertEqual(self.status(old=old, new=new), 400, new)
 
     def test_optional_fields(self) -> None:
-        """What need not be there must be readable when it is."""
+        """What is needed though it need not be there must be readable, and there once."""
         for line in (
-            *("Max-Forwards: 256", "Max-Forwards: x", "Content-Length: -1", "Contact: <sip:a"),
-            *("Contact: <sip:a>, ", "From: <sip:x>", "t: <sip:x>", "CSeq: 1 INVITE"),
-            *("Max-Forwards: 1\r\nMax-Forwards: 1", "l: 0\r\nl: 0", "Date: a\r\nDate: b"),
+            *("Content-Length: -1", "Contact: <sip:a", "Record-Route: <sip:p:x>"),
+            *("From: <sip:x>", "t: <sip:x>", "CSeq: 1 INVITE", "i: c@example.com"),
+            *("Max-Forwards: 1\r\nMax-Forwards: 1", "l: 0\r\nl: 0"),
         ):
             self.assertEqual(self.status(line), 400, line)
-        for line in ("Via: whatever", "Date: never", "Expires: x", "Max-Forwards: 0", "Subject:"):
+
+    def test_ornaments(self) -> None:
+        """What is not needed may be anything, and as often as anybody likes."""
+        for line in (
+            *("Via: whatever", "Date: never", "Expires: x", "Max-Forwards: 0", "Subject:"),
+            *("Max-Forwards: 256", "Max-Forwards: x", "Contact: <sip:a>, ,", "Contact: "),
+            *("Date: a\r\nDate: b", "User-Agent:\r\nUser-Agent: x", "Session-Expires: \x01;;"),
+            *("Content-Type: a\r\nContent-Type: b", "Timestamp: ?", "Route: <<"),
+        ):
             self.assertIsNone(self.status(line), line)
+
+    def test_within_a_dialog(self) -> None:
+        """Of To and From only the tags are needed, and of the Request-URI nothing."""
+        for method in ("BYE", "INVITE", "OPTIONS", "ACK"):
+            for to in ("x, y <sip:b>;tag=t", '"b <sip:b>;tag=t', "<sip:b>;tag=t;=", ";;tag = t"):
+                data = octets().replace(b"INVITE", method.encode())
+                data = re.sub(rb"To: [^\r]*", b"To: " + to.encode(), data)
+                request = parse(data.replace(b"sip:b@example.com SIP", b"sip:b?Subject=x SIP"))
+                assert not isinstance(request, Response)
+                self.assertIsNone(check_request(request, methods=AGENT), (method, to))
+                self.assertEqual(request.to_tag, "t")
+                self.assertTrue(request.flaws)
+
+    def test_ack(self) -> None:
+        """An ACK is not dropped for what its answer would be about: nobody answers it."""
+        for line in ("Content-Length: x", "Max-Forwards: 1\r\nMax-Forwards: 2", "Contact: <<"):
+            request = parse(octets(line).replace(b"INVITE", b"ACK"))
+            assert not isinstance(request, Response)
+            self.assertIsNone(check_request(request, methods=AGENT), line)
+        request = parse(octets("To: <sip:x>").replace(b"INVITE", b"ACK"))
+        assert not isinstance(request, Response)
+        self.assertIsNotNone(check_request(request, methods=AGENT))
 
     def test_version(self) -> None:
         """Another version is told so, whatever else is wrong."""
@@ -108,9 +140,49 @@ class ResponseTests(SynchronousTestCase):
     def test_dropped(self) -> None:
         """Of another version, for somebody else, or malformed."""
         for line, word in (
-            ("Via: SIP/2.0/UDP b", "more than one Via"),
             ("To: <sip:x>", "To: more than one"),
-            ("Contact: x", "Contact"),
+            ("f: <sip:x>", "From: more than one"),
+            ("CSeq: 2 INVITE", "CSeq: more than one"),
+            ("Call-ID: other", "Call-ID: more than one"),
         ):
             self.assertIn(word, self.why(line) or "")
+        response = parse(octets(start="SIP/2.0 200 OK").replace(b";branch=", b";twig="))
+        assert isinstance(response, Response)
+        self.assertIn("no branch", check_response(response) or "")
+        response = parse(octets(start="SIP/2.0 200 OK").replace(b"CSeq: 1", b"CSeq: x"))
+        assert isinstance(response, Response)
+        self.assertIn("CSeq", check_response(response) or "")
         self.assertIn("SIP/3.0", self.why(start="SIP/3.0 200 OK") or "")
+
+    def test_ornaments(self) -> None:
+        """Whose transaction can be told is not dropped for anything else."""
+        for line in (
+            *("Via: SIP/2.0/UDP b", "Contact: x", "Contact: ", "Record-Route: <", "Server: a"),
+            *("To: <sip:b@example.com>", "CSeq: 1 INVITE", "Call-ID: c@example.com"),
+            *("Max-Forwards: x\r\nMax-Forwards: 300", "Content-Length: x\r\nl: 3"),
+        ):
+            self.assertIsNone(self.why(line, "Server: b"), line)
+        for name in ("From", "To", "Call-ID"):
+            for value in ("", "\udce9", ";;", ",", '"', "<sip:x", "x" * 4000):
+                data = octets(start="SIP/2.0 200 OK")
+                field = f"{name}: {value}".encode("utf-8", "surrogateescape")
+                pattern = name.encode() + rb": [^\r]*"
+                response = parse(re.sub(pattern, field, data))
+                assert isinstance(response, Response)
+                self.assertIsNone(check_response(response), field)
+                self.assertIsNone(response.to_tag)
+
+    def test_broken_via(self) -> None:
+        """The branch is found in a Via that is otherwise no Via."""
+        for old, new in (
+            ("SIP/2.0/UDP", "UDP"),
+            (";branch", ";;rport=;received=;branch"),
+            (";branch=", ';x="; BRANCH = '),
+            (":5060", ":x"),
+        ):
+            data = octets(start="SIP/2.0 200 OK").replace(old.encode(), new.encode(), 1)
+            self.assertNotEqual(data, octets(start="SIP/2.0 200 OK"))
+            response = parse(data)
+            assert isinstance(response, Response)
+            self.assertIsNone(check_response(response), new)
+            self.assertEqual(response.branch, "z9hG4bKa")

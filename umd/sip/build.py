@@ -211,6 +211,7 @@ def ack_for(invite: Request, response: Response) -> Request:
     """
     ack = Request("ACK", invite.uri, _same_transaction(invite, "ACK", response.get("To")))
     ack._via, ack._from, ack._to = invite._via, invite._from, response._to
+    ack._to_tag = response.to_tag  # of a To that can be read or not
     return ack
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple, Protocol
 
-from umd.sip.fields import NameAddr, Uri
-from umd.sip.message import ExtraHeaders, Message, Request, Response
+from umd.sip.fields import FieldError, NameAddr, Uri, uri_host
+from umd.sip.message import ExtraHeaders, HeaderError, Message, Request, Response
 from umd.sip.outgoing import OwnRequest
 from umd.sip.transaction import Hop, Transaction
 
@@ -31,6 +31,19 @@ class Target(NamedTuple):
     hop: Hop
 
 
+class Caller(NamedTuple):
+    """What a caller knows of its INVITE, for the dialogs that responses to it make."""
+
+    call_id: str
+    local_tag: str
+    local: str
+    """The From, a raw value."""
+    to: str
+    """The To, a raw value without the far end's tag."""
+    target: str
+    """What the INVITE was addressed to; empty when that is not known any more."""
+
+
 class Surroundings(Protocol):
     """What a dialog needs to build and send requests; the endpoint has it."""
 
@@ -41,7 +54,7 @@ class Surroundings(Protocol):
         """A branch that nobody has used."""
 
     def target_of(self, message: Message, last: Hop) -> Target | None:
-        """The first Contact of a message and its next hop; None when there is no Contact."""
+        """The first Contact of a message that can be used, and its next hop; or None."""
 
     def hop_for(self, uri: str, last: Hop) -> Hop:
         """Where a request for `uri` goes, when the messages so far went to or came from `last`."""
@@ -57,6 +70,9 @@ class Owner(Protocol):
 
     def on_ack(self, request: Request, now: float) -> None:
         """The ACK of a 2xx."""
+
+    def on_ack_unsent(self, ack: Request, now: float) -> None:
+        """Our ACK of a 2xx could not be sent."""
 
 
 class Dialog:
@@ -109,10 +125,24 @@ class Dialog:
         """While the endpoint has it registered."""
 
     @classmethod
-    def of_caller(cls, response: Response, last: Hop, around: Surroundings) -> Dialog:
-        """The dialog that a response to our INVITE makes (§12.1.2)."""
-        name = DialogId(response.call_id, response.from_tag or "", response.to_tag or "")
-        dialog = cls(name, response.get("From") or "", response.get("To") or "", last)
+    def of_caller(
+        cls, response: Response, last: Hop, around: Surroundings, invite: Caller | None = None
+    ) -> Dialog:
+        """
+        The dialog that a response to our INVITE makes (§12.1.2).
+
+        From the response come the To, the route set and the remote target; `invite` is what we know
+        ourselves, whatever the response says of it. A 2xx that lacks them must be acknowledged all
+        the same, and the call be ended. Without a Contact that can be used, requests are for the
+        URI of the INVITE. Without a Record-Route that can be read they go the way it went.
+        """
+        if invite is None:
+            invite = Caller(
+                response.call_id, response.from_tag or "", response.get("From") or "", "", ""
+            )
+        name = DialogId(invite.call_id, invite.local_tag, response.to_tag or "")
+        dialog = cls(name, invite.local, response.get("To") or invite.to, last)
+        dialog.target = invite.target
         dialog.local_cseq = response.cseq_number
         dialog._take_route(response, around, dialog._remote, backwards=True)
         return dialog
@@ -148,7 +178,7 @@ class Dialog:
         dialog.remote_cseq = remote_cseq
         dialog.routes = routes
         dialog.target = target
-        dialog._plan(around.hop_for(target, last) if routes else last, around)
+        dialog._plan(around.hop_for(target, last), around)
         return dialog
 
     def __repr__(self) -> str:
@@ -187,6 +217,18 @@ class Dialog:
         if target is not None and target.uri != self.target:
             self.target = target.uri
             self._plan(target.hop, around)
+
+    def fall_back(self) -> bool:
+        """
+        Nothing can be sent to where requests go: send them the way that the INVITE took.
+
+        Returns:
+            False when that is where they went.
+        """
+        if self.hop == self._last:
+            return False
+        self.hop = self._last
+        return True
 
     def take_cseq(self, number: int) -> bool:
         """Note the number of the far end's request; False when it is out of order (§12.2.2)."""
@@ -246,17 +288,21 @@ class Dialog:
         self, message: Message, around: Surroundings, remote: str, *, backwards: bool
     ) -> None:
         """Route set and target of the message that makes the dialog (§12.1)."""
-        if message.get("Record-Route") is not None:
-            routes = message.values("Record-Route")
+        routes = _route_set(message)
+        if routes is not None:
             self.routes = tuple(reversed(routes)) if backwards else tuple(routes)
-        else:
-            self.routes = ()
+        elif not self.routes:
+            self.routes = (_route_to(self._last),)
         target = around.target_of(message, self._last)
         if target is not None:
             self.target = target.uri
-        elif not self.target:  # what is left to a peer that sends no Contact
-            self.target = NameAddr.parse(remote).uri
-        self._plan(target.hop if target is not None else self._last, around)
+            self._plan(target.hop, around)
+            return
+        if not self.target:  # what is left to a peer that sends no Contact
+            self.target = _uri_of(remote) or f"sip:{_host_and_port(self._last)}"
+        if not self.routes and around.hop_for(self.target, self._last) != self._last:
+            self.routes = (_route_to(self._last),)
+        self._plan(self._last, around)
 
     def _plan(self, hop: Hop, around: Surroundings) -> None:
         """Work out Request-URI, Route and next hop, for all requests until something changes."""
@@ -267,18 +313,27 @@ class Dialog:
         if first.address.is_loose:
             self.request_uri, self._request_routes = self.target, self.routes
         else:  # a strict router wants itself in the Request-URI, and the target last
-            self.request_uri = _as_request_uri(first.uri)
+            self.request_uri = as_request_uri(first.uri)
             self._request_routes = (*self.routes[1:], f"<{self.target}>")
         self.hop = around.hop_for(first.uri, self._last)
 
 
-_NOT_IN_REQUEST_URI: Final = frozenset(("method",))
+_NOT_IN_REQUEST_URI: Final = frozenset(("method", "ttl"))
 
 
-def _as_request_uri(uri: str) -> str:
-    """Without what a Request-URI must not have: headers and the method parameter (§19.1.1)."""
+def as_request_uri(uri: str) -> str:
+    """
+    A URI of Contact or Record-Route without what a Request-URI must not take from it.
+
+    That are header fields and the parameters method and ttl (§19.1.1, table 1).
+
+    Raises:
+        UriError
+    """
+    if "?" not in uri and ";" not in uri:
+        return uri
     found = Uri.parse(uri)
-    if found.headers is None and found.param("method") is None:
+    if found.headers is None and not any(name in _NOT_IN_REQUEST_URI for name, _ in found.params):
         return uri
     params = tuple(item for item in found.params if item[0] not in _NOT_IN_REQUEST_URI)
     plain = Uri(
@@ -290,3 +345,38 @@ def _as_request_uri(uri: str) -> str:
         params=params,
     )
     return str(plain)
+
+
+def _route_set(message: Message) -> list[str] | None:
+    """
+    The Record-Route values; None when one of them cannot be read.
+
+    Then none is used: a request that leaves out one proxy goes astray at the next.
+    """
+    if message.get("Record-Route") is None:
+        return []
+    try:
+        routes = message.values("Record-Route")
+        for route in routes:
+            Uri.parse(NameAddr.parse(route).uri)
+    except (HeaderError, FieldError) as error:
+        message.note_flaw(f"Record-Route: {error}")
+        return None
+    return routes
+
+
+def _route_to(hop: Hop) -> str:
+    return f"<sip:{_host_and_port(hop)};lr>"
+
+
+def _host_and_port(hop: Hop) -> str:
+    return f"{uri_host(hop.host)}:{hop.port}"
+
+
+def _uri_of(address: str) -> str:
+    """The sip URI of a To or From; empty when it has none."""
+    try:
+        uri = NameAddr.parse(address).uri
+        return as_request_uri(uri) if Uri.parse(uri).host else ""
+    except FieldError:
+        return ""

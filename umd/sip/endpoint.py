@@ -14,11 +14,12 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from umd.sip import build, outgoing
+from umd.sip.body import UnsupportedBody, offer_in
 from umd.sip.credentials import Login
-from umd.sip.dialog import Dialog, Target
-from umd.sip.fields import FieldError, NameAddr, Uri, split_list
+from umd.sip.dialog import Dialog, Target, as_request_uri
+from umd.sip.fields import MAGIC_COOKIE, FieldError, NameAddr, Uri
 from umd.sip.framing import read_datagram
-from umd.sip.message import Message, MessageError, Request, Response
+from umd.sip.message import HeaderError, Message, MessageError, Request, Response
 from umd.sip.outgoing import OwnRequest
 from umd.sip.session import (
     ALLOW,
@@ -32,7 +33,6 @@ from umd.sip.session import (
 )
 from umd.sip.timing import Timing
 from umd.sip.transaction import (
-    MAGIC_COOKIE,
     Hop,
     Send,
     Transaction,
@@ -92,6 +92,8 @@ class Endpoint:
         """
         self.heard: Callable[[Message, Hop], None] | None = None
         """Sees each message that comes, but for those that are malformed, and where from."""
+        self.flawed: Callable[[Message, Hop], None] | None = None
+        """Sees each message with flaws that were passed over, and where it came from."""
         self.strays = 0
         """Messages dropped since the start: of no transaction, of no dialog, or malformed."""
 
@@ -210,6 +212,7 @@ class Endpoint:
         except MessageError as error:
             self.strays += 1
             if error.request is not None:
+                _stamp(error.request, source)
                 self._refuse(error.request, rejection_for(error), source)
             return
         if message is not None:
@@ -219,15 +222,16 @@ class Endpoint:
         """Take a message that was read from octets and that nobody has judged yet."""
         if isinstance(message, Response):
             rejection = None
-            acceptable = check_response(message) is None and _routes_readable(message)
+            acceptable = check_response(message) is None
         else:
             assert isinstance(message, Request)
+            _stamp(message, source)
             rejection = check_request(message, methods=METHODS)
-            if rejection is None and not _routes_readable(message):
-                rejection = Rejection(status=400, reason="Bad Record-Route", why="Record-Route")
             acceptable = rejection is None
         if acceptable:
             self.receive_message(message, source, now)
+            if message.flaws and self.flawed is not None:
+                self.flawed(message, source)
             return
         self.strays += 1
         if rejection is not None and isinstance(message, Request):
@@ -242,6 +246,11 @@ class Endpoint:
     def send_failed(self, message: Message, now: float) -> None:
         """This message, given out by `messages_to_send`, could not be sent."""
         self._layer.transport_error(message, now)
+        if isinstance(message, OwnRequest) and message.method == "ACK":  # of a 2xx
+            name = (message.call_id, message.from_tag or "", message.to_tag or "")
+            dialog = self._dialogs.get(name)
+            if dialog is not None and dialog.owner is not None:
+                dialog.owner.on_ack_unsent(message, now)
 
     def hop_failed(self, hop: Hop, now: float) -> None:
         """Nothing can be sent to `hop`. Costs a look at every transaction."""
@@ -304,7 +313,7 @@ class Endpoint:
     def on_stray(self, response: Response, now: float) -> None:
         """A response of no transaction: of one before a restart or given up, or of nobody's."""
         if response.cseq_method == "INVITE" and 200 <= response.status < 300:
-            call_id = response.call_id
+            call_id = response.get("Call-ID") or ""
             session = self._listening.get(call_id) or self.restored(call_id)
             if session is not None:
                 session.on_stray_success(response, now)
@@ -348,6 +357,11 @@ class Endpoint:
         return dialog
 
     def _on_invite(self, transaction: Transaction, request: Request, now: float) -> None:
+        try:
+            offer_in(request)
+        except UnsupportedBody as error:  # §8.2.3
+            self._reply(transaction, request, 415, now, error.headers)
+            return
         session = Session(self, request, transaction.hop, self.new_id(), state=State.OFFERED)
         transaction.user = session
         session.on_invite(transaction)
@@ -384,28 +398,53 @@ class Endpoint:
     def target_of(self, message: Message, last: Hop) -> Target | None:
         """The first Contact of a message; peers repeat theirs, so what was read is kept."""
         raw = message.get("Contact")
-        if not raw or raw == "*":
+        if raw is None:
             return None
         target = self._targets.get((raw, last))
         if target is None:
-            if len(self._targets) >= MAX_TARGETS:
-                self._targets.clear()
-            uri = NameAddr.parse(split_list(raw)[0]).uri
-            target = self._targets[raw, last] = Target(uri, self.hop_for(uri, last))
+            target = self._read_target(message, last)
+            if target is not None and not message.flaws:
+                if len(self._targets) >= MAX_TARGETS:
+                    self._targets.clear()
+                self._targets[raw, last] = target
         return target
 
+    def _read_target(self, message: Message, last: Hop) -> Target | None:
+        try:
+            values = message.values("Contact")
+        except HeaderError as error:
+            message.note_flaw(str(error))
+            return None
+        for value in values:
+            try:
+                uri = NameAddr.parse(value).uri
+                if (found := Uri.parse(uri)).host:
+                    if _wants_other_transport(found):
+                        message.note_flaw(f"Contact: {uri} is not reached over UDP")
+                    return Target(as_request_uri(uri), self.hop_for(uri, last))
+                message.note_flaw(f"Contact: {uri} is no SIP URI")
+            except FieldError as error:
+                message.note_flaw(f"Contact: {error}")
+        return None
+
     def hop_for(self, uri: str, last: Hop) -> Hop:
-        """A connection is kept; over UDP the URI's host and port are the next hop."""
+        """
+        Where a URI leads (RFC 3263 §4): to its maddr or host, at its port.
+
+        A connection is kept. A URI that asks for another transport than UDP, which is all there is,
+        is reached by way of `last`: who took the INVITE over UDP can take its ACK and BYE, or pass
+        them on.
+        """
         if last.reliable:
             return last
         try:
             found = Uri.parse(uri)
         except FieldError:
             return last
-        if not found.host:
+        if not found.host or _wants_other_transport(found):
             return last
-        transport = (found.param("transport") or last.transport).upper()
-        return Hop(found.host.strip("[]"), found.port or 5060, transport)
+        host = found.param("maddr") or found.host
+        return Hop(host.strip("[]"), found.port or 5060)
 
     def send_request(self, request: Request, hop: Hop, now: float, session: Session) -> Transaction:
         """Open a client transaction."""
@@ -466,12 +505,14 @@ def _nobody(call_id: str) -> Session | None:
     return None
 
 
-def _routes_readable(message: Message) -> bool:
-    """Whether the Record-Route could be a dialog's route set."""
-    try:
-        if message.get("Record-Route") is not None:
-            for route in message.record_routes:
-                Uri.parse(route.uri)
-    except (MessageError, FieldError):
-        return False
-    return True
+def _stamp(request: Request, source: Hop) -> None:
+    """Note where a request came from, in its Via; a connection says so by itself."""
+    if not source.reliable:
+        try:
+            request.stamp(source.host, source.port)
+        except HeaderError:
+            pass  # without a Via that can be read it is refused
+
+
+def _wants_other_transport(uri: Uri) -> bool:
+    return uri.scheme == "sips" or (uri.param("transport") or "UDP").upper() != "UDP"

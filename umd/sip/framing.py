@@ -21,6 +21,7 @@ from umd.sip.message import (
     Response,
     number,
     parse,
+    parse_despite_flaws,
     parse_head,
 )
 
@@ -37,7 +38,11 @@ def read_datagram(data: bytes) -> Request | Response | None:
     """
     The message in a datagram, or None for a keep-alive (RFC 5626 §3.5.1): nothing but CRLF.
 
-    Octets after the body are dropped (§18.3); without Content-Length the body is all there is.
+    Octets after the body are dropped (§18.3); without Content-Length the body is all there is. So
+    it is in a response or an ACK, which are never answered, if their Content-Length cannot be read.
+    A Content-Length larger than what has come shows that the datagram was cut off (§18.3).
+
+    Header lines that cannot be read are passed over. In a stream they are an error of framing.
 
     Raises:
         MessageError: it is no message; a request that can be answered is in `request`.
@@ -47,8 +52,17 @@ def read_datagram(data: bytes) -> Request | Response | None:
         data = data.lstrip(b"\r\n")
         if not data:
             return None
-    message = parse(data)
-    length = _stated_length(message)
+    try:
+        message = parse(data)
+    except MessageError as error:
+        message = parse_despite_flaws(data, error)
+    try:
+        length = _stated_length(message)
+    except FramingError as error:
+        if _answerable(message) is not None:
+            raise
+        message.note_flaw(f"Content-Length: {error.why}")
+        length = None
     if length != len(message.body) and length is not None:
         _cut(message, length)
     return message

@@ -13,7 +13,7 @@ by, given when it is made (`umd.sip.outgoing`). Its header list, and with it the
 when somebody asks for it; between two endpoints in one process nobody does.
 
 A message is not changed once it is made; the typed fields would not follow. What does it anyway
-(`complete`, `keep_body`, `stamp`) belongs to whoever reads it from the wire.
+(`complete`, `keep_body`, `stamp`, `read_tag_loosely`) belongs to whoever reads it from the wire.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ from umd.sip.fields import (
     FieldError,
     NameAddr,
     Via,
+    loose_branch,
+    loose_tag,
     split_list,
     tag_of,
 )
@@ -37,6 +39,7 @@ from umd.sip.names import KNOWN, LISTED, METHODS, SPELLINGS, TOKEN, canonical
 MAX_MESSAGE: Final = 65536  # octets, head and body
 MAX_HEADER_LINES: Final = 128
 MAX_LINE: Final = 8192  # characters, folded lines joined
+MAX_FLAW: Final = 200  # characters of what is noted of one
 MAX_CONTENT_LENGTH: Final = 2**31 - 1
 VERSION: Final = "SIP/2.0"
 
@@ -77,6 +80,7 @@ class Message:
     __slots__ = (
         "body",
         "version",
+        "_flaws",
         "_headers",
         "_octets",
         "_first",
@@ -122,6 +126,18 @@ class Message:
         self._to_tag: str | None = ""
         self._branch: str | None = None
         """None: not made of values."""
+        self._flaws: tuple[str, ...] = ()
+
+    @property
+    def flaws(self) -> tuple[str, ...]:
+        """What is wrong with the message and was passed over, since nothing depends on it."""
+        return self._flaws
+
+    def note_flaw(self, flaw: str) -> None:
+        """For the reader of a message: this is passed over."""
+        flaw = flaw[:MAX_FLAW]
+        if flaw not in self._flaws:
+            self._flaws += (flaw,)
 
     @property
     def headers(self) -> Headers:
@@ -142,6 +158,11 @@ class Message:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.start_line!r}, {len(self.headers)} headers>"
+
+    @property
+    def made_of_values(self) -> bool:
+        """Whether it is ours, and its Via, CSeq and tags are what it was made of."""
+        return self._branch is not None
 
     # Raw values
 
@@ -280,6 +301,23 @@ class Message:
         except FieldError as error:
             raise HeaderError(name, str(error)) from error
 
+    def read_tag_loosely(self, name: str) -> None:
+        """
+        For the judge of a message: of its From or To only the tag is needed.
+
+        Raises:
+            HeaderError: the header field is absent.
+        """
+        try:
+            _ = self.from_tag if name == "From" else self.to_tag
+        except HeaderError as error:
+            tag = loose_tag(self._need(name))
+            self.note_flaw(str(error))
+            if name == "From":
+                self._from_tag = tag
+            else:
+                self._to_tag = tag
+
     @property
     def call_id(self) -> str:
         """The Call-ID."""
@@ -337,9 +375,9 @@ class Message:
 
     def _addresses(self, name: str) -> list[NameAddr]:
         values = self.all(name)
-        if len(values) == 1 and "," not in values[0]:  # nearly always
+        if len(values) == 1 and "," not in values[0] and values[0]:  # nearly always
             return [_read(name, NameAddr.parse, values[0])]
-        return [_read(name, NameAddr.parse, value) for value in self._elements(name)]
+        return [_read(name, NameAddr.parse, value) for value in self.values(name)]
 
     @property
     def max_forwards(self) -> int | None:
@@ -414,14 +452,10 @@ class Request(Message):
         self._from_tag = ""
         self._to_tag = ""
         self._branch = None
+        self._flaws = ()
         self.method = method
         self.uri = uri
         """The Request-URI as written; see `Uri.parse`."""
-
-    @property
-    def made_of_values(self) -> bool:
-        """Whether it is ours, and its Via, CSeq and tags are what it was made of."""
-        return self._branch is not None
 
     @property
     def start_line(self) -> str:
@@ -431,8 +465,8 @@ class Request(Message):
         """
         Note in the top Via where the request came from (RFC 3261 §18.2.1, RFC 3581 §4).
 
-        For the transport, before anybody else has the request: every answer then carries it. The
-        octets become those of the changed message.
+        For the transport, before anybody else has the request: every answer then carries it.
+        `octets` stays what came, for whoever records that.
 
         Raises:
             HeaderError: the top Via is absent or malformed.
@@ -444,7 +478,7 @@ class Request(Message):
         below = split_list(self.headers[index][1])[1:]
         self.headers[index] = ("Via", ", ".join([str(stamped), *below]))
         self._via = stamped
-        self._first = self._octets = None
+        self._first = None
 
 
 class Response(Message):
@@ -459,6 +493,28 @@ class Response(Message):
         super().__init__(headers, body)
         self.status = status
         self.reason = reason
+
+    def _tag(self, name: str) -> str | None:
+        """As in a request, and never an error: a response is not dropped for what is echoed."""
+        value = self.get(name)
+        if value is None:
+            return None
+        try:
+            return tag_of(value)
+        except FieldError as error:
+            self.note_flaw(f"{name}: {error}")
+            return loose_tag(value)
+
+    @property
+    def branch(self) -> str:
+        """As in a request; empty when it cannot be found, whatever the rest of the Via is like."""
+        if self._branch is not None:
+            return self._branch
+        try:
+            return self.via.branch or ""
+        except HeaderError as error:
+            self.note_flaw(str(error))
+            return loose_branch(self.get("Via") or "")
 
     @property
     def cseq_method(self) -> str:
@@ -493,10 +549,12 @@ _request_line: Final = re.compile(
     rf"({TOKEN}) ([!-;=?-~]+) (SIP/[0-9]+\.[0-9]+)", re.IGNORECASE | re.ASCII
 ).fullmatch
 # A status line may lack the SP before an empty reason: that is seen, and means nothing else.
+# The reason is for people, and may be anything.
 _status_line: Final = re.compile(
-    r"(SIP/[0-9]+\.[0-9]+) ([1-6][0-9]{2})(?: ([^\x00-\x08\x0a-\x1f\x7f]*))?",
+    r"(SIP/[0-9]+\.[0-9]+) ([1-6][0-9]{2})(?: ([^\r\n]*))?",
     re.IGNORECASE | re.ASCII,
 ).fullmatch
+_controls: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]").sub
 _unfold: Final = re.compile(r"\r\n[ \t]+").sub
 
 
@@ -535,6 +593,59 @@ def parse_head(head: bytes) -> Request | Response:
     except KeyError:
         return _parse_unusual(lines)
     return _start(lines, headers)
+
+
+def parse_despite_flaws(data: bytes, error: MessageError) -> Request | Response:
+    """
+    Read a datagram that `parse` refused for its header lines, as far as it can be acted on.
+
+    What is no header field, or is too long, is passed over (RFC 3261 §8.2.2). LF alone ends a line
+    as well, and CR alone is a blank. What the message needs is judged as ever: a field whose line
+    could not be read is missing. Of a response with too many lines the first ones count, and the
+    empty line after them may be missing.
+
+    Raises:
+        MessageError: `error`, when the flaw is not one of these.
+    """
+    is_response = data[:4].upper() == b"SIP/"
+    head_length, body_at = _end_of_head(data)
+    if head_length < 0 and is_response and data[-1:] == b"\n":
+        head_length, body_at = len(data), len(data)
+    if head_length < 0 or len(data) > MAX_MESSAGE:
+        raise error
+    text = data[:head_length].decode("utf-8", "surrogateescape")
+    text = text.replace("\r\n", "\n").replace("\r", " ")
+    start, *lines = _unfold_bare(" ", text).split("\n")
+    kept = [line for line in lines if _is_header_line(line)]
+    if len(kept) > MAX_HEADER_LINES:
+        if not is_response:
+            raise error
+        del kept[MAX_HEADER_LINES:]
+    try:
+        message = parse_head("\r\n".join([start, *kept]).encode("utf-8", "surrogateescape"))
+    except MessageError:
+        raise error from None
+    message.complete(data, body_at)
+    message.note_flaw(error.why)
+    return message
+
+
+def _end_of_head(data: bytes) -> tuple[int, int]:
+    """Where the head ends and the body begins; -1 for both when there is no empty line."""
+    at = data.find(b"\r\n\r\n")
+    if at >= 0:
+        return at, at + 4
+    found = _empty_line(data)
+    return found.span() if found else (-1, -1)
+
+
+_empty_line: Final = re.compile(rb"\r?\n\r?\n").search
+_unfold_bare: Final = re.compile(r"\n[ \t]+").sub
+
+
+def _is_header_line(line: str) -> bool:
+    spelling, colon, _ = line.partition(":")
+    return bool(colon) and len(line) <= MAX_LINE and canonical(spelling) is not None
 
 
 def _lines(head: bytes) -> list[str]:
@@ -587,7 +698,7 @@ def _start(lines: list[str], headers: Headers) -> Request | Response:
         message = Request(method, uri, headers)
     elif (found := _status_line(start)) is not None:
         version, status, reason = found.groups()
-        message = Response(int(status), reason or "", headers)
+        message = Response(int(status), _controls("?", reason or ""), headers)
     else:
         raise MessageError("neither a request line nor a status line", _salvage(lines))
     message.version = version.upper()

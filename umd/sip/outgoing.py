@@ -54,6 +54,7 @@ class OwnRequest(Request):
         self._from_tag = from_tag
         self._to_tag = to_tag
         self._branch = branch
+        self._flaws = ()
         self._sent_by = sent_by
         self._cseq_number = cseq
         self._transport = transport
@@ -141,6 +142,7 @@ class OwnResponse(Response):
             self._to_raw = f"{request._to_raw};tag={to_tag}"
             self._to_tag = to_tag
         self._branch = request._branch
+        self._flaws = ()
         self._sent_by = request._sent_by
         self._cseq_number = request._cseq_number
         self._cseq_method = request.method

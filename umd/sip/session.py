@@ -20,8 +20,10 @@ from typing import Final, Literal, NamedTuple, Protocol, TypeAlias
 
 from umd.errors import UmdError
 from umd.sip import build, outgoing
+from umd.sip.body import UnsupportedBody, description_in, offer_in
 from umd.sip.credentials import CHALLENGES, MAX_TRIES, Attempt, CredentialCache, Login
-from umd.sip.dialog import Dialog, Surroundings
+from umd.sip.dialog import Caller, Dialog, Surroundings
+from umd.sip.fields import MAX_VALUES, FieldError, split_list
 from umd.sip.message import Message, Request, Response
 from umd.sip.outgoing import OwnRequest
 from umd.sip.timing import Timing
@@ -578,7 +580,7 @@ class Session:
         if before not in (CALLING, PROCEEDING):
             return
         if response.body:
-            self.remote_body = response.body
+            self.remote_body = description_in(response) or self.remote_body
         self._agent.emit(self, _PROGRESSED[response.status])
 
     def _early_dialog(self, tag: str, response: Response) -> None:
@@ -586,7 +588,7 @@ class Session:
             self._early = {}
         dialog = self._early.get(tag)
         if dialog is None:
-            self._early[tag] = dialog = Dialog.of_caller(response, self._hop, self._agent)
+            self._early[tag] = dialog = self._new_dialog(response)
             self._agent.register(dialog, self)
         else:
             dialog.refresh_target(response, self._agent)
@@ -609,11 +611,26 @@ class Session:
         """The dialog of a 2xx: an early one, confirmed, or a new one (§13.2.2.4)."""
         dialog = self._early.pop(response.to_tag or "", None) if self._early else None
         if dialog is None:
-            dialog = Dialog.of_caller(response, self._hop, self._agent)
+            dialog = self._new_dialog(response)
             dialog.early = False
         else:
             dialog.confirm(response, self._agent)
         return dialog
+
+    def _new_dialog(self, response: Response) -> Dialog:
+        """The dialog of a response that is the first with its To tag."""
+        request, known = self.request, self.dialog
+        to = target = ""
+        if request is not None:
+            local, to, target = request.get("From"), request.get("To") or "", request.uri
+        elif known is not None:
+            local = known.local
+        elif response.from_tag == self.local_tag:
+            local = response.get("From")
+        else:  # of an INVITE that is over, and nothing else has kept its From
+            local = f"{self._agent.contact};tag={self.local_tag}"
+        invite = Caller(self.call_id, self.local_tag, local or "", to, target)
+        return Dialog.of_caller(response, self._hop, self._agent, invite)
 
     def _confirm(self, dialog: Dialog, response: Response, now: float) -> None:
         """The first 2xx: ours, or to be cleared at once when it crossed our CANCEL."""
@@ -624,7 +641,7 @@ class Session:
         self._agent.register(dialog, self)
         self._settle()
         if response.body:
-            self.remote_body = response.body
+            self.remote_body = description_in(response) or self.remote_body
         self._agent.emit(self, _ANSWERED_EVENT)
         if self.state is CONFIRMED:
             self._start_limit(now)
@@ -783,7 +800,7 @@ class Session:
     def _changed(self, response: Response, now: float) -> None:
         status = response.status
         if status < 300 and response.body:
-            self.remote_body = response.body
+            self.remote_body = description_in(response) or self.remote_body
         self._agent.emit(self, Changed(status))
         if status in (408, 481):
             self.hang_up(now)  # §14.1: the dialog is no longer
@@ -833,7 +850,7 @@ class Session:
         """The INVITE that this session was made for has come."""
         assert self.request is not None
         self._invite = transaction
-        self.remote_body = self.request.body
+        self.remote_body = description_in(self.request)
         self.dialog = Dialog.of_callee(self.request, self.local_tag, self._hop, self._agent)
         self._agent.register(self.dialog, self)
         self._agent.emit(self, _INCOMING_EVENT)
@@ -848,10 +865,8 @@ class Session:
         match request.method:
             case "BYE":
                 self._on_bye(transaction, request, now)
-            case "INVITE":
-                self._on_reinvite(dialog, transaction, request, now)
-            case "UPDATE":
-                self._on_update(dialog, transaction, request, now)
+            case "INVITE" | "UPDATE":
+                self._on_change(dialog, transaction, request, now)
             case "OPTIONS":
                 self._reply(transaction, request, 200, now, headers=CAPABILITIES)
             case method:
@@ -875,8 +890,7 @@ class Session:
         self._stop_alarm()
         before = self.state
         self._advance(_ACK)
-        if request.body:
-            self.remote_body = request.body
+        self.remote_body = description_in(request) or self.remote_body
         if before is ANSWERED:
             self._settle()
             self._agent.emit(self, _ANSWERED_EVENT)
@@ -884,6 +898,25 @@ class Session:
         elif before is LEAVING:
             self._settle()
             self._send_bye(now)
+
+    def on_ack_unsent(self, ack: Request, now: float) -> None:
+        """
+        The ACK of a 2xx could not be sent to where the far end wants it.
+
+        It is sent the way that the INVITE took. Without an ACK the far end would soon give up, and
+        the call must not look as if it were up: it is ended then.
+        """
+        if self.dialog is None or self.state is ENDED:
+            return
+        if not self.dialog.fall_back():
+            self.hang_up(now)
+            return
+        hop = self.dialog.hop
+        if self._acks is not None:
+            self._acks = [
+                sent._replace(hop=hop) if sent.request is ack else sent for sent in self._acks
+            ]
+        self._agent.send(ack, hop)
 
     def on_terminated(self, transaction: Transaction) -> None:
         """Nothing of this INVITE can come again: forget what was kept for that."""
@@ -942,8 +975,22 @@ class Session:
         else:
             self._start_alarm(Alarm.NO_FINAL, self._agent.timing.timeout, now)
 
-    def _on_reinvite(
+    def _on_change(
         self, dialog: Dialog, transaction: Transaction, request: Request, now: float
+    ) -> None:
+        """A re-INVITE or an UPDATE; one with a body that is no description is told so (§8.2.3)."""
+        try:
+            offer = offer_in(request)
+        except UnsupportedBody as error:
+            self._reply(transaction, request, 415, now, headers=error.headers)
+            return
+        if request.method == "INVITE":
+            self._on_reinvite(dialog, transaction, request, offer, now)
+        else:
+            self._on_update(dialog, transaction, request, offer, now)
+
+    def _on_reinvite(
+        self, dialog: Dialog, transaction: Transaction, request: Request, offer: bytes, now: float
     ) -> None:
         """Answer a changed offer at once (§14.2)."""
         if self.state is not CONFIRMED and self.state is not ANSWERED:
@@ -953,32 +1000,32 @@ class Session:
         elif self._pending is not None:
             self._reply(transaction, request, 500, now, headers=RETRY_AFTER)
         else:
-            response = self._accept_change(dialog, transaction, request, now)
+            response = self._accept_change(dialog, transaction, request, offer, now)
             if response is not None:
                 self._await_ack(transaction, response, now)
 
     def _on_update(
-        self, dialog: Dialog, transaction: Transaction, request: Request, now: float
+        self, dialog: Dialog, transaction: Transaction, request: Request, offer: bytes, now: float
     ) -> None:
         """The same for UPDATE (RFC 3311 §5.2), which has no ACK and may come early."""
-        if request.body and self._reinvite is not None:
+        if offer and self._reinvite is not None:
             self._reply(transaction, request, 491, now)
-        elif request.body and (dialog.early or self._pending is not None):
+        elif offer and (dialog.early or self._pending is not None):
             self._reply(transaction, request, 500, now, headers=RETRY_AFTER)
         else:
-            self._accept_change(dialog, transaction, request, now)
+            self._accept_change(dialog, transaction, request, offer, now)
 
     def _accept_change(
-        self, dialog: Dialog, transaction: Transaction, request: Request, now: float
+        self, dialog: Dialog, transaction: Transaction, request: Request, offer: bytes, now: float
     ) -> Response | None:
         body = b""
-        if request.body or request.method == "INVITE":
-            answer = self._agent.answer_offer(self, request.body)
+        if offer or request.method == "INVITE":
+            answer = self._agent.answer_offer(self, offer)
             if answer is None:
                 self._reply(transaction, request, 488, now)
                 return None
             body = self.local_body = answer
-            self.remote_body = request.body or self.remote_body
+            self.remote_body = offer or self.remote_body
         dialog.refresh_target(request, self._agent)
         return self._reply(
             transaction, request, 200, now, contact=self._agent.contact, body=body
@@ -1236,7 +1283,9 @@ class Session:
         """The ACK of a 2xx is a request of its own, in the dialog (§13.2.2.4)."""
         body = b""
         if response.body and not self.local_body:  # the 2xx made the offer: the ACK answers it
-            body = self.local_body = self._agent.answer_offer(self, response.body) or b""
+            offer = description_in(response)
+            if offer:
+                body = self.local_body = self._agent.answer_offer(self, offer) or b""
         number = response.cseq_number
         credentials = self._credentials
         headers = () if credentials is None else credentials.of_invite(number)
@@ -1448,8 +1497,18 @@ RETRY_AFTER: Final[Headers] = (("Retry-After", "2"),)
 
 
 def reasons_of(message: Message) -> tuple[str, ...]:
-    """The raw Reason values of a message (RFC 3326)."""
-    return tuple(message.all("Reason")) if message.get("Reason") is not None else ()
+    """The raw Reason values of a message (RFC 3326); a broken one does not spoil the others."""
+    if message.get("Reason") is None:
+        return ()
+    reasons: list[str] = []
+    for line in message.all("Reason"):
+        try:
+            values = split_list(line)
+        except FieldError as error:
+            message.note_flaw(f"Reason: {error}")
+            values = [value.strip(" \t") for value in line.split(",", MAX_VALUES)]
+        reasons += [value for value in values if value]
+    return tuple(reasons[:MAX_VALUES])
 
 
 def _reason_headers(reasons: Sequence[str]) -> Headers:

@@ -26,11 +26,10 @@ from typing import ClassVar, Final, NamedTuple, Protocol, TypeAlias
 
 from umd.errors import UmdError
 from umd.sip import build, outgoing
+from umd.sip.fields import MAGIC_COOKIE, is_address
 from umd.sip.message import Message, Request, Response
 from umd.sip.timing import TRYING_AFTER, Timing
 from umd.timers import Timer, Timers
-
-MAGIC_COOKIE: Final = "z9hG4bK"  # RFC 3261 §8.1.1.7
 
 
 class Hop(NamedTuple):
@@ -374,7 +373,7 @@ def server_key(request: Request, method: str) -> Key:
         return (branch, request.sent_by, method)
     return (
         request.uri,
-        request.from_.tag or "",
+        request.from_tag or "",
         request.call_id,
         request.cseq.number,
         str(request.via),
@@ -387,7 +386,8 @@ def response_hop(request: Request, source: Hop) -> Hop:
     Where the responses to a request go (§18.2.2, RFC 3581 §4).
 
     Over a connection: back through it. Over UDP: to the address the request came from, at the port
-    it came from when the Via asks for that (rport), else at the port of the Via.
+    it came from when the Via asks for that (rport), else at the port of the Via. A `maddr` that is
+    an address goes before both.
     """
     if source.reliable:
         return source
@@ -395,6 +395,9 @@ def response_hop(request: Request, source: Hop) -> Hop:
         return source
     via = request.via
     port = via.port or 5060
+    maddr = via.maddr
+    if maddr and is_address(maddr):
+        return Hop(maddr.strip("[]"), port, source.transport, source.flow)
     if port == source.port or via.rport is not None:
         return source
     return Hop(source.host, port, source.transport, source.flow)

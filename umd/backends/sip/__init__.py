@@ -50,6 +50,7 @@ from umd.errors import UmdError
 from umd.number import NotDialable
 from umd.sip.credentials import Login
 from umd.sip.endpoint import Endpoint
+from umd.sip.message import Message
 from umd.sip.session import Session
 from umd.sip.timing import Timing
 from umd.sip.transaction import Hop
@@ -146,6 +147,7 @@ class SipBackend(LegBackend, ShowsMessages, RestoresLegs, ChecksFiles):
             tap, here = self._tap, Hop(host, listening.port)
             endpoint.heard = lambda message, source: tap(source, here, message)
             port.said = lambda message, target: tap(here, target, message)
+        endpoint.flawed = self._on_flaws
         self.port = port
         self._sink = sink
         self._legs = legs = SipLegs(
@@ -315,6 +317,16 @@ class SipBackend(LegBackend, ShowsMessages, RestoresLegs, ChecksFiles):
             self._probes_for(event.leg).add(event.leg)
         if self._sink is not None:
             self._sink.leg_event(event)
+
+    def _on_flaws(self, message: Message, source: Hop) -> None:
+        """A far end's flaws that cost nothing: for who wants to mend the far end."""
+        self._log.debug(
+            "sip.flaw-ignored",
+            flaws=list(message.flaws),
+            message=message.start_line[:200],
+            sip_call_id=message.get("Call-ID"),
+            peer=f"{uri_host(source.host)}:{source.port}",
+        )
 
     def _probe(self, leg: LegId) -> None:
         legs, port = self._running()

@@ -1,0 +1,146 @@
+"""
+Which session description a message carries, by what it says of its body (RFC 3261 §7.4, RFC 5621).
+
+A body is taken for SDP only where Content-Type says so, or says nothing and it begins like SDP.
+Of several parts the first one that is SDP is taken. A request with a body that cannot be understood
+is answered 415. In a response or an ACK such a body is passed over, since neither is answered.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from umd.errors import UmdError
+from umd.sip.message import Message
+
+SDP: Final = "application/sdp"
+MAX_PARTS: Final = 16
+MAX_DEPTH: Final = 3
+"""How deep parts may be in parts."""
+MAX_PART_HEAD: Final = 2048  # octets
+ACCEPT: Final = (("Accept", SDP),)
+ACCEPT_ENCODING: Final = (("Accept-Encoding", "identity"),)
+_NO_CODING: Final = frozenset(("identity", "7bit", "8bit", "binary", ""))
+
+
+class UnsupportedBody(UmdError):
+    """415: a body that is not understood, and not optional; `headers` say what would be."""
+
+    def __init__(self, why: str, headers: tuple[tuple[str, str], ...] = ACCEPT) -> None:
+        super().__init__(why)
+        self.headers = headers
+
+
+def offer_in(message: Message) -> bytes:
+    """
+    The session description in a request; empty when there is none.
+
+    Raises:
+        UnsupportedBody
+    """
+    if not message.body or message.made_of_values:
+        return message.body  # ours, from within the process, is SDP
+    codings = message.get("Content-Encoding")
+    if codings is not None and codings.strip().lower() not in _NO_CODING:
+        raise UnsupportedBody(f"Content-Encoding {codings}", ACCEPT_ENCODING)
+    kind = message.get("Content-Type")
+    if kind is None:
+        kind = SDP if message.body.startswith(b"v=") else ""
+    found = _description(kind, message.body, MAX_DEPTH)
+    if found is not None:
+        return found
+    if _is_optional(message.get("Content-Disposition")):
+        return b""
+    raise UnsupportedBody(f"Content-Type {kind}")
+
+
+def description_in(message: Message) -> bytes:
+    """The session description in a response or an ACK; empty when there is none to be read."""
+    if not message.body or message.made_of_values:
+        return message.body
+    try:
+        return offer_in(message)
+    except UnsupportedBody as error:
+        message.note_flaw(str(error))
+        return b""
+
+
+def _description(kind: str, body: bytes, depth: int) -> bytes | None:
+    """The session description in a body of this Content-Type, or None."""
+    media_type = _media_type(kind)
+    if media_type == SDP:
+        return body
+    if not media_type.startswith("multipart/") or not depth:
+        return None
+    boundary = _param(kind, "boundary")
+    if not boundary:
+        return None
+    found = None
+    for head, content in _parts(body, boundary):
+        inner = None
+        if head.get("content-transfer-encoding", "").lower() in _NO_CODING:
+            inner = _description(head.get("content-type", ""), content, depth - 1)
+        if inner is None:
+            if _param(head.get("content-disposition", ""), "handling").lower() == "required":
+                return None
+        elif found is None:
+            found = inner
+    return found
+
+
+def _media_type(kind: str) -> str:
+    return "".join(kind.partition(";")[0].split()).lower()
+
+
+def _is_optional(disposition: str | None) -> bool:
+    return disposition is not None and _param(disposition, "handling").lower() == "optional"
+
+
+def _param(value: str, name: str) -> str:
+    """A parameter of Content-Type or Content-Disposition, without its quotes; empty if absent."""
+    for found in _next_param(value):
+        if found.group(1).lower() == name:
+            return found.group(2) if found.group(2) is not None else found.group(3)
+    return ""
+
+
+_next_param: Final = re.compile(
+    r';[ \t]*([^\s;="]{1,80})[ \t]*=[ \t]*(?:"([^"]{0,200})"|([^\s;"]{1,200}))'
+).finditer
+
+
+def _parts(body: bytes, boundary: str) -> Iterator[tuple[dict[str, str], bytes]]:
+    """Head and content of each part; what precedes the first and follows the last is none."""
+    line = re.escape(b"--" + boundary.encode("utf-8", "surrogateescape"))
+    ends = re.compile(rb"(?:\A|\r?\n)" + line + rb"(--)?[ \t]*(?:\r?\n|\Z)")
+    start = None
+    for count, found in enumerate(ends.finditer(body)):
+        if start is not None:
+            yield _part(body[start : found.start()])
+        if found.group(1) or count == MAX_PARTS:
+            return
+        start = found.end()
+    if start is not None:
+        yield _part(body[start:])  # the last boundary is missing
+
+
+def _part(part: bytes) -> tuple[dict[str, str], bytes]:
+    """The header fields of a part, their names in lower case, and its content."""
+    if part[:1] == b"\n" or part[:2] == b"\r\n":
+        return {}, part.lstrip(b"\r\n")
+    found = _end_of_head(part[:MAX_PART_HEAD])
+    if found is None:
+        return {}, b""
+    text = part[: found.start()].decode("utf-8", "surrogateescape")
+    head: dict[str, str] = {}
+    for line in _unfold(" ", text).splitlines():
+        name, colon, value = line.partition(":")
+        if colon:
+            head.setdefault(name.strip().lower(), value.strip())
+    return head, part[found.end() :]
+
+
+_end_of_head: Final = re.compile(rb"\r?\n\r?\n").search
+_unfold: Final = re.compile(r"\r?\n[ \t]+").sub
