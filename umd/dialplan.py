@@ -16,6 +16,7 @@ from umd.number import (
     NotDialable,
     SipAddress,
     Telephone,
+    check_dialable,
     read_number,
     require_dialable,
     with_params_of,
@@ -155,7 +156,7 @@ class DialPlan:
             destination = rule.apply(number.plain)
             if destination is not None:
                 return destination
-        require_dialable(str(number))  # the better reason, where that is one
+        check_dialable(number)  # the better reason, where that is one
         raise NotDialable(f"no rule of the dial plan fits {number.plain!r}; see [[dial.rule]]")
 
     def _check_not_refused(self, full_number: str) -> None:
@@ -167,7 +168,7 @@ class DialPlan:
     def _checked(self, dialled: Dialled, found: Destination) -> Destination:
         """What the plan has made can be dialled; an extension dialled with it is kept."""
         if found.number == dialled.plain:
-            return Destination(str(require_dialable(str(dialled))), found.backend)
+            return Destination(str(check_dialable(dialled)), found.backend)
         try:
             made = with_params_of(require_dialable(found.number), dialled)
         except NotDialable as error:

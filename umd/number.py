@@ -26,7 +26,7 @@ SEPARATORS: Final = str.maketrans("", "", " .-()\t")
 IN_USER: Final = "-_.!~*'()&=+$,;/"
 """What stands for itself in the user part of a URI, beside letters and digits (RFC 3261 §25.1)."""
 
-_DIGITS: Final = re.compile(r"\+?[0-9*#]+").fullmatch
+_DIGITS: Final = re.compile(r"\+?[*#]*[0-9][0-9*#]*").fullmatch
 _GLOBAL: Final = re.compile(r"\+[0-9]+").fullmatch
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):").match
 _ADDRESS: Final = re.compile(r"[!-~]+@[!-~]+").fullmatch
@@ -134,6 +134,9 @@ def read_number(text: str) -> Dialled:
         NotDialable
     """
     text = text.strip(" \t\r\n")
+    digits = text.translate(SEPARATORS)
+    if len(text) <= LONGEST and _DIGITS(digits):
+        return _telephone(digits, (), text)
     if not text:
         raise NotDialable("the number is empty")
     scheme = _SCHEME(text)
@@ -143,9 +146,6 @@ def read_number(text: str) -> Dialled:
         return _read_uri(text, scheme[1].lower())
     if "@" in text:
         return _read_address(text)
-    digits = text.translate(SEPARATORS)
-    if _DIGITS(digits):
-        return _telephone(digits, (), text)
     if text[0].isalpha():
         return _read_name(text)
     raise NotDialable(f"{_shown(text)} is no telephone number{_hint(text)}")
@@ -158,11 +158,20 @@ def require_dialable(text: str) -> Dialled:
     Raises:
         NotDialable: it is no number, or asks for what umd cannot give.
     """
-    dialled = read_number(text)
+    return check_dialable(read_number(text))
+
+
+def check_dialable(dialled: Dialled) -> Dialled:
+    """
+    See that umd can give what a number asks for.
+
+    Raises:
+        NotDialable
+    """
     if isinstance(dialled, SipAddress) and dialled.secure:
         raise NotDialable(
-            f"{_shown(text)} asks for TLS on every hop, and umd speaks no TLS to a PBX; dial it as "
-            "sip: if it may cross unprotected"
+            f"{_shown(dialled.uri)} asks for TLS on every hop, and umd speaks no TLS to a PBX; "
+            "dial it as sip: if it may cross unprotected"
         )
     return dialled
 
@@ -223,14 +232,13 @@ def _read_value(name: str, value: str, text: str) -> str:
 
 
 def _telephone(digits: str, params: tuple[tuple[str, str], ...], text: str) -> Telephone:
-    if not any(digit.isdigit() for digit in digits):
-        raise NotDialable(f"{_shown(text)} has no digit")
-    names = [name for name, _ in params]
-    if len(set(names)) < len(names):
+    if digits[0] == "+" and not _GLOBAL(digits):
+        raise NotDialable(f"{_shown(text)} has * or # in a number with +")
+    if not params:
+        return Telephone(digits)
+    if len({name for name, _ in params}) < len(params):
         raise NotDialable(f"{_shown(text)} has a parameter twice")
-    if digits.startswith("+"):
-        if not _GLOBAL(digits):
-            raise NotDialable(f"{_shown(text)} has * or # in a number with +")
+    if digits[0] == "+":
         # RFC 3966 §5.1.5: a number that is the same everywhere has no context.
         params = tuple(item for item in params if item[0] != "phone-context")
     return Telephone(digits, tuple(sorted(params, key=lambda item: _KEPT.index(item[0]))))
