@@ -141,6 +141,18 @@ class UpgradeTests(OfferCase):
         for line in ("X-Upgrade: h2c", "Upgrade-: h2c", "Xupgrade:h2c", "X: Upgrade: h2c"):
             self.served(request("Connection: Upgrade", line, body=b"abc"), ("/x", b"abc"))
 
+    def test_a_wrong_line_is_refused_before_it_ends(self) -> None:
+        """What may become an Upgrade waits for the rest of its name, and nothing else does."""
+        head = request("Connection: Upgrade", body=b"abc").partition(b"\r\n\r\n")[0] + b"\r\n"
+        for line in (b"ba\x00", b"Upgrade\x00", b"Upgrade ", b"Upgraded :", b" Up", b"X: a\rUp"):
+            self.refused(400, head + line)
+        for line in (b"", b"U", b"upgrad", b"UPGRADE", b"Upgrade:", b"Upgrade: a", b"Upgraded: a"):
+            for size in SPLITS:
+                self.assertEqual(self.ask(head + line, size), ([], []), line)
+                rest = b"\r\n\r\n" if b":" in line else b": x\r\n\r\n" if line else b"\r\n"
+                octets = head + line + rest + b"abc" + SMUGGLED
+                self.served(octets, ("/x", b"abc"), ("/smuggled", b""))
+
     def test_what_stands_for_it_cannot_be_sent_for_another_field(self) -> None:
         octets = request("~~~~~~~: Content-Length", "Upgrade: a", "~~~~~~~: b", body=SMUGGLED)
         self.served(octets, ("/x", SMUGGLED))

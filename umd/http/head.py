@@ -80,7 +80,7 @@ Fields = Sequence[tuple[bytes, bytes]]
 CHUNKED: Final = -1
 
 # 5: the characters of RFC 3986 sections 3.3 and 3.4.
-_PATH: Final = rb"(?:[A-Za-z0-9._~!$&'()*+,;=:@/?-]|%[0-9A-Fa-f]{2})*"
+_PATH: Final = rb"(?:[A-Za-z0-9._~!$&'()*+,;=:@/?-]++|%[0-9A-Fa-f]{2})*+"
 _LINE: Final = re.compile(rb"([A-Z]+) (/" + _PATH + rb") HTTP/1\.([01])")  # 3: one space each
 _ABSOLUTE_LINE: Final = re.compile(
     rb"([A-Z]+) (https?)://([^ /?#]*)((?:[/?](?-i:" + _PATH + rb"))?) (?-i:HTTP)/1\.([01])",
@@ -105,7 +105,7 @@ _SINGLE: Final = frozenset(
 )
 _UNSEEN: Final = "~~~~~~~"
 """What llhttp sees for the name of an Upgrade field; as long as that."""
-_UPGRADE: Final = re.compile(rb"^upgrade(?=:)", re.IGNORECASE | re.MULTILINE)
+_UPGRADE: Final = re.compile(rb"(?<=\n)upgrade(?=:)", re.IGNORECASE)
 _SPACE: Final = " \t"
 """15: what is stripped from a value; str.strip() alone would take NEL and NBSP along."""
 _CODINGS: Final[Mapping[str, str]] = {
@@ -242,16 +242,29 @@ def read_head(
     )
 
 
-def without_upgrade(octets: bytes) -> bytes:
+def end_without_part_of_upgrade(octets: bytes) -> int:
+    """Up to where llhttp may see a head that is still coming: not a part of the name Upgrade."""
+    line = octets.rfind(b"\n") + 1
+    return line if b"upgrade:".startswith(octets[line : line + 9].lower()) else len(octets)
+
+
+def without_upgrade(octets: bytes, start: int) -> bytes:
     """
-    Whole lines of a head as llhttp is to see them: without an offer to speak another protocol.
+    A part of a head as llhttp is to see it: without an offer to speak another protocol.
 
     Such an offer is ignored (RFC 9110 section 7.8), but llhttp would stop at the end of the head
     and take the body for something else (11).
+
+    Args:
+        octets: the head up to the end of the part, as `end_without_part_of_upgrade` gives it.
+        start: of the part.
     """
-    if b"upgrade:" not in octets.lower():
-        return octets
-    return _UPGRADE.sub(_UNSEEN.encode(), octets)
+    # With the octet before it, which may be a line feed: a name begins after one.
+    before = max(0, start - 1)
+    part = octets[before:] if before else octets
+    if b"upgrade:" in part.lower():
+        part = _UPGRADE.sub(_UNSEEN.encode(), part)
+    return part[start - before :]
 
 
 def check_trailers(fields: Fields, limits: Limits) -> None:

@@ -26,6 +26,7 @@ from umd.http.head import (
     check_lines,
     check_trailers,
     check_unfinished,
+    end_without_part_of_upgrade,
     read_head,
     without_upgrade,
 )
@@ -261,10 +262,9 @@ class Reader:
             if not ends:
                 return
             self._line = check_line(line[:-1] if line.endswith(b"\r") else b"", self._heads.limits)
-        # Whole lines: a part of a name is not yet known for that of an Upgrade.
-        fed, self._fed = self._fed, octets.rfind(b"\n") + 1
+        fed, self._fed = self._fed, end_without_part_of_upgrade(octets)
         if fed < self._fed:
-            self._parser.feed_data(without_upgrade(octets[fed : self._fed]))
+            self._parser.feed_data(without_upgrade(octets[: self._fed], fed))
 
     def _checked(self, octets: bytes) -> Head:
         heard = self._heard
