@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import tempfile
@@ -12,6 +13,8 @@ from typing import Any, Iterator, get_args, get_type_hints
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.http.helpers import Authority
+from tests.test_process import umd
 from umd.checks import check_files
 from umd.config import ConfigError, FilePath, Section, Settings, load
 from umd.journal.file import JournalFile
@@ -36,19 +39,19 @@ class FilesCase(SynchronousTestCase):
         self.patch(os, "environ", {**os.environ, "XDG_RUNTIME_DIR": str(self.folder)})
 
     def told(self, text: str, *overrides: str) -> list[str]:
-        """The lines about a configuration; HERE in it, and in them, is the folder."""
+        """The mistakes of a configuration; HERE in it, and in them, is the folder."""
         self.file.write_text(text.replace("HERE", str(self.folder)))
         here = str(self.folder)
         settings = load(str(self.file), [one.replace("HERE", here) for one in overrides])
         before = snapshot(self.folder)
+        lines: list[str] = []
+        self.warnings: list[str] = []
         try:
-            check_files(settings)
+            self.warnings = [line.replace(here, "HERE") for line in check_files(settings)]
         except ConfigError as error:
-            lines = list(error.mistakes)
-        else:
-            lines = []
+            lines = [line.replace(here, "HERE") for line in error.mistakes]
         self.assertEqual(snapshot(self.folder), before)
-        return [line.replace(str(self.folder), "HERE") for line in lines]
+        return lines
 
     def make(self, name: str, content: bytes = b"x") -> Path:
         path = self.folder / name
@@ -134,10 +137,6 @@ class WrongTests(FilesCase):
         os.mkfifo(self.folder / "fifo")
         (self.folder / "open").mkdir()
         (self.folder / "open").chmod(0o777)
-        self.tone("odd/AAAA.wav", rate=44100)
-        self.tone("odd/BBBB.wav")
-        self.make("odd/greetings/OofCustom-alice.wav")
-        os.mkfifo(self.folder / "odd/CCCC.wav")
         with closing(sqlite3.connect(self.folder / "foreign.db")) as database:
             database.execute("PRAGMA application_id = 7")
             database.execute("CREATE TABLE a (b)")
@@ -155,11 +154,6 @@ class WrongTests(FilesCase):
         ]
         yield "prompts.folder = HERE/none", ["there is no such folder"]
         yield "prompts.folder = HERE/file", ["not a folder"]
-        yield "prompts.folder = HERE/odd", [
-            "prompt AAAA.wav is not of 8 kHz, mono, 16 bits",
-            "prompt CCCC.wav is not a regular file",
-            "prompt OofCustom-alice.wav cannot be read: ",
-        ]
         yield "prompts.default = HERE/none", ["prompt none cannot be read: "]
         yield "prompts.default = HERE/short", ["prompt short cannot be read: "]
         yield "users.store = HERE/none/users.db", ["its folder: there is no such folder"]
@@ -230,18 +224,6 @@ class WrongTests(FilesCase):
         self.assertEqual([line.split()[1] for line in lines],
                          ["auth.password_file", "prompts.folder", "journal.path"])  # fmt: skip
 
-    def test_a_thousand_bad_prompts(self) -> None:
-        for number in range(150):
-            self.make(f"prompts/{number}.wav")
-        lines = self.told('[prompts]\nfolder = "HERE/prompts"\n')
-        self.assertEqual((len(lines), lines[-1]), (101, "and 50 more like these"))
-
-    def test_a_disk_without_room(self) -> None:
-        full = os.statvfs_result((4096, 4096, 1000, 100, 100, 0, 0, 0, 0, 255))
-        self.patch(os, "statvfs", lambda path: full)
-        (line,) = self.told("", "journal.path=HERE/journal.db")
-        self.assertTrue(line.endswith("only 0 MiB are free on its disk"), line)
-
     def test_what_umd_may_not_write(self) -> None:
         """Whose the tests are decides nothing: root may write everything."""
         self.patch(os, "access", lambda path, mode, **_: not mode & os.W_OK)
@@ -264,6 +246,59 @@ class WrongTests(FilesCase):
         for key in keys | {"journal.path", "control.socket"}:
             lines = self.told("", *beside.get(key, []), f"{key}=/no/such/thing")
             self.assertTrue([line for line in lines if f"-o {key}=/no/such/thing: " in line], key)
+
+
+class WarningTests(FilesCase):
+    """What umd starts with all the same: a start must not fail for one prompt."""
+
+    def told_of(self, text: str, *overrides: str) -> list[str]:
+        self.assertEqual(self.told(text, *overrides), [])
+        return self.warnings
+
+    def test_prompts_that_cannot_be_played(self) -> None:
+        self.tone("odd/AAAA.wav", rate=44100)
+        self.tone("odd/BBBB.wav")
+        self.make("odd/greetings/OofCustom-alice.wav")
+        os.mkfifo(self.folder / "odd/CCCC.wav")
+        lines = self.told_of('[prompts]\nfolder = "HERE/odd"\n')
+        for line, end in zip(
+            lines,
+            (
+                "prompt AAAA.wav is not of 8 kHz, mono, 16 bits",
+                "prompt CCCC.wav is not a regular file",
+                "prompt OofCustom-alice.wav cannot be read: ",
+            ),
+            strict=True,
+        ):
+            self.assertIn(f'HERE/umd.toml:2: prompts.folder = "HERE/odd": {end}', line)
+
+    def test_many_bad_prompts(self) -> None:
+        for number in range(150):
+            self.make(f"prompts/{number}.wav")
+        lines = self.told_of('[prompts]\nfolder = "HERE/prompts"\n')
+        self.assertEqual((len(lines), lines[-1]), (101, "and 50 more like these"))
+
+    def test_a_disk_without_room(self) -> None:
+        full = os.statvfs_result((4096, 4096, 1000, 100, 100, 0, 0, 0, 0, 255))
+        self.patch(os, "statvfs", lambda path: full)
+        (line,) = self.told_of("", "journal.path=HERE/journal.db")
+        self.assertTrue(line.endswith("only 0 MiB are free on its disk"), line)
+
+    def test_a_certificate_that_has_expired(self) -> None:
+        Authority("ours").write("localhost", self.folder / "tls", days=(-2, -1))
+        text = (
+            '[http]\nlisten_tls = "tcp:0:interface=127.0.0.1"\n[tls]\n'
+            'certificate = "HERE/tls/certificate.pem"\nkey = "HERE/tls/key.pem"\n'
+        )
+        (line,) = self.told_of(text)
+        self.assertIn('HERE/umd.toml:4: tls.certificate = "HERE/tls/certificate.pem": ', line)
+        self.assertIn("expired", line)
+        ran = umd("check-config", "--files", str(self.file))
+        self.assertEqual(ran.returncode, 0)
+        self.assertIn("expired", ran.stderr)
+        ran = umd("check-config", "--files", "--json", str(self.file))
+        self.assertEqual((ran.returncode, ran.stderr), (0, ""))
+        self.assertIn("expired", json.loads(ran.stdout)["warnings"][0])
 
 
 def file_keys(model: Any, prefix: str = "") -> Iterator[str]:

@@ -42,7 +42,8 @@ def check_files(settings: Settings) -> list[str]:
     See that all files and folders can be used that the settings name.
 
     Returns:
-        A line for each that can be used, and all the same needs somebody's attention.
+        A line for each thing with which umd starts, and which needs somebody's attention: a prompt
+        that cannot be played, a disk that is nearly full, a certificate that has expired.
 
     Raises:
         ConfigError: with a line for each that cannot be used.
@@ -56,10 +57,12 @@ def check_files(settings: Settings) -> list[str]:
             lines += error.mistakes
     for check in CHECKS:
         lines += [settings.mistake(*trouble) for trouble in check(settings)]
-    if len(lines) > MOST_TOLD:
-        lines[MOST_TOLD:] = [f"and {len(lines) - MOST_TOLD} more like these"]
     if lines:
         raise ConfigError(lines)
+    for check in WARNINGS:
+        warnings += [settings.mistake(*trouble) for trouble in check(settings)]
+    if len(warnings) > MOST_TOLD:
+        warnings[MOST_TOLD:] = [f"and {len(warnings) - MOST_TOLD} more like these"]
     return warnings
 
 
@@ -81,17 +84,19 @@ def _prompts(settings: Settings) -> Iterator[Trouble]:
     if default not in ("auto", "none", "tone"):
         key = ("prompts", "default")
         yield from _told(key, default, lambda: read_prompt(Path(default)))
+    if folder is not None and (why := _folder(folder, os.R_OK | os.X_OK)):
+        yield ("prompts", "folder"), folder, why
+
+
+def _prompt_files(settings: Settings) -> Iterator[Trouble]:
+    folder = settings.prompts.folder
     if folder is None:
-        return
-    key = ("prompts", "folder")
-    if why := _folder(folder, os.R_OK | os.X_OK):
-        yield key, folder, why
         return
     for path in sorted(Path(folder).glob("*.wav")) + sorted(Path(folder).glob("greetings/*.wav")):
         try:
             read_prompt(path)
         except NoSuchPrompt as error:
-            yield key, folder, str(error)
+            yield ("prompts", "folder"), folder, str(error)
 
 
 def _users(settings: Settings) -> Iterator[Trouble]:
@@ -110,19 +115,23 @@ def _pin_spool(settings: Settings) -> Iterator[Trouble]:
 
 
 def _journal(settings: Settings) -> Iterator[Trouble]:
-    journal = settings.journal
-    path = default_journal() if journal.path == "auto" else journal.path
-    if path in (None, "none") or journal.durability == "off":
-        return
-    assert path is not None
-    key = ("journal", "path")
-    troubles = list(_database(key, path, APPLICATION_ID, len(MIGRATIONS)))
-    yield from troubles
-    if not troubles:
+    if path := _journal_path(settings):
+        yield from _database(("journal", "path"), path, APPLICATION_ID, len(MIGRATIONS))
+
+
+def _journal_disk(settings: Settings) -> Iterator[Trouble]:
+    if path := _journal_path(settings):
         disk = os.statvfs(os.path.dirname(path))
         free = disk.f_bavail * disk.f_frsize
         if free < LEAST_ROOM:
-            yield key, path, f"only {free // 1024**2} MiB are free on its disk"
+            said = f"only {free // 1024**2} MiB are free on its disk"
+            yield ("journal", "path"), path, said
+
+
+def _journal_path(settings: Settings) -> str | None:
+    journal = settings.journal
+    path = default_journal() if journal.path == "auto" else journal.path
+    return None if path == "none" or journal.durability == "off" else path
 
 
 def _control_socket(settings: Settings) -> Iterator[Trouble]:
@@ -170,6 +179,10 @@ CHECKS: Final[tuple[Callable[[Settings], Iterable[Trouble]], ...]] = (
     _control_socket,
     _journal,
     _backends,
+)
+WARNINGS: Final[tuple[Callable[[Settings], Iterable[Trouble]], ...]] = (
+    _prompt_files,
+    _journal_disk,
 )
 
 
