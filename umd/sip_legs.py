@@ -37,7 +37,7 @@ from umd.sip.transaction import Hop, Send
 REQUEST_TIMEOUT: Final = 408
 REQUEST_TERMINATED: Final = 487
 
-UNKNOWN_THERE: Final = "the far end answered OPTIONS with 481: it knows the call no more"
+UNKNOWN_THERE: Final = "asked about the call, the far end answered 481: it knows it no more"
 
 _STATES: Final = {
     State.CONFIRMED: CallState.CONNECTED,
@@ -166,7 +166,7 @@ class SipLegs:
         return session is not None and session.answers_options
 
     def probe(self, leg: LegId, now: float) -> None:
-        """Ask the far end by OPTIONS whether it still knows a leg that is up."""
+        """Ask the far end whether it still knows a leg that is up."""
         session = self._session_of(leg)
         if session is not None:
             session.probe(now)

@@ -836,6 +836,18 @@ class AsteriskTruthTests(TruthCase):
             self.assertEqual(trunk.disconnect(call), ALREADY)
         self.assertEqual(trunk.live(), set())
 
+    def test_38_asked_and_there(self) -> None:
+        """Asterisk is silent to OPTIONS in a dialog and answers UPDATE: the call stays up."""
+        trunk = self.serve(probe_interval="1s", t1="50ms")
+        call = self.connected(trunk, "answer")
+        wait_until(
+            lambda: self.asterisk.lines(call.leg).count("> 200 UPDATE") >= 3, "answers to UPDATE"
+        )
+        self.assertEqual(trunk.live(), {call.id})
+        self.assertEqual(trunk.disconnect(call), ENDED)
+        self.asterisk.wait_for_channels(0)
+        self.assert_ended(trunk, call, outcome="ended", confirmed=True, by="client", sip_status=200)
+
     def test_38_ended_after_the_restart(self) -> None:
         """A Disconnect comes before anybody has noticed: the BYE is answered 481, it is gone."""
         trunk = self.serve()

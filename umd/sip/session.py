@@ -83,7 +83,7 @@ class Input(StrEnum):
     BYE = "BYE"
     BYE_DONE = "BYE answered or given up"
     LIMIT = "the longest duration is over"
-    UNKNOWN_THERE = "481 to our OPTIONS"
+    UNKNOWN_THERE = "481 to our probe"
 
 
 TRANSITIONS: Final[Mapping[State, Mapping[Input, State]]] = {
@@ -362,6 +362,7 @@ class Session:
         "_pending",
         "_reinvite",
         "_probe",
+        "_options_silent",
         "_bye",
         "_alarm",
         "_cancellation",
@@ -416,6 +417,8 @@ class Session:
         """Our 2xx whose ACK has not come."""
         self._reinvite: Transaction | None = None
         self._probe: Transaction | None = None
+        self._options_silent = False
+        """The far end said that it answers OPTIONS, and did not."""
         self._bye: Transaction | None = None
         self._alarm: Timer[tuple[Session, Alarm]] | None = None
         self._cancellation: Cancellation | None = None
@@ -504,6 +507,10 @@ class Session:
         """
         Ask the far end by OPTIONS in the dialog whether it still knows the call (§11, §12.2.1).
 
+        Asterisk 22 lists OPTIONS in Allow and is silent to it in a dialog. Such a far end is asked
+        by UPDATE from then on. Without an offer an UPDATE changes nothing (RFC 3311 §5.1), and a
+        far end that does not know it answers 405 or 501.
+
         The outcome is a `Probed` or, for 481, the end of the session (§12.2.1.2).
 
         Returns:
@@ -512,7 +519,11 @@ class Session:
         if self.state is not CONFIRMED or self._probe is not None:
             return False
         assert self.dialog is not None
-        self._probe = self._request(self.dialog, "OPTIONS", now, headers=ACCEPT)
+        if self._options_silent:
+            contact = self._agent.contact
+            self._probe = self._request(self.dialog, "UPDATE", now, contact=contact)
+        else:
+            self._probe = self._request(self.dialog, "OPTIONS", now, headers=ACCEPT)
         return True
 
     # Responses, from the endpoint
@@ -531,6 +542,8 @@ class Session:
         elif transaction is self._bye:
             self._on_bye_response(response, now)
         elif transaction is self._probe:
+            if response.cseq_method == "UPDATE" and self.dialog and 200 <= response.status < 300:
+                self.dialog.refresh_target(response, self._agent)  # RFC 3311 §5.1
             self._on_probe_response(response.status)
         elif response.cseq_method == "INVITE" and response.status >= 200:
             self._on_other_invite_response(transaction, response, now)
@@ -744,7 +757,7 @@ class Session:
             self._end(self._status, (), "local", confirmed=confirmed)
 
     def _on_probe_response(self, status: int) -> None:
-        """A final response to our OPTIONS, 408 when none came, 503 when it could not be sent."""
+        """A final response to a probe, 408 when none came, 503 when it could not be sent."""
         if status < 200:
             return
         self._probe = None
@@ -758,6 +771,8 @@ class Session:
         answered = status not in NOT_OF_THE_FAR_END
         if answered:
             self.answers_options = True
+        else:
+            self._options_silent = self.answers_options
         self._agent.emit(self, Probed(answered))
 
     def _on_other_invite_response(

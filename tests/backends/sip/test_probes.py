@@ -28,12 +28,13 @@ class Pbx(FarPbx):
         super().__init__()
         self.allow = allow
         self.options: str | int = "answers"
-        """What becomes of OPTIONS: it "answers" or says "nothing", or answers with a status."""
+        """What becomes of `probes`: it "answers" or says "nothing", or answers with a status."""
+        self.probes: tuple[str, ...] = ("OPTIONS", "UPDATE")
         self.silent = False
 
     def receive_datagram(self, data: bytes, source: Hop, now: float) -> None:
         request = read_datagram(data)
-        asked = isinstance(request, Request) and request.method == "OPTIONS"
+        asked = isinstance(request, Request) and request.method in self.probes
         if not self.silent and not (asked and self.options != "answers"):
             super().receive_datagram(data, source, now)
         elif isinstance(request, Request):
@@ -145,6 +146,38 @@ class ProbeTests(SipCase):
         self.pbx.silent = False
         self.run_for(60)
         self.assertEqual(self.sink.ends(leg), [])
+
+    async def test_a_pbx_that_lists_options_and_is_silent_to_it(self) -> None:
+        """Asterisk 22 is: it is asked by UPDATE from then on, without an offer, and stays up."""
+        self.pbx.options, self.pbx.probes = "nothing", ("OPTIONS",)
+        backend, leg = await self.up(t1="100ms")
+        self.run_for(65)
+        self.assertEqual(self.pbx.count("UPDATE"), 5)
+        update = self.pbx.last("UPDATE")
+        self.assertEqual((update.body, update.get("Contact")), (b"", f"<sip:{OURS.host}:5060>"))
+        self.assertEqual(self.sink.ends(leg), [])
+        backend.hang_up(leg, CLIENT)
+        self.run_for(1)
+        self.assertTrue(self.ended(leg).confirmed)
+
+    async def test_a_silent_pbx_that_does_not_know_update(self) -> None:
+        """That it says so is an answer too."""
+        self.pbx.options, self.pbx.probes = "nothing", ("OPTIONS",)
+        _, leg = await self.up(t1="100ms")
+        self.run_for(15)
+        for status in (405, 501, 400, 491):
+            self.pbx.options, self.pbx.probes = status, ("UPDATE",)
+            self.run_for(30)
+            self.assertEqual(self.sink.ends(leg), [], status)
+
+    async def test_a_pbx_that_is_silent_to_options_and_was_restarted(self) -> None:
+        self.pbx.options, self.pbx.probes = "nothing", ("OPTIONS",)
+        _, leg = await self.up(t1="100ms")
+        self.run_for(25)
+        self.pbx.forget()
+        self.run_for(15)
+        self.assertIsInstance(self.sink.of(leg)[-1], Gone)
+        self.assertNotIn("BYE", self.pbx.methods())
 
     async def test_a_far_end_that_does_not_know_options(self) -> None:
         """It did not list them: it is asked seldom, and its silence costs no call."""
