@@ -24,6 +24,7 @@ from umd.call.call_id import CallId, split_call_id
 from umd.call.cause import Cause, EndedBy, rejection
 from umd.call.events import Disconnected, DisconnectRequested, Lost, Resumed
 from umd.control import (
+    HANG_UP_AGAIN,
     BackendFailed,
     ControlSettings,
     MayNotPlace,
@@ -302,6 +303,22 @@ class FailingBackendTests(ControlCase):
         self.assertEqual(self.ended(call), [])
         del self.fake.hang_up
         self.assertEqual(self.successResultOf(self.ask(call)), Outcome.ENDED)
+
+    def test_a_hang_up_that_failed_is_carried_out_though_nobody_asks_again(self) -> None:
+        """However many have asked, the backend is told once every HANG_UP_AGAIN."""
+        call = self.control.place(ALICE, "answers")
+        self.break_it("hang_up")
+        for _ in range(3):
+            self.failureResultOf(self.ask(call), BackendUnavailable)
+        self.clock.pump([HANG_UP_AGAIN / 2] * 4)
+        self.assertEqual(self.room.logged().count("backend.failed"), 3 + 2)
+        del self.fake.hang_up
+        self.clock.advance(HANG_UP_AGAIN)
+        self.assertEqual(len(self.ended(call)), 1)
+        self.clock.advance(10 * HANG_UP_AGAIN)
+        self.assertEqual(self.fake.commands.count(("hang_up", call.leg)), 1)
+        self.successResultOf(ensureDeferred(self.control.stop()))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_a_place_that_fails_leaves_no_live_call(self) -> None:
         self.break_it("place")

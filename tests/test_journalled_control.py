@@ -234,6 +234,46 @@ class TroubleTests(JournalCase):
         self.assertEqual(self.journal.told(call).count("Disconnected"), 1)
         self.assertEqual(self.successResultOf(self.ask(call)), Outcome.ALREADY_ENDED)
 
+    def test_a_call_whose_client_got_the_fault_is_never_dialled(self) -> None:
+        """Its record was queued when the disk filled: it goes on record as placed, and ended."""
+        call = self.control.place(ALICE, "answers")
+        told = ensureDeferred(self.control.dialled(call))
+        self.journal.refusing = "the disk is full"
+        self.control.journal_failed("the disk is full")
+        self.failureResultOf(told, JournalUnavailable)
+        self.journal.refusing = None
+        self.journal.settle()
+        self.assertEqual(self.fake.commands, [])
+        self.assertEqual(self.journal.told(call), ["Placed", "Disconnected"])
+        self.assertEqual(self.successResultOf(self.ask(call)), Outcome.ALREADY_ENDED)
+        self.assertEqual(self.control._undialled, set())
+        self.counted()
+
+    def test_a_call_that_was_dialled_before_the_disk_filled_is_told_of(self) -> None:
+        """Its own record was in the last commit that went well."""
+        call = self.control.place(ALICE, "answers")
+        told = ensureDeferred(self.control.dialled(call))
+        then, argument = self.journal._waiting.popleft()
+        then(argument)
+        self.control.journal_failed("the disk is full")
+        self.successResultOf(told)
+        self.assertEqual(self.fake.commands, [("place", call.leg)])
+        self.journal.settle()
+        self.assertEqual(call.state, CallState.CONNECTED)
+
+    def test_the_end_of_a_call_whose_client_got_the_fault(self) -> None:
+        """Somebody else may ask for it meanwhile, by its leg."""
+        call = self.control.place(ALICE, "answers")
+        told = ensureDeferred(self.control.dialled(call))
+        asked = self.ask(call)
+        self.control.journal_failed("the disk is full")
+        self.failureResultOf(told, JournalUnavailable)
+        self.failureResultOf(asked, JournalUnavailable)
+        self.journal.settle()
+        self.assertEqual(self.fake.commands, [])
+        self.assertEqual(self.journal.told(call).count("Disconnected"), 1)
+        self.counted()
+
     def test_a_disk_that_does_not_answer_is_no_unconfirmed_end(self) -> None:
         call = self.placed()
         asked = self.ask(call)

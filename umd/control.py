@@ -45,6 +45,8 @@ from umd.principal import Principal, Scope
 from umd.timers import Timer
 from umd.wire import WireLog
 
+HANG_UP_AGAIN: Final = 5.0
+"""Seconds after which a backend that failed to end a call is told again."""
 LEASE_AGAIN: Final = 5.0
 """Seconds after which a call is ended that could not be when its lease was over."""
 OURSELVES: Final = Principal("", "")
@@ -159,7 +161,7 @@ class Counts(NamedTuple):
 class Teardown:
     """The end of one call under way, and who waits for it."""
 
-    __slots__ = ("call", "waiting", "deadline", "recorded", "reached_backend", "expired")
+    __slots__ = ("call", "waiting", "deadline", "recorded", "reached_backend", "again", "expired")
 
     def __init__(self, call: Call) -> None:
         self.call = call
@@ -170,6 +172,8 @@ class Teardown:
         """That it was asked for is on record; before that nothing is done about it."""
         self.reached_backend = False
         """The backend took the command; until then the intent is kept for it."""
+        self.again: Timer[Teardown] | None = None
+        """When a backend that has failed is told again."""
         self.expired = False
         """The deadline has passed: whoever asks now is told at once that it is unconfirmed."""
 
@@ -273,6 +277,10 @@ class Control:
         self._ended: deque[tuple[float, CallId]] = deque()
         """`(when by the clock, call)` in the order they ended."""
         self._deadlines: Alarms[Teardown] = Alarms(clock, self._deadline_passed)
+        self._failed: Alarms[Teardown] = Alarms(clock, self._hang_up_again)
+        """Teardowns that a backend has failed to carry out."""
+        self._undialled: set[CallId] = set()
+        """Calls to be dialled once it is on record that they are placed."""
         self._waiting_for_record: set[Deferred[None]] = set()
         self._undiallable: dict[CallId, BackendUnavailable] = {}
         """Why a backend would not dial calls that somebody still asks about."""
@@ -316,6 +324,7 @@ class Control:
     async def stop(self) -> None:
         """Stop every backend that was started, the last one first, whatever one of them does."""
         self._deadlines.stop()
+        self._failed.stop()
         self._leases.stop()
         for link in reversed(self.links.values()):
             if not link.started:
@@ -381,6 +390,7 @@ class Control:
             self._record(call, placed)
             self._dial(call)
         else:
+            self._undialled.add(call.id)
             self._journal.append(call, placed, None, self._dial_recorded, call)
         return call
 
@@ -392,10 +402,15 @@ class Control:
 
         Raises:
             BackendUnavailable: it could not be dialled, and has ended.
-            JournalUnavailable: it cannot be put on record at the moment.
+            JournalUnavailable: it cannot be put on record at the moment. It is never dialled.
         """
         if self._journal is not None:
-            await self._on_record()
+            try:
+                await self._on_record()
+            except JournalUnavailable:
+                if call.id in self._undialled:
+                    self._undialled.remove(call.id)  # its record is queued: see _dial_recorded
+                    raise
             refused = self._undiallable.pop(call.id, None)
             if refused is not None:
                 raise refused
@@ -739,11 +754,13 @@ class Control:
 
     def _dial_recorded(self, call: Call) -> None:
         """The record of its placing is durable: the call may leave."""
-        if call.state is CallState.DISCONNECTING:
-            # Asked to end before anything of it has left.
+        refused = call.id not in self._undialled
+        self._undialled.discard(call.id)
+        if refused or call.state is CallState.DISCONNECTING:
+            # Nothing of it has left: its client got a fault, or somebody has asked for its end.
             self._media.pop(call.id, None)
-            assert call.cause is not None
-            self.leg_event(self.links[call.backend], Ended(call.leg, call.cause, confirmed=True))
+            cause = call.cause or Cause(by=EndedBy.DAEMON, q850=NETWORK_OUT_OF_ORDER)
+            self.leg_event(self.links[call.backend], Ended(call.leg, cause, confirmed=True))
             return
         try:
             self._dial(call)
@@ -813,7 +830,17 @@ class Control:
         except Exception:
             # A mistake of the backend's: nobody knows what it has done, so nothing is believed.
             self._log.exception("backend.failed", backend=link.name, call=call.id, leg=call.leg)
+            if teardown.again is None:
+                teardown.again = self._failed.start(HANG_UP_AGAIN, teardown)
             self._not_reached(teardown)
+
+    def _hang_up_again(self, teardown: Teardown) -> None:
+        """A backend that failed is told once more; one that is down is told when it is back."""
+        teardown.again = None
+        call = teardown.call
+        link = self.links[call.backend]
+        if not call.ended and not teardown.reached_backend and link.down is None:
+            self._hang_up(link, teardown)
 
     def _not_reached(self, teardown: Teardown) -> None:
         teardown.reached_backend = False
