@@ -566,6 +566,41 @@ class KamailioTruthTests(FarEndRows, TruthCase):
         self.assertEqual(trunk.disconnect(call), ALREADY)
         self.assert_told(far, call, "INVITE", "CANCEL", "ACK")
 
+    def phone(self, **keywords: Any) -> tuple[Baresip, Trunk, str]:
+        """A telephone behind the proxy."""
+        phone = self.started(Baresip(self.mktemp(), **keywords))
+        self.proxy = self.started(Kamailio(self.mktemp()))
+        trunk = self.trunk(self.proxy.port, probe_interval="1s")
+        return phone, trunk, f"sip:phone@{LOOPBACK}:{phone.port}"
+
+    def test_08_telephone_holds(self) -> None:
+        phone, trunk, number = self.phone()
+        call = self.connected(trunk, number)
+        phone.wait_for("Call established")
+        phone.command("hold")
+        wait_until(lambda: self.proxy.lines(call.leg).count("200 INVITE") >= 2, "a re-INVITE")
+        wait_until(lambda: "200 OPTIONS" in self.proxy.lines(call.leg), "an answer to OPTIONS")
+        self.assertEqual(trunk.disconnect(call), ENDED)
+        phone.wait_for("session closed")
+        self.assert_ended(trunk, call, outcome="ended", confirmed=True, by="client", sip_status=200)
+
+    def test_28_telephone_hangs_up(self) -> None:
+        phone, trunk, number = self.phone()
+        call = self.connected(trunk, number)
+        phone.wait_for("Call established")
+        phone.command("hangup")
+        self.assert_ended(trunk, call, outcome="ended", confirmed=True, by="far-end", cause=16)
+        self.assertEqual(trunk.disconnect(call), ALREADY)
+        self.assertEqual(self.proxy.lines(call.leg).count("BYE"), 1)
+
+    def test_29_telephone_declines(self) -> None:
+        phone, trunk, number = self.phone(answers=False)
+        call = self.ringing(trunk, number)
+        phone.wait_for("Incoming call")
+        phone.command("hangup")
+        self.assert_ended(trunk, call, outcome="ended", by="far-end", sip_status=486, cause=17)
+        self.assertEqual(trunk.disconnect(call), ALREADY)
+
     def test_34_bye_repeated_until_umd_is_back(self) -> None:
         """Then the cause is known."""
         far = self.far_end(
@@ -725,7 +760,7 @@ class AsteriskTruthTests(TruthCase):
     def test_13_28_ended_by_itself(self) -> None:
         trunk = self.serve()
         call = self.connected(trunk, "hangs-up")
-        self.assert_ended(trunk, call, outcome="ended", confirmed=True, by="far-end", cause=16)
+        self.assert_ended(trunk, call, outcome="ended", confirmed=True, by="far-end", cause=21)
         self.assertEqual(trunk.disconnect(call), ALREADY)
         self.assertEqual(self.asterisk.lines(call.leg)[-2:], ["> BYE", "< 200 BYE"])
 
