@@ -24,7 +24,7 @@ from click.testing import CliRunner
 from tests.lab.planting import PlantingCase
 from tests.test_process import seeds
 from umd.cli import main
-from umd.exits import INTERRUPTED, OUTPUT_LOST, READER_GONE
+from umd.exits import BY_KIND, INTERRUPTED, OUTPUT_LOST, READER_GONE, UNREACHABLE
 from umd.sip.session import Session
 from umd.testing import UmdProcess
 
@@ -138,6 +138,7 @@ class StatusTableTests(PlantingCase):
         )
         no_seeds = ("--seeds", str(Path(self.mktemp()).absolute()))
         gone = {"error": "backend gone", "kind": "unavailable"}
+        elsewhere = {**os.environ, "STATE_DIRECTORY": "/nowhere"}  # no journal of this machine's
 
         def of(*arguments: str, **keywords: Any) -> Callable[[], int]:
             return lambda: run(*arguments, **keywords).returncode
@@ -179,10 +180,13 @@ class StatusTableTests(PlantingCase):
             ("check-config", 2): [
                 of("check-config", "--files", str(ROOT / "conf" / "umd.toml"),
                    "-o", "prompts.folder=/nowhere"),
-                of("check-config", wrong), of("check-config", "/nowhere"), of("check-config", "/"),
+                of("check-config", wrong), of("check-config", "/nowhere"),
+                of("check-config", "/"),
             ],
             ("calls", 0): [of("calls", *there), asked("calls", replies=[])],
-            ("calls", 3): [of("calls", *NOWHERE), of("calls", "--journal", "/nowhere")],
+            ("calls", 3): [
+                of("calls", *NOWHERE, env=elsewhere), of("calls", "--journal", "/nowhere"),
+            ],
             ("trace", 0): [of("trace", "seed-0", *there)],
             ("trace", 1): [
                 of("trace", "nope", *there), of("trace", "seed", *there),
@@ -192,13 +196,18 @@ class StatusTableTests(PlantingCase):
             ("trace", 3): [of("trace", "seed-0", *NOWHERE)],
             ("events", 0): [of("events", *there), lambda: self.follow(real.control_socket)],
             ("events", 1): [of("events", "--call", "nope", *there), of("events", *without_journal)],
-            ("events", 3): [of("events", *NOWHERE), of("events", "--journal", "/nowhere")],
+            ("events", 3): [
+                of("events", *NOWHERE, env=elsewhere), of("events", "--journal", "/nowhere"),
+            ],
             ("status", 0): [of("status", *there)],
             ("status", 1): [asked("status", replies=[{"status": {"counts_agree": False}}])],
             ("status", 3): [of("status", *NOWHERE)],
             ("why", 0): [of("why", "seed-0", *there)],
             ("why", 1): [of("why", "nope", *there), asked("why", "x", replies=[])],
-            ("why", 3): [of("why", "seed-0", *NOWHERE), of("why", "x", "--journal", "/nowhere")],
+            ("why", 3): [
+                of("why", "seed-0", *NOWHERE, env=elsewhere),
+                of("why", "x", "--journal", "/nowhere"),
+            ],
             ("call end", 0): [
                 of("call", "end", "seed-0", *there), of("call", "end", "seed-0", *there),
             ],
@@ -409,10 +418,63 @@ class StreamTests(PlantingCase):
             for environ in self.ODD:
                 ran = run(*command, env={**os.environ, **environ})
                 found += self.wrong(command, ran.returncode, ran, 0)
-                ran = run(*command, "--json", env={**os.environ, **environ})
-                for line in ran.stdout.splitlines():
-                    self.assertIsInstance(json.loads(line), dict, command)
         self.assertEqual(found, [])
+
+    def test_json_is_one_object_a_line(self) -> None:
+        for command in self.each():
+            ran = run(*command, "--json")
+            self.assertEqual((ran.returncode, ran.stderr), (0, ""), command)
+            lines = ran.stdout.splitlines()
+            self.assertTrue(lines, command)
+            for line in lines:
+                self.assertIsInstance(json.loads(line), dict, command)
+
+    def test_an_error_is_json_too_and_its_kind_tells_the_status(self) -> None:
+        """The second table of docs/commands.md; `kind` is what a program decides by."""
+        text = (ROOT / "docs" / "commands.md").read_text()
+        rows = re.findall(r"^\| ((?:`[a-z-]+`(?:, )?)+) \| (\d+) \|$", text, re.M)
+        statuses = {
+            kind: int(status) for kinds, status in rows for kind in re.findall("[a-z-]+", kinds)
+        }
+        there = ["--socket", self.umd.control_socket]
+        tried: set[str] = set()
+        disagree = {"status": {"counts_agree": False}}
+        with ExitStack() as stack:
+            bare = stack.enter_context(UmdProcess("serve"))
+            no_calls = stack.enter_context(scripted(DONE_REPLY))
+            wrong_counts = stack.enter_context(scripted(disagree, DONE_REPLY))
+            refusing = {
+                kind: stack.enter_context(scripted({"error": "x", "kind": kind}))
+                for kind in (*BY_KIND, "of-a-later-version")
+            }
+            for kind, command in (
+                ("no-such-call", ["call", "end", "nope", *there]),
+                ("ambiguous", ["why", "seed", *there]),
+                ("no-journal", ["events", "--socket", bare.control_socket]),
+                ("nothing-on-record", ["why", "x", "--socket", no_calls]),
+                ("counts-disagree", ["status", "--socket", wrong_counts]),
+                ("usage", ["trace"]),
+                ("usage", ["lab", "walk", "--steps", "none"]),
+                ("configuration", ["check-config", "/nowhere"]),
+                ("configuration", ["serve", "-o", "nothing=1"]),
+                ("configuration", ["demo", "-o", "nothing=1"]),
+                ("configuration", ["lab", "run", "/nowhere"]),
+                ("bad-request", ["call", "place", "5550100", "--backend", "nope", *there]),
+                ("output", ["trace", "seed-0", "--pcap", "/nowhere/x", *there]),
+                ("output", ["lab", "run", CROSSES, "--junit", "/dev/full"]),
+                ("unreachable", ["status", *NOWHERE]),
+                *((kind, ["call", "end", "x", "--socket", at]) for kind, at in refusing.items()),
+            ):
+                # --pcap and --json exclude each other: then it is a mistake of usage.
+                kind = "usage" if "--pcap" in command else kind
+                ran = run(*command, "--json")
+                (line,) = ran.stderr.splitlines()[-1:]
+                error = json.loads(line)
+                status = statuses.get(kind, UNREACHABLE)
+                self.assertEqual((error["kind"], ran.returncode), (kind, status), command)
+                self.assertTrue(error["error"], command)
+                tried.add(kind)
+        self.assertEqual(tried, {*statuses, "of-a-later-version"})
 
     def test_what_is_no_utf8_on_the_command_line(self) -> None:
         for arguments, status in (
@@ -428,14 +490,14 @@ class StreamTests(PlantingCase):
         """At steps through the time that a command takes; it may have ended before."""
         found: list[str] = []
         for command in self.each():
-            for step in range(8):
+            for step in range(6):
                 process = subprocess.Popen(
                     [*UMD, *command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
                 )
                 with process:
                     self.when_it_is_ours(process)
                     with contextlib.suppress(subprocess.TimeoutExpired):
-                        process.wait(0.03 * step)
+                        process.wait(0.04 * step)
                     process.send_signal(signal.SIGINT)
                     assert process.stderr is not None
                     said = process.stderr.read()

@@ -15,6 +15,7 @@ import click
 
 from umd import __version__, signals, streams
 from umd.exits import (
+    BY_KIND,
     DONE,
     INTERRUPTED,
     NOT_SO,
@@ -436,12 +437,8 @@ def _tell_refusal(refusal: Refusal) -> NoReturn:
     else:
         words = {"no-such-call": "; `umd calls` lists the live ones"}.get(refusal.kind, "")
         click.echo(f"{printable(str(refusal))}{words}", err=True)
-    statuses = {
-        "bad-request": WRONG_USAGE,
-        "not-dialable": WRONG_USAGE,
-        "unavailable": UNREACHABLE,
-    }
-    sys.exit(statuses.get(refusal.kind, NOT_SO))
+    # What a later version says may not be known here: nothing is certain then.
+    sys.exit(BY_KIND.get(refusal.kind, UNREACHABLE))
 
 
 def _show_calls(found: list[dict[str, Any]]) -> None:

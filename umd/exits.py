@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any, Final
 
 import click
@@ -20,6 +21,12 @@ VIOLATED: Final = 4
 """`umd lab`: an invariant was violated."""
 OUTPUT_LOST: Final = 74
 """Standard output cannot be written, as its disk is full (EX_IOERR of sysexits.h)."""
+BY_KIND: Final[Mapping[str, int]] = {
+    **dict.fromkeys(("no-such-call", "ambiguous", "no-messages", "no-journal"), NOT_SO),
+    **dict.fromkeys(("bad-request", "not-dialable"), WRONG_USAGE),
+    **dict.fromkeys(("unavailable", "busy", "internal"), UNREACHABLE),
+}
+"""The status for each kind of refusal of a running umd."""
 INTERRUPTED: Final = 130
 """By SIGINT, as a shell tells it."""
 READER_GONE: Final = 141
