@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import signal
 from types import FrameType
-from typing import Final
 
-SERVING: Final = ("serve", "demo")
+# Nothing else is imported here, not even typing: it all comes before the first line of `arrange`.
+
+SERVING = ("serve", "demo")
 """The commands that go on until a signal ends them."""
 
 
