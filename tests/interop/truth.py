@@ -134,14 +134,16 @@ class Results(unittest.TestResult):
         super().stopTest(test)
         _, case, name = test.id().rsplit(".", 2)
         result = self._bad.get(test.id(), "holds")
-        print(f"{PEERS[case]:10}{name:50}{result}", flush=True)
-        self.outcomes.append(Outcome(PEERS[case], rows_of(name), name, result))
+        print(f"{PEERS[case]:10}{name:60}{result}", flush=True)
+        peer = PEERS[case]
+        self.outcomes.append(Outcome(peer, rows_of(peer, name), name, result))
 
 
-def rows_of(name: str) -> tuple[int, ...]:
-    """The rows of the table that a test shows: (7, 16) of `test_07_16_talking`."""
+def rows_of(peer: str, name: str) -> tuple[int, ...]:
+    """The rows of the table that a test shows with a peer: (7, 16) of `test_07_16_talking`."""
     match = re.match(r"test((?:_\d\d)+)_", name)
-    return tuple(int(row) for row in match[1].split("_")[1:]) if match else ()
+    rows = [int(row) for row in match[1].split("_")[1:]] if match else []
+    return tuple(row for row in rows if (peer, row) not in NOT_WITH)
 
 
 def page(outcomes: list[Outcome], header: str) -> str:
