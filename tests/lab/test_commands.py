@@ -73,6 +73,19 @@ class RunTests(LabCase):
         output = self.lab("run", CROSSES, "--junit", "/nowhere/junit.xml", status=2).output
         self.assertIn("/nowhere/junit.xml: No such file or directory", output)
 
+    def test_a_violation_is_told_even_if_no_file_can_be_written(self) -> None:
+        """Its status says what was found, not what became of a file."""
+        self.plant()
+        output = self.lab("run", CROSSES, "--junit", "/dev/full", status=4).output
+        self.assertIn("VIOLATED  the answer crosses the CANCEL", output)
+        self.assertIn("/dev/full: No space left on device", output)
+        for command in (
+            ["walk", "--steps", "2000"],
+            ["explore", "--far-end", "5550101", "--depth", "0", "--losses", "0"],
+        ):
+            output = self.lab(*command, "--seeds", "/dev/null/seeds", status=4).output
+            self.assertIn("; no seed is written: /dev/null/seeds: Not a directory", output)
+
 
 class ExploreTests(LabCase):
     def test_the_count_is_told(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -148,13 +148,6 @@ def _finish(work: Callable[[], list[Verdict]], as_json: bool, junit: str | None)
         for mistake in () if as_json else error.mistakes:
             click.echo(mistake, err=True)
         sys.exit(WRONG_USAGE)
-    except OSError as error:  # of a seed file
-        _refuse_to_write(error.filename, error)
-    if junit is not None:
-        try:
-            write_junit(junit, verdicts)
-        except OSError as error:
-            _refuse_to_write(junit, error)
     width = max((len(verdict.name) for verdict in verdicts), default=0)
     suite = verdicts[0].suite if verdicts else ""
     for number, verdict in enumerate(verdicts):
@@ -165,9 +158,11 @@ def _finish(work: Callable[[], list[Verdict]], as_json: bool, junit: str | None)
             suite = verdict.suite
             click.echo(click.style(f"{suite}:", bold=True))
         show(verdict, width)
-    sys.exit(status_of(verdicts))
-
-
-def _refuse_to_write(file: str | None, error: OSError) -> NoReturn:
-    tell_error(f"{file or 'a file'}: {error.strerror}", "output")
-    sys.exit(WRONG_USAGE)
+    status = status_of(verdicts)
+    if junit is not None:
+        try:
+            write_junit(junit, verdicts)
+        except OSError as error:
+            tell_error(f"{junit}: {error.strerror}", "output")
+            status = max(status, WRONG_USAGE)
+    sys.exit(status)

@@ -173,10 +173,17 @@ def _write_seeds(findings: Sequence[Finding], directory: Path) -> list[tuple[Fin
         key = (small.violation.rule, small.violation.said)
         if key not in seen:
             seen.add(key)
-            path = write_seed(seed_of(small), directory)
-            words = f"{small.violation.rule}: {small.violation.said}; umd lab replay {path}"
-            written.append((finding, words))
+            again = _write_seed(seed_of(small), directory)
+            written.append((finding, f"{small.violation.rule}: {small.violation.said}; {again}"))
     return written
+
+
+def _write_seed(seed: Scenario, directory: Path) -> str:
+    """Write a seed; how to repeat it, or why that cannot be: a violation is told all the same."""
+    try:
+        return f"umd lab replay {write_seed(seed, directory)}"
+    except OSError as error:
+        return f"no seed is written: {directory}: {error.strerror}"
 
 
 # -- walk
@@ -211,8 +218,8 @@ def walk_once(
         violated = scenario.model_copy(
             update={"walk": walked_to, "found": found(walked.violation)}
         )
-        path = write_seed(violated, Path(seeds))
-        said = [f"{walked.violation.rule}: {walked.violation.said}; umd lab replay {path}"]
+        again = _write_seed(violated, Path(seeds))
+        said = [f"{walked.violation.rule}: {walked.violation.said}; {again}"]
     return [_walked(walked, f"seed {seed}", said, progress.took)]
 
 
