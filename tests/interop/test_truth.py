@@ -617,7 +617,7 @@ class KamailioTruthTests(FarEndRows, TruthCase):
 
     def challenging(self, far: FarEnd, **more: Any) -> tuple[Trunk, str]:
         """The same by way of a proxy that challenges every request."""
-        proxy = self.started(Kamailio(self.mktemp(), password=PASSWORD, **more))
+        self.proxy = proxy = self.started(Kamailio(self.mktemp(), password=PASSWORD, **more))
         password = Path(self.mktemp())
         password.write_text(f"{PASSWORD}\n")
         trunk = self.trunk(
@@ -666,6 +666,29 @@ class KamailioTruthTests(FarEndRows, TruthCase):
         call = self.connected(trunk, number)
         self.assert_ended(trunk, call, outcome="lost", confirmed=False)
         self.assert_told(far, call, "INVITE", "ACK", "OPTIONS")
+
+    def test_19_38_challenging_proxy_restarted(self) -> None:
+        """Its nonces of before are worth nothing; the BYE is challenged anew."""
+        far = self.far_end(TALKS)
+        trunk, number = self.challenging(far)
+        call = self.connected(trunk, number)
+        far.wait_for("ACK", call.leg)
+        self.proxy.kill()
+        self.proxy.start()
+        self.assertEqual(trunk.disconnect(call), ENDED)
+        self.assert_told(far, call, "INVITE", "ACK", "BYE")
+        self.assert_ended(trunk, call, outcome="ended", confirmed=True, by="client", sip_status=200)
+
+    def test_38_proxy_restarted_while_it_rings(self) -> None:
+        """The new proxy knows no INVITE to cancel, and says nothing: the telephone rings on."""
+        far = self.far_end(RINGS)
+        trunk, number = self.serve(far, deadline="300ms", t1="50ms")
+        call = self.ringing(trunk, number)
+        self.proxy.kill()
+        self.proxy.start()
+        self.assertEqual(trunk.disconnect(call), UNCONFIRMED)
+        self.assert_ended(trunk, call, outcome="ended-unconfirmed", confirmed=False, by="client")
+        self.assertEqual(far.told(call.leg), ["INVITE"])
 
     def test_38_proxy_restarted(self) -> None:
         """It keeps no calls: they go on, and each can still be ended."""
@@ -801,6 +824,14 @@ class AsteriskTruthTests(TruthCase):
         self.asterisk.kill()
         self.assertEqual(trunk.disconnect(call), UNCONFIRMED)
         self.assert_ended(trunk, call, confirmed=False, by="client", sip_status=408)
+
+    def test_21_vanished_and_nobody_asked(self) -> None:
+        """It is noticed by asking; its silence is no end that the telephone has shown."""
+        trunk = self.serve(probe_interval="1s", t1="50ms")
+        call = self.connected(trunk, "answer")
+        self.asterisk.kill()
+        self.assert_ended(trunk, call, confirmed=False, by="daemon", sip_status=408)
+        self.assertEqual(trunk.disconnect(call), ALREADY)
 
     def test_32_restarted_with_live_calls(self) -> None:
         trunk = self.serve()
