@@ -389,7 +389,8 @@ class FarEndRows:
         self.assert_ended(trunk, call, outcome="ended", confirmed=True, by="client", sip_status=487)
 
     def test_27_both_hang_up(self) -> None:
-        far = self.far_end(ANSWERS + "< BYE\n >> BYE\n > 200 BYE\n < 200" + CANCELLED)
+        """The far end's BYE is answered before umd's is."""
+        far = self.far_end(ANSWERS + "< BYE\n >> BYE\n < 200\n > 200 BYE" + CANCELLED)
         trunk, number = self.serve(far)
         call = self.connected(trunk, number)
         self.assertEqual(trunk.disconnect(call), ENDED)

@@ -14,6 +14,7 @@ from tests.interop.truth import (
     PEERS,
     Outcome,
     page,
+    read_outcomes,
     rows_of,
 )
 
@@ -53,6 +54,7 @@ class PageTests(SynchronousTestCase):
         self.assertEqual(three.split(" | ")[2:], ["holds", "-", "not run |"])
         self.assertEqual(four.split(" | ")[2:], ["FAILS", "-", "- |"])
         self.assertIn("| SIPp | 3, 4 | `test_03_04_one` | holds |", lines)
+        self.assertEqual(read_outcomes("\n".join(lines)), outcomes)
 
     def test_page_has_all_tests(self) -> None:
         """Whoever adds a test runs `python -m tests.interop.truth` and commits the page."""

@@ -25,7 +25,9 @@ from itertools import count
 from typing import Final
 
 HEAD: Final = '<?xml version="1.0" encoding="ISO-8859-1" ?>\n<scenario name="far end">\n'
-KEPT: Final = "vias route cseq caller callee reason now part asked age fresh valid given nonce"
+KEPT: Final = (
+    "vias route cseq caller callee bye bye_cseq reason now part asked age fresh valid given nonce"
+)
 """Variables of a scenario. SIPp refuses one that is used once and has no reference."""
 PASSWORD: Final = "secret"
 SDP: Final = """\
@@ -69,7 +71,7 @@ def to_xml(script: str) -> str:
             case _:
                 raise ValueError(f"no line of a script: {line!r}")
     body = "\n".join(parts)
-    used = ",".join(name for name in KEPT.split() if re.search(rf'_to="([a-z]+,)?{name}\b', body))
+    used = ",".join(name for name in KEPT.split() if re.search(rf'_to="([a-z]+,)?{name}"', body))
     return f'{HEAD}{body}\n<Reference variables="{used}"/>\n</scenario>\n'
 
 
@@ -98,6 +100,13 @@ def _receive(what: str, attributes: str = "", *, log: bool = True) -> str:
             *actions,
         ]
         attributes += ' rrs="true"'
+    if what == "BYE":
+        # Kept for an answer that is sent after another message has come.
+        actions = [
+            '<ereg regexp="(Via:[^[:cntrl:]]+[[:cntrl:]]+)+" search_in="msg" assign_to="bye"/>',
+            '<ereg regexp="[0-9]+" search_in="hdr" header="CSeq:" assign_to="bye_cseq"/>',
+            *actions,
+        ]
     inner = "".join(actions)
     return f'<recv {kind}="{what}" {attributes}><action>{inner}</action></recv>'
 
@@ -152,6 +161,9 @@ def _respond(rest: str, again: str | None) -> str:
     head = [f"SIP/2.0 {status} {PHRASES.get(status, 'Because')}"]
     if to_invite:
         head.append("[$vias][$route]CSeq: [$cseq] INVITE")
+        head += ["From:[$caller]", f"To:[$callee];tag={tag}"]
+    elif method == "BYE":
+        head.append("[$bye]CSeq: [$bye_cseq] BYE")
         head += ["From:[$caller]", f"To:[$callee];tag={tag}"]
     elif method == "CANCEL":
         head += ["[last_Via:]", "[last_CSeq:]", "[last_From:]", f"[last_To:];tag={tag}"]
