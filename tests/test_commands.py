@@ -25,6 +25,7 @@ from tests.lab.planting import PlantingCase
 from tests.test_process import seeds
 from umd.cli import main
 from umd.exits import BY_KIND, INTERRUPTED, OUTPUT_LOST, READER_GONE, UNREACHABLE
+from umd.journal.file import COMPACTING, JournalFile
 from umd.sip.session import Session
 from umd.testing import UmdProcess
 
@@ -118,6 +119,20 @@ class StatusTableTests(PlantingCase):
         with UmdProcess(*arguments) as process:
             return process.stop(signal.Signals(number))
 
+    def unused_journal(self) -> str:
+        """One that no umd has open."""
+        path = str(Path(self.mktemp()).absolute())
+        journal = JournalFile(path)
+        journal.open()
+        journal.close()
+        return path
+
+    def journal_that_cannot_be_replaced(self) -> str:
+        """A folder is where the new file would be written."""
+        path = self.unused_journal()
+        Path(path + COMPACTING).mkdir()
+        return path
+
     def follow(self, path: str) -> int:
         command = [*UMD, "events", "--follow", "--socket", path]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
@@ -131,6 +146,7 @@ class StatusTableTests(PlantingCase):
     ) -> dict[tuple[str, int], list[Callable[[], int]]]:
         """What is to come out as each row of the table says."""
         there = ("--socket", real.control_socket)
+        real_journal = real.events("daemon.ready")[0]["journal"]
         without_journal = ("--socket", bare.control_socket)
         wrong = self.file("[call]\ndeadlin = 1\n")
         unmet = self.file(
@@ -231,6 +247,36 @@ class StatusTableTests(PlantingCase):
                 of("call", "place", "5550100", *NOWHERE),
                 asked("call", "place", "5550100", replies=[gone]),
             ],
+            ("journal backup", 0): [of("journal", "backup", self.mktemp(), *there)],
+            ("journal backup", 1): [
+                of("journal", "backup", self.mktemp(), *without_journal),
+                of("journal", "backup", self.mktemp(), "--journal", self.file("no journal" * 99)),
+            ],
+            ("journal backup", 2): [
+                of("journal", "backup", wrong, *there),
+                of("journal", "backup", "/", *there),
+                of("journal", "backup", "/nowhere/x", *there),
+                of("journal", "backup", "/dev/full", *there),
+                of("journal", "backup", real_journal, *there),
+            ],
+            ("journal backup", 3): [
+                of("journal", "backup", self.mktemp(), *NOWHERE),
+                of("journal", "backup", self.mktemp(), "--journal", "/nowhere"),
+            ],
+            ("journal check", 0): [of("journal", "check", *there)],
+            ("journal check", 1): [
+                of("journal", "check", *without_journal),
+                of("journal", "check", "--journal", self.file("no journal" * 99)),
+            ],
+            ("journal check", 3): [
+                of("journal", "check", *NOWHERE), of("journal", "check", "--journal", "/nowhere"),
+            ],
+            ("journal compact", 0): [of("journal", "compact", "--journal", self.unused_journal())],
+            ("journal compact", 1): [of("journal", "compact", "--journal", real_journal)],
+            ("journal compact", 2): [
+                of("journal", "compact", "--journal", self.journal_that_cannot_be_replaced()),
+            ],
+            ("journal compact", 3): [of("journal", "compact", "--journal", "/nowhere")],
             ("version", 0): [of("version")],
             ("lab run", 0): [lab("run", CROSSES)],
             ("lab run", 1): [lab("run", unmet)],
@@ -309,6 +355,8 @@ class StreamTests(PlantingCase):
     """
 
     SOCKET = "the socket of the umd that runs"
+    NEW = "a file that is not there"
+    UNUSED = "a journal that no umd has open"
     ARGUMENTS: Mapping[tuple[str, ...], tuple[str, ...]] = {
         ("check-config",): (str(ROOT / "conf" / "umd.toml"),),
         ("calls",): ("--socket", SOCKET),
@@ -318,6 +366,9 @@ class StreamTests(PlantingCase):
         ("why",): ("seed-0", "--socket", SOCKET),
         ("call", "end"): ("seed-1", "--socket", SOCKET),
         ("call", "place"): ("5550100", "--socket", SOCKET),
+        ("journal", "backup"): (NEW, "--socket", SOCKET),
+        ("journal", "check"): ("--socket", SOCKET),
+        ("journal", "compact"): ("--journal", UNUSED),
         ("version",): (),
         ("lab", "run"): (CROSSES,),
         ("lab", "explore"): ("--far-end", "5550186", "--depth", "0", "--losses", "0"),
@@ -345,11 +396,20 @@ class StreamTests(PlantingCase):
         process = UmdProcess("serve", "-c", str(file), "-o", f"journal.path={file}.db")
         self.umd = process.__enter__()
         self.addCleanup(self.umd.stop)
+        self.in_use = f"{file}.db"
+        self.unused = f"{file}-unused.db"
+        journal = JournalFile(self.unused)
+        journal.open()
+        journal.close()
 
     def each(self) -> Iterator[list[str]]:
         for words, arguments in self.ARGUMENTS.items():
-            path = self.umd.control_socket
-            yield [*words, *(path if one is self.SOCKET else one for one in arguments)]
+            real = {self.SOCKET: self.umd.control_socket, self.UNUSED: self.unused}
+            yield [*words, *(real.get(one, one) for one in arguments)]
+
+    def fresh(self, command: Sequence[str]) -> list[str]:
+        """The command with a file that is not there yet."""
+        return [self.mktemp() if one is self.NEW else one for one in command]
 
     def test_no_command_is_forgotten(self) -> None:
         self.assertEqual(set(commands()), {*self.ARGUMENTS, *((name,) for name in SERVING)})
@@ -364,7 +424,7 @@ class StreamTests(PlantingCase):
         found: list[str] = []
         for command in self.each():
             for redirection, status in self.BROKEN.items():
-                ran = run(*command, shell=redirection)
+                ran = run(*self.fresh(command), shell=redirection)
                 found += self.wrong([*command, redirection], ran.returncode, ran, status)
         self.assertEqual(found, [])
 
@@ -376,7 +436,8 @@ class StreamTests(PlantingCase):
                 reader, writer = os.pipe()
                 os.close(reader)
                 ran = subprocess.run(
-                    [*UMD, *command, *more], stdout=writer, stderr=subprocess.PIPE, timeout=60
+                    [*UMD, *self.fresh(command), *more],
+                    stdout=writer, stderr=subprocess.PIPE, timeout=60,
                 )
                 os.close(writer)
                 found += self.wrong(command, ran.returncode, ran, READER_GONE)
@@ -416,13 +477,13 @@ class StreamTests(PlantingCase):
         found: list[str] = []
         for command in self.each():
             for environ in self.ODD:
-                ran = run(*command, env={**os.environ, **environ})
+                ran = run(*self.fresh(command), env={**os.environ, **environ})
                 found += self.wrong(command, ran.returncode, ran, 0)
         self.assertEqual(found, [])
 
     def test_json_is_one_object_a_line(self) -> None:
         for command in self.each():
-            ran = run(*command, "--json")
+            ran = run(*self.fresh(command), "--json")
             self.assertEqual((ran.returncode, ran.stderr), (0, ""), command)
             lines = ran.stdout.splitlines()
             self.assertTrue(lines, command)
@@ -462,6 +523,8 @@ class StreamTests(PlantingCase):
                 ("bad-request", ["call", "place", "5550100", "--backend", "nope", *there]),
                 ("output", ["trace", "seed-0", "--pcap", "/nowhere/x", *there]),
                 ("output", ["lab", "run", CROSSES, "--junit", "/dev/full"]),
+                ("damaged", ["journal", "check", "--journal", CROSSES]),
+                ("in-use", ["journal", "compact", "--journal", self.in_use]),
                 ("unreachable", ["status", *NOWHERE]),
                 *((kind, ["call", "end", "x", "--socket", at]) for kind, at in refusing.items()),
             ):
@@ -492,7 +555,7 @@ class StreamTests(PlantingCase):
         for command in self.each():
             for step in range(6):
                 process = subprocess.Popen(
-                    [*UMD, *command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+                    [*UMD, *self.fresh(command)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
                 )
                 with process:
                     self.when_it_is_ours(process)

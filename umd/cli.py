@@ -26,6 +26,7 @@ from umd.exits import (
     WRONG_USAGE,
     tell_error,
 )
+from umd.journal_commands import journal as journal_group
 from umd.lab.commands import lab
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ def main() -> None:
 
 
 main.add_command(lab)
+main.add_command(journal_group)
 
 
 @main.command(epilog="Example: umd serve -c /etc/umd/umd.toml -o log.level=debug")

@@ -46,7 +46,7 @@ def events(
             return
         except Unreachable as error:
             trouble = error
-    with _opened(journal, trouble) as reader:
+    with opened_journal(journal, trouble) as reader:
         whole = None if call is None else _one_of(reader, call)
         while stored := reader.read(after, PAGE, whole):
             yield from map(to_show, stored)
@@ -67,7 +67,7 @@ def story(
             return _ask_story(socket, call)
         except Unreachable as error:
             trouble = error
-    with _opened(journal, trouble) as reader:
+    with opened_journal(journal, trouble) as reader:
         stored = reader.read(0, MOST_OF_A_CALL, _one_of(reader, call))
     records = [to_show(one) for one in stored]
     ends = [
@@ -94,12 +94,14 @@ def calls(socket: str | None, journal: str | None) -> tuple[list[dict[str, Any]]
             return [reply["call"] for reply in ask("calls", socket)], True
         except Unreachable as error:
             trouble = error
-    with _opened(journal, trouble) as reader:
+    with opened_journal(journal, trouble) as reader:
         return [_described(records) for records in reader.live()], False
 
 
 @contextmanager
-def _opened(journal: str | None, trouble: Unreachable | None) -> Iterator[JournalReader]:
+def opened_journal(
+    journal: str | None, trouble: Unreachable | None = None
+) -> Iterator[JournalReader]:
     """
     A journal that no umd has open.
 

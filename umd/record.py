@@ -128,6 +128,22 @@ def decode(octets: bytes) -> Record:
     return known
 
 
+def seq_of(octets: bytes) -> int:
+    """
+    The number of a record among those of its call; of one that a newer umd wrote, too.
+
+    Raises:
+        ValueError: it cannot be read.
+    """
+    try:
+        seq = orjson.loads(octets)["seq"]
+    except (ValueError, TypeError, KeyError):
+        raise ValueError(f"not a record of an event: {octets[:80]!r}") from None
+    if type(seq) is not int:
+        raise ValueError(f"a record without its number: {octets[:80]!r}")
+    return seq
+
+
 def replay(call: Call | None, record: Record, at: float) -> Call:
     """
     Let a call be as it was after an event.

@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mappi
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from itertools import count
+from sqlite3 import DatabaseError
 from typing import Annotated, Any, Final, TypeAlias, TypeVar
 from uuid import uuid4
 
@@ -29,11 +30,14 @@ from umd.config import Section
 from umd.control import Control, JournalUnavailable, NoSuchBackend, NoSuchCall, Stopping
 from umd.errors import UmdError
 from umd.history import beginnings, is_named
-from umd.journal.store import Store
+from umd.journal.check import JournalCheck
+from umd.journal.copy import copied_to_json
+from umd.journal.file import Copied, JournalFile
+from umd.journal.store import KeepsFile, Store
 from umd.json_text import read_exactly
 from umd.number import NotDialable, require_dialable
 from umd.principal import Principal
-from umd.record import ENDS, leg_of, to_show
+from umd.record import ENDS, leg_of, seq_of, to_show
 from umd.utc import iso
 from umd.wire import Crossed
 from umd.wire import read as read_wire
@@ -49,6 +53,8 @@ OPERATOR: Final = Principal("operator", "control socket")
 CANDIDATES_SHOWN: Final = 10
 AT_ONCE: Final = 2000
 """Things that are looked at before others get their turn: a millisecond or less."""
+RECORDS_COPIED_AT_ONCE: Final = 200
+TELL_EVERY: Final = 2.0  # seconds between two words of a check that goes on
 
 
 class Refused(UmdError):
@@ -68,6 +74,18 @@ class NoJournal(Refused):
     """There is nothing to read."""
 
     kind = "no-journal"
+
+
+class JournalChanged(Refused):
+    """A copy of the journal would not be of one moment."""
+
+    kind = "unavailable"
+
+
+class JournalDamaged(Refused):
+    """The file of the journal cannot be read."""
+
+    kind = "damaged"
 
 
 class Ambiguous(Refused):
@@ -114,6 +132,14 @@ class EventsRequest(Section):
     call: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
     wire: bool = False
     """Whether to tell of that one call what went over the wire as well."""
+
+
+class CopyRequest(Section):
+    """`copy`: every record of the journal, to be written to another file."""
+
+
+class CheckRequest(Section):
+    """`check`: whether the journal is as it should be."""
 
 
 class EndRequest(Section):
@@ -223,6 +249,49 @@ class Console:
                 crossed = read_wire(stored.extra)
         if request.wire and call is not None:
             yield {"wire": to_json(crossed or await self._crossed(leg_of(call)))}
+
+    async def copy(self, request: CopyRequest) -> AsyncGenerator[Reply, None]:
+        """The records that are durable when it is asked for; umd goes on meanwhile."""
+        store = self._file_store()
+
+        def begin(file: JournalFile) -> tuple[int, int]:
+            return file.last, file.pruned
+
+        def piece(file: JournalFile) -> tuple[list[Copied], int]:
+            return file.copy_of(after, RECORDS_COPIED_AT_ONCE), file.pruned
+
+        last, pruned = await store.between_commits(begin)
+        yield {"copy": {"last": last}}
+        after = 0
+        while after < last:
+            try:
+                records, pruned_now = await store.between_commits(piece)
+            except DatabaseError as error:
+                raise JournalDamaged(f"the journal cannot be read: {error}") from error
+            if pruned_now != pruned:
+                raise JournalChanged("the journal let go of old records meanwhile; ask again")
+            if not records:
+                break
+            after = records[-1][0]
+            yield {"records": [copied_to_json(record) for record in records if record[0] <= last]}
+
+    async def check(self, request: CheckRequest) -> AsyncGenerator[Reply, None]:
+        """Looks at some records, then at some more; umd goes on meanwhile."""
+        store = self._file_store()
+        check = await store.between_commits(lambda file: JournalCheck(file, seq_of))
+        told_at = self._wall()
+        while await store.between_commits(lambda _: check.step()):
+            if self._wall() - told_at >= TELL_EVERY:
+                told_at = self._wall()
+                yield {"checked": check.records}
+        yield {"check": check.result()}
+
+    def _file_store(self) -> KeepsFile:
+        if self._store is None:
+            raise NoJournal("no journal is kept: journal.path in the configuration says where")
+        if not isinstance(self._store, KeepsFile):
+            raise NoJournal("the journal of this umd is no file")
+        return self._store
 
     async def _crossed(self, leg: str) -> list[Crossed]:
         """What went over the wire of a call, where its end is not on record with that."""
@@ -393,6 +462,8 @@ class RequestType:
 
 REQUESTS: Final[Mapping[str, RequestType]] = {
     "calls": RequestType(CallsRequest, Console.calls),
+    "check": RequestType(CheckRequest, Console.check),
+    "copy": RequestType(CopyRequest, Console.copy),
     "end": RequestType(EndRequest, Console.end),
     "events": RequestType(EventsRequest, Console.events),
     "place": RequestType(PlaceRequest, Console.place),

@@ -92,6 +92,11 @@ PRUNED_AT_ONCE: Final = 100
 _COLUMNS: Final = "position, call, at, record, extra"
 _MAGIC: Final = b"SQLite format 3\0"
 
+COMPACTING: Final = ".compacting"
+"""What the name of a journal that is being compacted ends with; a killed compaction leaves it."""
+Copied: TypeAlias = tuple[int, str, int, float, bytes, bytes | None]
+"""A record with all its columns: position, call, step, at, record, extra."""
+
 
 class JournalFile:
     """
@@ -120,6 +125,8 @@ class JournalFile:
         """The version of the schema that `open` found and brought forward."""
         self.last = 0
         """The position of the last record."""
+        self.pruned = 0
+        """How many records were let go since it was opened."""
         self._durability = durability
         self._keep = keep
         self._max_size = max_size
@@ -154,6 +161,8 @@ class JournalFile:
         except OSError as error:
             raise self._cannot(f"{error.strerror}; name a path that can be had") from error
         try:
+            with suppress(OSError):
+                os.unlink(self.path + COMPACTING)
             self._open_checked(was_ours)
         except BaseException:
             self.close()
@@ -381,6 +390,7 @@ class JournalFile:
         if old:
             with self._transaction():
                 gone = db.executemany(_PRUNE_EVENTS, old).rowcount
+                self.pruned += gone
                 db.executemany("DELETE FROM parts WHERE begun = :begun", old)
                 db.executemany(_PRUNE_NAMES, old)
         # What begins later has not ended before, unless the clock was set back since.
@@ -424,6 +434,40 @@ class JournalFile:
         # Ids are base64, so that nothing in one sorts behind "~".
         values = {"from": beginning, "to": beginning + "~", "limit": limit}
         return [call for (call,) in self._connection.execute(self._of_index(_FIND), values)]
+
+    def copy_of(self, after: int, limit: int) -> list[Copied]:
+        """The first records behind a position, with all that is kept of them."""
+        return self._connection.execute(_COPY, (after, limit)).fetchall()
+
+    # -- reading the index, to check it
+
+    def index_all(self) -> None:
+        """Let the index know every event."""
+        self._index()
+
+    def parts(self, after: int, upto: int, limit: int) -> list[tuple[int, int, int, int]]:
+        """
+        Of calls that began behind a position: where that was, how many records the index has of
+        each up to another position, the sum of their positions, and how many are not of that call.
+        """
+        values = {"after": after, "upto": upto, "limit": limit}
+        return self._connection.execute(self._of_index(_PARTS), values).fetchall()
+
+    def names(self, after: int, upto: int) -> tuple[int, int, int] | None:
+        """The next batch of names: which it is, how many it has, how many lead to another call."""
+        values = {"after": after, "upto": upto}
+        found = self._connection.execute(self._of_index(_NAMES), values).fetchone()
+        return None if found is None or found[0] is None else found
+
+    def live_counts(self) -> tuple[int, int]:
+        """How many live calls the index has, and the sum of the positions at which they began."""
+        statement = "SELECT count(*), coalesce(sum(begun), 0) FROM live"
+        count, begun = self._connection.execute(statement).fetchone()
+        return count, begun
+
+    def live_begun(self) -> dict[str, int]:
+        """Where each live call of the index began."""
+        return dict(self._connection.execute("SELECT call, begun FROM live"))
 
     def _of_index(self, statement: str) -> str:
         """Let a statement read the tables of the index."""
@@ -511,6 +555,11 @@ class JournalReader(JournalFile):
         """"ok", or what SQLite finds wrong with the whole file."""
         return str(self._one("PRAGMA integrity_check"))
 
+    def damage(self) -> list[str]:
+        """What SQLite finds wrong with the whole file; at most so many lines."""
+        said = [line for (line,) in self._connection.execute("PRAGMA integrity_check(20)")]
+        return [] if said == ["ok"] else said
+
     def _check_kind(self) -> None:
         if self._one("PRAGMA application_id") != APPLICATION_ID:
             raise self._cannot("it is no journal")
@@ -583,6 +632,23 @@ _ASIDE: Final = (
     "CREATE TEMP TABLE names (batch, call, begun, PRIMARY KEY (batch, call, begun)) WITHOUT ROWID",
 )
 """Tables that stand before those of the file: a name without a schema is that of temp first."""
+INDEX_STATEMENTS: Final = _INDEX
+INSERT_EVENT: Final = _INSERT[1]
+_COPY: Final = """
+    SELECT position, call, step, at, record, extra FROM events
+    WHERE position > ? ORDER BY position LIMIT ?
+"""
+_PARTS: Final = """
+    SELECT p.begun, count(*), sum(p.position), sum(e.call IS NOT f.call)
+    FROM {parts} AS p LEFT JOIN events AS e ON e.position = p.position
+    LEFT JOIN events AS f ON f.position = p.begun
+    WHERE p.begun > :after AND p.position <= :upto GROUP BY p.begun ORDER BY p.begun LIMIT :limit
+"""
+_NAMES: Final = """
+    SELECT n.batch, count(*), sum(e.call IS NOT n.call)
+    FROM {names} AS n LEFT JOIN events AS e ON e.position = n.begun
+    WHERE n.batch = (SELECT min(batch) FROM {names} WHERE batch > :after) AND n.begun <= :upto
+"""
 _LIVE: Final = """
     SELECT e.position, e.call, e.at, e.record, e.extra
     FROM (SELECT begun FROM live ORDER BY begun LIMIT -1) AS l

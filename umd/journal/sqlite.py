@@ -15,15 +15,16 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from queue import Empty, SimpleQueue
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypeVar
 
 from structlog.typing import FilteringBoundLogger
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from umd.journal.file import JournalFile
-from umd.journal.store import CannotOpen, Row, Store, Stored
+from umd.journal.store import CannotOpen, KeepsFile, Row, Store, Stored
 
+T = TypeVar("T")
 Act: TypeAlias = tuple[Callable[[Any], None], Any]
 
 COMMITTED_AT_ONCE: Final = 1024
@@ -31,6 +32,8 @@ COMMITTED_AT_ONCE: Final = 1024
 RETRY_EVERY: Final = 0.5  # seconds between two attempts while the disk is full, for example
 SYNC_EVERY: Final = 1.0  # seconds between two syncs of what is "relaxed"
 PRUNE_EVERY: Final = 30.0  # seconds
+KEPT_FOR_COPY: Final = 120.0
+"""Seconds after a piece of a copy for which nothing is pruned; longer than a client may wait."""
 UNWRITABLE: Final = (
     ValueError, TypeError, OverflowError,
     sqlite3.ProgrammingError, sqlite3.InterfaceError, sqlite3.DataError,
@@ -38,7 +41,7 @@ UNWRITABLE: Final = (
 """What a row's own values raise before anything is written, and no trouble with the disk."""
 
 
-class SqliteStore(Store):
+class SqliteStore(Store, KeepsFile):
     """
     Args:
         file: the journal, not open.
@@ -83,7 +86,7 @@ class SqliteStore(Store):
         self._owed: list[Act] = []
         self._failed_at = 0.0
         self._failing = False
-        self._synced_at = self._pruned_at = 0.0
+        self._synced_at = self._pruned_at = self._keeps_all_until = 0.0
 
     # -- for the reactor
 
@@ -123,6 +126,13 @@ class SqliteStore(Store):
 
     def find(self, text: str, limit: int) -> Deferred[list[str]]:
         return self._ask(lambda: self._file.find(text, limit))
+
+    def between_commits(self, work: Callable[[JournalFile], T]) -> Deferred[T]:
+        def keeping_all() -> T:
+            self._keeps_all_until = time.monotonic() + KEPT_FOR_COPY
+            return work(self._file)
+
+        return self._ask(keeping_all)
 
     def close(self) -> Deferred[None]:
         closed = self._closed = Deferred()
@@ -307,7 +317,8 @@ class SqliteStore(Store):
             if now - self._synced_at >= SYNC_EVERY:
                 self._synced_at = now
                 self._file.sync()
-            if now - self._pruned_at >= PRUNE_EVERY and not self._failing:
+            due = now >= max(self._pruned_at + PRUNE_EVERY, self._keeps_all_until)
+            if due and not self._failing:
                 if self._file.prune(self._wall()) == 0:
                     self._pruned_at = now
         except Exception as error:

@@ -1,0 +1,125 @@
+"""Backups that are taken while umd works, and compactions that are killed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from tests.faults.clients import Load
+from tests.faults.stories import LONG, FaultCase, Served
+from tests.helpers import missing, program
+from umd.client import ask
+from umd.journal.file import JournalFile, JournalReader
+from umd.journal.store import Row
+from umd.upkeep import backup, check, compact
+
+UMD = (sys.executable, "-m", "umd")
+BACKUPS = 20 if LONG else 3
+KILLS = 60 if LONG else 8
+
+
+class BackupTests(FaultCase):
+    def test_one_taken_under_load_knows_what_was_acknowledged_before(self) -> None:
+        for number in range(BACKUPS):
+            target = self.directory / f"backup-{number}.db"
+            with self.umd() as umd:
+                served = Served(umd)
+                with Load(served, self.log, 4, random.Random(number)):
+                    self.until(lambda: self.log.told.total() > 50 * (number + 1))
+                    placed, ended = set(self.log.placed), set(self.log.ended)
+                    checked = backup(served.socket, None, str(target))
+                self.assertEqual(checked.problems, [])
+                self.assertEqual(check(served.socket, None).problems, [])
+                umd.stop()
+            mine, self.journal = self.journal, target
+            with self.umd() as umd:  # that takes over the backup
+                known = {reply["event"]["call"] for reply in ask(
+                    "events", umd.control_socket, limit=10_000)}  # fmt: skip
+                self.assertEqual(placed - known, set())
+                outcomes = {self.end(umd, call) for call in sorted(ended)[:20]}
+                self.assertEqual(outcomes - {"already-ended"}, set())
+                umd.stop()
+            self.journal = mine
+
+    def big(self) -> str:
+        journal = JournalFile(str(self.journal))
+        journal.open()
+        for first in range(0, 20_000, 250):
+            calls = range(first, first + 250)
+            record = b'{"seq":%d,"x":"' + b"x" * 400 + b'"}'
+            begun = [Row(f"call-{n}", 1, 1000.0, record % 1, None) for n in calls]
+            journal.write(begun)
+            journal.write([Row(f"call-{n}", -1, 1000.0, record % 2, None) for n in calls])
+        journal.close()
+        return str(self.journal)
+
+    def test_ctrl_c_leaves_no_half_of_a_file(self) -> None:
+        self.big()
+        target = self.directory / "target.db"
+        command = [*UMD, "journal", "backup", "--journal", str(self.journal), str(target)]
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            process = subprocess.Popen(command, stderr=subprocess.PIPE)
+            with process:
+                self.until(lambda: list(self.directory.glob("target.db.*.part")))
+                process.send_signal(number)
+                assert process.stderr is not None
+                self.assertEqual(process.stderr.read(), b"")
+                self.assertEqual(process.wait(30), 128 + number)
+            self.assertEqual(list(self.directory.glob("target*")), [])
+
+    def test_a_compaction_that_is_killed(self) -> None:
+        """Whichever file is there then, it is whole."""
+        path = self.big()
+        command = [*UMD, "journal", "compact", "--journal", path]
+        records = check(None, path).records
+        for step in range(KILLS):
+            with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(0.25 + 0.8 * step / KILLS)
+                process.kill()
+            checked = check(None, path)
+            self.assertEqual((checked.records, checked.problems), (records, []))
+        with self.umd() as umd:
+            self.assertEqual(umd.events("journal.set-aside"), [])
+            umd.stop()
+        self.assertEqual(list(self.directory.glob("*.compacting")), [])
+
+    def test_it_shrinks(self) -> None:
+        path = self.big()
+        journal = JournalFile(path, keep=1.0)
+        journal.open()
+        while journal.prune(time.time()):
+            pass
+        journal.write([Row("last", 1, time.time(), b'{"seq":1}', None)])
+        last = journal.last
+        journal.close()
+        os.chmod(path, 0o640)
+        checked, before, after = compact(path)
+        self.assertLess(after * 10, before)
+        self.assertEqual((checked.records, checked.live_calls), (1, 1))
+        self.assertEqual(os.stat(path).st_mode & 0o777, 0o640)
+        reader = JournalReader(path)
+        reader.open()
+        self.addCleanup(reader.close)
+        self.assertEqual(reader.last, last)
+
+    def test_a_disk_that_is_full(self) -> None:
+        path = self.big()
+        disk = self.directory / "disk"
+        disk.mkdir()
+        mount = [program("mount", "mount"), "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
+        done = subprocess.run(mount, capture_output=True, text=True)
+        if done.returncode:
+            missing(f"the right to mount a tmpfs: {done.stderr.strip()}")
+        self.addCleanup(subprocess.run, ["umount", str(disk)])
+        command = [*UMD, "journal", "backup", "--journal", path, str(disk / "copy.db")]
+        ran = subprocess.run(command, capture_output=True, text=True)
+        self.assertEqual(ran.returncode, 2)
+        self.assertIn("full", ran.stderr)
+        self.assertEqual(list(Path(disk).iterdir()), [])

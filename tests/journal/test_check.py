@@ -1,0 +1,131 @@
+"""The check of a journal: what is wrong is told, and what is well is not."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from tests.journal.test_file import FileCase
+from umd.journal.check import PROBLEMS_TOLD, JournalCheck
+from umd.journal.file import JournalFile, JournalReader
+from umd.journal.store import Row
+from umd.record import seq_of
+
+
+def event(call: str, step: int, seq: int, at: float = 1000.0) -> Row:
+    return Row(call, step, at, b'{"seq":%d}' % seq, None)
+
+
+class CheckTests(FileCase):
+    def story(self) -> JournalFile:
+        """Twenty calls of four records, of which each second one has ended."""
+        file = self.opened()
+        for seq in (1, 2, 3):
+            file.write([event(f"call-{n:02}", int(seq == 1), seq) for n in range(20)])
+        file.write([event(f"call-{n:02}", -1, 4) for n in range(0, 20, 2)])
+        return file
+
+    def checked(self, file: JournalFile, rows: int = 3) -> JournalCheck:
+        check = JournalCheck(file, seq_of, rows)
+        while check.step():
+            pass
+        return check
+
+    def problems(self, *statements: str) -> list[str]:
+        """What is found after somebody has changed the file."""
+        self.story().close()
+        db = sqlite3.connect(self.path, isolation_level=None)
+        for statement in statements:
+            db.execute(statement)
+        db.close()
+        reader = JournalReader(self.path)
+        reader.open()
+        self.addCleanup(reader.close)
+        self.assertEqual(reader.damage(), [])
+        return self.checked(reader).problems
+
+    def test_a_good_one(self) -> None:
+        for rows in (1, 7, 1000):
+            check = self.checked(self.story(), rows)
+            self.assertEqual(check.problems, [])
+            self.assertEqual((check.records, check.calls, check.live_calls), (70, 20, 10))
+            self.path += "-next"
+
+    def test_a_good_one_that_a_kill_has_left(self) -> None:
+        """Its index is behind; the check completes it beside the file."""
+        self.assertEqual(self.checked(self.after_a_kill(self.story())).problems, [])
+
+    def test_one_that_is_written_meanwhile(self) -> None:
+        file = self.story()
+        check = JournalCheck(file, seq_of, 3)
+        number = 0
+        while check.step():
+            file.write([event(f"new-{number}", 1, 1), event(f"new-{number}", -1, 2)])
+            if number < 10:
+                file.write([event(f"call-{2 * number + 1:02}", -1, 4)])
+            number += 1
+        self.assertGreater(number, 20)
+        self.assertEqual(check.problems, [])
+        self.assertEqual((check.calls, check.live_calls), (20 + number, 0))
+
+    def test_a_call_that_begins_again(self) -> None:
+        file = self.story()
+        file.write([event("call-00", 1, 1), event("call-00", 0, 2)])
+        self.assertEqual(self.checked(file).problems, [])
+
+    def test_what_was_let_go_is_no_hole(self) -> None:
+        file = self.story()
+        file._keep = 10.0
+        self.assertEqual(file.prune(9000.0), 40)
+        self.assertEqual(self.checked(file).problems, [])
+
+    def test_a_record_that_is_not_there(self) -> None:
+        found = self.problems("DELETE FROM events WHERE position = 25")
+        self.assertIn("position 45: call call-04: record 3 follows on 1", found)
+        self.assertTrue(any(one.startswith("index") for one in found))
+
+    def test_a_beginning_that_is_not_there(self) -> None:
+        found = self.problems("DELETE FROM events WHERE position = 1")
+        self.assertIn("position 21: call call-00 has no beginning", found)
+
+    def test_a_record_that_cannot_be_read(self) -> None:
+        (found,) = self.problems("UPDATE events SET record = x'7B' WHERE position = 30")
+        self.assertIn("position 30: call call-09: not a record", found)
+
+    def test_an_index_that_lacks_a_record(self) -> None:
+        self.assertEqual(
+            self.problems("DELETE FROM parts WHERE position = 33"),
+            ["the index has 69 of 70 records"],
+        )
+
+    def test_an_index_that_has_a_record_of_another_call(self) -> None:
+        found = self.problems("UPDATE parts SET begun = 1 WHERE position = 22")
+        self.assertEqual(found, ["index: 1 records of the call that began at 1"])
+
+    def test_an_index_that_lacks_a_name(self) -> None:
+        found = self.problems("DELETE FROM names WHERE call = 'call-11'")
+        self.assertEqual(found, ["index: 19 names of 20 calls"])
+
+    def test_an_index_with_another_name(self) -> None:
+        (found,) = self.problems("UPDATE names SET call = 'call-x' WHERE call = 'call-11'")
+        self.assertRegex(found, "1 names of batch .* lead to another call")
+
+    def test_an_index_that_has_forgotten_a_live_call(self) -> None:
+        """The next umd would not end it."""
+        self.assertEqual(
+            self.problems("DELETE FROM live WHERE call = 'call-13'"),
+            ["index: call call-13 lives, and the index does not say so"],
+        )
+
+    def test_an_index_that_keeps_an_ended_call(self) -> None:
+        self.assertEqual(
+            self.problems("INSERT INTO live VALUES ('call-02', 3)"),
+            ["index: call call-02 is not live"],
+        )
+
+    def test_more_than_is_told(self) -> None:
+        file = self.opened()
+        file.write([event("lonely", 0, n) for n in range(2)])
+        file.write([Row("odd", 1, 0.0, b"no", None) for _ in range(PROBLEMS_TOLD + 50)])
+        check = self.checked(file)
+        self.assertEqual(len(check.problems), PROBLEMS_TOLD)
+        self.assertGreater(check.found, PROBLEMS_TOLD + 49)
