@@ -38,6 +38,8 @@ from umd.sip.names import KNOWN, LISTED, METHODS, SPELLINGS, TOKEN, canonical
 
 MAX_MESSAGE: Final = 65536  # octets, head and body
 MAX_HEADER_LINES: Final = 128
+MAX_FLAWED_LINES: Final = 4 * MAX_HEADER_LINES
+"""How many lines are looked at of a head with flaws: most of them may be no header fields."""
 MAX_LINE: Final = 8192  # characters, folded lines joined
 MAX_FLAW: Final = 200  # characters of what is noted of one
 MAX_CONTENT_LENGTH: Final = 2**31 - 1
@@ -613,7 +615,13 @@ def parse_despite_flaws(data: bytes, error: MessageError) -> Request | Response:
         head_length, body_at = len(data), len(data)
     if head_length < 0 or len(data) > MAX_MESSAGE:
         raise error
-    text = data[:head_length].decode("utf-8", "surrogateescape")
+    head = data[:head_length]
+    *first, _ = head.split(b"\n", MAX_FLAWED_LINES)
+    if len(first) == MAX_FLAWED_LINES:
+        if not is_response:
+            raise error
+        head = b"\n".join(first)
+    text = head.decode("utf-8", "surrogateescape")
     text = text.replace("\r\n", "\n").replace("\r", " ")
     start, *lines = _unfold_bare(" ", text).split("\n")
     kept = [line for line in lines if _is_header_line(line)]
