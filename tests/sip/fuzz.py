@@ -20,7 +20,17 @@ from typing import Any
 from tests.sip.corpus import rows
 from umd.errors import UmdError
 from umd.sip import build, sdp
-from umd.sip.fields import Challenge, Credentials, NameAddr, Reason, Uri, Via, challenges_in
+from umd.sip.body import description_in, offer_in
+from umd.sip.fields import (
+    Challenge,
+    Credentials,
+    NameAddr,
+    Reason,
+    Uri,
+    Via,
+    challenges_in,
+    loose_reason,
+)
 from umd.sip.framing import StreamFramer, read_datagram
 from umd.sip.message import (
     MAX_HEADER_LINES,
@@ -33,6 +43,7 @@ from umd.sip.message import (
     parse,
 )
 from umd.sip.names import LISTED
+from umd.sip.session import reasons_of
 from umd.sip.validate import check_request, check_response, rejection_for
 
 LIMIT = 0.005  # seconds of CPU for one message
@@ -77,6 +88,16 @@ GOOD = (
     b"\r\n"
     b"v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n"
     b"m=audio 4000 RTP/AVP 0 8 101\r\na=rtpmap:101 telephone-event/8000\r\n"
+)
+
+
+ANSWER = (
+    GOOD.replace(b"INVITE sip:bob@192.0.2.2 SIP/2.0", b"SIP/2.0 200 OK")
+    .replace(b"To: <sip:bob@192.0.2.2>", b"To: Bob <sip:bob@192.0.2.2>;tag=b1")
+    .replace(b"application/sdp", b'multipart/mixed;boundary="b1"')
+    .replace(b"Content-Length: 128\r\n", b"Server: a\r\n")
+    .replace(b"v=0", b"--b1\r\nContent-Type: application/sdp\r\n\r\nv=0")
+    + b"\r\n--b1\r\nContent-Type: a/b\r\n\r\nc\r\n--b1--\r\n"
 )
 
 
@@ -197,6 +218,10 @@ def _read_everything(message: Message) -> None:
     if isinstance(message, Request):
         _allowed(_read_twice, Uri.parse, message.uri)
     _allowed(_answer_offer, message.body)
+    _allowed(offer_in, message)
+    description_in(message)
+    for reason in reasons_of(message):
+        loose_reason(reason)
     message.octets()
     _allowed(message.to_octets)
 
@@ -233,7 +258,7 @@ def stream(data: bytes, chance: random.Random) -> None:
 def messages(count: int, seed: int) -> Iterator[bytes]:
     """Damaged messages; the same for the same seed."""
     chance = random.Random(seed)
-    seeds = [row.octets for row in rows()] + [GOOD]
+    seeds = [row.octets for row in rows()] + [GOOD, ANSWER]
     for _ in range(count):
         yield damage(seeds, chance)
 

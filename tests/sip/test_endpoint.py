@@ -5,9 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from tests.sip.helpers import ALICE, ANSWER, BOB, NOTHING, CallCase, leftovers, run
+from tests.sip.helpers import ALICE, ANSWER, BOB, NOTHING, CallCase, label, leftovers, run
 from umd.sip.message import Response
-from umd.sip.session import Ended
+from umd.sip.session import Ended, Session, State
 from umd.sip.transaction import Hop
 
 REQUEST = """{method} sip:bob@192.0.2.2 SIP/2.0\r
@@ -150,3 +150,105 @@ class RingTests(CallCase):
             [sys.executable, "-c", code], capture_output=True, text=True, check=True
         )
         self.assertEqual(done.stdout.strip(), "[]")
+
+
+class SourceTests(CallCase):
+    """A response tells where its request came from (RFC 3261 §18.2.1, RFC 3581 §4)."""
+
+    def via(self, via: str, source: Hop = ALICE) -> tuple[str, Hop]:
+        """The Via of the answer to OPTIONS with this one, and where the answer goes."""
+        text = REQUEST.format(method="OPTIONS", branch="1", tag="", more="")
+        head, _, rest = text.partition("Via: ")
+        data = f"{head}Via: SIP/2.0/UDP {via};branch=z9hG4bKs\r\n{rest.partition(chr(10))[2]}"
+        self.setUp()
+        self.bob.endpoint.receive_datagram(data.encode(), source, 0.0)
+        ((message, hop),) = self.bob.out()
+        return message.get("Via") or "", hop
+
+    def test_source(self) -> None:
+        """What is asked for or not as it says is written in; what is as it says is left alone."""
+        here = ALICE.host
+        for sent, added in (
+            (f"{here}:5060", ""),
+            (f"{here}", ""),
+            (f"{here}:5060;rport", f";received={here};rport=5060"),
+            (f"{here}:5060;rport=1;received=192.0.2.99", f";received={here};rport=5060"),
+            ("192.0.2.50:5060", f";received={here}"),
+            ("PHONE.example.com", f";received={here}"),
+            (f"{here}:5060;received=192.0.2.99", f";received={here}"),
+        ):
+            via, hop = self.via(sent)
+            params = sorted(part for part in via.split(";")[1:] if not part.startswith("branch"))
+            self.assertEqual(params, sorted(added.split(";")[1:]), sent)
+            self.assertEqual(hop, ALICE)
+
+    def test_ipv6(self) -> None:
+        """An address is the same however it is written; without brackets in received."""
+        source = Hop("2001:db8::1", 5060)
+        for host in ("[2001:db8::1]", "[2001:DB8:0::1]"):
+            self.assertNotIn("received", self.via(host, source)[0])
+        self.assertIn(";received=2001:db8::1", self.via("[2001:db8::2]", source)[0])
+
+    def test_refusals(self) -> None:
+        """A request that is refused has it as well, also one that is hardly SIP."""
+        for old, new in (("CSeq: 5", "CSeq: x"), ("OPTIONS sip", "OPTIONS  sip")):
+            text = REQUEST.format(method="OPTIONS", branch="1", tag="", more="")
+            text = text.replace(ALICE.host, "phone.example.com").replace(old, new)
+            self.bob.endpoint.receive_datagram(text.encode(), ALICE, 0.0)
+            ((message, _),) = self.bob.out()
+            assert isinstance(message, Response)
+            self.assertEqual(message.status, 400)
+            self.assertIn(f";received={ALICE.host}", message.get("Via") or "")
+
+
+class UnsentAckTests(CallCase):
+    """A 200 whose ACK cannot be sent to where its Contact says."""
+
+    def answer(self, contact: str) -> Session:
+        caller, callee = self.offered()
+        callee.answer(0.0, body=ANSWER)
+        (send,) = self.bob.out()
+        text = send.message.octets().decode()
+        data = text.replace(f"Contact: <sip:{BOB.host}:5060>", f"Contact: <{contact}>")
+        self.assertNotEqual(data, text)
+        self.alice.endpoint.receive_datagram(data.encode(), BOB, 0.0)
+        return caller
+
+    def unsendable(self, hops: tuple[Hop, ...], now: float) -> list[tuple[str, Hop]]:
+        """What Alice sends; what is for these hops she is told could not be sent."""
+        found = []
+        while sends := self.alice.out():
+            for message, hop in sends:
+                found.append((label(message), hop))
+                if hop in hops:
+                    self.alice.endpoint.send_failed(message, now)
+        return found
+
+    def test_by_way_of_the_peer(self) -> None:
+        """It goes the way of the INVITE, each time, and so does the BYE."""
+        caller = self.answer("sip:bob@198.51.100.1")
+        nowhere = Hop("198.51.100.1", 5060)
+        self.assertEqual(self.unsendable((nowhere,), 0.0), [("ACK", nowhere), ("ACK", BOB)])
+        self.assertIs(caller.state, State.CONFIRMED)
+        caller.hang_up(1.0)
+        self.assertEqual(self.unsendable((nowhere,), 1.0), [("BYE", BOB)])
+
+    def test_not_at_all(self) -> None:
+        """Then the call does not look as if it were up: it has ended, unconfirmed."""
+        caller = self.answer("sip:bob@198.51.100.1;transport=tcp")
+        sent = self.unsendable((BOB,), 0.0)
+        self.assertEqual(sent, [("ACK", BOB), ("BYE", BOB)])
+        self.assertIs(caller.state, State.ENDED)
+        self.alice.take()
+        self.assertEqual(self.alice.events[-1][1], Ended(200, (), "local", confirmed=False))
+
+    def test_flaws_are_told(self) -> None:
+        """Of a message that was taken all the same, with where it came from."""
+        told: list[tuple[str, Hop]] = []
+        self.alice.endpoint.flawed = lambda message, source: told.append(
+            (" ".join(message.flaws), source)
+        )
+        self.answer("sip:bob@192.0.2.2;transport=tcp")
+        ((flaw, source),) = told
+        self.assertIn("transport=tcp", flaw)
+        self.assertEqual(source, BOB)
