@@ -585,7 +585,7 @@ class Session:
         if before is GIVING_UP:
             assert self.request is not None
             self._send_cancel(self.request, now)
-        if response.status == 100:
+        if response.status == 100 or before is ENDED:
             return
         tag = response.to_tag
         if tag:
@@ -700,8 +700,8 @@ class Session:
         if response.status not in CHALLENGES or earlier is None or self._credentials is None:
             return False
         assert isinstance(request, OwnRequest)
-        if request.cseq_number >= LAST_INVITE_CSEQ:
-            return False
+        if earlier.known or request.cseq_number >= LAST_INVITE_CSEQ:
+            return False  # the others were cancelled before
         self._advance(Input.CHALLENGE)
         following = request.again(f"{request.branch}a", request.cseq_number + 1, ())
         self._expect_tries(earlier, following)
