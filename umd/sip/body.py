@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import islice
 from typing import Final
 
 from umd.errors import UmdError
@@ -17,6 +18,8 @@ from umd.sip.message import Message
 
 SDP: Final = "application/sdp"
 MAX_PARTS: Final = 16
+MAX_DELIMITERS: Final = 64
+"""How many times the boundary is looked for, also where it delimits nothing."""
 MAX_DEPTH: Final = 3
 """How deep parts may be in parts."""
 MAX_PART_HEAD: Final = 2048  # octets
@@ -78,7 +81,7 @@ def _description(kind: str, body: bytes, depth: int) -> bytes | None:
     if not boundary:
         return None
     found = None
-    for head, content in _parts(body, boundary):
+    for head, content in islice(_parts(body, boundary), MAX_PARTS):
         inner = None
         if head.get("content-transfer-encoding", "").lower() in _NO_CODING:
             inner = _description(head.get("content-type", ""), content, depth - 1)
@@ -113,17 +116,25 @@ _next_param: Final = re.compile(
 
 def _parts(body: bytes, boundary: str) -> Iterator[tuple[dict[str, str], bytes]]:
     """Head and content of each part; what precedes the first and follows the last is none."""
-    line = re.escape(b"--" + boundary.encode("utf-8", "surrogateescape"))
-    ends = re.compile(rb"(?:\A|\r?\n)" + line + rb"(--)?[ \t]*(?:\r?\n|\Z)")
-    start = None
-    for count, found in enumerate(ends.finditer(body)):
-        if start is not None:
-            yield _part(body[start : found.start()])
-        if found.group(1) or count == MAX_PARTS:
-            return
-        start = found.end()
-    if start is not None:
-        yield _part(body[start:])  # the last boundary is missing
+    delimiter = b"--" + boundary.encode("utf-8", "surrogateescape")
+    start, at = -1, body.find(delimiter)
+    for _ in range(MAX_DELIMITERS):
+        if at < 0:
+            break
+        found = _end_of_delimiter(body, at + len(delimiter))
+        if found is not None and (at == 0 or body[at - 1 : at] == b"\n"):
+            if start >= 0:
+                end = at - 2 if body[at - 2 : at] == b"\r\n" else at - 1
+                yield _part(body[start : max(end, start)])
+            if found.group(1):
+                return
+            start = found.end()
+        at = body.find(delimiter, at + len(delimiter))
+    if start >= 0 > at:
+        yield _part(body[start:])  # the last delimiter is missing
+
+
+_end_of_delimiter: Final = re.compile(rb"(--)?[ \t]{0,80}(?:\r?\n|\Z)").match
 
 
 def _part(part: bytes) -> tuple[dict[str, str], bytes]:
