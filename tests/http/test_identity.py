@@ -436,7 +436,17 @@ class FileTests(SynchronousTestCase):
         with self.assertRaises(WrongPasswordFile):
             PasswordFile.read("/nowhere")
         with self.assertRaisesRegex(WrongPasswordFile, "twice"):
-            self.read("a:$2b$x\na:$2b$x")
+            self.read(f"a:{ALICE.decode()}\na:{ALICE.decode()}")
+
+    def test_a_hash_that_is_not_whole_is_a_mistake(self) -> None:
+        """The file may be half written when it is read: nobody's password is changed by that."""
+        bcrypted = bcrypt.hashpw(b"right", bcrypt.gensalt(4)).decode()
+        argon2ed = ALICE.decode()
+        cut = [bcrypted[:end] for end in range(len(bcrypted))]
+        cut += [argon2ed[:end] for end in range(argon2ed.rindex("$") + 22)]
+        for hashed in [*cut, bcrypted + "x", argon2ed + "$x", argon2ed + " x"]:
+            with self.assertRaisesRegex(WrongPasswordFile, ":2: expected NAME:HASH"):
+                self.read(f"b:{bcrypted}\na:{hashed}\n")
 
 
 class TokenTests(IdentityCase):

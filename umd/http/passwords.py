@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import os
+import re
 from collections.abc import Mapping
 
 from umd.errors import UmdError
@@ -46,8 +47,8 @@ class PasswordFile:
             if not line.strip() or line.startswith("#"):
                 continue
             name, colon, hashed = line.strip().partition(":")
-            if not (colon and name and hashed.startswith(_KINDS)):
-                why = "expected NAME:HASH, the hash one of argon2 or of bcrypt (htpasswd -B)"
+            if not (colon and name and _HASH.fullmatch(hashed)):
+                why = "expected NAME:HASH, the hash a whole one of argon2 or bcrypt (htpasswd -B)"
                 raise WrongPasswordFile(f"{path}:{number}: {why}")
             if name in hashes:
                 raise WrongPasswordFile(f"{path}:{number}: the name is there twice")
@@ -93,4 +94,10 @@ def _fits(password: bytes, hashed: bytes) -> bool:
         return False
 
 
-_KINDS = ("$argon2id$", "$argon2i$", "$2a$", "$2b$", "$2y$")
+# A file that is half written is refused: whoever has the hash that is cut could not log in.
+# Of argon2 the salt has 8 octets at least, and the hash 16.
+_HASH = re.compile(
+    r"\$argon2id?(?:\$v=[0-9]+)?\$m=[0-9]+,t=[0-9]+,p=[0-9]+"
+    r"\$[A-Za-z0-9+/]{11,}\$[A-Za-z0-9+/]{22,}"
+    r"|\$2[aby]\$[0-9]{2}\$[A-Za-z0-9./]{53}"
+)
