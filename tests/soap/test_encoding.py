@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.soap.test_contract import disconnect, envelope
 from umd.soap.contract import EWS, UM, read_request
-from umd.soap.document import InvalidRequest
+from umd.soap.document import InvalidRequest, read_document
 from umd.soap.encoding import NotReadable, to_utf8
 from umd.soap.namespaces import MESSAGES, TYPES
 
@@ -189,3 +189,12 @@ class HostileTests(EncodingCase):
         self.refused(("\xa0" + declared("iso-8859-1", disconnect("a"))).encode("latin-1"))
         with self.assertRaises(NotReadable):
             to_utf8(b"<?xml version='1.0' encoding='\xe9'?><a/>", "iso-8859-1")
+
+
+class ReasonTests(SynchronousTestCase):
+    def test_the_reason_is_one_line(self) -> None:
+        """libxml2 ends some of its texts with a line feed."""
+        for inside in ("\0", "\x0b", "<"):
+            with self.assertRaises(InvalidRequest) as caught:
+                read_document(f"<a>{inside}</a>".encode())
+            self.assertRegex(str(caught.exception), r"\Anot well-formed XML: [ -~]+\Z")

@@ -133,5 +133,5 @@ def _parse(document: bytes) -> Element:
         return etree.fromstring(document, parser)
     except etree.XMLSyntaxError as error:
         line, position = error.position
-        why = f"not well-formed XML: {error.msg}"
+        why = f"not well-formed XML: {' '.join(error.msg.split())}"  # it may hold line feeds
         raise InvalidRequest(why, line=line, position=position) from None
