@@ -77,6 +77,7 @@ class ProbeTests(SipCase):
         leg = self.place(backend, "5550100")
         self.run_for(2)
         self.assertEqual(self.sink.of(leg)[-1], Answered(leg))
+        self.record = backend.leg_record(leg)  # the journal gets it now, and never again
         return backend, leg
 
     async def test_a_call_that_is_there(self) -> None:
@@ -216,9 +217,8 @@ class ProbeTests(SipCase):
 
     async def restart(self, backend: SipBackend, leg: LegId, age: float = 60.0) -> SipBackend:
         """The next umd takes up the leg from its record."""
-        record = backend.leg_record(leg)
         state = CallState.CONNECTED
-        known = KnownLeg(leg=leg, state=state, number="5550100", age=age, record=record)
+        known = KnownLeg(leg=leg, state=state, number="5550100", age=age, record=self.record)
         assert backend.port is not None
         self.clock.ports.pop((OURS.host, OURS.port))
         backend.port._end = None
