@@ -8,7 +8,15 @@ import socket
 from pathlib import Path
 from typing import Final
 
-from tests.interop.peers.process import LOOPBACK, Peer, fill_in, free_ports, need, wait_until
+from tests.interop.peers.process import (
+    LOOPBACK,
+    Peer,
+    fill_in,
+    free_ports,
+    free_sip_port,
+    need,
+    wait_until,
+)
 
 TEMPLATES: Final = Path(__file__).parent / "baresip"
 
@@ -24,7 +32,8 @@ class Baresip(Peer):
 
     def __init__(self, directory: str | Path, *, answers: bool = True) -> None:
         super().__init__(directory)
-        self.port, self._rtp = free_ports(2)
+        self.port = free_sip_port()
+        (self._rtp,) = free_ports(1)
         (self._control,) = free_ports(1, socket.SOCK_STREAM)
         self._answers = answers
 

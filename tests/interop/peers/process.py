@@ -46,6 +46,23 @@ def free_ports(count: int, kind: int = socket.SOCK_DGRAM) -> list[int]:
             one.close()
 
 
+def free_sip_port() -> int:
+    """A port that is free for UDP and TCP, and the next one for TCP: some peers open TLS there."""
+    while True:
+        (port,) = free_ports(1)
+        if port < 65535 and all(_is_free(each) for each in (port, port + 1)):
+            return port
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tcp:
+        try:
+            tcp.bind((LOOPBACK, port))
+        except OSError:
+            return False
+    return True
+
+
 def wait_until(true: Callable[[], bool], what: str, patience: float = PATIENCE) -> None:
     """
     Look until it is so.
@@ -164,7 +181,10 @@ class Peer:
     def pause(self) -> None:
         """Let it do nothing, until `go_on`: it is mute, and what comes waits for it."""
         assert self.process is not None
-        _signal_group(self.process.pid, signal.SIGSTOP)
+        group = self.process.pid
+        _signal_group(group, signal.SIGSTOP)
+        # Each thread stops when it next gets to the kernel: until then it may still answer.
+        wait_until(lambda: _stands_still(group), "the peer to stand still")
 
     def go_on(self) -> None:
         """See `pause`."""
@@ -184,6 +204,18 @@ class Peer:
         except subprocess.TimeoutExpired:
             _signal_group(process.pid, signal.SIGKILL)
             process.wait()
+
+
+def _stands_still(group: int) -> bool:
+    """Whether every thread of a process group is stopped (proc(5))."""
+    for status in Path("/proc").glob("[0-9]*/task/[0-9]*/stat"):
+        try:
+            state, _, process_group = status.read_text().rpartition(")")[2].split()[:3]
+        except (OSError, ValueError):
+            continue  # it has just ended
+        if int(process_group) == group and state not in "TtZ":
+            return False
+    return True
 
 
 def _signal_group(group: int, number: signal.Signals) -> None:
