@@ -268,6 +268,7 @@ class Daemon:
             "journal_waiting": 0 if store is None else store.waiting,
             "journal_records": 0 if store is None else store.last,
             "journal_trouble": None if store is None else store.trouble,
+            "journal_set_aside": None if store is None else store.set_aside,
             "last_reload": reload and ("refused" if reload.mistakes else "done"),
             "last_reload_at": reload and iso(reload.at),
             "last_reload_why": reload and (reload.summary or None),

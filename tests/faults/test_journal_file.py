@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import sqlite3
 import subprocess
+import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -90,6 +92,9 @@ class JournalFileTests(FaultCase):
             (line,) = umd.events("journal.set-aside")
             kept = line["file"].partition(":")[0]
             self.assertEqual(Path(kept).read_bytes(), bytes(octets))
+            command = (sys.executable, "-m", "umd", "status", "--json", "--socket")
+            told = subprocess.check_output((*command, umd.control_socket))
+            self.assertEqual(json.loads(told)["journal_set_aside"], line["file"])
             self.log.placed.clear()
             self.assertEqual(self.end(umd, self.place(umd)), "ended")
             self.assertEqual(umd.stop(), 0)

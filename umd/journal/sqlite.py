@@ -90,10 +90,15 @@ class SqliteStore(Store, KeepsFile):
 
     # -- for the reactor
 
+    @property
+    def set_aside(self) -> str | None:
+        """Where the damaged journal is that was found at the start, and what is wrong with it."""
+        return self._file.set_aside
+
     def open(self) -> None:
         self._file.open()
-        if self._file.set_aside is not None:
-            self._log.error("journal.set-aside", file=self._file.set_aside)
+        if self.set_aside is not None:
+            self._log.error("journal.set-aside", file=self.set_aside)
         if self._file.migrated_from is not None:
             self._log.info("journal.migrated", from_schema=self._file.migrated_from)
 
