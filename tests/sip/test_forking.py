@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from tests.sip.helpers import ANSWER, BOB, CAROL, NOTHING, CallCase, Party, label, leftovers, run
-from umd.sip.message import Message
-from umd.sip.session import Answered, Ended, Progressed, Session, State
+from umd.sip import build
+from umd.sip.message import Message, Request
+from umd.sip.session import Answered, Changed, Ended, Progressed, Session, State
 
 
 class ForkingTests(CallCase):
@@ -65,6 +66,43 @@ class ForkingTests(CallCase):
         caller.hang_up(2.0)
         self.from_alice(2.0)
         self.finish_all(2.0)
+
+    def test_the_answer_again_with_another_cseq(self) -> None:
+        """It is of the same dialog, with a tag or without: acknowledged, and the call stays up."""
+        for tag in (True, False):
+            caller, bob, carol = self.fork()
+            bob.answer(1.0, body=ANSWER)
+            octets = self.bob.out()[0].message.octets()
+            if not tag:
+                octets = octets.replace(f";tag={bob.local_tag}".encode(), b"")
+            self.alice.endpoint.receive_datagram(octets, BOB, 1.1)
+            self.alice.out()
+            again = octets.replace(b"CSeq: 1 INVITE", b"CSeq: 2 INVITE")
+            self.assertNotEqual(again, octets)
+            self.alice.endpoint.receive_datagram(again, BOB, 1.6)
+            self.assertEqual([label(each.message) for each in self.alice.out()], ["ACK"])
+            self.assertEqual(self.alice.take_events(), [Answered()])
+            self.assertEqual((caller.state, self.alice.endpoint.dialogs), (State.CONFIRMED, 1))
+            caller.hang_up(2.0)
+            run((self.alice,), 2.0, 100.0, lost=True)
+            self.alice.take()
+
+    def test_answer_again_to_a_change_without_tag(self) -> None:
+        """A far end without tags answers our re-INVITE: that is no other fork."""
+        caller, bob, carol = self.fork()
+        bob.answer(1.0, body=ANSWER)
+        tag = f";tag={bob.local_tag}".encode()
+        self.alice.endpoint.receive_datagram(
+            self.bob.out()[0].message.octets().replace(tag, b""), BOB, 1.1
+        )
+        self.alice.out()
+        caller.reinvite(ANSWER, 2.0)
+        (sent,) = self.alice.out()
+        assert isinstance(sent.message, Request)
+        answer = build.response(sent.message, 200, contact=f"<sip:bob@{BOB.host}>")
+        self.alice.endpoint.receive_datagram(answer.octets(), BOB, 2.1)
+        self.assertEqual([label(each.message) for each in self.alice.out()], ["ACK"])
+        self.assertEqual(self.alice.take_events(), [Answered(), Changed(200)])
 
     def test_both_ring_one_answers(self) -> None:
         """Two early dialogs; the answer leaves one, and the proxy cancels the other."""

@@ -611,6 +611,9 @@ class Session:
         self._advance(_SUCCESS)
         if self._ack_again(response):
             return
+        if self.dialog is not None and self._is_of(self.dialog, response):
+            self._send_ack(self.dialog, response)  # it comes again, with another CSeq
+            return
         dialog = self._dialog_of(response)
         self._send_ack(dialog, response)
         if self.dialog is None and before is not ENDED:
@@ -619,6 +622,11 @@ class Session:
             if before is ENDED:
                 self._stop_alarm()  # 64*T1 after CANCEL: there is a final now
             self._clear_fork(dialog, now)
+
+    @staticmethod
+    def _is_of(dialog: Dialog, response: Response) -> bool:
+        """Whether a 2xx is of this dialog of ours; an old far end has no tag (§12.1.2)."""
+        return (response.to_tag or "") == dialog.id.remote_tag
 
     def _dialog_of(self, response: Response) -> Dialog:
         """The dialog of a 2xx: an early one, confirmed, or a new one (§13.2.2.4)."""
@@ -780,7 +788,7 @@ class Session:
     ) -> None:
         """A final to our re-INVITE; a repeated 2xx to it; a late 2xx to a challenged INVITE."""
         if response.status < 300 and not self._ack_again(response):
-            if self.dialog is None or response.to_tag != self.dialog.id.remote_tag:
+            if self.dialog is None or not self._is_of(self.dialog, response):
                 dialog = self._dialog_of(response)
                 self._send_ack(dialog, response)
                 self._clear_fork(dialog, now)
@@ -802,7 +810,7 @@ class Session:
         if response.from_tag != self.local_tag or self._ack_again(response):
             return
         dialog = self.dialog
-        if dialog is not None and response.to_tag == dialog.id.remote_tag:
+        if dialog is not None and self._is_of(dialog, response):
             if response.cseq_number <= dialog.local_cseq:
                 self._send_ack(dialog, response)
         elif dialog is not None or self.state is ENDED:
