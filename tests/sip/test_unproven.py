@@ -44,6 +44,15 @@ class ProxyCase(CallCase):
         """The far side answers the CANCEL with 200."""
         self.answer(build.response(self.cancel, 200, to_tag=tag), now)
 
+    def ends(self, tag: str, now: float) -> None:
+        """The phone with this tag sends a BYE in its early dialog."""
+        bye = (
+            f"BYE sip:alice@192.0.2.1 SIP/2.0\r\nVia: SIP/2.0/UDP {BOB.host};branch=z9hG4bKbye\r\n"
+            f"From: {self.invite.get('To')};tag={tag}\r\nTo: {self.invite.get('From')}\r\n"
+            f"Call-ID: {self.invite.call_id}\r\nCSeq: 1 BYE\r\nMax-Forwards: 70\r\n\r\n"
+        )
+        self.alice.endpoint.receive_datagram(bye.encode(), BOB, now)
+
     def answer(self, response: Response, now: float) -> None:
         self.alice.endpoint.receive_datagram(response.octets(), BOB, now)
 
@@ -158,12 +167,7 @@ class UnprovenTests(ProxyCase):
         self.ringing("phone")
         self.says(487, "proxy", 6.0)
         drop(self.alice)
-        bye = (
-            f"BYE sip:alice@192.0.2.1 SIP/2.0\r\nVia: SIP/2.0/UDP {BOB.host};branch=z9hG4bKbye\r\n"
-            f"From: {self.invite.get('To')};tag=phone\r\nTo: {self.invite.get('From')}\r\n"
-            f"Call-ID: {self.invite.call_id}\r\nCSeq: 1 BYE\r\nMax-Forwards: 70\r\n\r\n"
-        )
-        self.alice.endpoint.receive_datagram(bye.encode(), BOB, 7.0)
+        self.ends("phone", 7.0)
         self.assertEqual(label(self.alice.out()[0].message), "200 BYE")
         (end,) = self.alice.take_events()
         assert isinstance(end, Ended)
@@ -184,6 +188,23 @@ class ForksTests(ProxyCase):
             self.expect()
         self.says(487, "three", 1.3)
         self.expect(Ended(487, (), "local", True))
+
+    def test_one_sends_bye_and_the_other_rings_on(self) -> None:
+        """The BYE of one proves nothing of the other, whose late answer gets ACK and BYE."""
+        for status, before in ((408, "the proxy's final"), (200, "any final")):
+            caller = self.ringing("one", "two")
+            if status == 408:
+                self.says(status, "proxy", 1.2)
+            self.ends("one", 2.0)
+            (end,) = self.alice.take_events()
+            assert isinstance(end, Ended)
+            self.assertEqual((end.by, end.confirmed), ("local", False), before)
+            run((self.alice,), 2.0, 50.0, lost=True)
+            self.says(200, "two", 50.0)
+            self.assertEqual([label(each.message) for each in self.alice.out()], ["ACK", "BYE"])
+            self.assertIs(caller.state, State.ENDED)
+            run((self.alice,), 50.0, 300.0, lost=True)
+            self.expect()
 
     def test_one_rings_on(self) -> None:
         """One phone's final says nothing of the other."""

@@ -979,20 +979,27 @@ class Session:
             self._respond_invite(487, now)
             self._end(487, reasons, "remote", confirmed=True)
         elif before in (PROCEEDING, CANCELLING, UNPROVEN):
-            self._bye_before_answer(before, reasons, now)
+            self._bye_before_answer(before, request, now)
         elif before is CLEARING:
             self._end(self._status, reasons, "local", confirmed=True)
         else:
             by: Side = "local" if before is LEAVING else "remote"
             self._end(200, reasons, by, confirmed=True)
 
-    def _bye_before_answer(self, before: State, reasons: tuple[str, ...], now: float) -> None:
-        """The far end has ended an early dialog of ours; the INVITE has to end as well."""
+    def _bye_before_answer(self, before: State, bye: Request, now: float) -> None:
+        """
+        The far end has ended an early dialog of ours; the INVITE has to end as well.
+
+        It speaks for its own phone only: another that rang may ring on, and be answered.
+        """
         invite = self.request
         assert invite is not None
+        alone = not self._early or self._early.keys() == {bye.from_tag or ""}
+        if not alone:
+            self._listen_on(now)
         by: Side = "remote" if before is PROCEEDING else "local"
         # Only who has answered may send it (§15): 200, lost on the way, and nobody said 487.
-        self._end(self._status, reasons, by, confirmed=True)
+        self._end(self._status, reasons_of(bye), by, confirmed=alone)
         if before is PROCEEDING:
             self._send_cancel(invite, now)
         else:
