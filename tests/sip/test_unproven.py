@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from tests.sip.helpers import BOB, CallCase, drop, flow, label, run
+from tests.sip.helpers import BOB, NOTHING, CallCase, drop, flow, label, leftovers, run
 from umd.sip import build
 from umd.sip.message import Request, Response
-from umd.sip.session import Answered, Ended, Session, State
+from umd.sip.session import MAX_FORKS, Answered, Ended, Session, State
 from umd.sip.transaction import Hop
 
 SDP = b"v=0\r\no=- 1 1 IN IP4 192.0.2.2\r\ns=-\r\nc=IN IP4 192.0.2.2\r\nt=0 0\r\n"
@@ -245,3 +245,17 @@ class ForksTests(ProxyCase):
             self.expect()
             run((self.alice,), when, 33.1)
             self.expect(NOT_CONFIRMED[487])
+
+    def test_ever_new_phones(self) -> None:
+        """What one far end can make of one call is bounded, and the end is still in doubt."""
+        self.ringing(*(f"phone-{number}" for number in range(500)))
+        self.assertEqual(self.alice.endpoint.dialogs, MAX_FORKS)
+        self.says(487, "phone-499", 1.1)
+        self.expect()
+        drop(self.alice)
+        for number in range(500):
+            self.says(200, f"late-{number}", 2.0, body=SDP)
+        labels = [label(each.message) for each in self.alice.out()]
+        self.assertEqual((labels.count("ACK"), labels.count("BYE")), (MAX_FORKS, MAX_FORKS))
+        run((self.alice,), 2.0, 300.0, lost=True)
+        self.assertEqual(leftovers(self.alice), NOTHING)

@@ -600,11 +600,11 @@ class Session:
         if self._early is None:
             self._early = {}
         dialog = self._early.get(tag)
-        if dialog is None:
+        if dialog is not None:
+            dialog.refresh_target(response, self._agent)
+        elif len(self._early) < MAX_FORKS:
             self._early[tag] = dialog = self._new_dialog(response)
             self._agent.register(dialog, self)
-        else:
-            dialog.refresh_target(response, self._agent)
 
     def _on_success(self, response: Response, now: float) -> None:
         before = self.state
@@ -1328,7 +1328,11 @@ class Session:
         self._agent.send(ack, dialog.hop)
 
     def _ack_again(self, response: Response) -> bool:
-        """Send the ACK of a repeated 2xx once more; False when this 2xx is new."""
+        """
+        Send the ACK of a repeated 2xx once more; False when this 2xx is new.
+
+        With `MAX_FORKS` of them a new one is passed over, as if it had got lost.
+        """
         if self._acks is None:
             return False
         tag, number = response.to_tag or "", response.cseq_number
@@ -1336,7 +1340,7 @@ class Session:
             if sent.cseq == number and sent.tag == tag:
                 self._agent.send(sent.request, sent.hop)
                 return True
-        return False
+        return len(self._acks) >= MAX_FORKS
 
     def _send_cancel(self, invite: Request, now: float) -> None:
         """CANCEL the INVITE, and wait for what it comes to, but not for ever (§9.1)."""
@@ -1501,6 +1505,12 @@ class PendingAck:
         self.deadline = deadline
 
 
+MAX_FORKS: Final = 64
+"""
+How many phones of one call are kept apart: early dialogs, and answers that get an ACK.
+
+A far end could name ever new ones, each of which costs memory and a BYE to wherever it likes.
+"""
 PROMPTLY: Final = 4
 """
 How many T1 after the CANCEL a proxy's final still shows that every phone has answered it.
