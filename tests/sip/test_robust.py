@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from twisted.trial.unittest import SynchronousTestCase
-
 import umd.sip.endpoint
+from tests.lab.planting import PlantingCase
 from tests.sip.robust import KINDS, MODES, cases, run, tell
 from umd.sip.message import Response
 
 
-class RobustTests(SynchronousTestCase):
+class RobustTests(PlantingCase):
     def test_every_flaw(self) -> None:
         """Each in each field of each kind of message: the call ends as it ends without."""
         figures = run(every_mode=False)

@@ -423,8 +423,8 @@ class Endpoint:
                         message.note_flaw(f"Contact: {uri} is not reached over UDP")
                     return Target(as_request_uri(uri), self.hop_for(uri, last))
                 message.note_flaw(f"Contact: {uri} is no SIP URI")
-            except FieldError as error:
-                message.note_flaw(f"Contact: {error}")
+            except FieldError as flaw:  # another name than above: mypyc gives a name one type
+                message.note_flaw(f"Contact: {flaw}")
         return None
 
     def hop_for(self, uri: str, last: Hop) -> Hop:
