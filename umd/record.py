@@ -389,7 +389,7 @@ def _be_over(call: Call, record: Record, at: float) -> None:
     call.confirmed = record["confirmed"]
     call.cause = Cause(
         by=EndedBy(record["by"]),
-        q850=record["cause"],
+        q850=int(record["cause"]),
         sip_status=record["sip_status"],
         reasons=tuple(record["reasons"]),
     )
