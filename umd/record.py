@@ -377,7 +377,7 @@ def _be_connected(call: Call, record: Record, at: float) -> None:
 def _be_disconnecting(call: Call, record: Record, at: float) -> None:
     call.state = CallState.DISCONNECTING
     call.asked_at = at
-    call.cause = Cause(by=EndedBy(record["by"]), q850=record["cause"])
+    call.cause = Cause(by=EndedBy(record["by"]), q850=int(record["cause"]))
 
 
 def _be_over(call: Call, record: Record, at: float) -> None:
