@@ -89,6 +89,21 @@ class CopyTests(FileCase):
         with self.assertRaisesRegex(CannotCopy, "No such file or directory"):
             JournalCopy("/nowhere/copy.db").__enter__()
 
+    def test_names_that_belong_to_another_journal(self) -> None:
+        """SQLite or the next start of umd would take a copy there for its own."""
+        file = self.opened()
+        for end in ("-wal", "-shm", "-journal", ".lock", ".compacting"):
+            taken = file.path + end
+            Path(taken).unlink(missing_ok=True)
+            with self.assertRaisesRegex(CannotCopy, "belongs to"):
+                check_new(taken)
+            check_new(str(self.directory / f"of-nobody{end}"))
+        for end in ("-wal", "-shm", "-journal"):
+            Path(self.target + end).touch()
+            with self.assertRaisesRegex(CannotCopy, "there already"):
+                check_new(self.target)
+            os.unlink(self.target + end)
+
     def test_a_planted_name_is_not_followed(self) -> None:
         secret = self.directory / "secret"
         secret.write_text("x")

@@ -15,9 +15,20 @@ from types import TracebackType
 from typing import Any, Final
 
 from umd.errors import UmdError
-from umd.journal.file import APPLICATION_ID, INDEX_STATEMENTS, INSERT_EVENT, MIGRATIONS, Copied
+from umd.journal.file import (
+    APPLICATION_ID,
+    COMPACTING,
+    INDEX_STATEMENTS,
+    INSERT_EVENT,
+    MIGRATIONS,
+    Copied,
+)
 
 RECORDS_PER_INDEX_BATCH: Final = 10_000
+OF_SQLITE: Final = ("-wal", "-shm", "-journal")
+"""What the names of the files end with that SQLite takes for a part of the journal beside them."""
+BESIDE: Final = (*OF_SQLITE, ".lock", COMPACTING)
+"""The same with the files of umd, which it overwrites or removes."""
 
 
 class CannotCopy(UmdError):
@@ -192,7 +203,11 @@ def check_new(path: str) -> None:
     """
     if os.path.isdir(path) or not os.path.basename(path):
         raise CannotCopy(f"{path!r} names a folder; name a file in it, one that is not there yet")
-    for name in (path, f"{path}-wal", f"{path}-journal"):
+    for end in BESIDE:
+        owner = path.removesuffix(end)
+        if owner != path and os.path.lexists(owner):
+            raise CannotCopy(f"{path} belongs to {owner}, with which it is used; name another file")
+    for name in (path, *(path + end for end in OF_SQLITE)):
         # SQLite would take a log of another file for that of this one.
         if os.path.lexists(name):
             raise CannotCopy(f"{name} is there already; nothing is overwritten, name another file")
