@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -117,8 +117,13 @@ def compact(journal: str | None) -> tuple[Checked, int, int]:
     Raises:
         InUse, Damaged, CannotCopy, Unreachable
     """
-    path = journal or find_path()
-    with _locked(path):
+    named = journal or find_path()
+    path = os.path.realpath(named)
+    folder, base = os.path.split(named)
+    with ExitStack() as locks:
+        # A umd that has it by a link holds the lock of the link's name.
+        for name in sorted({os.path.join(os.path.realpath(folder), base), path}):
+            locks.enter_context(_locked(name))
         with opened_journal(path) as reader:
             _check_readable(reader)
         _fold_log(path)

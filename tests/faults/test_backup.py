@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from tests.helpers import missing, program
 from umd.client import ask
 from umd.journal.file import JournalFile, JournalReader
 from umd.journal.store import Row
-from umd.upkeep import backup, check, compact
+from umd.upkeep import InUse, backup, check, compact
 
 UMD = (sys.executable, "-m", "umd")
 BACKUPS = 20 if LONG else 3
@@ -109,17 +110,66 @@ class BackupTests(FaultCase):
         self.addCleanup(reader.close)
         self.assertEqual(reader.last, last)
 
-    def test_a_disk_that_is_full(self) -> None:
+    def test_it_compacts_what_a_link_leads_to(self) -> None:
         path = self.big()
+        link = self.directory / "link.db"
+        link.symlink_to(path)
+        compact(str(link))
+        self.assertTrue(link.is_symlink())
+        compact(os.path.relpath(link))
+        compact(os.path.relpath(path))
+        self.assertEqual(check(None, path).records, 40_000)
+        with self.umd() as umd:  # that has it under its own name
+            self.assertRaises(InUse, compact, str(link))
+            umd.stop()
+        self.journal = link
+        with self.umd() as umd:  # and by the link
+            self.assertRaises(InUse, compact, str(link))
+            umd.stop()
+
+    def disk(self, size: str) -> Path:
         disk = self.directory / "disk"
         disk.mkdir()
-        mount = [program("mount", "mount"), "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
+        mount = [program("mount", "mount"), "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(disk)]
         done = subprocess.run(mount, capture_output=True, text=True)
         if done.returncode:
             missing(f"the right to mount a tmpfs: {done.stderr.strip()}")
         self.addCleanup(subprocess.run, ["umount", str(disk)])
+        return disk
+
+    def test_a_disk_that_is_full(self) -> None:
+        """Whether it is full at once or after a while: nothing is left of the copy."""
+        path = self.big()
+        disk = self.disk("1m")
         command = [*UMD, "journal", "backup", "--journal", path, str(disk / "copy.db")]
-        ran = subprocess.run(command, capture_output=True, text=True)
-        self.assertEqual(ran.returncode, 2)
-        self.assertIn("full", ran.stderr)
-        self.assertEqual(list(Path(disk).iterdir()), [])
+        for there in ([], ["filler"]):
+            fill(disk, there)
+            ran = subprocess.run(command, capture_output=True, text=True)
+            self.assertEqual((ran.returncode, ran.stdout), (2, ""))
+            self.assertRegex(ran.stderr, r"\A.*copy\.db cannot be written: .*full.*\n\Z")
+            self.assertEqual([file.name for file in disk.iterdir()], there)
+
+    def test_a_compaction_on_a_full_disk(self) -> None:
+        """The journal has what it had."""
+        path = Path(self.big())
+        disk = self.disk(f"{path.stat().st_size * 3 // 2 // 1024}k")
+        self.journal = Path(shutil.copy(path, disk))
+        records = check(None, str(path)).records
+        command = [*UMD, "journal", "compact", "--journal", str(self.journal)]
+        for there in ([], ["filler"]):
+            fill(disk, there)
+            ran = subprocess.run(command, capture_output=True, text=True)
+            self.assertEqual((ran.returncode, ran.stdout), (2, ""))
+            self.assertRegex(ran.stderr, r"\A.* cannot be written: .*full.*\n\Z")
+            self.assertEqual(list(disk.glob("*.compacting")), [])
+        (disk / "filler").unlink()
+        checked = check(None, str(self.journal))
+        self.assertEqual((checked.records, checked.problems), (records, []))
+
+
+def fill(disk: Path, names: list[str]) -> None:
+    """Leave no octet free on a disk."""
+    for name in names:
+        with open(disk / name, "wb", buffering=0) as file, contextlib.suppress(OSError):
+            while file.write(bytes(4096)):
+                pass

@@ -70,6 +70,9 @@ class JournalCopy:
         except OSError as error:
             self._remove(error)
             raise self._cannot(error.strerror or str(error)) from error
+        except sqlite3.Error as error:
+            self._remove()
+            raise self._cannot(str(error)) from error
         except BaseException:
             self._remove()
             raise
