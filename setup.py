@@ -21,7 +21,7 @@ COMPILED = [
         "call/cause",
         "call/events",
         "call/leg",
-        "record",
+        "call/record",
         "sip/build",
         "sip/dialog",
         "sip/endpoint",
@@ -31,7 +31,7 @@ COMPILED = [
         "sip/session",
         "sip/transaction",
         "sip/validate",
-        "sip_legs",
+        "backends/sip_legs",
         "timers",
         "utc",
     )

@@ -27,7 +27,7 @@ from typing import Any
 
 from bench.front import PORT, Load, cost, daemon, request, serving, until_ready
 from tests.http.helpers import Authority
-from umd.client import ask
+from umd.management.client import ask
 
 HALF = b"POST /EWS/UM2007Legacy.asmx HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: text/x"
 

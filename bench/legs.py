@@ -25,8 +25,8 @@ from twisted.internet.task import Clock
 from umd.backends.sim import SimBackend
 from umd.backends.sim.simulation import SimSection
 from umd.call.call_id import CallId
-from umd.control import Control
-from umd.principal import Principal
+from umd.call.principal import Principal
+from umd.control.control import Control
 
 MEASURED = 20_000
 BATCH = 1_000

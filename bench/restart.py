@@ -27,10 +27,10 @@ from umd.backends.sim.simulation import Seed, SimSection
 from umd.call.call import Call, CallState
 from umd.call.call_id import make_call_id
 from umd.call.leg import LegId
-from umd.client import ask
+from umd.call.record import encode
 from umd.journal.file import JournalFile
 from umd.journal.store import Row
-from umd.record import encode
+from umd.management.client import ask
 from umd.testing import UmdProcess
 
 

@@ -19,16 +19,16 @@ from twisted.internet.defer import ensureDeferred
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Site
 
-from umd.control import Outcome
+from umd.call.principal import Principal
+from umd.control.control import Outcome
 from umd.http.exchange import TEXT_XML, Reply, Request
 from umd.http.front import Front
 from umd.http.identity import Identity, Rules
 from umd.http.passwords import PasswordFile
-from umd.principal import Principal
-from umd.reactor import install
-from umd.service import SoapService
+from umd.messaging.service import SoapService
+from umd.messaging.use_cases import Asker
+from umd.runtime.reactor import install
 from umd.soap.operations import Values
-from umd.use_cases import Asker
 
 PASSWORD = "a long enough password"
 

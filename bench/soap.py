@@ -18,10 +18,10 @@ from typing import Any
 import structlog
 from twisted.internet.task import Clock
 
-from umd.control import Control
+from umd.call.principal import Principal
+from umd.control.control import Control
 from umd.http.exchange import Request
-from umd.principal import Principal
-from umd.service import SoapService
+from umd.messaging.service import SoapService
 from umd.testing import FakeBackend
 
 ASKER = Principal("anonymous", "127.0.0.1")
@@ -54,9 +54,9 @@ def make_service() -> tuple[Control, SoapService]:
 
 
 def _service(control: Control, log: Any) -> SoapService:
-    from umd.pin import NoDelivery
-    from umd.use_cases import UseCases
-    from umd.users import Users
+    from umd.messaging.pin import NoDelivery
+    from umd.messaging.use_cases import UseCases
+    from umd.messaging.users import Users
 
     return SoapService(UseCases(control, users=Users(":memory:", None), pins=NoDelivery()), log)
 

@@ -20,12 +20,12 @@ from twisted.trial.unittest import SkipTest
 from umd.backend import LegBackend
 from umd.call.call import Call
 from umd.call.events import LifecycleEvent
-from umd.control import Control, ControlSettings
-from umd.dialplan import DialPlan, Rule
-from umd.pin import PinDelivery, PinNotSent
-from umd.principal import Principal
+from umd.call.principal import Principal
+from umd.control.control import Control, ControlSettings
+from umd.messaging.dialplan import DialPlan, Rule
+from umd.messaging.pin import PinDelivery, PinNotSent
+from umd.messaging.users import Users, UserSettings
 from umd.testing import FakeBackend
-from umd.users import Users, UserSettings
 
 ALICE = Principal("alice", "127.0.0.1")
 BOB = Principal("bob", "127.0.0.2")

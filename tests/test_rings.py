@@ -25,16 +25,16 @@ class RingsTests(SynchronousTestCase):
             "umd.call.cause",
             "umd.call.events",
             "umd.call.leg",
-            "umd.capture",
+            "umd.trace.capture",
             "umd.http.answer",
             "umd.http.head",
             "umd.http.limits",
             "umd.http.reader",
-            "umd.ladder",
-            "umd.pcap",
+            "umd.trace.ladder",
+            "umd.trace.pcap",
             "umd.journal.file",
-            "umd.principal",
-            "umd.record",
+            "umd.call.principal",
+            "umd.call.record",
             "umd.sip.endpoint",
             "umd.sip.framing",
             "umd.sip.sdp",
@@ -48,10 +48,16 @@ class RingsTests(SynchronousTestCase):
         self.assertEqual(loaded & {"twisted", "structlog", "pydantic", "asyncio"}, set())
 
     def test_the_commands_of_the_lab_come_at_once(self) -> None:
-        loaded = loaded_by("umd.lab.commands")
+        loaded = loaded_by("umd.cli.lab")
         self.assertEqual(loaded & {"twisted", "structlog", "pydantic", "multiprocessing"}, set())
 
     def test_the_command_line_comes_at_once(self) -> None:
-        loaded = loaded_by("umd.cli", "umd.client", "umd.ladder", "umd.pcap", "umd.screen")
+        loaded = loaded_by(
+            "umd.cli.main",
+            "umd.cli.screen",
+            "umd.management.client",
+            "umd.trace.ladder",
+            "umd.trace.pcap",
+        )
         slow = {"twisted", "structlog", "pydantic", "lxml", "orjson", "asyncio"}
         self.assertEqual(loaded & slow, set())

@@ -2,16 +2,16 @@
 
 import sys
 
-from umd import signals
+from umd.runtime import signals
 
 
 def main() -> None:
     """Run the command line of this process."""
     signals.arrange(sys.argv[1] if len(sys.argv) > 1 else "")
-    from umd import streams
+    from umd.runtime import streams
 
     streams.arrange()
-    from umd.cli import main as command_line
+    from umd.cli.main import main as command_line
 
     try:
         command_line()

@@ -158,7 +158,7 @@ class LegBackend(Protocol):
 
         Args:
             number: a telephone number without separators; a `tel:` URI, where it has an extension
-                or a context; a SIP URI; or a name. `umd.number.read_number` takes it apart. What
+                or a context; a SIP URI; or a name. `umd.sip.number.read_number` reads it. What
                 cannot be dialled ends the leg, as a far end's refusal does.
 
         Raises:

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection, HTTPException
 from typing import Final, Protocol
 
-from umd.client import Refusal, Unreachable, ask
+from umd.management.client import Refusal, Unreachable, ask
 from umd.soap.namespaces import MESSAGES
 from umd.testing.process import REQUEST
 

@@ -29,7 +29,7 @@ from tests.faults.checker import Journal, check_ends, check_far_end, check_promi
 from tests.faults.clients import BROKEN, DOWN, ClientLog, Load, end_all
 from tests.faults.disk import Disk
 from tests.faults.far_end import FarEnd
-from umd.client import ask
+from umd.management.client import ask
 
 EPISODE: Final = 25
 """Crashes on one journal: a longer one is read again for longer, and shows nothing else."""

@@ -35,8 +35,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Final
 
-from umd.client import Refusal, Unreachable, ask
 from umd.http.overload import STALL
+from umd.management.client import Refusal, Unreachable, ask
 
 CONNECTIONS: Final = 32
 HOLD: Final = 2.0

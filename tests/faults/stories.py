@@ -19,7 +19,7 @@ from tests.faults.clients import ClientLog, disconnect, end_all
 from tests.faults.crash import free_port
 from tests.faults.far_end import FarEnd
 from tests.helpers import program
-from umd.client import ask
+from umd.management.client import ask
 from umd.testing import UmdProcess
 
 LONG: Final = os.environ.get("UMD_FAULTS") == "long"

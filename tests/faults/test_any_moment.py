@@ -21,8 +21,8 @@ from umd.backends.sip import SipBackend
 from umd.backends.sip.udp import UdpPort
 from umd.call.call import Call
 from umd.call.events import LifecycleEvent
-from umd.control import CallJournal, Control
-from umd.record import decode, encode, replay
+from umd.call.record import decode, encode, replay
+from umd.control.control import CallJournal, Control
 from umd.sip.framing import read_datagram
 from umd.sip.session import State
 from umd.sip.transaction import ServerInvite

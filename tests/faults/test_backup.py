@@ -15,10 +15,10 @@ from pathlib import Path
 from tests.faults.clients import Load
 from tests.faults.stories import LONG, FaultCase, Served
 from tests.helpers import missing, program
-from umd.client import ask
 from umd.journal.file import JournalFile, JournalReader
 from umd.journal.store import Row
-from umd.upkeep import InUse, backup, check, compact
+from umd.management.client import ask
+from umd.management.upkeep import InUse, backup, check, compact
 
 UMD = (sys.executable, "-m", "umd")
 BACKUPS = 20 if LONG else 3

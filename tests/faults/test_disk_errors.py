@@ -19,7 +19,7 @@ from tests.faults.checker import Journal, check_promises
 from tests.faults.clients import ClientLog
 from tests.faults.disk import Disk
 from tests.faults.stories import LONG, traced
-from umd.client import Refusal, ask
+from umd.management.client import Refusal, ask
 from umd.testing import UmdProcess
 
 CALLS = 4

@@ -10,9 +10,9 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.helpers import missing, program
-from umd.client import ask
+from umd.call.record import decode
 from umd.journal.file import JournalReader
-from umd.record import decode
+from umd.management.client import ask
 from umd.testing import UmdProcess
 
 CALLS = 60

@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 from tests.faults.stories import FaultCase
-from umd.client import ask
+from umd.management.client import ask
 
 
 class FarEndTests(FaultCase):

@@ -12,11 +12,11 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
+from tests.daemon.test_process import seed_id
 from tests.faults.clients import disconnect
 from tests.faults.disk import Disk
 from tests.faults.stories import FaultCase, Served
 from tests.helpers import missing, program
-from tests.test_process import seed_id
 from umd.testing import UmdProcess
 
 OLD = Path(__file__).parent.parent / "data" / "journal"

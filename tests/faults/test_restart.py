@@ -6,9 +6,9 @@ import signal
 from collections import Counter
 from pathlib import Path
 
-from tests.test_process import ProcessCase, seed_id, seeds, umd
+from tests.daemon.test_process import ProcessCase, seed_id, seeds, umd
+from umd.call.record import decode
 from umd.journal.file import JournalReader
-from umd.record import decode
 from umd.testing import UmdProcess
 
 

@@ -39,17 +39,17 @@ from tests.helpers import ALICE, ControlRoom, MemoryUsers, RecordingDelivery
 from tests.http.helpers import Authority, chunked, request
 from tests.soap.test_autodiscover_svc import asking, users
 from tests.soap.test_contract import disconnect
-from umd.certificates import read_credentials
-from umd.config import TlsSection
-from umd.garbage import Garbage
+from umd.config.sections import TlsSection
+from umd.daemon.certificates import read_credentials
 from umd.http.exchange import Reply, Request
 from umd.http.front import Front
 from umd.http.identity import Identity, Rules
 from umd.http.passwords import PasswordFile
 from umd.http.tls import TlsServer, make_context
 from umd.http.tokens import Tokens
-from umd.service import SoapService
-from umd.use_cases import UseCases
+from umd.messaging.service import SoapService
+from umd.messaging.use_cases import UseCases
+from umd.runtime.garbage import Garbage
 
 DATA = Path(__file__).parent.parent / "data"
 LIMIT = 0.02  # seconds of CPU for one request

@@ -17,6 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.helpers import capturing_log
 from tests.http.helpers import read, request
+from umd.call.principal import Principal
 from umd.http.exchange import TEXT_XML, Reply, Request
 from umd.http.front import Front
 from umd.http.hosts import hosts_asked_for
@@ -25,7 +26,6 @@ from umd.http.limits import Limits
 from umd.http.overload import LEAST
 from umd.http.rationed import INTERVAL, MOST_LINES
 from umd.http.tokens import Tokens
-from umd.principal import Principal
 
 
 class Body(bytes):

@@ -20,6 +20,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.helpers import capturing_log, missing
+from umd.call.principal import Principal, Scope
 from umd.http import passwords
 from umd.http.answer import put_off
 from umd.http.exchange import Reply
@@ -36,7 +37,6 @@ from umd.http.identity import (
 from umd.http.passwords import PasswordFile, WrongPasswordFile, _fits
 from umd.http.tokens import Tokens, WrongKey
 from umd.http.turns import MOST_IN_ALL
-from umd.principal import Principal, Scope
 
 SECRET = b"0123456789abcdef0123456789abcdef"
 CHEAP = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)

@@ -19,8 +19,8 @@ from twisted.trial.unittest import TestCase
 
 from tests.helpers import capturing_log, program
 from tests.http.helpers import Authority, request
-from umd.certificates import read_credentials
-from umd.config import TlsSection
+from umd.config.sections import TlsSection
+from umd.daemon.certificates import read_credentials
 from umd.http.connection import Connection
 from umd.http.exchange import TEXT_PLAIN, Reply, Request
 from umd.http.front import Front

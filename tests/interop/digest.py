@@ -37,7 +37,7 @@ from tests.interop.peers.sipp import FarEnd
 from umd.backend import Answered, Ended, LegEvent, LegId, LegSink
 from umd.backends.sip import SipBackend, SipSection
 from umd.call.cause import Cause, EndedBy
-from umd.clock import make_monotonic
+from umd.runtime.clock import make_monotonic
 from umd.sip.message import Message, Response
 from umd.sip.session import Session
 from umd.sip.transaction import Hop

@@ -26,7 +26,7 @@ from tests.interop.sipp import Sipp
 from umd.backend import Answered, Ended, LegEvent, LegId, LegSink, Progressed
 from umd.backends.sip import SipBackend, SipSection
 from umd.call.cause import Cause, EndedBy
-from umd.clock import make_monotonic
+from umd.runtime.clock import make_monotonic
 
 CLIENT = Cause(by=EndedBy.CLIENT)
 

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Final, NamedTuple
 
 from tests.interop.peers.process import LOOPBACK, free_ports
-from umd.client import ask
+from umd.management.client import ask
 from umd.testing import UmdProcess
 
 OUTCOME: Final = "X-UMD-Outcome"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import sqlite3
 
 from tests.journal.test_file import FileCase
+from umd.call.record import seq_of
 from umd.journal.check import PROBLEMS_TOLD, JournalCheck
 from umd.journal.file import JournalFile, JournalReader
 from umd.journal.store import Row
-from umd.record import seq_of
 
 
 def event(call: str, step: int, seq: int, at: float = 1000.0) -> Row:

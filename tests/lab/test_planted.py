@@ -10,10 +10,11 @@ from twisted.internet.defer import Deferred, succeed
 from tests.lab.planting import PlantingCase
 from umd.backend import Ended as LegEnded
 from umd.backends.sim.far_ends import FarEnds
+from umd.backends.sip_legs import SipLegs
 from umd.call.call import Call
 from umd.call.cause import Cause, EndedBy
 from umd.call.leg import Ended
-from umd.control import Control, Outcome, Teardown
+from umd.control.control import Control, Outcome, Teardown
 from umd.lab import scenario as files
 from umd.lab.choices import FAR, Fate, Verb
 from umd.lab.explore import A, B, Finding, Plan, Shape, Tally, explore, shrink, units_of
@@ -24,7 +25,6 @@ from umd.lab.seeds import read_seed, seed_of
 from umd.sip import session as sip
 from umd.sip.session import Input, Session, State
 from umd.sip.transaction import Event, TransactionLayer
-from umd.sip_legs import SipLegs
 
 ASKS = ((A, Verb.DISCONNECT),)
 BOTH = ((A, Verb.DISCONNECT), (B, Verb.DISCONNECT))
@@ -191,10 +191,10 @@ class PlantedTests(PlantingCase):
             crossed = ended.confirmed and ended.status == 200 and asked is not None
             return Cause(by=EndedBy.FAR_END) if crossed else cause
 
-        import umd.sip_legs
+        import umd.backends.sip_legs
 
         self.plant(Call, "_end", latest)
-        self.plant(umd.sip_legs, "cause_of", remote)
+        self.plant(umd.backends.sip_legs, "cause_of", remote)
         self.find(Rule.CAUSE, "5550190")
 
     def test_a_backend_that_reports_what_cannot_be(self) -> None:

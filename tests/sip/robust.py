@@ -16,13 +16,13 @@ from typing import Any, Final
 
 from tests.sip.helpers import ALICE, ANSWER, BOB, OFFER, ids
 from umd.backend import Ended, KnownLeg, LegEvent, LegId
+from umd.backends.sip_legs import SipLegs
 from umd.call.call import CallState
 from umd.call.cause import Cause, EndedBy
 from umd.sip.endpoint import Endpoint
 from umd.sip.framing import read_datagram
 from umd.sip.message import Message, Request, Response
 from umd.sip.names import TABLE
-from umd.sip_legs import SipLegs
 
 LEG: Final = LegId("b5c0c7e0@192.0.2.1")
 CLIENT: Final = Cause(by=EndedBy.CLIENT)

@@ -18,6 +18,7 @@ from twisted.internet.tcp import Connection as TcpConnection
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from umd.call.principal import Principal
 from umd.http.answer import CONTINUE, reply_of
 from umd.http.exchange import TEXT_PLAIN, Reply, Request, refusal
 from umd.http.head import Head, Refused
@@ -26,7 +27,6 @@ from umd.http.identity import Denied
 from umd.http.reader import ENDED, HEAD, NOTHING, Reader
 from umd.http.tls import TIMED_OUT, HandshakeFailure, TlsTransport, handshake_failure
 from umd.http.working import Working, begin
-from umd.principal import Principal
 
 if TYPE_CHECKING:
     from umd.http.front import Front

@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 
 from twisted.internet.interfaces import IReactorTime
 
-from umd.clock import Wakeup
+from umd.runtime.clock import Wakeup
 
 K = TypeVar("K")
 T = TypeVar("T")

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
-from umd.principal import Principal
+from umd.call.principal import Principal
 
 TEXT_XML: Final = "text/xml; charset=utf-8"
 TEXT_HTML: Final = "text/html; charset=utf-8"

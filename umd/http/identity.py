@@ -31,13 +31,13 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
+from umd.call.principal import Principal, Scope, is_name
 from umd.http.attempts import Attempts
 from umd.http.exchange import REQUEST_ID, Reply, refusal
 from umd.http.passwords import PasswordFile
 from umd.http.rationed import network_of
 from umd.http.tokens import Tokens, WrongToken
 from umd.http.turns import Turns
-from umd.principal import Principal, Scope, is_name
 
 THREADS: Final = 2
 """One for whose turn it is, one for those who were right before."""

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 
 from umd.errors import UmdError
-from umd.files import CannotRead, read_file
+from umd.runtime.files import CannotRead, read_file
 
 
 class WrongPasswordFile(UmdError):

@@ -8,8 +8,8 @@ from typing import Any
 
 import jwt
 
+from umd.call.principal import is_name
 from umd.errors import UmdError
-from umd.principal import is_name
 
 
 class WrongKey(UmdError):

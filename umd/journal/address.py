@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import Final
 
-from umd.systemd import state_directory
+from umd.runtime.systemd import state_directory
 
 NAME: Final = "journal.db"
 OF_THE_SERVICE: Final = "/var/lib/umd"

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
 from umd.journal.store import CannotOpen, Row, Stored
-from umd.lock import FileLock, Held
+from umd.runtime.lock import FileLock, Held
 
 Durability: TypeAlias = Literal["full", "relaxed"]
 

@@ -28,7 +28,7 @@ from umd.lab.choices import FAR, REST, Act, ActAt, Choice, Fate, Fault, Verb
 from umd.lab.referee import Violation
 from umd.lab.run import Result, Turn, run
 from umd.lab.scenario import Scenario, one_call
-from umd.signals import exit_at
+from umd.runtime.signals import exit_at
 
 _STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 A, B = "A", "B"

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 
 import click
 
-from umd import exits
+from umd.cli import exits
 
 AS_EXPECTED: Final = exits.DONE
 NOT_AS_EXPECTED: Final = exits.NOT_SO

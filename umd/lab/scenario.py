@@ -11,8 +11,8 @@ from pydantic import BeforeValidator, Field, PlainSerializer
 from umd.backends.sim.far_ends import Behaviour
 from umd.backends.sim.simulation import SimSection
 from umd.call.cause import EndedBy
-from umd.config import Duration, KeyPath, Section, load_model
-from umd.control import ControlSettings, Outcome
+from umd.config.sections import Duration, KeyPath, Section, load_model
+from umd.control.control import ControlSettings, Outcome
 from umd.lab.choices import (
     FIRST_CALL,
     Act,

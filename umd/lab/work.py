@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 import click
 
 from umd.backends.sim.far_ends import Directory, built_in, digits_of
-from umd.config import ConfigError
+from umd.config.sections import ConfigError
 from umd.lab import scenario as files
 from umd.lab.choices import Fate
 from umd.lab.explore import (

@@ -24,9 +24,9 @@ from umd.backends.sim.simulation import ANSWER, DEAD, OURS, REFUSING, SimSection
 from umd.call.call import Call
 from umd.call.cause import Cause
 from umd.call.events import LifecycleEvent
-from umd.control import Control, ControlSettings, Outcome
+from umd.call.principal import Principal
+from umd.control.control import Control, ControlSettings, Outcome
 from umd.lab.referee import Asked, Referee, Rule
-from umd.principal import Principal
 from umd.sip.message import Message, Request, Response
 from umd.sip.session import Session, State
 

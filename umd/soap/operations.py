@@ -93,7 +93,7 @@ class Operation:
     name: str
     family: Family
     use_case: str
-    """The name of the method of `umd.use_cases.UseCases` that carries it out."""
+    """The name of the method of `umd.messaging.use_cases.UseCases` that carries it out."""
     summary: str
     """What umd does, for the documentation."""
     request: tuple[Part, ...] = ()

@@ -23,8 +23,8 @@ from twisted.trial.unittest import SkipTest, TestCase
 from umd.backend import Answered, Ended, LegBackend, LegId, NoSuchLeg, Progressed, ShowsMessages
 from umd.call.call import CallState
 from umd.call.cause import NORMAL_CLEARING, Cause, EndedBy
-from umd.capture import Capture, sip_call_id
 from umd.testing.fakes import RecordingSink
+from umd.trace.capture import Capture, sip_call_id
 
 if TYPE_CHECKING:
     _Base = TestCase

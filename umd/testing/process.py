@@ -62,7 +62,7 @@ class UmdProcess:
         self.url = ""
         """Of the UM web service."""
         self.control_socket = ""
-        """The path of it, for `umd.client.ask` and `umd trace --socket`."""
+        """The path of it, for `umd.management.client.ask` and `umd trace --socket`."""
         self._directory: str | None = None
 
     def __enter__(self) -> UmdProcess:

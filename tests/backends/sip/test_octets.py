@@ -20,26 +20,26 @@ from tests.backends.sip.test_sip import ANSWER, FAR, section
 from tests.helpers import ALICE
 from umd.backend import Answered, LegEvent, LegId
 from umd.backends.sip import SipBackend
+from umd.backends.sip_legs import SipLegs
 from umd.call.call import Call, CallState
 from umd.call.cause import Cause
-from umd.capture import Capture
-from umd.console.requests import Console
-from umd.control import BackendLink, Control, NoSuchCall, Outcome
-from umd.history import calls as read_calls
-from umd.history import events as read_events
-from umd.history import story
+from umd.cli.timeline import line_of, story_of
+from umd.control.control import BackendLink, Control, NoSuchCall, Outcome
 from umd.journal.file import JournalFile
+from umd.journal.ledger import CallLog, Ledger, ended_calls, live_calls
 from umd.journal.store import Row, Store, Stored
-from umd.ladder import Step, draw
-from umd.ledger import CallLog, Ledger, ended_calls, live_calls
-from umd.log import configure
-from umd.pcap import Packet, capture_file
+from umd.management.history import calls as read_calls
+from umd.management.history import events as read_events
+from umd.management.history import story
+from umd.management.requests import Console
+from umd.runtime.log import configure
 from umd.sip import build
 from umd.sip.framing import read_datagram
 from umd.sip.message import Request
-from umd.sip_legs import SipLegs
-from umd.timeline import line_of, story_of
-from umd.wire import WireLog
+from umd.trace.capture import Capture
+from umd.trace.ladder import Step, draw
+from umd.trace.pcap import Packet, capture_file
+from umd.trace.wire import WireLog
 
 OCTETS = [octet for octet in range(1, 256) if octet not in b"\r\n"]
 """Those that can stand in a line; the others end it."""

@@ -34,8 +34,8 @@ from umd.backends.sim.simulation import Seed, SimSection, Simulation
 from umd.call.call import CallState
 from umd.call.call_id import CallId, split_call_id
 from umd.call.cause import INVALID_NUMBER_FORMAT, Cause, EndedBy
-from umd.clock import Wakeup
-from umd.number import NotDialable, require_dialable
+from umd.runtime.clock import Wakeup
+from umd.sip.number import NotDialable, require_dialable
 
 
 class SimBackend(LegBackend, ShowsMessages, CarriesMedia, RestoresLegs):

@@ -13,10 +13,11 @@ from pydantic import AfterValidator, Field, field_validator
 from umd.backend import KnownLeg, LegEvent, LegId
 from umd.backends.sim.far_ends import Behaviour, Directory, FarEnds, digits_of
 from umd.backends.sim.network import PERFECT, Conditions, Network
+from umd.backends.sip_legs import SipLegs
 from umd.call.call import CallState
 from umd.call.call_id import InvalidCallId, split_call_id
 from umd.call.cause import Cause
-from umd.config import Delay, Duration, Section
+from umd.config.sections import Delay, Duration, Section
 from umd.sip import sdp
 from umd.sip.dialog import Dialog, DialogId
 from umd.sip.endpoint import Endpoint
@@ -25,7 +26,6 @@ from umd.sip.message import Message
 from umd.sip.session import Session
 from umd.sip.timing import Timing
 from umd.sip.transaction import Hop, Send
-from umd.sip_legs import SipLegs
 
 OURS: Final = Hop("umd.sim", 5060)
 FAR: Final = Hop("far.sim", 5060)

@@ -44,17 +44,17 @@ from umd.backends.sip.section import (
 )
 from umd.backends.sip.silence import Silence
 from umd.backends.sip.udp import UdpPort
+from umd.backends.sip_legs import SipLegs, UnreadableRecord, read_record
 from umd.call.call import CallState
 from umd.call.cause import INVALID_NUMBER_FORMAT, RECOVERY_ON_TIMER_EXPIRY, Cause, EndedBy
 from umd.errors import UmdError
-from umd.number import NotDialable
 from umd.sip.credentials import Login
 from umd.sip.endpoint import Endpoint
 from umd.sip.message import Message
+from umd.sip.number import NotDialable
 from umd.sip.session import Session
 from umd.sip.timing import Timing
 from umd.sip.transaction import Hop
-from umd.sip_legs import SipLegs, UnreadableRecord, read_record
 
 __all__ = ["SipBackend", "SipSection"]
 

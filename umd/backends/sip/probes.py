@@ -9,7 +9,7 @@ from typing import Final
 from twisted.internet.interfaces import IReactorTime
 
 from umd.backend import LegId
-from umd.clock import Wakeup
+from umd.runtime.clock import Wakeup
 
 UNANSWERED_LIMIT: Final = 2
 """

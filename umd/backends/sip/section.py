@@ -8,12 +8,12 @@ from typing import Annotated, Final, Self, TypeAlias
 
 from pydantic import AfterValidator, Field, PlainValidator, model_validator
 
-from umd.config import Duration, FilePath, Section, parse_duration
+from umd.config.sections import Duration, FilePath, Section, parse_duration
 from umd.errors import UmdError
-from umd.files import CannotRead, read_file
-from umd.number import SipAddress, Telephone, require_dialable
+from umd.runtime.files import CannotRead, read_file
 from umd.sip.credentials import Login
 from umd.sip.fields import FieldError, NameAddr, Uri
+from umd.sip.number import SipAddress, Telephone, require_dialable
 from umd.sip.transaction import Hop
 
 NUMBER: Final = "{number}"

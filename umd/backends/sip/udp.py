@@ -30,8 +30,8 @@ from twisted.internet.error import CannotListenError, InvalidAddressError, Messa
 from twisted.internet.interfaces import IReactorTime, IReactorUDP
 from twisted.internet.protocol import DatagramProtocol
 
-from umd.clock import Wakeup
 from umd.errors import UmdError
+from umd.runtime.clock import Wakeup
 from umd.sip.message import HeaderError, Message
 from umd.sip.transaction import Hop, Send
 

@@ -1,0 +1,619 @@
+"""What a script can rely on: exit statuses as docs/commands.md has them, JSON, broken streams."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+from click.testing import CliRunner
+
+from tests.daemon.test_process import seeds
+from tests.lab.planting import PlantingCase
+from umd.cli.exits import BY_KIND, INTERRUPTED, OUTPUT_LOST, READER_GONE, UNREACHABLE
+from umd.cli.main import main
+from umd.journal.file import COMPACTING, JournalFile
+from umd.sip.session import Session
+from umd.testing import UmdProcess
+
+ROOT = Path(__file__).parents[2]
+UMD = (sys.executable, "-m", "umd")
+NOWHERE = ("--socket", "/nowhere/control.sock")
+CROSSES = str(ROOT / "examples" / "lab" / "answer-crosses-cancel.toml")
+SERVING = ("serve", "demo")
+
+CALL = {
+    "id": "aWQ=", "leg": "leg-1", "to": "5550100", "state": "disconnected", "backend": "sim",
+    "owner": "", "began_at": "2026-01-01T00:00:00Z", "asked_at": None,
+    "ended_at": "2026-01-01T00:00:01Z", "overdue": False,
+}  # fmt: skip
+
+
+def commands(group: click.Group = main, before: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The words of every command there is."""
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from commands(command, (*before, name))
+        else:
+            yield (*before, name)
+
+
+def documented() -> dict[tuple[str, int], str]:
+    """The table of docs/commands.md: command and status, and when."""
+    text = (ROOT / "docs" / "commands.md").read_text()
+    rows = re.findall(r"^\| (`[a-z -]+`|any|any but .*?) \| (\d+) \| (.*) \|$", text, re.M)
+    return {(command.strip("`"), int(status)): when for command, status, when in rows}
+
+
+def run(*arguments: str, shell: str = "", **keywords: Any) -> subprocess.CompletedProcess[str]:
+    """Run a command; `shell` has redirections as `sh` writes them."""
+    command = ["sh", "-c", f'exec "$@" {shell}', "sh", *UMD, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, **keywords)
+
+
+@contextmanager
+def scripted(*replies: Mapping[str, Any]) -> Iterator[str]:
+    """A control socket that gives these replies to whatever is asked; gives its path."""
+    with ExitStack() as stack:
+        directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="umd-test-"))
+        listener = stack.enter_context(socket.socket(socket.AF_UNIX))
+        listener.bind(f"{directory}/c.sock")
+        listener.listen()
+        octets = b"".join(json.dumps(reply).encode() + b"\n" for reply in replies)
+
+        def serve() -> None:
+            while True:
+                try:
+                    connection, _ = listener.accept()
+                except OSError:
+                    return
+                with connection, connection.makefile("rb") as asked:
+                    asked.readline()
+                    connection.sendall(octets)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield f"{directory}/c.sock"
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join(10)
+
+
+def end_reply(outcome: str, confirmed: bool) -> dict[str, Any]:
+    return {"end": {**CALL, "was": "disconnected", "outcome": outcome, "confirmed": confirmed}}
+
+
+DONE_REPLY = {"done": {"count": 1}}
+
+
+class StatusTableTests(PlantingCase):
+    """Each row of the table against what happens."""
+
+    def lab(self, *arguments: str) -> int:
+        """A command of the lab, in this process: a fault can be planted here."""
+        return CliRunner().invoke(main, ["lab", *arguments]).exit_code
+
+    def file(self, text: str) -> str:
+        path = Path(self.mktemp()).absolute()
+        path.write_text(text)
+        return str(path)
+
+    def asked(self, *arguments: str, replies: Sequence[Mapping[str, Any]]) -> int:
+        with scripted(*replies, DONE_REPLY) as path:
+            return run(*arguments, "--socket", path).returncode
+
+    def served(self, *arguments: str, number: int) -> int:
+        """The status of a daemon that a signal ends."""
+        with UmdProcess(*arguments) as process:
+            return process.stop(signal.Signals(number))
+
+    def unused_journal(self) -> str:
+        """One that no umd has open."""
+        path = str(Path(self.mktemp()).absolute())
+        journal = JournalFile(path)
+        journal.open()
+        journal.close()
+        return path
+
+    def journal_that_cannot_be_replaced(self) -> str:
+        """A folder is where the new file would be written."""
+        path = self.unused_journal()
+        Path(path + COMPACTING).mkdir()
+        return path
+
+    def follow(self, path: str) -> int:
+        command = [*UMD, "events", "--follow", "--socket", path]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            process.send_signal(signal.SIGINT)
+            return process.wait(30)
+
+    def rows(
+        self, real: UmdProcess, bare: UmdProcess
+    ) -> dict[tuple[str, int], list[Callable[[], int]]]:
+        """What is to come out as each row of the table says."""
+        there = ("--socket", real.control_socket)
+        real_journal = real.events("daemon.ready")[0]["journal"]
+        without_journal = ("--socket", bare.control_socket)
+        wrong = self.file("[call]\ndeadlin = 1\n")
+        unmet = self.file(
+            'title = "unmet"\n[[step]]\ndo = "place"\nnumber = "5550186"\n[[expect]]\nq850 = 16\n'
+        )
+        no_seeds = ("--seeds", str(Path(self.mktemp()).absolute()))
+        gone = {"error": "backend gone", "kind": "unavailable"}
+        elsewhere = {**os.environ, "STATE_DIRECTORY": "/nowhere"}  # no journal of this machine's
+
+        def of(*arguments: str, **keywords: Any) -> Callable[[], int]:
+            return lambda: run(*arguments, **keywords).returncode
+
+        def lab(*arguments: str) -> Callable[[], int]:
+            return lambda: self.lab(*arguments)
+
+        def planted(*arguments: str) -> Callable[[], int]:
+            def violated() -> int:
+                with self.no_acks():
+                    return self.lab(*arguments)
+
+            return violated
+
+        def asked(*arguments: str, replies: Sequence[Mapping[str, Any]]) -> Callable[[], int]:
+            return lambda: self.asked(*arguments, replies=replies)
+
+        taken = f"http.listen=unix:{self.mktemp()}/no/such/folder"
+        any_of_them = [
+            of(*words, "--no-such-option") for words in commands()
+        ]
+        return {
+            ("serve", 0): [
+                lambda: self.served("serve", number=signal.SIGTERM),
+                lambda: self.served("serve", number=signal.SIGINT),
+            ],
+            ("serve", 1): [of("serve", "-o", taken, "-o", "control.socket=none")],
+            ("serve", 2): [of("serve", "-c", wrong), of("serve", "-o", "nothing=1")],
+            ("demo", 0): [
+                lambda: self.served("demo", number=signal.SIGTERM),
+                lambda: self.served("demo", number=signal.SIGINT),
+            ],
+            ("demo", 1): [of("demo", "-o", taken, "-o", "control.socket=none")],
+            ("demo", 2): [of("demo", "-o", "nothing=1")],
+            ("check-config", 0): [
+                of("check-config", str(ROOT / "conf" / "umd.toml")),
+                of("check-config", "--files", str(ROOT / "conf" / "umd.toml")),
+            ],
+            ("check-config", 2): [
+                of("check-config", "--files", str(ROOT / "conf" / "umd.toml"),
+                   "-o", "prompts.folder=/nowhere"),
+                of("check-config", wrong), of("check-config", "/nowhere"),
+                of("check-config", "/"),
+            ],
+            ("calls", 0): [of("calls", *there), asked("calls", replies=[])],
+            ("calls", 3): [
+                of("calls", *NOWHERE, env=elsewhere), of("calls", "--journal", "/nowhere"),
+            ],
+            ("trace", 0): [of("trace", "seed-0", *there)],
+            ("trace", 1): [
+                of("trace", "nope", *there), of("trace", "seed", *there),
+                asked("trace", "x", replies=[{"error": "none is kept", "kind": "no-messages"}]),
+            ],
+            ("trace", 2): [of("trace", "seed-0", "--pcap", "/nowhere/file", *there)],
+            ("trace", 3): [of("trace", "seed-0", *NOWHERE)],
+            ("events", 0): [of("events", *there), lambda: self.follow(real.control_socket)],
+            ("events", 1): [of("events", "--call", "nope", *there), of("events", *without_journal)],
+            ("events", 3): [
+                of("events", *NOWHERE, env=elsewhere), of("events", "--journal", "/nowhere"),
+            ],
+            ("status", 0): [of("status", *there)],
+            ("status", 1): [asked("status", replies=[{"status": {"counts_agree": False}}])],
+            ("status", 3): [of("status", *NOWHERE)],
+            ("why", 0): [of("why", "seed-0", *there)],
+            ("why", 1): [of("why", "nope", *there), asked("why", "x", replies=[])],
+            ("why", 3): [
+                of("why", "seed-0", *NOWHERE, env=elsewhere),
+                of("why", "x", "--journal", "/nowhere"),
+            ],
+            ("call end", 0): [
+                of("call", "end", "seed-0", *there), of("call", "end", "seed-0", *there),
+            ],
+            ("call end", 1): [
+                of("call", "end", "nope", *there), of("call", "end", "seed", *there),
+            ],
+            ("call end", 3): [
+                of("call", "end", "seed-0", *NOWHERE), asked("call", "end", "x", replies=[gone]),
+            ],
+            ("call end", 4): [
+                of("call", "end", "seed-2", *there),
+                asked("call", "end", "x", replies=[end_reply("already-ended", confirmed=False)]),
+            ],
+            ("call place", 0): [of("call", "place", "5550100", *there)],
+            ("call place", 2): [
+                of("call", "place", "5550100", "--backend", "nope", *there),
+                of("call", "place", "sips:bob@example.com", *there),
+                of("call", "place", "", *there),
+            ],
+            ("call place", 3): [
+                of("call", "place", "5550100", *NOWHERE),
+                asked("call", "place", "5550100", replies=[gone]),
+            ],
+            ("journal backup", 0): [of("journal", "backup", self.mktemp(), *there)],
+            ("journal backup", 1): [
+                of("journal", "backup", self.mktemp(), *without_journal),
+                of("journal", "backup", self.mktemp(), "--journal", self.file("no journal" * 99)),
+            ],
+            ("journal backup", 2): [
+                of("journal", "backup", wrong, *there),
+                of("journal", "backup", "/", *there),
+                of("journal", "backup", "/nowhere/x", *there),
+                of("journal", "backup", "/dev/full", *there),
+                of("journal", "backup", real_journal, *there),
+            ],
+            ("journal backup", 3): [
+                of("journal", "backup", self.mktemp(), *NOWHERE),
+                of("journal", "backup", self.mktemp(), "--journal", "/nowhere"),
+            ],
+            ("journal check", 0): [of("journal", "check", *there)],
+            ("journal check", 1): [
+                of("journal", "check", *without_journal),
+                of("journal", "check", "--journal", self.file("no journal" * 99)),
+            ],
+            ("journal check", 3): [
+                of("journal", "check", *NOWHERE), of("journal", "check", "--journal", "/nowhere"),
+            ],
+            ("journal compact", 0): [of("journal", "compact", "--journal", self.unused_journal())],
+            ("journal compact", 1): [of("journal", "compact", "--journal", real_journal)],
+            ("journal compact", 2): [
+                of("journal", "compact", "--journal", self.journal_that_cannot_be_replaced()),
+            ],
+            ("journal compact", 3): [of("journal", "compact", "--journal", "/nowhere")],
+            ("version", 0): [of("version")],
+            ("lab run", 0): [lab("run", CROSSES)],
+            ("lab run", 1): [lab("run", unmet)],
+            ("lab run", 2): [
+                lab("run", wrong), lab("run", "/nowhere"), lab("run", CROSSES, "--junit", "/no/x"),
+            ],
+            ("lab run", 4): [planted("run", CROSSES)],
+            ("lab explore", 0): [lab("explore", "--far-end", "5550186", "--depth", "1", *no_seeds)],
+            ("lab explore", 2): [
+                lab("explore", "--far-end", "1"), lab("explore", "--scenario", "/nowhere"),
+            ],
+            ("lab explore", 4): [
+                planted("explore", "--far-end", "5550101", "--depth", "0", "--losses", "0",
+                        *no_seeds),
+            ],
+            ("lab walk", 0): [lab("walk", "--steps", "200", *no_seeds)],
+            ("lab walk", 2): [lab("walk", "--jitter", "soon"), lab("walk", "--steps", "none")],
+            ("lab walk", 4): [planted("walk", "--steps", "2000", *no_seeds)],
+            ("lab replay", 0): [lambda: self.replay(self.seed())],
+            ("lab replay", 2): [lab("replay", wrong), lab("replay", "/nowhere")],
+            ("lab replay", 4): [planted("replay", self.seed())],
+            ("any", 2): any_of_them,
+        }  # fmt: skip
+
+    @contextmanager
+    def no_acks(self) -> Iterator[None]:
+        patch = self.patch(Session, "_send_ack", lambda *_: None)
+        try:
+            yield
+        finally:
+            patch.restore()
+
+    def seed(self) -> str:
+        """A seed file of a violation that is not there without the planted fault."""
+        folder = self.mktemp()
+        with self.no_acks():
+            self.lab("walk", "--steps", "2000", "--seeds", folder)
+        (file,) = Path(folder).iterdir()
+        return str(file)
+
+    def replay(self, seed: str) -> int:
+        return self.lab("replay", seed)
+
+    def test_every_row_is_so(self) -> None:
+        text = seeds("5550100", "5550100", "5550199")
+        journal = ("-o", f"journal.path={Path(self.mktemp()).absolute()}")
+        with ExitStack() as stack:
+            real = stack.enter_context(
+                UmdProcess("serve", "-c", self.file(text), *journal, "-o", "call.deadline=200ms")
+            )
+            bare = stack.enter_context(UmdProcess("serve"))
+            rows = self.rows(real, bare)
+            streams = {row for row in documented() if row[0].startswith("any but")}
+            self.assertEqual(
+                {status for _, status in streams}, {OUTPUT_LOST, INTERRUPTED, READER_GONE}
+            )
+            self.assertEqual(rows.keys(), documented().keys() - streams)
+            different = [
+                f"{command}: {found} instead of {status}, case {case}"
+                for (command, status), cases in rows.items()
+                for case, of in enumerate(cases)
+                if (found := of()) != status
+            ]
+        self.assertEqual(different, [])
+
+    def test_no_command_is_forgotten(self) -> None:
+        there = {command for command, _ in documented() if not command.startswith("any")}
+        self.assertEqual(there, {" ".join(words) for words in commands()})
+
+
+class StreamTests(PlantingCase):
+    """
+    Every command with broken streams, odd terminals and Ctrl-C.
+
+    A command that is new fails here until it is added to `ARGUMENTS`.
+    """
+
+    SOCKET = "the socket of the umd that runs"
+    NEW = "a file that is not there"
+    UNUSED = "a journal that no umd has open"
+    ARGUMENTS: Mapping[tuple[str, ...], tuple[str, ...]] = {
+        ("check-config",): (str(ROOT / "conf" / "umd.toml"),),
+        ("calls",): ("--socket", SOCKET),
+        ("trace",): ("seed-0", "--socket", SOCKET),
+        ("events",): ("--socket", SOCKET),
+        ("status",): ("--socket", SOCKET),
+        ("why",): ("seed-0", "--socket", SOCKET),
+        ("call", "end"): ("seed-1", "--socket", SOCKET),
+        ("call", "place"): ("5550100", "--socket", SOCKET),
+        ("journal", "backup"): (NEW, "--socket", SOCKET),
+        ("journal", "check"): ("--socket", SOCKET),
+        ("journal", "compact"): ("--journal", UNUSED),
+        ("version",): (),
+        ("lab", "run"): (CROSSES,),
+        ("lab", "explore"): ("--far-end", "5550186", "--depth", "0", "--losses", "0"),
+        ("lab", "walk"): ("--steps", "300"),
+        ("lab", "replay"): (CROSSES,),
+    }
+    BROKEN: Mapping[str, int] = {
+        ">/dev/full": OUTPUT_LOST,
+        ">/dev/full 2>&1": OUTPUT_LOST,
+        ">&-": 0,
+        "2>&-": 0,
+        "2>/dev/full": 0,
+        ">&- 2>&- <&-": 0,
+    }
+    ODD: Sequence[Mapping[str, str]] = (
+        {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii"},
+        {"TERM": "dumb", "COLUMNS": "0", "LINES": "0"},
+        {"TERM": "", "COLUMNS": "many"},
+        {"PYTHONUNBUFFERED": "1"},
+    )
+
+    def setUp(self) -> None:
+        file = Path(self.mktemp()).absolute()
+        file.write_text(seeds("5550100", "5550100"))
+        process = UmdProcess("serve", "-c", str(file), "-o", f"journal.path={file}.db")
+        self.umd = process.__enter__()
+        self.addCleanup(self.umd.stop)
+        self.in_use = f"{file}.db"
+        self.unused = f"{file}-unused.db"
+        journal = JournalFile(self.unused)
+        journal.open()
+        journal.close()
+
+    def each(self) -> Iterator[list[str]]:
+        for words, arguments in self.ARGUMENTS.items():
+            real = {self.SOCKET: self.umd.control_socket, self.UNUSED: self.unused}
+            yield [*words, *(real.get(one, one) for one in arguments)]
+
+    def fresh(self, command: Sequence[str]) -> list[str]:
+        """The command with a file that is not there yet."""
+        return [self.mktemp() if one is self.NEW else one for one in command]
+
+    def test_no_command_is_forgotten(self) -> None:
+        self.assertEqual(set(commands()), {*self.ARGUMENTS, *((name,) for name in SERVING)})
+
+    def wrong(self, command: Sequence[str], status: int, ran: Any, *expected: int) -> list[str]:
+        said = ran.stderr if isinstance(ran.stderr, str) else ran.stderr.decode()
+        if status in expected and not re.search("Traceback|Exception ignored|Error:", said):
+            return []
+        return [f"{' '.join(command)}: {status} instead of {expected}: {said}"]
+
+    def test_broken_streams(self) -> None:
+        found: list[str] = []
+        for command in self.each():
+            for redirection, status in self.BROKEN.items():
+                ran = run(*self.fresh(command), shell=redirection)
+                found += self.wrong([*command, redirection], ran.returncode, ran, status)
+        self.assertEqual(found, [])
+
+    def test_a_reader_that_has_gone(self) -> None:
+        """As `umd calls | true`; also with --json, and for the errors of a command."""
+        found: list[str] = []
+        for command in self.each():
+            for more in ([], ["--json"]):
+                reader, writer = os.pipe()
+                os.close(reader)
+                ran = subprocess.run(
+                    [*UMD, *self.fresh(command), *more],
+                    stdout=writer, stderr=subprocess.PIPE, timeout=60,
+                )
+                os.close(writer)
+                found += self.wrong(command, ran.returncode, ran, READER_GONE)
+        self.assertEqual(found, [])
+        reader, writer = os.pipe()
+        os.close(reader)
+        for command in (["calls", *NOWHERE], ["check-config", "/nowhere"], ["trace"], ["nothing"]):
+            ended = subprocess.run([*UMD, *command], stderr=writer, timeout=60).returncode
+            self.assertIn(ended, (2, 3), command)
+        os.close(writer)
+
+    def test_a_pipe_that_is_full_and_does_not_wait(self) -> None:
+        """O_NONBLOCK belongs to the open file: whoever has its other end may have set it."""
+        reader, writer = os.pipe()
+        os.set_blocking(writer, False)
+        with contextlib.suppress(BlockingIOError):
+            while os.write(writer, b"x" * 4096):
+                pass
+        command = [*UMD, "status", "--socket", self.umd.control_socket]
+        with subprocess.Popen(command, stdout=writer, stderr=subprocess.PIPE) as process:
+            os.close(writer)
+            with open(reader, "rb") as stream:
+                text = stream.read()
+            self.assertEqual(process.wait(30), 0)
+        self.assertIn(b"counts_agree", text)
+
+    def test_a_follower_ends_with_its_reader(self) -> None:
+        """Also when nothing happens that it could write."""
+        command = [*UMD, "events", "--follow", "--from", "1000000"]
+        command += ["--socket", self.umd.control_socket]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            process.stdout.close()
+            self.assertEqual(process.wait(30), READER_GONE)
+
+    def test_odd_locales_and_terminals(self) -> None:
+        found: list[str] = []
+        for command in self.each():
+            for environ in self.ODD:
+                ran = run(*self.fresh(command), env={**os.environ, **environ})
+                found += self.wrong(command, ran.returncode, ran, 0)
+        self.assertEqual(found, [])
+
+    def test_json_is_one_object_a_line(self) -> None:
+        for command in self.each():
+            ran = run(*self.fresh(command), "--json")
+            self.assertEqual((ran.returncode, ran.stderr), (0, ""), command)
+            lines = ran.stdout.splitlines()
+            self.assertTrue(lines, command)
+            for line in lines:
+                self.assertIsInstance(json.loads(line), dict, command)
+
+    def test_an_error_is_json_too_and_its_kind_tells_the_status(self) -> None:
+        """The second table of docs/commands.md; `kind` is what a program decides by."""
+        text = (ROOT / "docs" / "commands.md").read_text()
+        rows = re.findall(r"^\| ((?:`[a-z-]+`(?:, )?)+) \| (\d+) \|$", text, re.M)
+        statuses = {
+            kind: int(status) for kinds, status in rows for kind in re.findall("[a-z-]+", kinds)
+        }
+        there = ["--socket", self.umd.control_socket]
+        tried: set[str] = set()
+        disagree = {"status": {"counts_agree": False}}
+        with ExitStack() as stack:
+            bare = stack.enter_context(UmdProcess("serve"))
+            no_calls = stack.enter_context(scripted(DONE_REPLY))
+            wrong_counts = stack.enter_context(scripted(disagree, DONE_REPLY))
+            refusing = {
+                kind: stack.enter_context(scripted({"error": "x", "kind": kind}))
+                for kind in (*BY_KIND, "of-a-later-version")
+            }
+            for kind, command in (
+                ("no-such-call", ["call", "end", "nope", *there]),
+                ("ambiguous", ["why", "seed", *there]),
+                ("no-journal", ["events", "--socket", bare.control_socket]),
+                ("nothing-on-record", ["why", "x", "--socket", no_calls]),
+                ("counts-disagree", ["status", "--socket", wrong_counts]),
+                ("usage", ["trace"]),
+                ("usage", ["lab", "walk", "--steps", "none"]),
+                ("configuration", ["check-config", "/nowhere"]),
+                ("configuration", ["serve", "-o", "nothing=1"]),
+                ("configuration", ["demo", "-o", "nothing=1"]),
+                ("configuration", ["lab", "run", "/nowhere"]),
+                ("bad-request", ["call", "place", "5550100", "--backend", "nope", *there]),
+                ("output", ["trace", "seed-0", "--pcap", "/nowhere/x", *there]),
+                ("output", ["lab", "run", CROSSES, "--junit", "/dev/full"]),
+                ("damaged", ["journal", "check", "--journal", CROSSES]),
+                ("in-use", ["journal", "compact", "--journal", self.in_use]),
+                ("unreachable", ["status", *NOWHERE]),
+                *((kind, ["call", "end", "x", "--socket", at]) for kind, at in refusing.items()),
+            ):
+                # --pcap and --json exclude each other: then it is a mistake of usage.
+                kind = "usage" if "--pcap" in command else kind
+                ran = run(*command, "--json")
+                (line,) = ran.stderr.splitlines()[-1:]
+                error = json.loads(line)
+                status = statuses.get(kind, UNREACHABLE)
+                self.assertEqual((error["kind"], ran.returncode), (kind, status), command)
+                self.assertTrue(error["error"], command)
+                tried.add(kind)
+        self.assertEqual(tried, {*statuses, "of-a-later-version"})
+
+    def test_what_is_no_utf8_on_the_command_line(self) -> None:
+        for arguments, status in (
+            (["trace", "\udcff"], 1), (["why", "a\udcff"], 1), (["call", "end", "\udcff"], 1),
+            (["calls", "--journal", "\udcff"], 3), (["check-config", "\udcff"], 2),
+            (["lab", "run", "\udcff"], 2), (["serve", "-o", "\udcff=1"], 2),
+        ):  # fmt: skip
+            asks = arguments[0] in ("trace", "why", "call")
+            ran = run(*arguments, *(["--socket", self.umd.control_socket] if asks else []))
+            self.assertEqual(self.wrong(arguments, ran.returncode, ran, status), [])
+
+    def test_ctrl_c_at_any_moment(self) -> None:
+        """At steps through the time that a command takes; it may have ended before."""
+        found: list[str] = []
+        for command in self.each():
+            for step in range(6):
+                process = subprocess.Popen(
+                    [*UMD, *self.fresh(command)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+                )
+                with process:
+                    self.when_it_is_ours(process)
+                    with contextlib.suppress(subprocess.TimeoutExpired):
+                        process.wait(0.04 * step)
+                    process.send_signal(signal.SIGINT)
+                    assert process.stderr is not None
+                    said = process.stderr.read()
+                    status = process.wait(30)
+                ran = subprocess.CompletedProcess(command, status, b"", said)
+                found += self.wrong(command, status, ran, 0, -signal.SIGINT, INTERRUPTED)
+        self.assertEqual(found, [])
+
+    def when_it_is_ours(self, process: subprocess.Popen[bytes]) -> None:
+        """Wait until Python's own handler of SIGINT, which is there before any of umd, is not."""
+        mask = 1 << (signal.SIGINT - 1)
+        was_caught = False
+        while process.poll() is None:
+            caught = signal_mask(process.pid, "SigCgt") & mask
+            if was_caught and not caught:
+                return
+            was_caught = was_caught or bool(caught)
+
+    def test_ctrl_c_ends_the_workers_of_an_exploration(self) -> None:
+        """One process told, all of them gone: a worker that is left waits for ever."""
+        command = [*UMD, "lab", "explore", "--jobs", "2", "--seeds", self.mktemp()]
+        for number, status in ((signal.SIGINT, INTERRUPTED), (signal.SIGTERM, 143)):
+            with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as it:
+                children = Path(f"/proc/{it.pid}/task/{it.pid}/children")
+                while len(workers := children.read_text().split()) < 2:
+                    self.assertIsNone(it.poll())
+                it.send_signal(number)
+                self.assertEqual(it.wait(30), status)
+                for worker in workers:
+                    self.gone(int(worker))
+                assert it.stderr is not None
+                self.assertNotIn(b"Traceback", it.stderr.read())
+
+    def gone(self, worker: int) -> None:
+        """Wait for the end of a process that is not our child; end it if it does not."""
+        try:
+            descriptor = os.pidfd_open(worker)
+        except ProcessLookupError:
+            return
+        try:
+            ended = select.select([descriptor], [], [], 10)[0]
+            if not ended:
+                os.kill(worker, signal.SIGKILL)
+            self.assertTrue(ended, "a worker is left")
+        finally:
+            os.close(descriptor)
+
+
+def signal_mask(pid: int, name: str) -> int:
+    """The signals that a process ignores (SigIgn) or catches (SigCgt); see proc(5)."""
+    try:
+        text = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0
+    found = re.search(rf"^{name}:\s*([0-9a-f]+)$", text, re.M)
+    return int(found[1], 16) if found else 0

@@ -1,0 +1,554 @@
+"""The use cases with a journal: nothing is acted on before it is on record."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.helpers import ALICE, DEADLINE, capturing_log
+from umd.backend import BackendUnavailable, Ended, FoundLeg, LegId
+from umd.call.call import Call, CallState
+from umd.call.call_id import split_call_id
+from umd.call.cause import Cause, EndedBy
+from umd.call.events import DisconnectRequested, LifecycleEvent, Placed, Resumed
+from umd.call.record import decode, encode, replay
+from umd.control.control import (
+    TOLD_AT_ONCE,
+    CallJournal,
+    Control,
+    ControlSettings,
+    JournalUnavailable,
+    NoSuchCall,
+    Outcome,
+)
+from umd.testing import FakeBackend
+
+
+class HandJournal(CallJournal):
+    """A journal whose commits are made by hand."""
+
+    def __init__(self) -> None:
+        self.refusing: str | None = None
+        self.kept: list[tuple[Call, bytes, float, bytes | None]] = []
+        self.events: list[LifecycleEvent] = []
+        self._waiting: deque[tuple[Callable[[Any], None], Any]] = deque()
+
+    def append(
+        self,
+        call: Call,
+        event: LifecycleEvent,
+        extra: bytes | None,
+        then: Callable[[Any], None] | None,
+        argument: Any,
+    ) -> None:
+        self.events.append(event)
+        self.kept.append((call, encode(call, event), event.at, extra))
+        if then is not None:
+            self._waiting.append((then, argument))
+
+    def flush(self, then: Callable[[Any], None], argument: Any) -> None:
+        self._waiting.append((then, argument))
+
+    def commit(self) -> None:
+        """Everything so far is durable."""
+        for _ in range(len(self._waiting)):
+            then, argument = self._waiting.popleft()
+            then(argument)
+
+    def settle(self) -> None:
+        while self._waiting:
+            self.commit()
+
+    def told(self, call: Call) -> list[str]:
+        return [type(e).__name__ for e in self.events if e.call == call.id]
+
+    def calls(self) -> list[Call]:
+        """The calls as they are read back."""
+        found: dict[str, Call] = {}
+        for call, octets, at, _ in self.kept:
+            found[call.id] = replay(found.get(call.id), decode(octets), at)
+        return list(found.values())
+
+
+WALL = 1_000_000.0
+
+
+class JournalCase(SynchronousTestCase):
+    settings = ControlSettings()
+
+    def setUp(self) -> None:
+        self.journal = HandJournal()
+        self.clock = Clock()
+        self.control, self.fake = self.make_control(self.journal)
+        self.successResultOf(ensureDeferred(self.control.start()))
+
+    def make_control(
+        self, journal: CallJournal, wall: Callable[[], float] | None = None
+    ) -> tuple[Control, FakeBackend]:
+        fake = FakeBackend(clock=self.clock)
+        self.log, self.lines = capturing_log()
+        names = iter(f"leg-{number}" for number in range(1, 1000))
+        control = Control(
+            backends={"fake": fake},
+            node="lab-1",
+            clock=self.clock,
+            wall=wall or (lambda: WALL + self.clock.seconds()),
+            settings=self.settings,
+            record=lambda call, event: self.fail("not with a journal"),
+            log=self.log,
+            make_leg_name=lambda: next(names),
+            journal=journal,
+        )
+        return control, fake
+
+    def placed(self, number: str = "answers") -> Call:
+        call = self.control.place(ALICE, number)
+        self.journal.settle()
+        return call
+
+    def ask(self, call: Call) -> Deferred[Outcome]:
+        return ensureDeferred(self.control.disconnect(ALICE, call.id, "r-1"))
+
+    def counted(self) -> None:
+        self.assertEqual(self.control.miscounts, 0)
+
+
+class OrderTests(JournalCase):
+    def test_a_call_leaves_when_its_placing_is_on_record(self) -> None:
+        call = self.control.place(ALICE, "answers")
+        dialled = ensureDeferred(self.control.dialled(call))
+        self.assertEqual(self.fake.commands, [])
+        self.assertNoResult(dialled)
+        self.journal.commit()
+        self.assertEqual(self.fake.commands, [("place", call.leg)])
+        self.successResultOf(dialled)
+
+    def test_a_call_that_cannot_be_dialled_is_told_to_who_placed_it(self) -> None:
+        self.fake.reachable = False
+        call = self.control.place(ALICE, "answers")
+        dialled = ensureDeferred(self.control.dialled(call))
+        self.journal.settle()
+        self.failureResultOf(dialled, BackendUnavailable)
+        self.assertEqual(self.journal.told(call), ["Placed", "Disconnected"])
+        self.counted()
+
+    def test_neither_bye_nor_answer_go_before_their_records(self) -> None:
+        call = self.placed()
+        asked = self.ask(call)
+        self.assertEqual(self.journal.told(call)[-1], "DisconnectRequested")
+        self.assertNotIn(("hang_up", call.leg), self.fake.commands)
+        self.journal.commit()
+        self.assertIn(("hang_up", call.leg), self.fake.commands)
+        self.assertEqual(self.journal.told(call)[-1], "Disconnected")
+        self.assertNoResult(asked)
+        self.journal.commit()
+        self.assertEqual(self.successResultOf(asked), Outcome.ENDED)
+        self.counted()
+
+    def test_who_asks_while_it_is_written_down_joins(self) -> None:
+        call = self.placed()
+        asked = [self.ask(call)]
+        asked.append(self.ask(call))  # the request is not on record yet
+        self.journal.commit()
+        asked.append(self.ask(call))  # the end is not
+        for one in asked:
+            self.assertNoResult(one)
+        self.journal.commit()
+        self.assertEqual([self.successResultOf(one) for one in asked], [Outcome.ENDED] * 3)
+        self.assertEqual(self.successResultOf(self.ask(call)), Outcome.ALREADY_ENDED)
+        self.assertEqual(self.journal.told(call).count("Disconnected"), 1)
+        self.assertEqual(self.fake.commands.count(("hang_up", call.leg)), 1)
+
+    def test_the_answer_for_a_call_whose_far_end_just_left_waits_too(self) -> None:
+        call = self.placed()
+        self.fake.end(call.leg, Cause(by=EndedBy.FAR_END))
+        asked = self.ask(call)
+        self.assertNoResult(asked)
+        self.journal.commit()
+        self.assertEqual(self.successResultOf(asked), Outcome.ALREADY_ENDED)
+
+    def test_a_call_asked_to_end_before_it_left_never_leaves(self) -> None:
+        call = self.control.place(ALICE, "answers")
+        asked = self.ask(call)
+        self.journal.settle()
+        self.assertEqual(self.successResultOf(asked), Outcome.ENDED)
+        self.assertEqual(self.fake.commands, [])
+        self.assertEqual(self.journal.told(call), ["Placed", "DisconnectRequested", "Disconnected"])
+
+    def test_a_far_end_that_leaves_while_the_request_is_written_down(self) -> None:
+        call = self.placed()
+        asked = self.ask(call)
+        self.fake.end(call.leg, Cause(by=EndedBy.FAR_END))
+        self.journal.settle()
+        self.assertEqual(self.successResultOf(asked), Outcome.ENDED)
+        self.assertNotIn(("hang_up", call.leg), self.fake.commands)
+
+    def test_a_stop_waits_for_the_record(self) -> None:
+        call = self.placed()
+        asked = self.ask(call)
+        drained = ensureDeferred(self.control.drain())
+        self.journal.commit()
+        self.assertNoResult(drained)
+        self.journal.commit()
+        self.successResultOf(asked)
+        self.successResultOf(drained)
+
+    def test_a_second_end_is_refused_and_counted(self) -> None:
+        call = self.placed()
+        link = self.control.links["fake"]
+        end = Ended(call.leg, Cause(by=EndedBy.FAR_END))
+        link.leg_event(end)
+        link.leg_event(end)
+        self.assertEqual(self.journal.told(call).count("Disconnected"), 1)
+        self.assertEqual(self.control.illegal_events, 1)
+        self.assertEqual((self.control.begun, self.control.over), (1, 1))
+
+
+class TroubleTests(JournalCase):
+    def test_nothing_begins_that_cannot_be_put_on_record(self) -> None:
+        call = self.placed()
+        self.journal.refusing = "the disk is full"
+        with self.assertRaisesRegex(JournalUnavailable, "disk is full"):
+            self.control.place(ALICE, "answers")
+        self.failureResultOf(self.ask(call), JournalUnavailable)
+        self.assertEqual(call.state, CallState.CONNECTED)
+        self.journal.refusing = None
+        asked = self.ask(call)
+        self.journal.settle()
+        self.assertEqual(self.successResultOf(asked), Outcome.ENDED)
+
+    def test_who_waits_for_the_record_when_the_disk_fills_is_told(self) -> None:
+        call = self.placed()
+        asked = self.ask(call)
+        self.journal.refusing = "the disk is full"
+        self.control.journal_failed("the disk is full")
+        self.failureResultOf(asked, JournalUnavailable)
+        # There is room again: what was asked for is carried out, once.
+        self.journal.refusing = None
+        self.journal.settle()
+        self.assertEqual(self.journal.told(call).count("Disconnected"), 1)
+        self.assertEqual(self.successResultOf(self.ask(call)), Outcome.ALREADY_ENDED)
+
+    def test_a_call_whose_client_got_the_fault_is_never_dialled(self) -> None:
+        """Its record was queued when the disk filled: it goes on record as placed, and ended."""
+        call = self.control.place(ALICE, "answers")
+        told = ensureDeferred(self.control.dialled(call))
+        self.journal.refusing = "the disk is full"
+        self.control.journal_failed("the disk is full")
+        self.failureResultOf(told, JournalUnavailable)
+        self.journal.refusing = None
+        self.journal.settle()
+        self.assertEqual(self.fake.commands, [])
+        self.assertEqual(self.journal.told(call), ["Placed", "Disconnected"])
+        self.assertEqual(self.successResultOf(self.ask(call)), Outcome.ALREADY_ENDED)
+        self.assertEqual(self.control._undialled, set())
+        self.counted()
+
+    def test_a_call_that_was_dialled_before_the_disk_filled_is_told_of(self) -> None:
+        """Its own record was in the last commit that went well."""
+        call = self.control.place(ALICE, "answers")
+        told = ensureDeferred(self.control.dialled(call))
+        then, argument = self.journal._waiting.popleft()
+        then(argument)
+        self.control.journal_failed("the disk is full")
+        self.successResultOf(told)
+        self.assertEqual(self.fake.commands, [("place", call.leg)])
+        self.journal.settle()
+        self.assertEqual(call.state, CallState.CONNECTED)
+
+    def test_the_end_of_a_call_whose_client_got_the_fault(self) -> None:
+        """Somebody else may ask for it meanwhile, by its leg."""
+        call = self.control.place(ALICE, "answers")
+        told = ensureDeferred(self.control.dialled(call))
+        asked = self.ask(call)
+        self.control.journal_failed("the disk is full")
+        self.failureResultOf(told, JournalUnavailable)
+        self.failureResultOf(asked, JournalUnavailable)
+        self.journal.settle()
+        self.assertEqual(self.fake.commands, [])
+        self.assertEqual(self.journal.told(call).count("Disconnected"), 1)
+        self.counted()
+
+    def test_a_disk_that_does_not_answer_is_no_unconfirmed_end(self) -> None:
+        call = self.placed()
+        asked = self.ask(call)
+        self.clock.advance(DEADLINE)
+        self.failureResultOf(asked, JournalUnavailable)
+        self.journal.settle()
+        self.assertTrue(call.ended)
+
+
+class LeaseTests(JournalCase):
+    settings = ControlSettings(max_age=100.0, ring_time=20.0)
+
+    def ended_by(self, call: Call) -> tuple[str | None, int]:
+        """Which limit asked for its end, and the cause."""
+        (asked,) = [e for e in self.journal.events if isinstance(e, DisconnectRequested)]
+        assert call.cause is not None and call.cause.by is EndedBy.DAEMON
+        return asked.limit, call.cause.q850
+
+    def test_a_call_that_lasts_too_long(self) -> None:
+        call = self.placed()
+        self.clock.advance(99.9)
+        self.journal.settle()
+        self.assertFalse(call.ended)
+        self.clock.advance(0.2)
+        self.journal.settle()
+        self.assertTrue(call.ended)
+        self.assertEqual(self.ended_by(call), ("call.max_age", 102))
+        self.assertEqual(len(self.control._leases), 0)
+        self.counted()
+
+    def test_a_call_that_rings_too_long(self) -> None:
+        call = self.placed("rings")
+        self.clock.advance(20.1)
+        self.journal.settle()
+        self.assertEqual(self.ended_by(call), ("call.ring_time", 19))
+
+    def test_a_call_of_which_nothing_is_heard(self) -> None:
+        call = self.placed("waits")
+        self.clock.advance(20.1)
+        self.journal.settle()
+        self.assertTrue(call.ended)
+        self.assertEqual(self.ended_by(call), ("call.ring_time", 18))
+
+    def test_one_that_ends_before_leaves_no_timer(self) -> None:
+        call = self.placed()
+        _ = self.ask(call)
+        self.journal.settle()
+        self.assertEqual(len(self.control._leases), 0)
+        self.clock.advance(200)
+        self.assertEqual(self.control.illegal_events, 0)
+
+    def test_a_journal_that_cannot_be_written_when_it_is_over(self) -> None:
+        call = self.placed()
+        self.journal.refusing = "the disk is full"
+        self.clock.advance(101)
+        self.assertEqual(call.state, CallState.CONNECTED)
+        self.journal.refusing = None
+        self.clock.advance(5)
+        self.journal.settle()
+        self.assertTrue(call.ended)
+
+    def restart(self, *, after: float, settings: ControlSettings | None = None) -> None:
+        """Another umd, `after` seconds later by the wall; its own clock has begun anew."""
+        journal = HandJournal()
+        calls = self.journal.calls()
+        gone = self.clock.seconds() + after
+        self.clock = Clock()
+        self.settings = settings or self.settings
+        control, fake = self.make_control(journal, wall=lambda: WALL + gone + self.clock.seconds())
+        state = CallState.CONNECTED
+        fake.found = [FoundLeg(leg=one.leg, state=state, number="answers") for one in calls]
+        for call in calls:
+            control.recover(call, None)
+        self.successResultOf(ensureDeferred(control.start()))
+        journal.settle()
+        self.control, self.fake, self.journal = control, fake, journal
+
+    def test_what_is_left_counts_on_by_wall_time(self) -> None:
+        """Also with other settings: a call has what it was given."""
+        first = self.placed()
+        self.clock.advance(10)
+        second = self.placed()
+        self.restart(after=50.0, settings=ControlSettings())
+        calls = [self.control.find(one.id) for one in (first, second)]
+        for seconds, ended in ((39, [False, False]), (2, [True, False]), (10, [True, True])):
+            self.clock.advance(seconds)
+            self.journal.settle()
+            self.assertEqual([call.ended for call in calls], ended)
+        self.counted()
+
+    def test_what_was_over_meanwhile_is_ended_at_once(self) -> None:
+        before = self.placed()
+        self.restart(after=3600.0)
+        self.clock.advance(0)
+        self.journal.settle()
+        call = self.control.find(before.id)
+        self.assertTrue(call.ended)
+        self.assertEqual(self.ended_by(call), ("call.max_age", 102))
+        self.assertEqual(self.journal.told(call)[-1], "Disconnected")
+
+    def test_a_call_without_lease_has_none_after_a_restart(self) -> None:
+        self.settings = ControlSettings()
+        self.control, self.fake = self.make_control(self.journal)
+        self.successResultOf(ensureDeferred(self.control.start()))
+        before = self.placed()
+        self.restart(after=3600.0, settings=ControlSettings(max_age=1.0))
+        self.clock.advance(10.0)
+        self.journal.settle()
+        self.assertFalse(self.control.find(before.id).ended)
+
+
+class RecoveryTests(JournalCase):
+    def restarted(self, found: list[FoundLeg]) -> Control:
+        """A second umd on what the first one has written."""
+        journal = HandJournal()
+        control, fake = self.make_control(journal)
+        fake.found = found
+        for call in self.journal.calls():
+            control.recover(call, None)
+        self.successResultOf(ensureDeferred(control.start()))
+        journal.settle()
+        self.control, self.fake, self.journal = control, fake, journal
+        return control
+
+    def leg(self, call: Call, state: CallState = CallState.CONNECTED) -> FoundLeg:
+        return FoundLeg(leg=call.leg, state=state, number=call.number)
+
+    def test_a_call_goes_on(self) -> None:
+        before = self.placed()
+        control = self.restarted([self.leg(before)])
+        call = control.find(before.id)
+        self.assertEqual(self.journal.told(call), ["Resumed"])
+        self.assertEqual((call.owner, call.seq), ("alice", before.seq + 1))
+        asked = self.ask(call)
+        self.journal.settle()
+        self.assertEqual(self.successResultOf(asked), Outcome.ENDED)
+        self.counted()
+
+    def test_many_calls_that_go_on_are_told_in_turns_and_hold_nobody_up(self) -> None:
+        """Any of them can be ended at once; the record of that does not wait for all of theirs."""
+        before = [self.placed() for _ in range(3 * TOLD_AT_ONCE)]
+        journal = HandJournal()
+        control, fake = self.make_control(journal)
+        fake.found = [self.leg(call) for call in before]
+        for call in self.journal.calls():
+            control.recover(call, None)
+        self.successResultOf(ensureDeferred(control.start()))
+        self.assertEqual(len(journal.events), TOLD_AT_ONCE)
+        last = control.find(before[-1].id)
+        asked = ensureDeferred(control.disconnect(ALICE, last.id))
+        journal.commit()
+        journal.commit()
+        self.assertEqual(self.successResultOf(asked), Outcome.ENDED)
+        journal.settle()
+        self.assertEqual(journal.told(last), ["DisconnectRequested", "Disconnected"])
+        others = {call.id for call in before} - {last.id}
+        resumed = [event.call for event in journal.events if isinstance(event, Resumed)]
+        self.assertEqual(sorted(resumed), sorted(others))
+        self.assertEqual(control.miscounts, 0)
+
+    def test_what_was_asked_for_is_carried_out_once(self) -> None:
+        before = self.placed()
+        _ = self.ask(before).addErrback(lambda failure: None)
+        control = self.restarted([self.leg(before)])
+        call = control.find(before.id)
+        self.assertEqual(self.fake.commands, [("hang_up", call.leg)])
+        self.assertEqual(self.journal.told(call), ["Resumed", "Disconnected"])
+        self.assertEqual(self.successResultOf(self.ask(call)), Outcome.ALREADY_ENDED)
+        self.counted()
+
+    def test_what_is_not_there_any_more_is_lost_with_its_reason(self) -> None:
+        before = self.placed()
+        control = self.restarted([])
+        call = control.find(before.id)
+        self.assertEqual(self.journal.told(call), ["Lost"])
+        (lost,) = self.journal.events
+        self.assertIn("backend fake does not carry it", getattr(lost, "reason", ""))
+        self.assertEqual(self.successResultOf(self.ask(call)), Outcome.ALREADY_ENDED)
+        self.counted()
+
+    def test_the_call_of_a_backend_that_is_configured_no_more(self) -> None:
+        before = self.placed()
+        before.backend = "gone"
+        self.journal.kept[0] = (before, encode(before, _placed_by(before)), before.began_at, None)
+        control = self.restarted([])
+        (lost,) = self.journal.events
+        self.assertIn("no backend 'gone'", getattr(lost, "reason", ""))
+        self.assertTrue(control.find(before.id).ended)
+        self.counted()
+
+    def test_an_ended_call_is_remembered_for_what_is_left_of_its_time(self) -> None:
+        before = self.placed()
+        _ = self.ask(before)
+        self.journal.settle()
+        self.clock.advance(86000)
+        control = self.restarted([])
+        call = control.find(before.id)
+        self.assertEqual((call.confirmed, call.cause and call.cause.by), (True, EndedBy.CLIENT))
+        self.assertEqual(self.successResultOf(self.ask(call)), Outcome.ALREADY_ENDED)
+        self.clock.advance(401)
+        self.failureResultOf(self.ask(call), NoSuchCall)
+
+    def test_a_leg_with_an_odd_name_is_a_call_like_any_other(self) -> None:
+        """Or is refused, where no record could hold it; the others go on in either case."""
+        found: Any = [
+            self.found("ok-1"),
+            self.found("caf\udce9"),
+            self.found("\ud800"),
+            self.found(""),
+            self.found("x" * 256),
+            self.found(None),
+            self.found("dead", state=CallState.DISCONNECTED),
+            self.found("no-number", number=None),
+            self.found("no-id", call_id="caf\u00e9"),
+            self.found("ok-2", number="\x1b[31m" + "5" * 5000),
+        ]
+        control = self.restarted(found)
+        legs = [call.leg for call in control.live_calls()]
+        self.assertEqual(legs, ["ok-1", "caf\udce9", "ok-2"])
+        refused = [line for line in self.lines if line["event"] == "backend.leg-refused"]
+        self.assertEqual(len(refused), len(found) - len(legs))
+        odd = {call.leg: call for call in self.journal.calls()}[LegId("caf\udce9")]
+        self.assertEqual(split_call_id(odd.id), (odd.leg, "fake"))
+        asked = [self.ask(call) for call in list(control.live_calls())]
+        self.journal.settle()
+        self.assertEqual([self.successResultOf(one) for one in asked], [Outcome.ENDED] * 3)
+        self.counted()
+
+    def test_what_is_no_leg_at_all_is_refused(self) -> None:
+        async def legs() -> list[Any]:
+            return ["no leg", None, self.found("ok")]
+
+        control, fake = self.make_control(HandJournal())
+        self.patch(fake, "legs", legs)
+        self.successResultOf(ensureDeferred(control.start()))
+        self.assertEqual([call.leg for call in control.live_calls()], ["ok"])
+
+    def found(
+        self,
+        leg: Any,
+        state: CallState = CallState.CONNECTED,
+        number: Any = "1",
+        call_id: Any = None,
+    ) -> FoundLeg:
+        return FoundLeg(leg=leg, state=state, number=number, call_id=call_id)
+
+    def test_a_backend_that_cannot_be_asked_yet(self) -> None:
+        """Its calls are neither lost nor resumed until it can be."""
+        before = self.placed()
+
+        async def unreachable() -> list[FoundLeg]:
+            raise BackendUnavailable("not yet")
+
+        journal = HandJournal()
+        control, fake = self.make_control(journal)
+        for call in self.journal.calls():
+            control.recover(call, None)
+        self.patch(fake, "legs", unreachable)
+        self.successResultOf(ensureDeferred(control.start()))
+        self.assertEqual(journal.events, [])
+        del fake.legs
+        fake.found = [self.leg(before)]
+        self.successResultOf(ensureDeferred(fake.start(control.links["fake"])))
+        control.links["fake"].backend_up()
+        self.assertEqual([type(e) for e in journal.events], [Resumed])
+
+
+def _placed_by(call: Call) -> Placed:
+    return Placed(
+        call=call.id,
+        seq=1,
+        at=call.began_at,
+        leg=LegId(call.leg),
+        backend=call.backend,
+        number=call.number,
+        owner=call.owner,
+        request_id="",
+    )

@@ -1,0 +1,77 @@
+"""A reload of what may change while a daemon runs."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+from tests.messaging.test_faults import DaemonCase
+from umd.config.sections import (
+    ConfigError,
+    DialRule,
+    DialSection,
+    PromptsSection,
+    Settings,
+    UmSection,
+)
+from umd.messaging.use_cases import MessagingSettings
+from umd.soap.contract import UM
+
+
+class ReloadTests(DaemonCase):
+    async def play(self) -> tuple[int, str, str]:
+        return await self.ask(UM, UM.operations["PlayOnPhone"], number="2")
+
+    def reload(self, settings: Settings) -> None:
+        self.daemon.reload(lambda: settings)
+
+    async def test_a_changed_dial_plan_counts_at_once(self) -> None:
+        self.assertEqual((await self.play())[1], "ok")
+        plan = DialSection(rule=[DialRule(match="2", refuse=True)])
+        self.reload(replace(self.daemon.settings, dial=plan))
+        self.assertEqual((await self.play())[1], "not-dialable")
+        self.assertEqual(self.daemon.use_cases.settings, MessagingSettings())
+
+    async def test_the_status_of_soap_1_2_faults_counts_at_once(self) -> None:
+        self.assertEqual(self.daemon._soap.soap12_sender_status, 400)
+        self.reload(replace(self.daemon.settings, um=UmSection(soap12_sender_status=500)))
+        self.assertEqual(self.daemon._soap.soap12_sender_status, 500)
+
+    async def test_what_is_of_no_use_changes_nothing(self) -> None:
+        plan = DialSection(rule=[DialRule(match="2", refuse=True)])
+        prompts = PromptsSection(folder="/nowhere")
+        self.reload(replace(self.daemon.settings, dial=plan, prompts=prompts))
+        (line,) = (line for line in self.lines if line["event"] == "config.refused")
+        self.assertIn("prompts.folder", line["mistakes"][0])
+        self.assertEqual((await self.play())[1], "ok")
+
+    def status(self) -> tuple[object, object, object]:
+        told = self.daemon.status()
+        return told["last_reload"], told["last_reload_at"], told["last_reload_why"]
+
+    def test_what_came_of_the_last_one_is_told(self) -> None:
+        self.patch(time, "time", lambda: 1_000_000.0)
+        self.assertEqual(self.status(), (None, None, None))
+        self.reload(self.daemon.settings)
+        at = "1970-01-12T13:46:40.000Z"
+        self.assertEqual(self.status(), ("done", at, None))
+
+        def read() -> Settings:
+            raise ConfigError(["umd.toml:1: first", "umd.toml:2: second", "umd.toml:3: third"])
+
+        self.daemon.reload(read)
+        why = f"reload refused at {at}, nothing has changed: umd.toml:1: first (and 2 more)"
+        self.assertEqual(self.status(), ("refused", at, why))
+        self.reload(self.daemon.settings)
+        self.assertEqual(self.status(), ("done", at, None))
+
+    def test_a_mistake_of_our_own_is_no_success(self) -> None:
+        def read() -> Settings:
+            raise RuntimeError("two\nlines")
+
+        self.daemon.reload(read)
+        told = self.status()
+        self.assertEqual(told[0], "refused")
+        self.assertNotIn("\n", str(told[2]))
+        self.assertIn("RuntimeError", str(told[2]))
+        self.flushLoggedErrors(RuntimeError)

@@ -1,0 +1,120 @@
+"""What is on record, as the commands show it: with a running umd, and with its file alone."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.daemon.test_process import ProcessCase, seed_id, seeds, umd
+from umd.call.call_id import make_call_id
+from umd.management.history import beginnings, is_named
+from umd.testing import UmdProcess
+
+
+class NameTests(SynchronousTestCase):
+    def test_the_beginning_of_a_leg_leads_to_its_call(self) -> None:
+        call = make_call_id("09df9edc-4e23", "lab")
+        for length in range(1, 14):
+            text = "09df9edc-4e23"[:length]
+            self.assertTrue(any(call.startswith(one) for one in beginnings(text)))
+            self.assertTrue(is_named(call, text))
+        self.assertTrue(is_named(call, call[:9]))
+        self.assertFalse(is_named(call, "09e"))
+        self.assertFalse(is_named("not base64", "09e"))
+
+
+class CommandTests(ProcessCase):
+    def setUp(self) -> None:
+        self.journal = str(Path(self.mktemp()).absolute())
+
+    def running(self) -> UmdProcess:
+        file = self.configuration(seeds("5550100", "5550180"))
+        process = UmdProcess("serve", "-c", file, "-o", f"journal.path={self.journal}")
+        self.addCleanup(lambda: process.stop())
+        return process
+
+    def test_a_call_is_placed_ended_and_explained(self) -> None:
+        with self.running() as process:
+            where = ("--socket", process.control_socket)
+            placed = umd("call", "place", "5550180", *where)
+            call_id = placed.stdout.strip()
+            process.wait_for("call.alerting", call=call_id)
+            status = umd("status", *where)
+            self.assertEqual(status.returncode, 0)
+            self.assertRegex(status.stdout, r"calls_begun +3\n")
+            self.assertRegex(status.stdout, r"counts_agree +True\n")
+            ended = umd("call", "end", call_id[:20], *where)
+            self.assertEqual((ended.returncode, ended.stderr), (0, ""))
+            self.assertRegex(ended.stdout, r"^\S{8}  ringing -> ended\n$")
+            story = umd("why", call_id, *where)
+            words_of_it = ("operator to 5550180", "ringing", "SIP 487", "by operator")
+            for words in words_of_it:
+                self.assertIn(words, story.stdout)
+            for sent in ("-> INVITE", "<- 180 Ringing", "-> CANCEL", "<- 487 Request Terminated"):
+                self.assertIn(sent, story.stdout)
+            self.assertLess(story.stdout.index("asked to end"), story.stdout.index("-> CANCEL"))
+            everything = umd("events", "--json", *where).stdout.splitlines()
+            positions = [json.loads(line)["position"] for line in everything]
+            self.assertEqual(positions, list(range(1, 7)))
+            later = umd("events", "--from", "5", *where).stdout.splitlines()
+            self.assertEqual([line.split()[0] for line in later], ["5", "6"])
+
+    def test_where_no_umd_runs_its_file_is_read(self) -> None:
+        with self.running() as process:
+            process.disconnect(seed_id(0))
+            held = umd("why", "seed-0", "--journal", self.journal)
+            self.assertEqual(held.returncode, 3)
+            self.assertIn("another program has it open", held.stderr)
+            process.stop(signal.SIGKILL)
+        story = umd("why", "seed-0", "--journal", self.journal)
+        self.assertIn("anonymous", story.stdout)
+        self.assertRegex(story.stdout, r"-> BYE +far.sim:5060\n.*<- 200 OK \(BYE\)")
+        calls = umd("calls", "--journal", self.journal)
+        self.assertRegex(calls.stdout, r"(?s)^  CALL .*\n  seed-1 .*5550180 +connected")
+        self.assertNotIn("seed-0", calls.stdout)
+        self.assertIn("No umd runs", calls.stderr)
+        self.assertIn("by client", story.stdout)
+        self.assertEqual(umd("why", seed_id(0), "--journal", self.journal).stdout, story.stdout)
+        several = umd("why", "seed", "--journal", self.journal)
+        self.assertEqual(several.returncode, 1)
+        self.assertIn("which one?", several.stderr)
+        self.assertEqual(umd("why", "nobody", "--journal", self.journal).returncode, 1)
+        for wrong, status in ((("why", "\udcff"), 1), (("events", "--from", str(2**63 - 1)), 0),
+                              (("events", "--from", str(2**63)), 2)):  # fmt: skip
+            result = umd(*wrong, "--journal", self.journal)
+            self.assertEqual(result.returncode, status, result.stderr)
+            self.assertNotIn("Traceback", result.stderr)
+        for place, why in ((".", "not a regular file"), ("/nowhere", "no such file")):
+            result = umd("calls", "--journal", place)
+            self.assertEqual(result.returncode, 3)
+            self.assertIn(why, result.stderr)
+
+    def test_who_follows_sees_what_happens_until_interrupted(self) -> None:
+        with self.running() as process:
+            command = [sys.executable, "-m", "umd", "events", "--follow", "--json"]
+            command += ["--call", "seed-1", "--socket", process.control_socket]
+            # Whoever runs the tests in the background ignores it, and so would what they start.
+            command = ["env", "--default-signal=INT", *command]
+            follower = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+            self.addCleanup(follower.wait)
+            self.addCleanup(follower.kill)
+            assert follower.stdout is not None
+            self.addCleanup(follower.stdout.close)
+            first = json.loads(follower.stdout.readline())
+            self.assertEqual(first["event"], "call.resumed")
+            process.disconnect(seed_id(1))
+            told = [json.loads(follower.stdout.readline())["event"] for _ in range(2)]
+            self.assertEqual(told, ["call.disconnect-requested", "call.disconnected"])
+            follower.send_signal(signal.SIGINT)
+            self.assertEqual(follower.wait(20), 0)
+
+    def test_without_a_journal(self) -> None:
+        with self.serving(seeds("5550100")) as process:
+            result = umd("events", "--socket", process.control_socket)
+            self.assertEqual(result.returncode, 1)
+            self.assertIn("no journal is kept: journal.path", result.stderr)

@@ -1,0 +1,202 @@
+"""Each request that decides has one line: who, what, on which call, and what came of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
+
+from twisted.internet.defer import ensureDeferred
+from twisted.internet.error import ConnectionDone
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.helpers import (
+    BOB,
+    FAKE_NUMBERS,
+    ControlRoom,
+    MemoryUsers,
+    RecordingDelivery,
+)
+from tests.http.fuzz import ADDRESS
+from tests.http.helpers import request
+from tests.soap.test_contract import disconnect, envelope
+from umd.call.principal import Principal, Scope
+from umd.http.front import Front
+from umd.http.identity import Identity, Rules
+from umd.http.tokens import Tokens
+from umd.management.requests import Console
+from umd.messaging.service import SoapService
+from umd.messaging.use_cases import UseCases
+from umd.soap.namespaces import MESSAGES
+from umd.trace.capture import Capture
+
+KEYS = {"request_id", "principal", "address", "outcome"}
+
+
+class AuditCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.room = ControlRoom()
+        self.control = self.room.control
+        self.successResultOf(ensureDeferred(self.control.start()))
+
+    def audit(self) -> dict[str, Any]:
+        """The one line that has all the keys."""
+        lines, self.room.lines[:] = self.room.lines[:], []
+        (line,) = [line for line in lines if KEYS <= line.keys()]
+        return dict(line)
+
+
+class RequestTests(AuditCase):
+    def setUp(self) -> None:
+        super().setUp()
+        use_cases = UseCases(
+            self.control, users=MemoryUsers(), plan=FAKE_NUMBERS, pins=RecordingDelivery()
+        )
+        service = SoapService(use_cases, self.room.log, self.room.clock.seconds)
+        self.front = Front(self.serve, self.room.clock, self.room.log)
+        self.service = service
+        self.who = Principal("alice", "192.0.2.1")
+        self.call = self.control.place(self.who, "answers")
+        self.room.lines.clear()
+
+    def serve(self, asked: Any) -> Any:
+        asked.principal = self.who
+        return self.service.serve(asked)
+
+    def send(self, octets: bytes) -> StringTransport:
+        self.channel = self.front.buildProtocol(ADDRESS)
+        transport = StringTransport()
+        self.channel.makeConnection(transport)
+        self.channel.dataReceived(octets)
+        return transport
+
+    def ask(self, body: str, *headers: str) -> dict[str, Any]:
+        """The line of a request, which has the id that the client was told."""
+        octets = request(
+            "Content-Type: text/xml", *headers, target="/EWS/UM2007Legacy.asmx", body=body.encode()
+        )
+        transport = self.send(octets)
+        self.room.clock.pump([0.1] * 10)
+        line = self.audit()
+        told = f"X-UMD-Request: {line['request_id']}\r\n".encode()
+        self.assertIn(told, transport.value())
+        return line
+
+    def told(self, line: dict[str, Any]) -> tuple[Any, ...]:
+        keys = ("event", "principal", "address", "operation", "call", "outcome")
+        return tuple(line.get(key) for key in keys)
+
+    def test_what_is_done(self) -> None:
+        address = self.who.address
+        for outcome in ("ended", "already-ended"):
+            self.assertEqual(
+                self.told(self.ask(disconnect(self.call.id))),
+                ("soap.answered", "alice", address, "Disconnect", self.call.id, outcome),
+            )
+        line = self.ask(disconnect("unknown"))
+        self.assertEqual((line["call"], line["outcome"]), ("unknown", "unknown"))
+
+    def test_what_is_not_theirs(self) -> None:
+        """The client is told that there is no such call, the log that it is not theirs."""
+        self.who = Principal("bob", "192.0.2.1", frozenset({Scope.END_OWN}))
+        inform = disconnect(self.call.id).replace("Disconnect", "GetCallInfo")
+        for body in (disconnect(self.call.id), inform):
+            line = self.ask(body)
+            told = line["principal"], line["call"], line["outcome"]
+            self.assertEqual(told, ("bob", self.call.id, "forbidden"))
+        self.assertFalse(self.call.ended)
+
+    def test_what_they_have_no_scope_for(self) -> None:
+        self.who = Principal("bob", "192.0.2.1", frozenset())
+        place = (
+            "<PlayOnPhone xmlns='{ns}'><entryId>AAAA</entryId>"
+            "<DialString>1</DialString></PlayOnPhone>"
+        )
+        for body, operation in (
+            (self.operation(place), "PlayOnPhone"),
+            (self.operation("<GetUMProperties xmlns='{ns}'/>"), "GetUMProperties"),
+            (self.operation("<ResetPIN xmlns='{ns}'/>"), "ResetPIN"),
+        ):
+            line = self.ask(body)
+            told = line["principal"], line["operation"], line["outcome"]
+            self.assertEqual(told, ("bob", operation, "forbidden"))
+
+    def operation(self, element: str) -> str:
+        return envelope(element.format(ns=MESSAGES))
+
+    def test_what_cannot_be_done(self) -> None:
+        line = self.ask(disconnect("x" * 300))
+        self.assertEqual((line["outcome"], line["call"]), ("unknown", "x" * 200))
+        self.room.fake.reachable = False
+        line = self.ask(disconnect(self.call.id))
+        self.assertEqual((line["outcome"], line["call"]), ("backend-unavailable", self.call.id))
+
+    def test_what_nobody_waits_for(self) -> None:
+        call = self.control.place(self.who, "silent")
+        self.room.lines.clear()
+        octets = request(
+            "Content-Type: text/xml",
+            target="/EWS/UM2007Legacy.asmx",
+            body=disconnect(call.id).encode(),
+        )
+        self.send(octets)
+        self.channel.connectionLost(Failure(ConnectionDone()))
+        line = self.audit()
+        self.assertEqual((line["call"], line["outcome"]), (call.id, "client-gone"))
+
+    def test_who_is_not_who_they_say(self) -> None:
+        rules = Rules(tokens=Tokens(b"x" * 32, ["HS256"], "umd", "i"))
+        identity = Identity(rules, self.room.clock, self.room.log, self.front.busy)
+        self.front.identity = identity
+        line = self.ask(disconnect(self.call.id), "Authorization: Bearer x")
+        self.assertEqual(
+            self.told(line), ("auth.failed", "", ADDRESS.host, "authenticate", None, "denied")
+        )
+        self.assertFalse(self.call.ended)
+        identity.stop()
+
+
+class ConsoleTests(AuditCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.call = self.control.place(BOB, "answers")
+        self.console = Console(
+            self.control, Capture(0, lambda: 0.0), lambda: 0.0, self.breathe, log=self.room.log
+        )
+
+    async def breathe(self) -> None:
+        """Nobody else is there."""
+
+    def ask(self, **fields: str) -> tuple[Any, ...]:
+        self.room.lines.clear()
+
+        async def all_of(replies: AsyncGenerator[Any, None]) -> None:
+            async with aclosing(replies):
+                async for _ in replies:
+                    pass
+
+        asked = ensureDeferred(all_of(self.console.answer(json.dumps(fields).encode())))
+        self.room.clock.advance(10.0)
+        _ = asked.addErrback(lambda failure: None)
+        self.assertTrue(asked.called)
+        line = self.audit()
+        keys = ("event", "principal", "operation", "call", "outcome")
+        return tuple(line.get(key) for key in keys)
+
+    def test_what_operators_do(self) -> None:
+        for outcome in ("ended", "already-ended"):
+            self.assertEqual(
+                self.ask(request="end", call=self.call.leg),
+                ("control.answered", "operator", "end", self.call.id, outcome),
+            )
+        self.assertEqual(
+            self.ask(request="end", call="nothing"),
+            ("control.answered", "operator", "end", None, "no-such-call"),
+        )
+        told = self.ask(request="place", number="answers")
+        self.assertEqual(told[:3] + told[4:], ("control.answered", "operator", "place", "ok"))
+        told = self.ask(request="place", number="1", backend="none")
+        self.assertEqual(told[4], "bad-request")

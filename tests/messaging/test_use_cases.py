@@ -1,0 +1,272 @@
+"""What each operation does: calls placed, states told, settings kept, PINs made."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from inspect import signature
+from typing import Any
+
+from twisted.internet.defer import Deferred, ensureDeferred, succeed
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.helpers import ALICE, FAKE_NUMBERS, ControlRoom, MemoryUsers, RecordingDelivery
+from umd.backend import CarriesMedia, LegId, Media
+from umd.call.call import Call
+from umd.call.call_id import CallId
+from umd.call.cause import rejection
+from umd.control.control import NoSuchCall
+from umd.messaging import use_cases as module
+from umd.messaging.dialplan import DialPlan, NotDialable, Rule
+from umd.messaging.pin import PinNotSent, verify_pin
+from umd.messaging.prompts import NoSuchPrompt, Prompts
+from umd.messaging.use_cases import Asker, InvalidFolder, MessagingSettings, NotEnabled, UseCases
+from umd.soap.contract import CONTRACTS
+from umd.soap.document import InvalidRequest
+from umd.soap.operations import Part, Values
+from umd.testing import FakeBackend
+
+
+class FakeWithMedia(FakeBackend, CarriesMedia):
+    """A fake that remembers what was to be heard."""
+
+    media: dict[LegId, Media]
+
+    def place_with_media(self, leg: LegId, number: str, media: Media) -> None:
+        self.media = {**getattr(self, "media", {}), leg: media}
+        self.place(leg, number)
+
+
+def keys_of(parts: tuple[Part, ...]) -> set[str]:
+    keys = {part.key for part in parts if part.key}
+    for part in parts:
+        keys |= {key for key in part.attributes.values() if key} | keys_of(part.parts)
+    return keys
+
+
+class UseCaseCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.fake = FakeWithMedia()
+        self.room = ControlRoom({"fake": self.fake})
+        self.users = MemoryUsers()
+        self.delivery = RecordingDelivery()
+        self.cases = UseCases(
+            self.room.control, users=self.users, plan=FAKE_NUMBERS, pins=self.delivery
+        )
+        self.successResultOf(ensureDeferred(self.room.control.start()))
+        # No thread in a synchronous test.
+        self.patch(module, "deferToThread", lambda work, *args: succeed(work(*args)))
+        self.alice = Asker(ALICE, "r-1")
+
+    def done(self, work: Coroutine[Deferred[Any], Any, Values]) -> Values:
+        return self.successResultOf(ensureDeferred(work))
+
+    def refused(self, kind: type[Exception], work: Coroutine[Any, Any, Values]) -> str:
+        return str(self.failureResultOf(ensureDeferred(work), kind).value)
+
+    def play(self, number: str, entry_id: str = "AA==") -> Call:
+        values = self.done(
+            self.cases.play_on_phone(self.alice, entry_id=entry_id, dial_string=number)
+        )
+        return self.room.control.find(CallId(str(values["call_id"])))
+
+    def info(self, call: Call) -> tuple[Any, Any]:
+        values = self.done(self.cases.get_call_info(self.alice, call_id=call.id))
+        return values["state"], values["cause"]
+
+
+class TableTests(SynchronousTestCase):
+    def test_each_operation_has_its_use_case(self) -> None:
+        """It takes what the request's parts are called, and nothing else."""
+        for contract in CONTRACTS:
+            for operation in contract.operations.values():
+                taken = set(signature(getattr(UseCases, operation.use_case)).parameters)
+                self.assertEqual(taken - {"self", "asker"}, keys_of(operation.request))
+
+
+class CallTests(UseCaseCase):
+    def test_a_message_is_played_to_whom_the_dial_plan_says(self) -> None:
+        call = self.play("1")
+        self.assertEqual((call.owner, call.number, call.backend), ("alice", "answers", "fake"))
+        media = self.fake.media[call.leg]
+        self.assertEqual((media.prompt_s, media.record_to), (0.5, None))
+
+    def test_a_greeting_is_played_and_recorded(self) -> None:
+        folder = self.mktemp()
+        self.cases.prompts = Prompts(folder)
+        values = self.done(
+            self.cases.play_on_phone_greeting(self.alice, greeting="OofCustom", dial_string="1")
+        )
+        call = self.room.control.find(CallId(str(values["call_id"])))
+        media = self.fake.media[call.leg]
+        self.assertEqual(media.record_to, f"{folder}/greetings/OofCustom-alice.wav")
+
+    def test_what_is_not_dialled(self) -> None:
+        for number in ("9", "555", "hello", ""):
+            self.refused(
+                NotDialable,
+                self.cases.play_on_phone(self.alice, entry_id="AA==", dial_string=number),
+            )
+        self.refused(
+            NoSuchPrompt, self.cases.play_on_phone(self.alice, entry_id="?", dial_string="1")
+        )
+        self.assertEqual(self.room.events, [])
+
+    def test_the_backend_that_the_dial_plan_says(self) -> None:
+        second = FakeWithMedia()
+        room = ControlRoom({"first": FakeWithMedia(), "second": second})
+        self.successResultOf(ensureDeferred(room.control.start()))
+        plan = DialPlan([Rule("1", "answers", "second")])
+        cases = UseCases(room.control, users=self.users, plan=plan, pins=self.delivery)
+        self.done(cases.play_on_phone(self.alice, entry_id="AA==", dial_string="1"))
+        self.assertEqual([command for command, _ in second.commands], ["place"])
+        self.assertEqual(room.events[0].request_id, "r-1")  # type: ignore[union-attr]
+
+    def test_an_empty_number_is_the_user_s_own(self) -> None:
+        self.done(self.cases.set_play_on_phone_dial_string(self.alice, dial_string="2"))
+        self.assertEqual(self.play("").number, "rings")
+
+    def test_the_states_that_the_published_protocol_reaches(self) -> None:
+        call = self.play("4")
+        self.assertEqual(self.info(call), ("Connecting", "None"))
+        self.fake.ring(call.leg)
+        self.assertEqual(self.info(call), ("Connecting", "None"))
+        self.fake.answer(call.leg)
+        self.assertEqual(self.info(call), ("Connected", "None"))
+        self.fake.confirms = False
+        asked = ensureDeferred(self.cases.disconnect(self.alice, call_id=call.id))
+        self.assertEqual(self.info(call), ("Connected", "None"))  # until it is confirmed
+        self.fake.end(call.leg)
+        self.assertEqual(self.info(call), ("Disconnected", "None"))
+        self.assertEqual(self.successResultOf(asked)["outcome"], "ended")
+
+    def test_an_early_call_that_is_being_ended(self) -> None:
+        call = self.play("2")
+        self.fake.confirms = False
+        asked = ensureDeferred(self.cases.disconnect(self.alice, call_id=call.id))
+        self.assertEqual(self.info(call), ("Connecting", "None"))
+        self.fake.end(call.leg)
+        self.successResultOf(asked)
+        self.assertEqual(self.info(call), ("Disconnected", "None"))
+
+    def test_causes(self) -> None:
+        self.assertEqual(self.info(self.play("3")), ("Disconnected", "UserBusy"))
+
+    def test_the_extended_profile(self) -> None:
+        self.cases.settings = MessagingSettings(extended=True)
+        call = self.play("2")
+        self.assertEqual(self.info(call), ("Alerted", "None"))
+        for status, cause in ((480, "NoAnswer"), (404, "Unavailable"), (500, "Other")):
+            call = self.play("4")
+            self.fake.end(call.leg, rejection(status))
+            self.cases.settings = MessagingSettings(extended=True)
+            self.assertEqual(self.info(call), ("Disconnected", cause))
+            self.cases.settings = MessagingSettings()
+            self.assertEqual(self.info(call), ("Disconnected", "None"))
+
+    def test_an_unknown_call(self) -> None:
+        self.refused(NoSuchCall, self.cases.get_call_info(self.alice, call_id="x"))
+
+
+class SettingsTests(UseCaseCase):
+    def properties(self) -> Values:
+        return self.done(self.cases.get_um_properties(self.alice))
+
+    def test_what_is_set_is_told(self) -> None:
+        self.cases.settings = MessagingSettings(access_numbers=("1", "2"))
+        before = self.properties()
+        self.assertEqual(
+            dict(before),
+            {
+                "oof_status": False,
+                "missed_call_notification": True,
+                "dial_string": None,
+                "access_numbers": ("1", "2"),
+                "access_folder": None,
+            },
+        )
+        self.done(self.cases.set_oof_status(self.alice, status=True))
+        self.done(self.cases.set_missed_call_notification_enabled(self.alice, status=False))
+        self.done(self.cases.set_play_on_phone_dial_string(self.alice, dial_string=" 2 "))
+        self.done(self.cases.set_telephone_access_folder_email(self.alice, folder_id="AAAA"))
+        after = self.properties()
+        self.assertEqual((after["oof_status"], after["missed_call_notification"]), (True, False))
+        self.assertEqual((after["dial_string"], after["access_folder"]), (" 2 ", "AAAA"))
+        told = self.done(
+            self.cases.get_service_configuration(
+                self.alice, names=("UnifiedMessagingConfiguration",)
+            )
+        )
+        self.assertEqual((told["enabled"], told["dial_string"]), (True, " 2 "))
+
+    def test_what_cannot_be_set(self) -> None:
+        for number in ("x", "9", "555"):
+            work = self.cases.set_play_on_phone_dial_string(self.alice, dial_string=number)
+            self.refused(NotDialable, work)
+        for folder in ("", "?", "A"):
+            work = self.cases.set_telephone_access_folder_email(self.alice, folder_id=folder)
+            self.refused(InvalidFolder, work)
+        self.assertEqual(self.users.kept, {})
+
+    def test_who_is_not_enabled(self) -> None:
+        self.cases.settings = MessagingSettings(enabled=("b*",))
+        self.assertEqual(self.done(self.cases.is_um_enabled(self.alice)), {"enabled": False})
+        for work in (
+            self.cases.get_um_properties(self.alice),
+            self.cases.set_oof_status(self.alice, status=True),
+            self.cases.reset_pin(self.alice),
+            self.cases.play_on_phone(self.alice, entry_id="AA==", dial_string="1"),
+            self.cases.play_on_phone_greeting(
+                self.alice, greeting="NormalCustom", dial_string="1"
+            ),
+        ):
+            self.refused(NotEnabled, work)
+        self.assertEqual((self.users.kept, self.room.events), ({}, []))
+
+    def test_a_new_pin(self) -> None:
+        self.cases.settings = MessagingSettings(mail_domain="example.com", pin_length=8)
+        self.assertEqual(self.done(self.cases.reset_pin(self.alice)), {})
+        ((address, pin),) = self.delivery.delivered
+        self.assertEqual((address, len(pin)), ("alice@example.com", 8))
+        self.assertTrue(verify_pin(pin, self.users.kept["alice"].pin_hash))
+        self.assertNotIn(pin, str(self.users.kept))
+        self.assertNotIn(pin, str(self.room.lines))
+
+    def test_a_pin_that_is_not_sent_is_none(self) -> None:
+        self.cases.settings = MessagingSettings(mail_domain="example.com")
+        self.done(self.cases.reset_pin(self.alice))
+        old = self.users.kept["alice"].pin_hash
+        self.delivery.refuses = True
+        self.refused(PinNotSent, self.cases.reset_pin(self.alice))
+        self.assertEqual(self.users.kept["alice"].pin_hash, old)
+        self.cases.settings = MessagingSettings()
+        self.assertIn("mail_domain", self.refused(PinNotSent, self.cases.reset_pin(self.alice)))
+        self.assertEqual(self.users.kept["alice"].pin_hash, old)
+
+    def test_a_client_that_leaves_does_not_leave_half_a_pin(self) -> None:
+        """It was mailed, and not kept."""
+        self.cases.settings = MessagingSettings(mail_domain="example.com")
+        self.delivery.slow = Deferred()
+        asked = ensureDeferred(self.cases.reset_pin(self.alice))
+        asked.cancel()
+        self.failureResultOf(asked)
+        self.delivery.slow.callback(None)
+        ((_, pin),) = self.delivery.delivered
+        self.assertTrue(verify_pin(pin, self.users.kept["alice"].pin_hash))
+
+    def test_a_new_pin_is_not_the_old_one(self) -> None:
+        self.cases.settings = MessagingSettings(mail_domain="example.com", pin_length=4)
+        told: list[tuple[int, str]] = []
+
+        def make(length: int, old: str) -> str:
+            told.append((length, old))
+            return "4829"
+
+        self.patch(module, "make_pin", make)
+        self.done(self.cases.reset_pin(self.alice))
+        first = self.users.kept["alice"].pin_hash
+        self.done(self.cases.reset_pin(self.alice))
+        self.assertEqual(told, [(4, ""), (4, first)])
+
+    def test_a_configuration_that_is_not_ours(self) -> None:
+        work = self.cases.get_service_configuration(self.alice, names=("MailTips",))
+        self.refused(InvalidRequest, work)

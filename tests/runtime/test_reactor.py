@@ -1,0 +1,87 @@
+"""The reactor that umd runs on, in a process of its own: there is one in each."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from twisted.trial.unittest import SynchronousTestCase
+
+PROGRAM = """
+import os, signal, time
+from umd.runtime.reactor import Reactor, install
+reactor = install()
+assert install() is reactor and type(reactor) is Reactor
+assert reactor.seconds is time.monotonic
+from twisted.internet import reactor as twisteds
+assert twisteds is reactor
+from twisted.internet.abstract import FileDescriptor
+reader, writer = os.pipe()
+
+class Reading(FileDescriptor):
+    def fileno(self):
+        return reader
+    def doRead(self):
+        octets = os.read(reader, 10)
+        if octets == b"raise":
+            raise RuntimeError("in doRead")
+        print(octets.decode())
+        self.stopReading()
+        reactor.stop()
+    def connectionLost(self, reason):
+        print("lost:", reason.value)
+        self.stopReading()
+        Reading(reactor).startReading()
+        os.write(writer, b"read")
+
+Reading(reactor).startReading()
+reactor.callLater(0, os.kill, os.getpid(), signal.SIGCHLD)  # a signal is no reason to stop
+reactor.callLater(0, os.write, writer, b"raise")
+reactor.run()
+"""
+
+IMPORTS = """
+import sys
+import umd.cli.main, umd.config, umd.daemon.daemon, umd.cli.demo
+from umd.config.sections import load
+load(None, [])  # the backends too
+assert "twisted.internet.reactor" not in sys.modules
+"""
+
+SERVES = """
+import sys
+import umd.config.sections
+
+def load(file, overrides):
+    from twisted.internet import reactor  # as the module of somebody's backend may
+    print(type(reactor).__module__)
+    sys.exit(0)
+
+umd.config.sections.load = load
+sys.argv = ["umd", "serve"]
+from umd.cli.main import main
+main()
+"""
+
+
+class ReactorTests(SynchronousTestCase):
+    def test_it_is_there_before_somebodys_backend_asks_for_one(self) -> None:
+        ran = subprocess.run(
+            [sys.executable, "-c", SERVES], capture_output=True, text=True, timeout=60
+        )
+        self.assertEqual(ran.stdout, "umd.runtime.reactor\n", ran.stderr)
+
+    def test_nothing_that_the_daemon_imports_asks_for_another(self) -> None:
+        """What did would get Twisted's own, without a word, and umd with it."""
+        ran = subprocess.run(
+            [sys.executable, "-c", IMPORTS], capture_output=True, text=True, timeout=60
+        )
+        self.assertEqual(ran.returncode, 0, ran.stderr)
+
+    def test_it_reads_on_when_something_is_raised(self) -> None:
+        ran = subprocess.run(
+            [sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=60
+        )
+        self.assertIn("RuntimeError: in doRead", ran.stderr)
+        self.assertEqual(ran.returncode, 0, ran.stderr)
+        self.assertEqual(ran.stdout, "lost: in doRead\nread\n")

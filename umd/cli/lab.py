@@ -1,0 +1,168 @@
+"""`umd lab`: the command line of the race lab; imports nothing slow before a command runs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from umd.cli.exits import WRONG_USAGE, tell_error
+
+if TYPE_CHECKING:
+    from umd.lab.report import Verdict
+
+STATUSES = (
+    "Exit status: 0 all as expected, 1 an expectation was not met, 2 wrong usage or a mistake in a "
+    "file, 4 an invariant was violated."
+)
+
+json_option: Callable[[Any], Any] = click.option(
+    "--json", "as_json", is_flag=True, help="One JSON object a line instead of text."
+)
+junit_option: Callable[[Any], Any] = click.option(
+    "--junit", metavar="FILE", help="Write the results as JUnit XML, too."
+)
+seeds_option: Callable[[Any], Any] = click.option(
+    "--seeds",
+    metavar="DIR",
+    default="lab-seeds",
+    show_default=True,
+    help="Where the seed file of a violation is written.",
+)
+
+
+@click.group(epilog=STATUSES)
+def lab() -> None:
+    """Race lab: a call in every order in which it can happen, on a virtual clock."""
+
+
+@lab.command("run", epilog=f"Example: umd lab run examples/lab/*.toml. {STATUSES}")
+@click.argument("files", metavar="SCENARIO...", nargs=-1, required=True)
+@json_option
+@junit_option
+def run_command(files: tuple[str, ...], as_json: bool, junit: str | None) -> None:
+    """Run scenario files, and see that what they expect comes true."""
+    from umd.lab.work import run_scenarios
+
+    _finish(lambda: run_scenarios(files), as_json, junit)
+
+
+@lab.command(epilog=f"Example: umd lab explore --far-end 5550181 --losses 1. {STATUSES}")
+@click.option("--scenario", metavar="FILE", help="Explore around this scenario.")
+@click.option(
+    "--far-end",
+    "numbers",
+    metavar="NUMBER",
+    multiple=True,
+    help="Only calls to this simulated far end. Repeatable.",
+)
+@click.option(
+    "--depth",
+    type=click.IntRange(0, 6),
+    help="How often somebody acts in a run at most: client or far end. Instead of the default set.",
+)
+@click.option(
+    "--losses",
+    type=click.IntRange(0, 4),
+    help="How many messages meet a fate at most. Instead of the default set.",
+)
+@click.option("--jobs", type=click.IntRange(1, 64), default=1, help="Processes; 1 by default.")
+@click.option("--short", is_flag=True, help="A sample of the default set, for a quick look.")
+@seeds_option
+@json_option
+@junit_option
+def explore(
+    scenario: str | None,
+    numbers: tuple[str, ...],
+    depth: int | None,
+    losses: int | None,
+    jobs: int,
+    short: bool,
+    seeds: str,
+    as_json: bool,
+    junit: str | None,
+) -> None:
+    """
+    Enumerate how calls can go, and check the invariants after each.
+
+    A violation is made as small as it gets and written as a seed file.
+    """
+    from umd.lab.work import Bounds, explore_all
+
+    bounds = Bounds(scenario, numbers, depth, losses, short)
+    _finish(lambda: explore_all(bounds, jobs, seeds, total=not as_json), as_json, junit)
+
+
+@lab.command(epilog=f"Example: umd lab walk --steps 100000 --seed 1. {STATUSES}")
+@click.option("--steps", type=click.IntRange(1), default=100_000, show_default=True)
+@click.option("--seed", type=int, default=1, show_default=True, help="Of every random choice.")
+@click.option(
+    "--calls", type=click.IntRange(1), default=40, show_default=True, help="Live at once, at most."
+)
+@click.option("--loss", type=click.FloatRange(0, 0.9), default=0.05, show_default=True)
+@click.option("--duplicate", type=click.FloatRange(0, 0.9), default=0.05, show_default=True)
+@click.option("--jitter", default="80ms", show_default=True, help="Messages overtake by it.")
+@seeds_option
+@json_option
+@junit_option
+def walk(
+    steps: int,
+    seed: int,
+    calls: int,
+    loss: float,
+    duplicate: float,
+    jitter: str,
+    seeds: str,
+    as_json: bool,
+    junit: str | None,
+) -> None:
+    """Many calls at once over a bad network, everybody doing anything at any time."""
+    from umd.lab.work import walk_once
+
+    network = {"loss": loss, "duplicate": duplicate, "jitter": jitter}
+    _finish(lambda: walk_once(steps, seed, calls, network, seeds), as_json, junit)
+
+
+@lab.command(epilog=f"Example: umd lab replay lab-seeds/truthful-1.toml. {STATUSES}")
+@click.argument("seed")
+@json_option
+def replay(seed: str, as_json: bool) -> None:
+    """Repeat what a seed file describes, and tell it step by step."""
+    from umd.lab.work import replay_seed
+
+    _finish(lambda: replay_seed(seed, story=not as_json), as_json, None)
+
+
+def _finish(work: Callable[[], list[Verdict]], as_json: bool, junit: str | None) -> None:
+    """Do it, show it, and exit with the status of the worst."""
+    from umd.config.sections import ConfigError
+    from umd.lab.report import show, status_of, write_junit
+
+    try:
+        verdicts = work()
+    except ConfigError as error:
+        if as_json:
+            tell_error("nothing was run", "configuration", mistakes=error.mistakes)
+        for mistake in () if as_json else error.mistakes:
+            click.echo(mistake, err=True)
+        sys.exit(WRONG_USAGE)
+    width = max((len(verdict.name) for verdict in verdicts), default=0)
+    suite = verdicts[0].suite if verdicts else ""
+    for number, verdict in enumerate(verdicts):
+        if as_json:
+            click.echo(verdict.as_json())
+            continue
+        if verdict.suite != suite or (number == 0 and verdicts[-1].suite != suite):
+            suite = verdict.suite
+            click.echo(click.style(f"{suite}:", bold=True))
+        show(verdict, width)
+    status = status_of(verdicts)
+    if junit is not None:
+        try:
+            write_junit(junit, verdicts)
+        except OSError as error:
+            tell_error(f"{junit}: {error.strerror}", "output")
+            status = max(status, WRONG_USAGE)
+    sys.exit(status)
