@@ -21,9 +21,9 @@ from twisted.web.server import NOT_DONE_YET, Site
 
 from umd.call.principal import Principal
 from umd.control.control import Outcome
+from umd.http.authentication import Identity, Rules
 from umd.http.exchange import TEXT_XML, Reply, Request
 from umd.http.front import Front
-from umd.http.identity import Identity, Rules
 from umd.http.passwords import PasswordFile
 from umd.messaging.service import SoapService
 from umd.messaging.use_cases import Asker

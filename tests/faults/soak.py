@@ -35,7 +35,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Final
 
-from umd.http.overload import STALL
+from umd.http.admission import STALL
 from umd.management.client import Refusal, Unreachable, ask
 
 CONNECTIONS: Final = 32

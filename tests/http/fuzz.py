@@ -41,9 +41,9 @@ from tests.soap.test_autodiscover_svc import asking, users
 from tests.soap.test_contract import disconnect
 from umd.config.sections import TlsSection
 from umd.daemon.certificates import read_credentials
+from umd.http.authentication import Identity, Rules
 from umd.http.exchange import Reply, Request
 from umd.http.front import Front
-from umd.http.identity import Identity, Rules
 from umd.http.passwords import PasswordFile
 from umd.http.tls import TlsServer, make_context
 from umd.http.tokens import Tokens

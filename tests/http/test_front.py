@@ -18,13 +18,13 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.helpers import capturing_log
 from tests.http.helpers import read, request
 from umd.call.principal import Principal
+from umd.http.admission import LEAST
+from umd.http.authentication import Identity, Rules
 from umd.http.exchange import TEXT_XML, Reply, Request
 from umd.http.front import Front
 from umd.http.hosts import hosts_asked_for
-from umd.http.identity import Identity, Rules
 from umd.http.limits import Limits
-from umd.http.overload import LEAST
-from umd.http.rationed import INTERVAL, MOST_LINES
+from umd.http.rate_limited_log import INTERVAL, MOST_LINES
 from umd.http.tokens import Tokens
 
 

@@ -9,8 +9,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.http.fuzz import ADDRESS, PATH, XML, Room, rules
 from tests.http.helpers import request
+from umd.http.authentication import Rules
 from umd.http.hosts import hosts_asked_for
-from umd.http.identity import Rules
 from umd.soap.pages import STATUSES
 
 LONG = "x" * 3000

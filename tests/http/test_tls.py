@@ -25,7 +25,7 @@ from umd.http.connection import Connection
 from umd.http.exchange import TEXT_PLAIN, Reply, Request
 from umd.http.front import Front
 from umd.http.limits import Limits
-from umd.http.rationed import MOST_LINES
+from umd.http.rate_limited_log import MOST_LINES
 from umd.http.tls import TlsServer, make_context
 
 SOON = 0.2

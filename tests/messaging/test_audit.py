@@ -24,8 +24,8 @@ from tests.http.fuzz import ADDRESS
 from tests.http.helpers import request
 from tests.soap.test_contract import disconnect, envelope
 from umd.call.principal import Principal, Scope
+from umd.http.authentication import Identity, Rules
 from umd.http.front import Front
-from umd.http.identity import Identity, Rules
 from umd.http.tokens import Tokens
 from umd.management.requests import Console
 from umd.messaging.service import SoapService

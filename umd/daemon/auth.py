@@ -7,7 +7,7 @@ from ipaddress import ip_network
 from umd.call.principal import Scope
 from umd.config.sections import AuthSection, TokenSection
 from umd.errors import UmdError
-from umd.http.identity import Rules
+from umd.http.authentication import Rules
 from umd.http.passwords import PasswordFile
 from umd.http.tokens import Tokens, WrongKey
 from umd.runtime.files import CannotRead, read_file

@@ -34,9 +34,9 @@ from umd.daemon.messaging import apply
 from umd.daemon.messaging import check as check_messaging
 from umd.daemon.messaging import make_use_cases, make_users
 from umd.errors import UmdError
+from umd.http.authentication import Identity
 from umd.http.front import Front
 from umd.http.hosts import hosts_asked_for
-from umd.http.identity import Identity
 from umd.http.tls import TlsServer
 from umd.journal.address import default_path as default_journal
 from umd.journal.file import JournalFile

@@ -19,14 +19,14 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from umd.call.principal import Principal
-from umd.http.answer import CONTINUE, reply_of
+from umd.http.authentication import Denied
 from umd.http.exchange import TEXT_PLAIN, Reply, Request, refusal
 from umd.http.head import Head, Refused
 from umd.http.hosts import same_address
-from umd.http.identity import Denied
+from umd.http.pending_reply import Working, begin
 from umd.http.reader import ENDED, HEAD, NOTHING, Reader
+from umd.http.response import CONTINUE, reply_of
 from umd.http.tls import TIMED_OUT, HandshakeFailure, TlsTransport, handshake_failure
-from umd.http.working import Working, begin
 
 if TYPE_CHECKING:
     from umd.http.front import Front

@@ -12,16 +12,16 @@ from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.internet.protocol import ServerFactory
 from twisted.internet.task import deferLater
 
-from umd.http.answer import Answers, put_off
+from umd.http.admission import Admission
+from umd.http.authentication import Identity
 from umd.http.connection import Connection, Wait
 from umd.http.deadlines import Deadlines
 from umd.http.exchange import Reply, Serve
 from umd.http.head import Head
-from umd.http.identity import Identity
 from umd.http.limits import Limits
-from umd.http.overload import Admission
-from umd.http.rationed import RationedLog, network_of
+from umd.http.rate_limited_log import RationedLog, network_of
 from umd.http.reader import Heads
+from umd.http.response import Answers, put_off
 from umd.http.tls import HandshakeFailure
 
 FLUSH_TIME: Final = 2.0

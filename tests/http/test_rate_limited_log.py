@@ -6,8 +6,8 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.helpers import capturing_log
-from umd.http import rationed
-from umd.http.rationed import INTERVAL, MOST_LINES, RationedLog
+from umd.http import rate_limited_log
+from umd.http.rate_limited_log import INTERVAL, MOST_LINES, RationedLog
 
 
 class RationedLogTests(SynchronousTestCase):
@@ -59,7 +59,7 @@ class RationedLogTests(SynchronousTestCase):
         self.assertEqual(line["suppressed"], 1)
 
     def test_addresses_that_are_forgotten_are_counted(self) -> None:
-        self.patch(rationed, "MOST_ADDRESSES", 10)
+        self.patch(rate_limited_log, "MOST_ADDRESSES", 10)
         for number in range(500):
             for _ in range(2):
                 self.rationed.tell(f"10.0.{number >> 8}.{number & 255}")

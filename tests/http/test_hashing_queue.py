@@ -6,7 +6,7 @@ from twisted.internet.defer import CancelledError
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from umd.http.turns import (
+from umd.http.hashing_queue import (
     LONGEST_REST,
     MOST_FOR_A_NAME,
     MOST_IN_ALL,

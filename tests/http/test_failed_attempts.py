@@ -8,8 +8,8 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.helpers import capturing_log
-from umd.http import attempts
-from umd.http.attempts import (
+from umd.http import failed_attempts
+from umd.http.failed_attempts import (
     FIRST_DELAY,
     FREE,
     LONGEST_DELAY,
@@ -17,7 +17,7 @@ from umd.http.attempts import (
     MOST_NAMES,
     Attempts,
 )
-from umd.http.rationed import INTERVAL, MOST_LINES, MOST_LINES_IN_ALL, network_of
+from umd.http.rate_limited_log import INTERVAL, MOST_LINES, MOST_LINES_IN_ALL, network_of
 
 EVIL, OTHER = "192.0.2.1", "192.0.2.2"
 
@@ -78,7 +78,7 @@ class DelayTests(AttemptsCase):
         self.assertEqual({len(one.names) for one in remembered.values()}, {MOST_NAMES, 1})
 
     def test_addresses_are_bounded_too(self) -> None:
-        self.patch(attempts, "MOST_ADDRESSES", 100)
+        self.patch(failed_attempts, "MOST_ADDRESSES", 100)
         for number in range(1000):
             self.wrong("alice", f"10.0.{number % 250}.{number // 250}")
             self.wrong("alice")

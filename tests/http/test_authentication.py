@@ -22,9 +22,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.helpers import capturing_log, missing
 from umd.call.principal import Principal, Scope
 from umd.http import passwords
-from umd.http.answer import put_off
-from umd.http.exchange import Reply
-from umd.http.identity import (
+from umd.http.authentication import (
     GIVE_WAY,
     MOST_HASHING,
     Denied,
@@ -34,9 +32,11 @@ from umd.http.identity import (
     Verdict,
     _nicely,
 )
+from umd.http.exchange import Reply
+from umd.http.hashing_queue import MOST_IN_ALL
 from umd.http.passwords import PasswordFile, WrongPasswordFile, _fits
+from umd.http.response import put_off
 from umd.http.tokens import Tokens, WrongKey
-from umd.http.turns import MOST_IN_ALL
 
 SECRET = b"0123456789abcdef0123456789abcdef"
 CHEAP = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
@@ -318,7 +318,7 @@ class PasswordTests(IdentityCase):
 
 
 class TurnsTests(IdentityCase):
-    """Who guesses waits for its own; see `test_turns` for the order."""
+    """Who guesses waits for its own; see `test_hashing_queue` for the order."""
 
     def guess(self, number: int) -> None:
         for n in range(number):

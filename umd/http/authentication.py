@@ -2,9 +2,10 @@
 Who is asking: certificate, trusted proxy, password or token; and what happens to wrong ones.
 
 A password is hashed off the reactor thread, once: what was right, or wrong, is remembered for a
-while as a keyed digest. New ones are hashed by turns (`umd.http.turns`), those that were right
-before at once. Names that nobody has are hashed like others, so that none can be told from them. A
-wrong one is answered late (`umd.http.attempts`), which nobody else behind the same address notices.
+while as a keyed digest. New ones are hashed by turns (`umd.http.hashing_queue`), those that were
+right before at once. Names that nobody has are hashed like others, so that none can be told from
+them. A wrong one is answered late (`umd.http.failed_attempts`), which nobody else behind the same
+address notices.
 
 A request that cannot be a guess is logged and answered at once, and does not count: its scheme is
 not offered (some clients try NTLM before Basic), its credentials cannot be read, or its token is
@@ -32,12 +33,12 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
 from umd.call.principal import Principal, Scope, is_name
-from umd.http.attempts import Attempts
 from umd.http.exchange import REQUEST_ID, Reply, refusal
+from umd.http.failed_attempts import Attempts
+from umd.http.hashing_queue import Turns
 from umd.http.passwords import PasswordFile
-from umd.http.rationed import network_of
+from umd.http.rate_limited_log import network_of
 from umd.http.tokens import Tokens, WrongToken
-from umd.http.turns import Turns
 
 THREADS: Final = 2
 """One for whose turn it is, one for those who were right before."""
@@ -126,7 +127,7 @@ class Identity:
     Args:
         rules: may be replaced while serving.
         reactor: for the delays, and the threads that hash.
-        log: see `umd.http.attempts.Attempts`.
+        log: see `umd.http.failed_attempts.Attempts`.
         busy: makes the answer for who has to come again later.
     """
 

@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 from structlog.typing import FilteringBoundLogger
 from twisted.internet.interfaces import IReactorTime
 
-from umd.http.rationed import RationedLog, network_of
+from umd.http.rate_limited_log import RationedLog, network_of
 
 FIRST_DELAY: Final = 0.25
 """Seconds before the first wrong attempt is answered; doubled with each further one."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from umd.http.overload import CALM, EACH, LEAST, MANY, OF_JOURNAL, PULSE, Admission
+from umd.http.admission import CALM, EACH, LEAST, MANY, OF_JOURNAL, PULSE, Admission
 
 MAX_LATE = 0.1
 
