@@ -6,18 +6,17 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
-from typing import Any, ClassVar, Final, Protocol, TypeAlias, runtime_checkable
-
-from pydantic import BaseModel
-from twisted.internet.interfaces import IReactorTime
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, TypeAlias, runtime_checkable
 
 from umd.call.call import CallState
 from umd.call.call_id import CallId
 from umd.call.cause import Cause
 from umd.call.leg import Answered, Ended, Gone, LegEvent, LegId, Media, MediaCount, Progressed
 from umd.errors import UmdError
-from umd.sip.message import Message
-from umd.sip.transaction import Hop
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+    from twisted.internet.interfaces import IReactorTime
 
 __all__ = [
     "Answered",
@@ -198,8 +197,13 @@ class CarriesMedia(Protocol):
         """
 
 
-MessageTap: TypeAlias = Callable[[Hop, Hop, Message], None]
-"""Called with the source, the target and the message, as it crosses; returns at once."""
+MessageTap: TypeAlias = Callable[[Any, Any, Any], None]
+"""
+Takes the source, the target and the message of each SIP message, and returns at once.
+
+The source and the target are `umd.sip.transaction.Hop`, the message is `umd.sip.message.Message`.
+They are not named in the type, since a backend without SIP imports this module too.
+"""
 
 
 @runtime_checkable
@@ -313,6 +317,8 @@ def load_backend_type(type_name: str) -> type[LegBackend]:
 
 def _checked(loaded: object, name: str) -> type[LegBackend]:
     """Refuse what cannot be a backend before anything is started with it."""
+    from pydantic import BaseModel  # only here: the SIP core and its drivers do without
+
     if not isinstance(loaded, type):
         raise UnknownBackendType(f"{name} is no class")
     missing = sorted(getattr(loaded, "__abstractmethods__", ()))

@@ -13,8 +13,6 @@ from tests.architecture.imports import Source, room_of
 from tests.architecture.rooms import MAY_IMPORT, WITHOUT_TWISTED, cycles, forbidden_imports
 
 STILL_FORBIDDEN = {
-    ("umd.backend", "umd.sip.message"),
-    ("umd.backend", "umd.sip.transaction"),
     ("umd.backends.sip_legs", "umd.json_text"),
     ("umd.call.record", "umd.journal.store"),
     ("umd.call.record", "umd.json_text"),
