@@ -33,7 +33,7 @@ COMPILED = [
         "sip/validate",
         "backends/sip_legs",
         "timers",
-        "utc",
+        "text",
     )
 ]
 COMPILER = "mypy>=2.0"

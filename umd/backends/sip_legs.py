@@ -17,7 +17,6 @@ from umd.call.cause import (
     EndedBy,
 )
 from umd.errors import UmdError
-from umd.json_text import read_exactly, write_exactly
 from umd.sip import session as sip
 from umd.sip.credentials import MAX_TRIES, Login
 from umd.sip.dialog import Dialog, DialogId
@@ -33,6 +32,7 @@ from umd.sip.fields import (
 from umd.sip.message import MessageError
 from umd.sip.session import Session, State
 from umd.sip.transaction import Hop, Send
+from umd.text import dump_json, load_json
 
 REQUEST_TIMEOUT: Final = 408
 REQUEST_TERMINATED: Final = 487
@@ -180,7 +180,7 @@ class SipLegs:
         if session is None or dialog is None:
             return None
         name = dialog.id
-        return write_exactly(
+        return dump_json(
             [
                 name.local_tag,
                 name.remote_tag,
@@ -385,7 +385,7 @@ def read_record(record: bytes) -> LegRecord:
         UnreadableRecord
     """
     try:
-        fields = read_exactly(record)
+        fields = load_json(record)
         local_tag, remote_tag, local, remote, last, target, routes, ours, theirs, body = fields[:10]
         answers_options = fields[10] is True if len(fields) > 10 else False
         texts = (local_tag, remote_tag, local, remote, target, body, *routes)

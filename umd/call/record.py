@@ -29,8 +29,7 @@ from umd.call.events import (
 )
 from umd.call.leg import LegId
 from umd.errors import UmdError
-from umd.json_text import plain
-from umd.utc import iso
+from umd.text import iso_time, json_safe
 
 if TYPE_CHECKING:
     from umd.journal.store import Stored
@@ -52,7 +51,7 @@ def encode(call: Call, event: LifecycleEvent) -> bytes:
     """One event of a call, which has been applied to it, as a line of JSON."""
     name, fields = _TOLD[type(event)]
     line = {
-        "at": iso(event.at),
+        "at": iso_time(event.at),
         "level": "info",
         "event": name,
         "call": call.id,
@@ -74,7 +73,7 @@ def _encode_odd(line: Mapping[str, Any]) -> bytes:
     has the octets themselves, in base64.
     """
     odd = {key: octets for key, value in line.items() if (octets := _octets_of(value)) is not None}
-    readable = plain(line)
+    readable = json_safe(line)
     return orjson.dumps({**readable, "octets": odd} if odd else readable)
 
 
@@ -223,7 +222,7 @@ def to_show(stored: Stored) -> dict[str, Any]:
         pass
     return {
         "position": stored.position,
-        "at": iso(stored.at),
+        "at": iso_time(stored.at),
         "event": "record.unreadable",
         "call": stored.call,
         "leg": leg_of(stored.call),

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from umd.cli.screen import STATES, short_name
 from umd.sip.build import reason_for
+from umd.text import iso_time
 from umd.trace.wire import Crossed
-from umd.utc import iso
 
 Record = Mapping[str, Any]
 
@@ -92,7 +92,7 @@ def _wire_lines(crossed: Sequence[Crossed], ours: str | None) -> list[tuple[str,
         else:
             way = f"<- {name:24} {one.source}"
         repeated = f"   again at {' '.join(again[key])} s" if again[key] else ""
-        lines.append((iso(one.at), one.source != ours, way + repeated))
+        lines.append((iso_time(one.at), one.source != ours, way + repeated))
     return lines
 
 

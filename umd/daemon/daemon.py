@@ -55,9 +55,9 @@ from umd.runtime.reactor import install
 from umd.runtime.signals import Hangups
 from umd.sip.message import Message
 from umd.sip.transaction import Hop
+from umd.text import iso_time
 from umd.trace.capture import Capture
 from umd.trace.wire import WireLog
-from umd.utc import iso
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 SPARE_DESCRIPTORS = 200
@@ -88,7 +88,7 @@ class Reload:
             return ""
         first, *others = self.mistakes
         more = f" (and {len(others)} more)" if others else ""
-        text = f"reload refused at {iso(self.at)}, nothing has changed: {first}{more}"
+        text = f"reload refused at {iso_time(self.at)}, nothing has changed: {first}{more}"
         return " ".join(text.split())[:500]
 
 
@@ -271,7 +271,7 @@ class Daemon:
             "journal_trouble": None if store is None else store.trouble,
             "journal_set_aside": None if store is None else store.set_aside,
             "last_reload": reload and ("refused" if reload.mistakes else "done"),
-            "last_reload_at": reload and iso(reload.at),
+            "last_reload_at": reload and iso_time(reload.at),
             "last_reload_why": reload and (reload.summary or None),
         }
 

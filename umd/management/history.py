@@ -14,8 +14,8 @@ from umd.journal.address import find_path
 from umd.journal.file import JournalReader
 from umd.journal.store import CannotOpen, Stored
 from umd.management.client import Refusal, Unreachable, ask
+from umd.text import iso_time
 from umd.trace.wire import Crossed, read
-from umd.utc import iso
 
 PAGE: Final = 1000
 MOST_OF_A_CALL: Final = 10_000
@@ -132,8 +132,8 @@ def _described(stored: Sequence[Stored]) -> dict[str, Any]:
         "state": call.state.value,
         "backend": call.backend,
         "owner": call.owner,
-        "began_at": iso(call.began_at),
-        "asked_at": iso(call.asked_at) if call.asked_at else None,
+        "began_at": iso_time(call.began_at),
+        "asked_at": iso_time(call.asked_at) if call.asked_at else None,
         "ended_at": None,
         "overdue": call.state is CallState.DISCONNECTING,
     }

@@ -34,14 +34,13 @@ from umd.journal.check import JournalCheck
 from umd.journal.copy import copied_to_json
 from umd.journal.file import Copied, JournalFile
 from umd.journal.store import KeepsFile, Store
-from umd.json_text import read_exactly
 from umd.management.history import beginnings, is_named
 from umd.sip.number import NotDialable, require_dialable
+from umd.text import iso_time, load_json
 from umd.trace.capture import Capture, Captured, clean, octets, sip_call_id, steps
 from umd.trace.wire import Crossed
 from umd.trace.wire import read as read_wire
 from umd.trace.wire import to_json
-from umd.utc import iso
 
 T = TypeVar("T")
 Reply: TypeAlias = Mapping[str, Any]
@@ -438,9 +437,9 @@ class Console:
         return {
             **_brief(call),
             "owner": call.owner,
-            "began_at": iso(call.began_at),
-            "asked_at": iso(call.asked_at) if call.asked_at else None,
-            "ended_at": iso(call.ended_at) if call.ended_at else None,
+            "began_at": iso_time(call.began_at),
+            "asked_at": iso_time(call.asked_at) if call.asked_at else None,
+            "ended_at": iso_time(call.ended_at) if call.ended_at else None,
             "overdue": ending and self._wall() - call.asked_at > deadline,
         }
 
@@ -489,7 +488,7 @@ def refusal(error: Exception) -> Reply | None:
 
 def _read(line: bytes) -> tuple[RequestType, Section]:
     try:
-        read = read_exactly(line)
+        read = load_json(line)
     except ValueError as error:
         raise Refused(f"a request is a JSON object on a line of its own: {error}") from None
     if not isinstance(read, dict):

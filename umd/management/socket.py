@@ -32,9 +32,9 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from umd.errors import UmdError
-from umd.json_text import plain
 from umd.management.requests import Console, Reply, refusal
 from umd.runtime.lock import FileLock, Held
+from umd.text import json_safe
 
 MAX_REQUEST: Final = 16 * 1024
 """Octets of a line."""
@@ -279,7 +279,7 @@ def _line(reply: Reply) -> bytes:
     try:
         return orjson.dumps(reply) + b"\n"
     except orjson.JSONEncodeError:  # a far end's octets that are no UTF-8
-        return orjson.dumps(plain(reply)) + b"\n"
+        return orjson.dumps(json_safe(reply)) + b"\n"
 
 
 def _lock(path: str) -> FileLock:

@@ -21,8 +21,7 @@ from structlog.typing import EventDict, FilteringBoundLogger, Processor, Wrapped
 from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogBeginner
 from zope.interface import implementer
 
-from umd.json_text import plain
-from umd.utc import iso
+from umd.text import iso_time, json_safe
 
 LEVELS: Final = {
     "debug": logging.DEBUG,
@@ -402,7 +401,7 @@ def quick_info(log: FilteringBoundLogger) -> Callable[[str, EventDict], None] | 
     def info(event: str, keys: EventDict) -> None:
         if write is not None:
             try:
-                line = {"at": iso(time.time()), "level": "info", "event": event, **keys}
+                line = {"at": iso_time(time.time()), "level": "info", "event": event, **keys}
                 write(orjson.dumps(line))
                 return
             except TypeError:
@@ -418,7 +417,7 @@ def _safe(line: bytes) -> bytes:
 
 def _begin_line(_: WrappedLogger, level: str, event: EventDict) -> EventDict:
     """Put what every line has where the eye finds it: when, how bad, what."""
-    return {"at": iso(time.time()), "level": level, "event": event.pop("event"), **event}
+    return {"at": iso_time(time.time()), "level": level, "event": event.pop("event"), **event}
 
 
 def _exception_told(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
@@ -469,7 +468,7 @@ def _json_line(_: WrappedLogger, __: str, event: EventDict) -> bytes:
         line = orjson.dumps(event, default=repr)
     except Exception:
         # A lone surrogate, a key that is no string, an integer of 65 bits, a repr that raises.
-        line = orjson.dumps(plain(event))
+        line = orjson.dumps(json_safe(event))
     return line if line.isascii() and b"\x7f" not in line else _safe(line)
 
 
