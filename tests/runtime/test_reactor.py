@@ -42,7 +42,7 @@ reactor.run()
 
 IMPORTS = """
 import sys
-import umd.cli.main, umd.config, umd.daemon.daemon, umd.cli.demo
+import umd.cli.main, umd.config, umd.daemon.process, umd.cli.demo
 from umd.config.sections import load
 load(None, [])  # the backends too
 assert "twisted.internet.reactor" not in sys.modules

@@ -19,7 +19,8 @@ from umd.backends.sim.far_ends import Directory
 from umd.call.call import Call
 from umd.cli.screen import STATES, short_name, table
 from umd.config.sections import Settings, load
-from umd.daemon.daemon import Daemon, run
+from umd.daemon.daemon import Daemon
+from umd.daemon.process import run
 from umd.runtime.log import Lines, Tap, unblocked
 from umd.runtime.reactor import install
 from umd.runtime.signals import remember_hangups

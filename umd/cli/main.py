@@ -123,7 +123,7 @@ def serve(file: str | None, overrides: tuple[str, ...], as_json: bool) -> None:
         settings = load(file, overrides)
     except ConfigError as error:
         _refuse(error.mistakes, "nothing was started")
-    from umd.daemon.daemon import run
+    from umd.daemon.process import run
 
     sys.exit(run(lambda: load(file, overrides), settings, hangups=hangups))
 

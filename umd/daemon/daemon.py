@@ -5,10 +5,8 @@ from __future__ import annotations
 import gc
 import os
 import resource
-import signal
 import sqlite3
 import sys
-import threading
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
@@ -17,11 +15,11 @@ from typing import Any
 
 from structlog.typing import FilteringBoundLogger
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.defer import CancelledError, Deferred, TimeoutError, ensureDeferred
+from twisted.internet.defer import Deferred, TimeoutError, ensureDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
-from twisted.internet.task import LoopingCall, deferLater
+from twisted.internet.task import deferLater
 
 from umd import __version__
 from umd.backend import MessageTap, ShowsMessages
@@ -50,16 +48,12 @@ from umd.messaging.service import SoapService
 from umd.runtime import systemd
 from umd.runtime.activation import adopt
 from umd.runtime.garbage import Garbage
-from umd.runtime.log import Tap, adopt_twisted, configure
-from umd.runtime.reactor import install
-from umd.runtime.signals import Hangups
 from umd.sip.message import Message
 from umd.sip.transaction import Hop
 from umd.text import iso_time
 from umd.trace.capture import Capture
 from umd.trace.wire import WireLog
 
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 SPARE_DESCRIPTORS = 200
 """Files, sockets and pipes that are no connection of a client."""
 BLOCKS_OF_ONE = 100
@@ -496,163 +490,6 @@ class Daemon:
         if restart:
             self._log.warning("config.needs-restart", keys=restart)
         self._log.info("config.reloaded")
-
-
-def run(
-    read: Callable[[], Settings],
-    settings: Settings,
-    *,
-    hangups: Hangups,
-    started: Callable[[Daemon], None] | None = None,
-    tap: Tap | None = None,
-) -> int:
-    """
-    Run a daemon until a signal ends it.
-
-    SIGTERM and SIGINT drain, a second one ends at once; SIGHUP reloads by `read`.
-
-    Args:
-        read: reads the configuration again.
-        settings: as it was read.
-        hangups: has remembered SIGHUP since before `settings` were read.
-        started: called once it serves.
-        tap: sees every log event before it is written; see `umd.runtime.log.configure`.
-
-    Returns:
-        The exit status: 0, or 1 when it could not start.
-    """
-    reactor = install()
-    log = configure(settings.log.level, settings.log.format, tap=tap, reactor=reactor)
-    adopt_twisted(log)
-    if not _has_threads():
-        log.error(
-            "daemon.cannot-start",
-            why="the system gives it no thread; raise TasksMax= of the unit, pids.max of its "
-            "control group, or ulimit -u",
-        )
-        return 1
-    try:
-        daemon = Daemon(settings, reactor, log)
-    except Exception as error:
-        log.exception("daemon.cannot-start", why=f"a backend cannot be made: {error!r}")
-        return 1
-    process = _Process(daemon, reactor, log, read, started, hangups)
-    reactor.callWhenRunning(process.begin)
-    # From `run` to `begin` there are Twisted's handlers, which would leave a daemon half built.
-    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
-    reactor.run()
-    return process.status
-
-
-def _has_threads() -> bool:
-    """Whether a thread can be started: better asked now than found out in the middle of a start."""
-    thread = threading.Thread(target=int)
-    try:
-        thread.start()
-    except RuntimeError:
-        return False
-    thread.join()
-    return True
-
-
-class _Process:
-    """The daemon as a process: its signals, its watchdog and its exit status."""
-
-    def __init__(
-        self,
-        daemon: Daemon,
-        reactor: Any,
-        log: FilteringBoundLogger,
-        read: Callable[[], Settings],
-        started: Callable[[Daemon], None] | None,
-        hangups: Hangups,
-    ) -> None:
-        self.status = 0
-        self._daemon = daemon
-        self._reactor = reactor
-        self._log = log
-        self._read = read
-        self._started = started
-        self._starting: Deferred[None] | None = None
-        self._stopping: Deferred[None] | None = None
-        self._hangups = hangups
-        self._reload_asked = False
-        self._ended = False
-
-    def begin(self) -> None:
-        for number in STOP_SIGNALS:
-            signal.signal(number, self._on_stop_signal)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
-        interval = systemd.watchdog_interval()
-        if interval is not None:
-            feeding = LoopingCall(systemd.notify, "WATCHDOG=1")
-            feeding.clock = self._reactor
-            self._watch(feeding.start(interval))
-        self._starting = ensureDeferred(self._start())
-        self._watch(self._starting)
-
-    async def _start(self) -> None:
-        try:
-            await self._daemon.start()
-        except CannotStart as error:
-            self._log.error("daemon.cannot-start", why=str(error))
-            self._end(1)
-            return
-        except CancelledError:
-            return  # by a signal to stop, which goes on from here
-        self._daemon.garbage.begin()
-        if self._started is not None:
-            self._started(self._daemon)
-        # In this order: one that comes between the two reads the file a second time, no more.
-        signal.signal(signal.SIGHUP, self._on_reload_signal)
-        if self._hangups.came:
-            self._on_reload_signal(signal.SIGHUP, None)
-
-    def _on_stop_signal(self, number: int, frame: object) -> None:
-        self._reactor.callFromThread(self._stop, signal.Signals(number).name)
-
-    def _on_reload_signal(self, number: int, frame: object) -> None:
-        # However many signals come until then, one reading serves them all.
-        if not self._reload_asked:
-            self._reload_asked = True
-            self._reactor.callFromThread(self._reload)
-
-    def _stop(self, by: str) -> None:
-        self._log.info("daemon.signalled", signal=by)
-        if self._stopping is None:
-            if self._starting is not None:
-                self._starting.cancel()
-            self._stopping = ensureDeferred(self._daemon.stop())
-            self._watch(self._stopping.addBoth(self._stopped))
-        else:
-            self._end(self.status)
-
-    def _stopped(self, result: Any) -> Any:
-        self._end(self.status)
-        return result
-
-    def _reload(self) -> None:
-        self._reload_asked = False
-        if self._daemon.ready:
-            self._daemon.reload(self._read)
-
-    def _end(self, status: int) -> None:
-        if not self._ended:
-            self._ended = True
-            self.status = status
-            self._reactor.stop()
-
-    def _watch(self, work: Deferred[Any]) -> None:
-        """Nothing waits for this: what goes wrong is a mistake of ours, and ends the process."""
-
-        def failed(failure: Any) -> None:
-            self._log.error(
-                "daemon.failed",
-                exc_info=(failure.type, failure.value, failure.getTracebackObject()),
-            )
-            self._end(1)
-
-        _ = work.addErrback(failed)
 
 
 def _tap(capture: Capture, wire: WireLog | None) -> MessageTap | None:
