@@ -20,7 +20,6 @@ STILL_FORBIDDEN = {
     ("umd.config.sections", "umd.messaging.pin"),
     ("umd.control.control", "umd.trace.wire"),
     ("umd.journal.ledger", "umd.control.control"),
-    ("umd.lab.report", "umd.cli.exits"),
     ("umd.management.requests", "umd.config.sections"),
 }
 """Imports that break the table and are about to go. Remove a line with its import."""

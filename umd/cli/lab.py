@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from umd.cli import exits
 from umd.cli.exits import WRONG_USAGE, tell_error
 
 if TYPE_CHECKING:
@@ -132,13 +133,22 @@ def replay(seed: str, as_json: bool) -> None:
     """Repeat what a seed file describes, and tell it step by step."""
     from umd.lab.work import replay_seed
 
-    _finish(lambda: replay_seed(seed, story=not as_json), as_json, None)
+    _finish(lambda: replay_seed(seed, None if as_json else click.echo), as_json, None)
+
+
+EXIT_STATUS: Final = {"ok": exits.DONE, "not-met": exits.NOT_SO, "violated": exits.VIOLATED}
+"""By the lab's own status."""
+COLUMN_OF_STATUS: Final = {
+    "ok": click.style("ok      ", fg="green"),
+    "not-met": click.style("not met ", fg="yellow"),
+    "violated": click.style("VIOLATED", fg="red"),
+}
 
 
 def _finish(work: Callable[[], list[Verdict]], as_json: bool, junit: str | None) -> None:
-    """Do it, show it, and exit with the status of the worst."""
+    """Run a command of the lab, print its verdicts, and exit with the status of the worst."""
     from umd.config.sections import ConfigError
-    from umd.lab.report import show, status_of, write_junit
+    from umd.lab.report import worst_status, write_junit
 
     try:
         verdicts = work()
@@ -148,17 +158,12 @@ def _finish(work: Callable[[], list[Verdict]], as_json: bool, junit: str | None)
         for mistake in () if as_json else error.mistakes:
             click.echo(mistake, err=True)
         sys.exit(WRONG_USAGE)
-    width = max((len(verdict.name) for verdict in verdicts), default=0)
-    suite = verdicts[0].suite if verdicts else ""
-    for number, verdict in enumerate(verdicts):
-        if as_json:
+    if as_json:
+        for verdict in verdicts:
             click.echo(verdict.as_json())
-            continue
-        if verdict.suite != suite or (number == 0 and verdicts[-1].suite != suite):
-            suite = verdict.suite
-            click.echo(click.style(f"{suite}:", bold=True))
-        show(verdict, width)
-    status = status_of(verdicts)
+    else:
+        _print_verdicts(verdicts)
+    status = EXIT_STATUS[worst_status(verdicts)]
     if junit is not None:
         try:
             write_junit(junit, verdicts)
@@ -166,3 +171,25 @@ def _finish(work: Callable[[], list[Verdict]], as_json: bool, junit: str | None)
             tell_error(f"{junit}: {error.strerror}", "output")
             status = max(status, WRONG_USAGE)
     sys.exit(status)
+
+
+def _print_verdicts(verdicts: Sequence[Verdict]) -> None:
+    """Print a line for each verdict, under the name of its suite where there are several suites."""
+    width = max((len(verdict.name) for verdict in verdicts), default=0)
+    suites = {verdict.suite for verdict in verdicts}
+    suite = suites.pop() if len(suites) == 1 else None
+    for verdict in verdicts:
+        if verdict.suite != suite:
+            suite = verdict.suite
+            click.echo(click.style(f"{suite}:", bold=True))
+        figures = "   ".join(_figure(key, value) for key, value in verdict.figures.items())
+        column = COLUMN_OF_STATUS[verdict.status]
+        click.echo(f"{column}  {verdict.name:{width}}  {figures}".rstrip())
+        for problem in verdict.problems:
+            click.echo(f"          {problem}")
+
+
+def _figure(key: str, value: Any) -> str:
+    if key.endswith("_s"):
+        return f"{key[:-2].replace('_', ' ')} {value:,.3f} s"
+    return f"{value:,} {key.replace('_', ' ')}" if isinstance(value, int) else f"{key} {value}"

@@ -1,4 +1,4 @@
-"""What the lab found, for eyes, for programs (JSON lines) and for CI (JUnit)."""
+"""Verdicts of the lab, as text, as JSON lines and as JUnit XML, and the progress of a long run."""
 
 from __future__ import annotations
 
@@ -7,37 +7,38 @@ import sys
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, Final, TextIO
 from xml.etree import ElementTree
 
-import click
 
-from umd.cli import exits
+class Status(StrEnum):
+    """How a scenario, or a part of an exploration, came out; the worst is the last."""
 
-AS_EXPECTED: Final = exits.DONE
-NOT_AS_EXPECTED: Final = exits.NOT_SO
-VIOLATED: Final = exits.VIOLATED
+    OK = "ok"
+    """Every expectation was met, and no invariant was violated."""
+    NOT_MET = "not-met"
+    """An expectation of the scenario was not met."""
+    VIOLATED = "violated"
+    """An invariant was violated."""
 
-WORDS: Final = {AS_EXPECTED: "ok", NOT_AS_EXPECTED: "not met", VIOLATED: "VIOLATED"}
-COLOURS: Final = {AS_EXPECTED: "green", NOT_AS_EXPECTED: "yellow", VIOLATED: "red"}
+
+SEVERITY: Final = {status: number for number, status in enumerate(Status)}
 
 
 @dataclass
 class Verdict:
-    """What is said of one scenario, or of one part of an exploration."""
+    """The verdict on one scenario, or on one part of an exploration."""
 
     suite: str
     name: str
-    status: int
+    status: Status
     took: float
     """Seconds on the wall clock."""
-    said: list[str] = field(default_factory=list)
-    """What was not as it must be, one line each."""
+    problems: list[str] = field(default_factory=list)
+    """Unmet expectations and violations, one line each."""
     figures: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def word(self) -> str:
-        return WORDS[self.status]
+    """Counts and durations by name; a duration in seconds has a name that ends in `_s`."""
 
     def as_json(self) -> str:
         """One object on one line."""
@@ -45,40 +46,26 @@ class Verdict:
             {
                 "suite": self.suite,
                 "name": self.name,
-                "verdict": {0: "ok", 1: "not-met", 4: "violated"}[self.status],
+                "verdict": self.status,
                 "took_s": round(self.took, 3),
-                "said": self.said,
+                "said": self.problems,
                 **self.figures,
             }
         )
 
 
-def status_of(verdicts: Iterable[Verdict]) -> int:
-    """The exit status of them all: the worst."""
-    return max((verdict.status for verdict in verdicts), default=AS_EXPECTED)
-
-
-def show(verdict: Verdict, width: int = 30) -> None:
-    """One line for eyes, and one for each thing that was wrong."""
-    word = click.style(f"{verdict.word:8}", fg=COLOURS[verdict.status])
-    figures = "   ".join(_figure(key, value) for key, value in verdict.figures.items())
-    click.echo(f"{word}  {verdict.name:{width}}  {figures}".rstrip())
-    for words in verdict.said:
-        click.echo(f"          {words}")
-
-
-def _figure(key: str, value: Any) -> str:
-    if key.endswith("_s"):
-        return f"{key[:-2].replace('_', ' ')} {value:,.3f} s"
-    return f"{value:,} {key.replace('_', ' ')}" if isinstance(value, int) else f"{key} {value}"
+def worst_status(verdicts: Iterable[Verdict]) -> Status:
+    """Return the worst status of some verdicts; `OK` where there are none."""
+    statuses = (verdict.status for verdict in verdicts)
+    return max(statuses, key=SEVERITY.__getitem__, default=Status.OK)
 
 
 def write_junit(file: str, verdicts: Sequence[Verdict]) -> None:
     """
-    Write JUnit's XML: an expectation that was not met is a failure, a broken invariant an error.
+    Write JUnit XML: an unmet expectation is a failure, a violated invariant an error.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: The file cannot be written.
     """
     root = ElementTree.Element("testsuites", name="umd lab")
     for suite in dict.fromkeys(verdict.suite for verdict in verdicts):
@@ -88,8 +75,8 @@ def write_junit(file: str, verdicts: Sequence[Verdict]) -> None:
             "testsuite",
             name=suite,
             tests=str(len(cases)),
-            failures=str(sum(case.status == NOT_AS_EXPECTED for case in cases)),
-            errors=str(sum(case.status == VIOLATED for case in cases)),
+            failures=str(sum(case.status is Status.NOT_MET for case in cases)),
+            errors=str(sum(case.status is Status.VIOLATED for case in cases)),
             skipped="0",
             time=f"{sum(case.took for case in cases):.3f}",
         )
@@ -107,11 +94,11 @@ def _write_case(suite: ElementTree.Element, case: Verdict) -> None:
         name=case.name,
         time=f"{case.took:.3f}",
     )
-    if case.status != AS_EXPECTED:
-        kind = "error" if case.status == VIOLATED else "failure"
-        first = case.said[0] if case.said else case.word
-        told = ElementTree.SubElement(element, kind, message=first)
-        told.text = "\n".join(case.said)
+    if case.status is not Status.OK:
+        kind = "error" if case.status is Status.VIOLATED else "failure"
+        first = case.problems[0] if case.problems else str(case.status)
+        problem = ElementTree.SubElement(element, kind, message=first)
+        problem.text = "\n".join(case.problems)
 
 
 class Progress:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
-
-import click
 
 from umd.backends.sim.far_ends import Directory, built_in, digits_of
 from umd.config.sections import ConfigError
@@ -27,7 +25,7 @@ from umd.lab.explore import (
     shrink,
     units_of,
 )
-from umd.lab.report import AS_EXPECTED, NOT_AS_EXPECTED, VIOLATED, Progress, Verdict
+from umd.lab.report import Progress, Status, Verdict
 from umd.lab.run import Result, run
 from umd.lab.scenario import NetworkSection, Scenario, one_call
 from umd.lab.seeds import found, read_seed, seed_of, write_seed
@@ -62,16 +60,16 @@ def run_scenarios(paths: Sequence[str]) -> list[Verdict]:
 
 def _run_one(path: str, scenario: Scenario) -> Verdict:
     if scenario.walk is not None:
-        return replay_seed(path, story=False)[0]
+        return replay_seed(path)[0]
     began = time.monotonic()
     result = run(scenario)
     said = _said(result)
     if result.violations:
-        status = VIOLATED
+        status = Status.VIOLATED
     else:
         said += result.unmet
         said += [f"never came to: {choice}" for choice in result.not_done]
-        status = NOT_AS_EXPECTED if said else AS_EXPECTED
+        status = Status.NOT_MET if said else Status.OK
     name = scenario.title or Path(path).stem
     took = time.monotonic() - began
     return Verdict("run", name, status, took, said, {"file": path, "virtual_s": result.seconds})
@@ -137,7 +135,7 @@ def explore_all(bounds: Bounds, jobs: int, seeds: str, total: bool) -> list[Verd
         if tally.violated:
             said.append(f"{tally.violated:,} runs in which something was violated")
         figures: dict[str, Any] = {"interleavings": len(tally.orders), "runs": tally.runs}
-        status = VIOLATED if tally.violated else AS_EXPECTED
+        status = Status.VIOLATED if tally.violated else Status.OK
         verdicts.append(Verdict(f"explore: {plan}", name, status, 0.0, said, figures))
     figures = {
         "interleavings": len(everything.orders),
@@ -145,7 +143,7 @@ def explore_all(bounds: Bounds, jobs: int, seeds: str, total: bool) -> list[Verd
         "violations": everything.violated,
         "took_s": progress.took,
     }
-    status = VIOLATED if everything.violated else AS_EXPECTED
+    status = Status.VIOLATED if everything.violated else Status.OK
     verdicts.append(Verdict("explore", "everything", status, progress.took, [], figures))
     return verdicts
 
@@ -235,38 +233,44 @@ def _walked(walked: Walked, name: str, said: list[str], took: float) -> Verdict:
         "virtual_s": walked.seconds,
         "took_s": took,
     }
-    status = AS_EXPECTED if walked.violation is None else VIOLATED
+    status = Status.OK if walked.violation is None else Status.VIOLATED
     return Verdict("walk", name, status, took, said, figures)
 
 
 # -- replay
 
 
-def replay_seed(path: str, story: bool) -> list[Verdict]:
+def replay_seed(path: str, write_line: Callable[[str], object] | None = None) -> list[Verdict]:
     """
-    Repeat a seed.
+    Repeat the run of a seed file.
+
+    Args:
+        path: The seed file.
+        write_line: Called with each line of the run's story, for a person to read.
 
     Raises:
-        ConfigError: it has mistakes.
+        ConfigError: The file has mistakes.
     """
     seed = read_seed(path)
     if seed.walk is not None:
-        return _replay_walk(path, seed, story)
+        return _replay_walk(path, seed, write_line)
     began = time.monotonic()
     result = run(seed)
     took = time.monotonic() - began
-    if story:
-        _tell(seed, result)
+    if write_line is not None:
+        _write_story(seed, result, write_line)
     said = _said(result)
     if not result.violations:
         said = [f"never came to: {choice}" for choice in result.not_done]
         if seed.found is not None:
             said.append(f"not violated any more: {seed.found.violated}: {seed.found.said}")
-    status = VIOLATED if result.violations else AS_EXPECTED
+    status = Status.VIOLATED if result.violations else Status.OK
     return [Verdict("replay", path, status, took, said, {"took_s": took})]
 
 
-def _replay_walk(path: str, seed: Scenario, story: bool) -> list[Verdict]:
+def _replay_walk(
+    path: str, seed: Scenario, write_line: Callable[[str], object] | None
+) -> list[Verdict]:
     assert seed.walk is not None
     began = time.monotonic()
     walked = walk(seed, **seed.walk.model_dump(), watch=True)
@@ -275,16 +279,13 @@ def _replay_walk(path: str, seed: Scenario, story: bool) -> list[Verdict]:
     if walked.violation is not None:
         leg = walked.violation.leg
         said = [f"{walked.violation.rule} at {walked.violation.at:.4f} s: {walked.violation.said}"]
-        if story and leg:
+        if write_line is not None and leg:
             lines = [line for line in walked.story if line.of == leg]
-            _tell(seed, Result([walked.violation], lines, [], [], [], walked.seconds))
+            result = Result([walked.violation], lines, [], [], [], walked.seconds)
+            _write_story(seed, result, write_line)
     return [_walked(replace(walked, story=[]), path, said, took)]
 
 
-def _tell(seed: Scenario, result: Result) -> None:
-    for line in heading(seed, seed.choices):
-        click.echo(line)
-    click.echo()
-    for line in ladder(result):
-        click.echo(line)
-    click.echo()
+def _write_story(seed: Scenario, result: Result, write_line: Callable[[str], object]) -> None:
+    for line in (*heading(seed, seed.choices), "", *ladder(result), ""):
+        write_line(line)
