@@ -26,21 +26,17 @@ from umd.http.exchange import TEXT_XML, Reply, Request
 from umd.http.front import Front
 from umd.http.passwords import PasswordFile
 from umd.messaging.service import SoapService
-from umd.messaging.use_cases import Asker
+from umd.messaging.use_cases import Requester
 from umd.runtime.reactor import install
-from umd.soap.operations import Values
 
 PASSWORD = "a long enough password"
 
 
 class NullUseCases:
-    """Succeeds at whatever is asked, without looking."""
+    """Ends no call and says at once that it has ended."""
 
-    def __getattr__(self, name: str) -> Any:
-        return self.succeed
-
-    async def succeed(self, asker: Asker, **values: object) -> Values:
-        return {"outcome": Outcome.ENDED}
+    async def disconnect(self, requester: Requester, call_id: str) -> Outcome:
+        return Outcome.ENDED
 
 
 class OnTwistedWeb(Resource):

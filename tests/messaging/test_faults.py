@@ -28,6 +28,7 @@ from umd.soap.document import local_name
 from umd.soap.namespaces import MESSAGES, TYPES
 from umd.soap.operations import Family, Operation
 from umd.soap.problem import Problem
+from umd.soap.requests import Disconnect
 from umd.testing import FakeBackend
 
 ASKER = Principal(ANONYMOUS, "")
@@ -172,7 +173,7 @@ class FaultTableTests(DaemonCase):
                 status, outcome, code = await self.ask(contract, operation, call=call.id)
                 self.assertEqual((status, code), (200, "NoError" if code else ""), operation.name)
                 self.assertIn(outcome, ("ok", "ended"))
-                self.assertEqual(call.ended, operation.use_case == "disconnect")
+                self.assertEqual(call.ended, operation.request_type is Disconnect)
 
     async def test_what_any_request_can_get(self) -> None:
         """Its table in docs/operations.md."""

@@ -1,10 +1,10 @@
-"""What each operation does: calls placed, states told, settings kept, PINs made."""
+"""The use cases of unified messaging: calls, states, settings and PINs."""
 
 from __future__ import annotations
 
 from collections.abc import Coroutine
-from inspect import signature
-from typing import Any
+from dataclasses import asdict, fields
+from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred, ensureDeferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
@@ -12,22 +12,38 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.helpers import ALICE, FAKE_NUMBERS, ControlRoom, MemoryUsers, RecordingDelivery
 from umd.backend import CarriesMedia, LegId, Media
 from umd.call.call import Call
-from umd.call.call_id import CallId
 from umd.call.cause import rejection
 from umd.control.control import NoSuchCall
 from umd.messaging import use_cases as module
 from umd.messaging.dialplan import DialPlan, NotDialable, Rule
+from umd.messaging.operations import carry_out
 from umd.messaging.pin import PinNotSent, verify_pin
 from umd.messaging.prompts import NoSuchPrompt, Prompts
-from umd.messaging.use_cases import Asker, InvalidFolder, MessagingSettings, NotEnabled, UseCases
+from umd.messaging.use_cases import (
+    InvalidFolder,
+    MessagingSettings,
+    NotEnabled,
+    Requester,
+    UseCases,
+)
 from umd.soap.contract import CONTRACTS
 from umd.soap.document import InvalidRequest
-from umd.soap.operations import Part, Values
+from umd.soap.operations import Part
+from umd.soap.requests import (
+    CallInfo,
+    GetCallInfo,
+    GetServiceConfiguration,
+    GetUMProperties,
+    ServiceConfiguration,
+    UMProperties,
+)
 from umd.testing import FakeBackend
+
+T = TypeVar("T")
 
 
 class FakeWithMedia(FakeBackend, CarriesMedia):
-    """A fake that remembers what was to be heard."""
+    """A fake backend that remembers the media of each call."""
 
     media: dict[LegId, Media]
 
@@ -55,32 +71,34 @@ class UseCaseCase(SynchronousTestCase):
         self.successResultOf(ensureDeferred(self.room.control.start()))
         # No thread in a synchronous test.
         self.patch(module, "deferToThread", lambda work, *args: succeed(work(*args)))
-        self.alice = Asker(ALICE, "r-1")
+        self.alice = Requester(ALICE, "r-1")
 
-    def done(self, work: Coroutine[Deferred[Any], Any, Values]) -> Values:
+    def done(self, work: Coroutine[Deferred[Any], Any, T]) -> T:
         return self.successResultOf(ensureDeferred(work))
 
-    def refused(self, kind: type[Exception], work: Coroutine[Any, Any, Values]) -> str:
+    def refused(self, kind: type[Exception], work: Coroutine[Any, Any, Any]) -> str:
         return str(self.failureResultOf(ensureDeferred(work), kind).value)
 
     def play(self, number: str, entry_id: str = "AA==") -> Call:
-        values = self.done(
-            self.cases.play_on_phone(self.alice, entry_id=entry_id, dial_string=number)
-        )
-        return self.room.control.find(CallId(str(values["call_id"])))
+        return self.done(self.cases.play_message(self.alice, entry_id, number))
 
-    def info(self, call: Call) -> tuple[Any, Any]:
-        values = self.done(self.cases.get_call_info(self.alice, call_id=call.id))
-        return values["state"], values["cause"]
+    def info(self, call: Call) -> tuple[str, str]:
+        info = self.done(carry_out(self.cases, self.alice, GetCallInfo(call.id)))
+        assert isinstance(info, CallInfo)
+        return info.state, info.cause
 
 
 class TableTests(SynchronousTestCase):
-    def test_each_operation_has_its_use_case(self) -> None:
-        """It takes what the request's parts are called, and nothing else."""
+    def test_the_keys_of_a_message_are_the_fields_of_its_class(self) -> None:
+        """A part of a message names a field of the request's or the response's class."""
         for contract in CONTRACTS:
             for operation in contract.operations.values():
-                taken = set(signature(getattr(UseCases, operation.use_case)).parameters)
-                self.assertEqual(taken - {"self", "asker"}, keys_of(operation.request))
+                request_type: Any = operation.request_type
+                self.assertEqual(
+                    {field.name for field in fields(request_type)}, keys_of(operation.request)
+                )
+                answered = {field.name for field in fields(operation.response_type)}
+                self.assertEqual(keys_of(operation.answer) - answered, set(), operation.name)
 
 
 class CallTests(UseCaseCase):
@@ -93,22 +111,14 @@ class CallTests(UseCaseCase):
     def test_a_greeting_is_played_and_recorded(self) -> None:
         folder = self.mktemp()
         self.cases.prompts = Prompts(folder)
-        values = self.done(
-            self.cases.play_on_phone_greeting(self.alice, greeting="OofCustom", dial_string="1")
-        )
-        call = self.room.control.find(CallId(str(values["call_id"])))
+        call = self.done(self.cases.play_greeting(self.alice, "OofCustom", "1"))
         media = self.fake.media[call.leg]
         self.assertEqual(media.record_to, f"{folder}/greetings/OofCustom-alice.wav")
 
     def test_what_is_not_dialled(self) -> None:
         for number in ("9", "555", "hello", ""):
-            self.refused(
-                NotDialable,
-                self.cases.play_on_phone(self.alice, entry_id="AA==", dial_string=number),
-            )
-        self.refused(
-            NoSuchPrompt, self.cases.play_on_phone(self.alice, entry_id="?", dial_string="1")
-        )
+            self.refused(NotDialable, self.cases.play_message(self.alice, "AA==", number))
+        self.refused(NoSuchPrompt, self.cases.play_message(self.alice, "?", "1"))
         self.assertEqual(self.room.events, [])
 
     def test_the_backend_that_the_dial_plan_says(self) -> None:
@@ -117,12 +127,12 @@ class CallTests(UseCaseCase):
         self.successResultOf(ensureDeferred(room.control.start()))
         plan = DialPlan([Rule("1", "answers", "second")])
         cases = UseCases(room.control, users=self.users, plan=plan, pins=self.delivery)
-        self.done(cases.play_on_phone(self.alice, entry_id="AA==", dial_string="1"))
+        self.done(cases.play_message(self.alice, "AA==", "1"))
         self.assertEqual([command for command, _ in second.commands], ["place"])
         self.assertEqual(room.events[0].request_id, "r-1")  # type: ignore[union-attr]
 
     def test_an_empty_number_is_the_user_s_own(self) -> None:
-        self.done(self.cases.set_play_on_phone_dial_string(self.alice, dial_string="2"))
+        self.done(self.cases.set_dial_string(self.alice, "2"))
         self.assertEqual(self.play("").number, "rings")
 
     def test_the_states_that_the_published_protocol_reaches(self) -> None:
@@ -133,19 +143,19 @@ class CallTests(UseCaseCase):
         self.fake.answer(call.leg)
         self.assertEqual(self.info(call), ("Connected", "None"))
         self.fake.confirms = False
-        asked = ensureDeferred(self.cases.disconnect(self.alice, call_id=call.id))
+        request = ensureDeferred(self.cases.disconnect(self.alice, call.id))
         self.assertEqual(self.info(call), ("Connected", "None"))  # until it is confirmed
         self.fake.end(call.leg)
         self.assertEqual(self.info(call), ("Disconnected", "None"))
-        self.assertEqual(self.successResultOf(asked)["outcome"], "ended")
+        self.assertEqual(self.successResultOf(request), "ended")
 
     def test_an_early_call_that_is_being_ended(self) -> None:
         call = self.play("2")
         self.fake.confirms = False
-        asked = ensureDeferred(self.cases.disconnect(self.alice, call_id=call.id))
+        request = ensureDeferred(self.cases.disconnect(self.alice, call.id))
         self.assertEqual(self.info(call), ("Connecting", "None"))
         self.fake.end(call.leg)
-        self.successResultOf(asked)
+        self.successResultOf(request)
         self.assertEqual(self.info(call), ("Disconnected", "None"))
 
     def test_causes(self) -> None:
@@ -164,18 +174,20 @@ class CallTests(UseCaseCase):
             self.assertEqual(self.info(call), ("Disconnected", "None"))
 
     def test_an_unknown_call(self) -> None:
-        self.refused(NoSuchCall, self.cases.get_call_info(self.alice, call_id="x"))
+        self.refused(NoSuchCall, carry_out(self.cases, self.alice, GetCallInfo("x")))
 
 
 class SettingsTests(UseCaseCase):
-    def properties(self) -> Values:
-        return self.done(self.cases.get_um_properties(self.alice))
+    def properties(self) -> UMProperties:
+        properties = self.done(carry_out(self.cases, self.alice, GetUMProperties()))
+        assert isinstance(properties, UMProperties)
+        return properties
 
     def test_what_is_set_is_told(self) -> None:
         self.cases.settings = MessagingSettings(access_numbers=("1", "2"))
         before = self.properties()
         self.assertEqual(
-            dict(before),
+            asdict(before),
             {
                 "oof_status": False,
                 "missed_call_notification": True,
@@ -184,47 +196,42 @@ class SettingsTests(UseCaseCase):
                 "access_folder": None,
             },
         )
-        self.done(self.cases.set_oof_status(self.alice, status=True))
-        self.done(self.cases.set_missed_call_notification_enabled(self.alice, status=False))
-        self.done(self.cases.set_play_on_phone_dial_string(self.alice, dial_string=" 2 "))
-        self.done(self.cases.set_telephone_access_folder_email(self.alice, folder_id="AAAA"))
+        self.done(self.cases.set_oof_status(self.alice, True))
+        self.done(self.cases.set_missed_call_notification(self.alice, False))
+        self.done(self.cases.set_dial_string(self.alice, " 2 "))
+        self.done(self.cases.set_access_folder(self.alice, "AAAA"))
         after = self.properties()
-        self.assertEqual((after["oof_status"], after["missed_call_notification"]), (True, False))
-        self.assertEqual((after["dial_string"], after["access_folder"]), (" 2 ", "AAAA"))
-        told = self.done(
-            self.cases.get_service_configuration(
-                self.alice, names=("UnifiedMessagingConfiguration",)
-            )
-        )
-        self.assertEqual((told["enabled"], told["dial_string"]), (True, " 2 "))
+        self.assertEqual((after.oof_status, after.missed_call_notification), (True, False))
+        self.assertEqual((after.dial_string, after.access_folder), (" 2 ", "AAAA"))
+        request = GetServiceConfiguration(("UnifiedMessagingConfiguration",))
+        configuration = self.done(carry_out(self.cases, self.alice, request))
+        self.assertEqual(configuration, ServiceConfiguration(enabled=True, dial_string=" 2 "))
 
     def test_what_cannot_be_set(self) -> None:
         for number in ("x", "9", "555"):
-            work = self.cases.set_play_on_phone_dial_string(self.alice, dial_string=number)
+            work = self.cases.set_dial_string(self.alice, number)
             self.refused(NotDialable, work)
         for folder in ("", "?", "A"):
-            work = self.cases.set_telephone_access_folder_email(self.alice, folder_id=folder)
+            work = self.cases.set_access_folder(self.alice, folder)
             self.refused(InvalidFolder, work)
         self.assertEqual(self.users.kept, {})
 
     def test_who_is_not_enabled(self) -> None:
         self.cases.settings = MessagingSettings(enabled=("b*",))
-        self.assertEqual(self.done(self.cases.is_um_enabled(self.alice)), {"enabled": False})
+        self.assertFalse(self.cases.is_enabled(self.alice))
         for work in (
-            self.cases.get_um_properties(self.alice),
-            self.cases.set_oof_status(self.alice, status=True),
+            self.cases.get_settings(self.alice),
+            self.cases.set_oof_status(self.alice, True),
             self.cases.reset_pin(self.alice),
-            self.cases.play_on_phone(self.alice, entry_id="AA==", dial_string="1"),
-            self.cases.play_on_phone_greeting(
-                self.alice, greeting="NormalCustom", dial_string="1"
-            ),
+            self.cases.play_message(self.alice, "AA==", "1"),
+            self.cases.play_greeting(self.alice, "NormalCustom", "1"),
         ):
             self.refused(NotEnabled, work)
         self.assertEqual((self.users.kept, self.room.events), ({}, []))
 
     def test_a_new_pin(self) -> None:
         self.cases.settings = MessagingSettings(mail_domain="example.com", pin_length=8)
-        self.assertEqual(self.done(self.cases.reset_pin(self.alice)), {})
+        self.done(self.cases.reset_pin(self.alice))
         ((address, pin),) = self.delivery.delivered
         self.assertEqual((address, len(pin)), ("alice@example.com", 8))
         self.assertTrue(verify_pin(pin, self.users.kept["alice"].pin_hash))
@@ -246,9 +253,9 @@ class SettingsTests(UseCaseCase):
         """It was mailed, and not kept."""
         self.cases.settings = MessagingSettings(mail_domain="example.com")
         self.delivery.slow = Deferred()
-        asked = ensureDeferred(self.cases.reset_pin(self.alice))
-        asked.cancel()
-        self.failureResultOf(asked)
+        request = ensureDeferred(self.cases.reset_pin(self.alice))
+        request.cancel()
+        self.failureResultOf(request)
         self.delivery.slow.callback(None)
         ((_, pin),) = self.delivery.delivered
         self.assertTrue(verify_pin(pin, self.users.kept["alice"].pin_hash))
@@ -268,5 +275,5 @@ class SettingsTests(UseCaseCase):
         self.assertEqual(told, [(4, ""), (4, first)])
 
     def test_a_configuration_that_is_not_ours(self) -> None:
-        work = self.cases.get_service_configuration(self.alice, names=("MailTips",))
+        work = carry_out(self.cases, self.alice, GetServiceConfiguration(("MailTips",)))
         self.refused(InvalidRequest, work)

@@ -7,6 +7,7 @@ from pathlib import Path
 from lxml import etree
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.soap.helpers import values_of
 from umd.soap import ews, um
 from umd.soap.contract import CONTRACTS, EWS, UM, Contract, SoapRequest, read_request
 from umd.soap.document import MAX_BODY, InvalidRequest
@@ -15,6 +16,7 @@ from umd.soap.fault import VERSION_MISMATCH, must_understand_fault, schema_fault
 from umd.soap.namespaces import MESSAGES, MESSAGES_PASTED, TYPES
 from umd.soap.operations import Family
 from umd.soap.problem import Problem
+from umd.soap.requests import Disconnected
 
 SOAP = "http://schemas.xmlsoap.org/soap/envelope/"
 ATTACKS = Path(__file__).parent.parent / "data" / "xml-defusedxml"
@@ -38,7 +40,7 @@ class ReadCase(SynchronousTestCase):
         return read_request(contract, octets)
 
     def call_id(self, document: str | bytes, contract: Contract = UM) -> object:
-        return self.read(document, contract).values["call_id"]
+        return values_of(self.read(document, contract))["call_id"]
 
     def refused(
         self,
@@ -63,7 +65,7 @@ class ReadTests(ReadCase):
             "  </soap:Body>\n</soap:Envelope>"
         )
         self.assertIs(request.operation, um.OPERATIONS["Disconnect"])
-        self.assertEqual(request.values, {"call_id": "abc="})
+        self.assertEqual(values_of(request), {"call_id": "abc="})
         self.assertEqual((request.messages, request.envelope), (MESSAGES, SOAP))
 
     def test_either_spelling_of_the_namespaces(self) -> None:
@@ -296,7 +298,7 @@ class ReadTests(ReadCase):
 
 class WriteTests(ReadCase):
     def test_the_documented_response(self) -> None:
-        octets = um.write_answer(um.OPERATIONS["Disconnect"], {}, SOAP, MESSAGES)
+        octets = um.write_answer(um.OPERATIONS["Disconnect"], Disconnected("ended"), SOAP, MESSAGES)
         self.assertTrue(octets.startswith(b'<?xml version="1.0" encoding="utf-8"?>'))
         self.assertEqual(
             canonical(octets),
@@ -312,7 +314,8 @@ class WriteTests(ReadCase):
         self.assertIn(b"xmlns:xsd=", octets)
 
     def test_the_answer_is_in_the_spelling_of_the_request(self) -> None:
-        octets = um.write_answer(um.OPERATIONS["Disconnect"], {}, SOAP, MESSAGES_PASTED)
+        operation = um.OPERATIONS["Disconnect"]
+        octets = um.write_answer(operation, Disconnected("ended"), SOAP, MESSAGES_PASTED)
         self.assertIn(f'<DisconnectResponse xmlns="{MESSAGES_PASTED}"/>'.encode(), octets)
 
     def test_the_fault_of_a_wrong_call_id(self) -> None:
@@ -408,7 +411,7 @@ class Soap12Tests(ReadCase):
     def test_a_request(self) -> None:
         body = f'<Disconnect xmlns="{MESSAGES}"><CallId>abc</CallId></Disconnect>'
         request = self.read(envelope(body, soap=SOAP12))
-        self.assertEqual((request.values["call_id"], request.envelope), ("abc", SOAP12))
+        self.assertEqual((values_of(request)["call_id"], request.envelope), ("abc", SOAP12))
 
     def test_headers(self) -> None:
         body = f'<Disconnect xmlns="{MESSAGES}"><CallId>abc</CallId></Disconnect>'
@@ -445,7 +448,7 @@ class FamilyTests(ReadCase):
             for document, family in ((self.PLAY_UM, Family.UM), (self.PLAY_EWS, Family.EWS)):
                 request = self.read(envelope(document), contract)
                 self.assertIs(request.operation.family, family)
-                self.assertEqual(request.values, {"entry_id": "AA==", "dial_string": "1"})
+                self.assertEqual(values_of(request), {"entry_id": "AA==", "dial_string": "1"})
         unclear = f'<PlayOnPhone xmlns="{MESSAGES}"><DialString>1</DialString></PlayOnPhone>'
         self.assertIn("no entryId", self.refused(envelope(unclear), contract=UM))
         self.assertIn("no ItemId", self.refused(envelope(unclear), contract=EWS))
@@ -462,7 +465,7 @@ class FamilyTests(ReadCase):
             ("true", True), ("1", True), ("True", True), (" false ", False), ("0", False),
         ):  # fmt: skip
             body = f'<SetOofStatus xmlns="{MESSAGES}"><status>{text}</status></SetOofStatus>'
-            self.assertEqual(self.read(envelope(body)).values, {"status": value})
+            self.assertEqual(values_of(self.read(envelope(body))), {"status": value})
         for body in (
             "<SetOofStatus xmlns='{m}'><status>yes</status></SetOofStatus>",
             "<SetOofStatus xmlns='{m}'><status/></SetOofStatus>",
@@ -481,12 +484,12 @@ class FamilyTests(ReadCase):
                 f'<SetTelephoneAccessFolderEmail xmlns="{MESSAGES}"><{name}>AA==</{name}>'
                 "</SetTelephoneAccessFolderEmail>"
             )
-            self.assertEqual(self.read(envelope(body)).values, {"folder_id": "AA=="})
+            self.assertEqual(values_of(self.read(envelope(body))), {"folder_id": "AA=="})
 
     def test_attributes(self) -> None:
         body = f'<DisconnectPhoneCall xmlns="{MESSAGES}">%s</DisconnectPhoneCall>'
         request = self.read(envelope(body % '<PhoneCallId Id=" abc "/>'), EWS)
-        self.assertEqual(request.values, {"call_id": "abc"})
+        self.assertEqual(values_of(request), {"call_id": "abc"})
         for inside in ("", "<PhoneCallId/>", '<PhoneCallId Id="a"/><PhoneCallId Id="b"/>'):
             self.refused(envelope(body % inside), contract=EWS)
 
@@ -497,7 +500,7 @@ class FamilyTests(ReadCase):
             "</m:RequestedConfiguration></m:GetServiceConfiguration>"
         )
         request = self.read(envelope(body % (name + name)), EWS)
-        self.assertEqual(request.values["names"], ("UnifiedMessagingConfiguration",) * 2)
+        self.assertEqual(values_of(request)["names"], ("UnifiedMessagingConfiguration",) * 2)
         self.refused(envelope(body % ""), contract=EWS)
         self.refused(envelope(body % name.replace("Unified", "UUnified")), contract=EWS)
 

@@ -7,6 +7,7 @@ import xml.etree.ElementTree as ElementTree
 from lxml import etree
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.soap.helpers import values_of
 from tests.soap.test_contract import disconnect, envelope
 from umd.soap.contract import EWS, UM, read_request
 from umd.soap.document import InvalidRequest, read_document
@@ -32,7 +33,9 @@ def declared(label: str, document: str) -> str:
 class EncodingCase(SynchronousTestCase):
     def call_id(self, octets: bytes, charset: str = "") -> str:
         """As it is read, twice: the second time from what was learnt of the first."""
-        first, second = (read_request(UM, octets, charset).values["call_id"] for _ in range(2))
+        first, second = (
+            values_of(read_request(UM, octets, charset))["call_id"] for _ in range(2)
+        )
         self.assertEqual(first, second)
         return str(first)
 

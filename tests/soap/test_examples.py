@@ -6,14 +6,25 @@ The documents are written from the shapes in the reference (um-web-service, sect
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from lxml import etree
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.soap.helpers import values_of
 from umd.soap import ews, um
 from umd.soap.contract import CONTRACTS, EWS, UM, Contract, read_request
-from umd.soap.operations import Values
+from umd.soap.operations import Value
+from umd.soap.requests import (
+    CallInfo,
+    Done,
+    OperationResponse,
+    PlacedCall,
+    ServiceConfiguration,
+    UMEnabled,
+    UMProperties,
+)
 
 CALL_ID = (
     "MDlkZjllZGMtNGUyMy00NzA5LWJkYWYtN2JlMjBjYjBhZTU2QGRmLWV1bS0wMS5leGNoYW5nZS5jb3JwLm1pY3Jvc29m"
@@ -48,9 +59,9 @@ class Example:
     """What is sent, what it means, what is answered and by which document."""
 
     request: str
-    arguments: Values
+    arguments: Mapping[str, Value]
     response: str
-    results: Values = field(default_factory=dict)
+    response_value: OperationResponse = field(default_factory=Done)
 
 
 UM_EXAMPLES = {
@@ -64,7 +75,7 @@ UM_EXAMPLES = {
         {"call_id": CALL_ID},
         f'<GetCallInfoResponse xmlns="{M}"><GetCallInfoResponse><CallState>Connected</CallState>'
         "<EventCause>None</EventCause></GetCallInfoResponse></GetCallInfoResponse>",
-        {"state": "Connected", "cause": "None"},
+        CallInfo("Connected", "None"),
     ),
     "PlayOnPhone": Example(
         f'<PlayOnPhone xmlns="{M}"><entryId>AAAAAHgm</entryId><DialString>55555</DialString>'
@@ -72,7 +83,7 @@ UM_EXAMPLES = {
         {"entry_id": "AAAAAHgm", "dial_string": "55555"},
         f'<PlayOnPhoneResponse xmlns="{M}"><PlayOnPhoneResponse>{CALL_ID}</PlayOnPhoneResponse>'
         "</PlayOnPhoneResponse>",
-        {"call_id": CALL_ID},
+        PlacedCall(CALL_ID),
     ),
     "PlayOnPhoneGreeting": Example(
         f'<PlayOnPhoneGreeting xmlns="{M}"><GreetingType>NormalCustom</GreetingType>'
@@ -80,14 +91,14 @@ UM_EXAMPLES = {
         {"greeting": "NormalCustom", "dial_string": "55555"},
         f'<PlayOnPhoneGreetingResponse xmlns="{M}"><PlayOnPhoneGreetingResponse>{CALL_ID}'
         "</PlayOnPhoneGreetingResponse></PlayOnPhoneGreetingResponse>",
-        {"call_id": CALL_ID},
+        PlacedCall(CALL_ID),
     ),
     "IsUMEnabled": Example(
         f'<IsUMEnabled xmlns="{M}" />',
         {},
         f'<IsUMEnabledResponse xmlns="{M}"><IsUMEnabledResponse>true</IsUMEnabledResponse>'
         "</IsUMEnabledResponse>",
-        {"enabled": True},
+        UMEnabled(True),
     ),
     "GetUMProperties": Example(
         f'<GetUMProperties xmlns="{M}" />',
@@ -99,13 +110,13 @@ UM_EXAMPLES = {
         "<TelephoneAccessNumbers>5551212</TelephoneAccessNumbers>"
         "<TelephoneAccessFolderEmail>AAAA</TelephoneAccessFolderEmail>"
         "</GetUMPropertiesResponse></GetUMPropertiesResponse>",
-        {
-            "oof_status": False,
-            "missed_call_notification": True,
-            "dial_string": "55555",
-            "access_numbers": ("5551212",),
-            "access_folder": "AAAA",
-        },
+        UMProperties(
+            oof_status=False,
+            missed_call_notification=True,
+            dial_string="55555",
+            access_numbers=("5551212",),
+            access_folder="AAAA",
+        ),
     ),
     "ResetPIN": Example(f'<ResetPIN xmlns="{M}" />', {}, f'<ResetPINResponse xmlns="{M}" />'),
     "SetOofStatus": Example(
@@ -147,7 +158,7 @@ EWS_EXAMPLES = {
         f'<m:PhoneCallInformation xmlns:t="{T}"><t:PhoneCallState>Connected</t:PhoneCallState>'
         "<t:ConnectionFailureCause>None</t:ConnectionFailureCause></m:PhoneCallInformation>"
         "</GetPhoneCallInformationResponse>",
-        {"state": "Connected", "cause": "None"},
+        CallInfo("Connected", "None"),
     ),
     "PlayOnPhone": Example(
         '<m:PlayOnPhone><m:ItemId Id="AAMkADEzMj" ChangeKey="CQAAAA=="/>'
@@ -155,7 +166,7 @@ EWS_EXAMPLES = {
         {"entry_id": "AAMkADEzMj", "dial_string": "4255551212"},
         f'<PlayOnPhoneResponse xmlns="{M}" ResponseClass="Success">'
         '<ResponseCode>NoError</ResponseCode><PhoneCallId Id="6bbe="/></PlayOnPhoneResponse>',
-        {"call_id": "6bbe="},
+        PlacedCall("6bbe="),
     ),
     "GetServiceConfiguration": Example(
         "<m:GetServiceConfiguration><m:RequestedConfiguration>"
@@ -172,12 +183,7 @@ EWS_EXAMPLES = {
         "<t:PlayOnPhoneEnabled>true</t:PlayOnPhoneEnabled>"
         "</m:UnifiedMessagingConfiguration></ServiceConfigurationResponseMessageType>"
         "</ResponseMessages></GetServiceConfigurationResponse>",
-        {
-            "response_class": "Success",
-            "response_code": "NoError",
-            "enabled": True,
-            "dial_string": "user@contoso.com",
-        },
+        ServiceConfiguration(enabled=True, dial_string="user@contoso.com"),
     ),
 }
 
@@ -208,9 +214,9 @@ class ExampleTests(SynchronousTestCase):
     ) -> None:
         read = read_request(contract, request.encode())
         self.assertEqual(read.operation.name, name)
-        self.assertEqual({k: v for k, v in read.values.items() if v != ""}, ex.arguments)
+        self.assertEqual({k: v for k, v in values_of(read).items() if v != ""}, ex.arguments)
         write = um.write_answer if contract is UM else ews.write_answer
-        written = write(read.operation, ex.results, read.envelope, read.messages)
+        written = write(read.operation, ex.response_value, read.envelope, read.messages)
         self.assertTrue(written.startswith(b'<?xml version="1.0" encoding="utf-8"?>'))
         expected = shape(etree.fromstring(response.encode()))
         self.assertEqual(shape(etree.fromstring(written)), expected, name)
@@ -230,8 +236,8 @@ class ExampleTests(SynchronousTestCase):
 
     def test_values_are_escaped(self) -> None:
         soap, evil = "http://schemas.xmlsoap.org/soap/envelope/", "<\"&'>"
-        octets = um.write_answer(um.OPERATIONS["PlayOnPhone"], {"call_id": evil}, soap, M)
+        octets = um.write_answer(um.OPERATIONS["PlayOnPhone"], PlacedCall(evil), soap, M)
         self.assertEqual("".join(etree.fromstring(octets).itertext()), evil)
-        octets = ews.write_answer(ews.OPERATIONS["PlayOnPhone"], {"call_id": evil}, soap, M)
+        octets = ews.write_answer(ews.OPERATIONS["PlayOnPhone"], PlacedCall(evil), soap, M)
         (found,) = etree.fromstring(octets).iter(f"{{{M}}}PhoneCallId")
         self.assertEqual(found.get("Id"), evil)

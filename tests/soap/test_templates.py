@@ -6,6 +6,7 @@ import random
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.soap.helpers import values_of
 from umd.soap import contract
 from umd.soap.contract import UM, SoapRequest, read_request
 from umd.soap.document import InvalidRequest
@@ -28,7 +29,7 @@ def outcome(body: bytes, *, parsed: bool) -> object:
         asked = contract._read_parsed(UM, body) if parsed else read_request(UM, body)
     except InvalidRequest as error:
         return str(error)
-    return asked.operation.name, asked.values, asked.envelope, asked.messages
+    return asked.operation.name, values_of(asked), asked.envelope, asked.messages
 
 
 class TemplateTests(SynchronousTestCase):
@@ -36,7 +37,7 @@ class TemplateTests(SynchronousTestCase):
         templates: Templates[SoapRequest] = Templates()
         for body in bodies:
             asked = contract._read_parsed(UM, body)
-            templates.learn(body, asked.values["call_id"], asked)
+            templates.learn(body, values_of(asked)["call_id"], asked)
         return templates
 
     def test_another_call_id_in_the_same_frame(self) -> None:

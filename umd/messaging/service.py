@@ -1,4 +1,4 @@
-"""The SOAP door: path to operation to use case, and every error to its answer, from one table."""
+"""The SOAP door: path to operation to use case, and every error to its fault, from one table."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import lru_cache
 from itertools import count
-from typing import Final, TypeAlias
+from typing import Final
 from uuid import uuid4
 
 from structlog.typing import FilteringBoundLogger
@@ -25,27 +25,39 @@ from umd.control.control import (
     Stopping,
 )
 from umd.http.exchange import REQUEST_ID, TEXT_HTML, TEXT_XML, Reply, Request, refusal
+from umd.messaging.operations import carry_out
 from umd.messaging.pin import PinNotSent
 from umd.messaging.prompts import NoSuchPrompt
-from umd.messaging.use_cases import Asker, InvalidFolder, MayNotSet, NotEnabled, UseCases
+from umd.messaging.use_cases import InvalidFolder, MayNotSet, NotEnabled, Requester, UseCases
 from umd.messaging.users import UsersUnusable
 from umd.runtime.log import quick_info
 from umd.sip.number import NotDialable
 from umd.soap import autodiscover, autodiscover_json, autodiscover_svc, ews, pages, um, wsdl
-from umd.soap.contract import CONTRACTS, ENDPOINTS, Contract, SoapRequest, read_request
+from umd.soap.contract import ENDPOINTS, Contract, SoapRequest, read_request
 from umd.soap.document import InvalidRequest
 from umd.soap.encoding import is_known
 from umd.soap.envelope import SOAP11, SOAP12, MustUnderstand, VersionMismatch
 from umd.soap.ews import Impersonation, InvalidVersion
 from umd.soap.fault import VERSION_MISMATCH, Fault, must_understand_fault
-from umd.soap.operations import Family, Values
+from umd.soap.operations import Family
 from umd.soap.problem import Problem
+from umd.soap.requests import (
+    Disconnect,
+    Disconnected,
+    GetCallInfo,
+    OperationResponse,
+    PlacedCall,
+)
 
-OUTCOME: Final = "X-UMD-Outcome"
-REASON: Final = "X-UMD-Reason"
-"""What is wrong with a request: the fault may only say that something is."""
+OUTCOME_HEADER: Final = "X-UMD-Outcome"
+REASON_HEADER: Final = "X-UMD-Reason"
+"""Why a request is invalid: some faults of the published contract only say that it is."""
 OK: Final = "ok"
-"""The outcome of an operation whose success has only one kind."""
+"""The outcome of every operation that has only one kind of success."""
+MAX_LOGGED_CALL_ID: Final = 200
+"""Characters."""
+MAX_REASON: Final = 200
+"""Characters of an error's text that a header or a log line holds."""
 SOAP_XML: Final = "application/soap+xml; charset=utf-8"
 
 PROBLEMS: Final[tuple[tuple[type[Exception], Problem], ...]] = (
@@ -65,30 +77,29 @@ PROBLEMS: Final[tuple[tuple[type[Exception], Problem], ...]] = (
     (Stopping, Problem.BUSY),
     (NoSuchBackend, Problem.INTERNAL),
 )
-"""The first that fits an error is how it is answered; anything else is an internal error."""
+"""The first row whose class fits decides the answer; any other error is an internal one."""
 
-SAYS_WHY: Final = (InvalidRequest, NotDialable)
-"""Errors of which the client is told more than their fault can: what is wrong with the request."""
+EXPLAINED_ERRORS: Final = (InvalidRequest, NotDialable)
+"""Errors whose text goes to the client in `REASON_HEADER`: they say how to correct the request."""
 FORBIDDEN: Final = "forbidden"
-NOT_ALLOWED: Final = (Forbidden, Impersonation, MayNotPlace, MayNotSet)
-"""Errors that are told to the log as `FORBIDDEN`."""
+FORBIDDEN_ERRORS: Final = (Forbidden, Impersonation, MayNotPlace, MayNotSet)
+"""Errors that the log names `FORBIDDEN`; the client must not learn that the call exists."""
 
 _NOT_SOAP: Final = (
     "Send SOAP 1.1 as Content-Type: text/xml; charset=utf-8, or SOAP 1.2 as application/soap+xml"
 )
 _NOT_HERE: Final = refusal(404, "Not here. The service is at /EWS/UM2007Legacy.asmx")
-_UseCase: TypeAlias = Callable[..., Awaitable[Values]]
 
 
 class SoapService:
     """
-    Serves both families of operations, their descriptions and Autodiscover over any HTTP front.
+    Serves both families of operations, their WSDL and Autodiscover.
 
     Args:
-        use_cases: what the operations do.
-        log: one line a request.
-        seconds: a monotonic clock, for how long a request took.
-        wall: seconds since the epoch.
+        use_cases: carry out the operations.
+        log: gets one line for each request.
+        seconds: a monotonic clock, in seconds.
+        wall: returns seconds since the epoch.
     """
 
     def __init__(
@@ -98,18 +109,14 @@ class SoapService:
         seconds: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        self._use_cases: dict[str, _UseCase] = {
-            operation.use_case: getattr(use_cases, operation.use_case)
-            for contract in CONTRACTS
-            for operation in contract.operations.values()
-        }
+        self._use_cases = use_cases
         self._log = log
         self._info = quick_info(log)
         self._seconds = seconds
         self._wall = wall
         self.soap12_sender_status = 400
-        """Of HTTP, for the faults of SOAP 1.2 that blame the client; may be set while serving."""
-        # Unique across restarts, and short enough to be read out.
+        """HTTP status of SOAP 1.2 faults that blame the client; a reload replaces it."""
+        # Unique across restarts, and short enough to read aloud.
         self._request_ids = map(f"r-{uuid4().hex[:6]}-{{}}".format, count(1))
 
     def serve(self, request: Request) -> Awaitable[Reply]:
@@ -137,7 +144,7 @@ class SoapService:
         return _NOT_HERE
 
     def _discover(self, path: str, request: Request) -> Reply:
-        """Answer Autodiscover in the form that the path asks for."""
+        """Answer Autodiscover in the form (POX, SOAP or JSON) that the path names."""
         base, charset = _base(request), _charset(request.headers.get("content-type", ""))
         if autodiscover_json.is_path(path):
             if request.method != "GET":
@@ -147,9 +154,9 @@ class SoapService:
         if path not in (autodiscover.PATH, autodiscover_svc.PATH):
             return _NOT_HERE
         if request.method != "POST":
-            # By the header .NET's client sees, on asking for either path, that there is the other.
-            said = {"Allow": "POST", "X-SOAP-Enabled": "True"}
-            return replace(refusal(405, "Autodiscover requests are sent by POST."), headers=said)
+            # From this header .NET's client learns that the SOAP form exists beside POX.
+            headers = {"Allow": "POST", "X-SOAP-Enabled": "True"}
+            return replace(refusal(405, "Send Autodiscover requests by POST."), headers=headers)
         if path == autodiscover.PATH:
             octets = autodiscover.answer(request.body, base, self._wall(), charset)
             return Reply(200, octets, TEXT_XML)
@@ -159,72 +166,76 @@ class SoapService:
             envelope = error.envelope or SOAP11
             sender_status = self.soap12_sender_status if envelope == SOAP12 else 500
             problem = Problem.INVALID_REQUEST
-            status, octets = _tell(Family.EWS, None, problem, error, envelope, sender_status)
-            reason = {REASON: _printable(str(error)), OUTCOME: problem.value}
-            return Reply(status, octets, _type_of(envelope), reason)
-        return Reply(200, octets, _type_of(envelope))
+            status, octets = _encode_problem(
+                Family.EWS, None, problem, error, envelope, sender_status
+            )
+            headers = {REASON_HEADER: _printable(str(error)), OUTCOME_HEADER: problem.value}
+            return Reply(status, octets, _content_type(envelope), headers)
+        return Reply(200, octets, _content_type(envelope))
 
     async def _answer(self, contract: Contract, request: Request, charset: str) -> Reply:
         began = self._seconds()
         request_id = next(self._request_ids)
         principal = request.principal
-        asked: SoapRequest | None = None
+        soap_request: SoapRequest | None = None
         try:
-            asked = read_request(contract, request.body, charset)
-            if asked.impersonated is not None:
-                principal = _in_whose_name(asked.impersonated, principal)
-            asker = Asker(principal, request_id)
-            values = await self._use_cases[asked.operation.use_case](asker, **asked.values)
-            octets = _write(asked, values)
+            soap_request = read_request(contract, request.body, charset)
+            if soap_request.impersonated is not None:
+                principal = _effective_principal(soap_request.impersonated, principal)
+            requester = Requester(principal, request_id)
+            response = await carry_out(self._use_cases, requester, soap_request.arguments)
+            octets = _encode_response(soap_request, response)
         except CancelledError:
-            told = _told(request_id, request, principal, asked)
+            fields = _log_fields(request_id, request, principal, soap_request)
             took_ms = self._ms_since(began)
-            self._log.info("soap.client-gone", **told, outcome="client-gone", took_ms=took_ms)
+            self._log.info("soap.client-gone", **fields, outcome="client-gone", took_ms=took_ms)
             raise
         except Exception as error:
-            told = _told(request_id, request, principal, asked)
-            return self._refuse(contract, request, asked, error, told, began)
-        word = values.get("outcome", OK)
+            fields = _log_fields(request_id, request, principal, soap_request)
+            return self._refuse(contract, request, soap_request, error, fields, began)
+        outcome = response.outcome if isinstance(response, Disconnected) else OK
         if self._info is not None:
-            told = _told(request_id, request, principal, asked, values)
-            told["outcome"], told["status"] = word, 200
-            told["took_ms"] = self._ms_since(began)
-            self._info("soap.answered", told)
-        content_type = _type_of(asked.envelope)
-        return Reply(200, octets, content_type, {REQUEST_ID: request_id, OUTCOME: str(word)})
+            fields = _log_fields(request_id, request, principal, soap_request, response)
+            fields["outcome"], fields["status"] = outcome, 200
+            fields["took_ms"] = self._ms_since(began)
+            self._info("soap.answered", fields)
+        headers = {REQUEST_ID: request_id, OUTCOME_HEADER: outcome}
+        return Reply(200, octets, _content_type(soap_request.envelope), headers)
 
     def _refuse(
         self,
         contract: Contract,
         request: Request,
-        asked: SoapRequest | None,
+        soap_request: SoapRequest | None,
         error: Exception,
-        told: dict[str, object],
+        fields: dict[str, object],
         began: float,
     ) -> Reply:
-        """Log why a request cannot be done, and say so in the ways of its family."""
+        """Log the error and encode it as the client's family does."""
         problem = _problem_of(error)
-        headers = {REQUEST_ID: str(told["request_id"])}
-        if asked is not None:
-            envelope = asked.envelope
+        headers = {REQUEST_ID: str(fields["request_id"])}
+        if soap_request is not None:
+            envelope = soap_request.envelope
         else:
-            envelope = SOAP12 if _says_soap12(request.headers["content-type"]) else SOAP11
+            envelope = SOAP12 if _is_soap12(request.headers["content-type"]) else SOAP11
         if problem is Problem.INTERNAL:
-            self._log.error("soap.failed", exc_info=error, **told)
+            self._log.error("soap.failed", exc_info=error, **fields)
         else:
-            told["why"] = str(error)[:200]
+            fields["why"] = str(error)[:MAX_REASON]
         if isinstance(error, InvalidRequest):
             envelope = error.envelope or envelope
-        if isinstance(error, SAYS_WHY):
-            headers[REASON] = _printable(str(error))
+        if isinstance(error, EXPLAINED_ERRORS):
+            headers[REASON_HEADER] = _printable(str(error))
         sender_status = self.soap12_sender_status if envelope == SOAP12 else 500
-        status, octets = _tell(contract.family, asked, problem, error, envelope, sender_status)
-        # The client is told no more than that there is none; the log is told why.
-        outcome = FORBIDDEN if isinstance(error, NOT_ALLOWED) else problem.value
+        status, octets = _encode_problem(
+            contract.family, soap_request, problem, error, envelope, sender_status
+        )
+        # The client learns only that there is no such call. The log says that it is not theirs.
+        outcome = FORBIDDEN if isinstance(error, FORBIDDEN_ERRORS) else problem.value
         took_ms = self._ms_since(began)
-        self._log.info("soap.answered", **told, outcome=outcome, status=status, took_ms=took_ms)
-        headers[OUTCOME] = problem.value
-        return Reply(status, octets, _type_of(envelope), headers)
+        self._log.info("soap.answered", **fields, outcome=outcome, status=status, took_ms=took_ms)
+        headers[OUTCOME_HEADER] = problem.value
+        return Reply(status, octets, _content_type(envelope), headers)
 
     def _ms_since(self, began: float) -> float:
         return round((self._seconds() - began) * 1000, 3)
@@ -233,51 +244,58 @@ class SoapService:
 # -- one request
 
 
-def _told(
+def _log_fields(
     request_id: str,
     request: Request,
     principal: Principal,
-    asked: SoapRequest | None,
-    answered: Values | None = None,
+    soap_request: SoapRequest | None,
+    response: OperationResponse | None = None,
 ) -> dict[str, object]:
-    """What the line of a request tells, as far as it is known."""
-    told: dict[str, object] = {
+    """Return the fields of a request's log line, as far as they are known."""
+    fields: dict[str, object] = {
         "request_id": request_id,
         "principal": principal.name,
         "address": principal.address,
     }
-    if asked is not None:
-        told["operation"] = asked.operation.name
-        call_id = (answered and answered.get("call_id")) or asked.values.get("call_id")
-        if isinstance(call_id, str):
-            told["call"] = call_id[:200]
+    if soap_request is not None:
+        fields["operation"] = soap_request.operation.name
+        arguments = soap_request.arguments
+        if isinstance(response, PlacedCall):
+            fields["call"] = response.call_id
+        elif isinstance(arguments, (Disconnect, GetCallInfo)):
+            fields["call"] = arguments.call_id[:MAX_LOGGED_CALL_ID]
         if principal is not request.principal:
-            told["impersonated_by"] = request.principal.name
-    return told
+            fields["impersonated_by"] = request.principal.name
+    return fields
 
 
-def _in_whose_name(name: str, principal: Principal) -> Principal:
+def _effective_principal(name: str, principal: Principal) -> Principal:
     """
-    Who is asking: where nobody is asked who they are, whoever ExchangeImpersonation names.
+    Return the principal whose rights and settings apply to a request with ExchangeImpersonation.
+
+    An anonymous client may name any user, as umd does not know who it is. An authenticated client
+    may name itself only.
 
     Raises:
-        Impersonation: somebody who said who they are asks in the name of somebody else, or the name
-            is none.
+        Impersonation: an authenticated client names another user, or the name is malformed.
     """
     if name == principal.name:
         return principal
     if is_name(name) and not principal.identified:
         return replace(principal, name=name)
-    raise Impersonation(f"{principal.name} may not ask in the name of {name[:LONGEST_NAME]!r}")
+    raise Impersonation(f"{principal.name} may not impersonate {name[:LONGEST_NAME]!r}")
 
 
-def _write(asked: SoapRequest, values: Values) -> bytes:
-    if asked.operation.family is Family.UM:
-        return um.write_answer(asked.operation, values, asked.envelope, asked.messages)
-    return ews.write_answer(asked.operation, values, asked.envelope, asked.messages)
+def _encode_response(soap_request: SoapRequest, response: OperationResponse) -> bytes:
+    operation, envelope, messages = (
+        soap_request.operation, soap_request.envelope, soap_request.messages
+    )  # fmt: skip
+    if operation.family is Family.UM:
+        return um.write_answer(operation, response, envelope, messages)
+    return ews.write_answer(operation, response, envelope, messages)
 
 
-# -- what goes wrong
+# -- errors
 
 
 def _problem_of(error: Exception) -> Problem:
@@ -287,28 +305,33 @@ def _problem_of(error: Exception) -> Problem:
     return Problem.INTERNAL
 
 
-def _tell(
+def _encode_problem(
     family: Family,
-    asked: SoapRequest | None,
+    soap_request: SoapRequest | None,
     problem: Problem,
     error: Exception,
     envelope: str,
     sender_status: int,
 ) -> tuple[int, bytes]:
-    """The status and the envelope for a problem, in the ways of the family that was asked."""
-    if asked is not None:
-        family = asked.operation.family
-    messages = asked.messages if asked is not None else getattr(error, "messages", None)
+    """Return the HTTP status and the envelope for a problem, as the request's family has them."""
+    if soap_request is not None:
+        family = soap_request.operation.family
+        messages: str | None = soap_request.messages
+    else:
+        messages = getattr(error, "messages", None)
     fault = _fault_of(family, problem, error)
     if fault is not None:
-        # SOAP 1.2 part 2, table 20. SOAP 1.1 knows 500 alone, and its clients read no other.
+        # SOAP 1.2 part 2, table 20. SOAP 1.1 knows 500 only, and its clients read no fault in
+        # another status.
         return sender_status if fault.blames_sender else 500, fault.write(envelope, messages)
-    assert asked is not None and messages is not None
-    return 200, ews.write_problem(asked.operation, problem, envelope, messages)
+    assert soap_request is not None
+    return 200, ews.write_problem(
+        soap_request.operation, problem, envelope, soap_request.messages
+    )
 
 
 def _fault_of(family: Family, problem: Problem, error: Exception) -> Fault | None:
-    """None: it is told by an answer that says so."""
+    """Return the fault for a problem; None if the family returns a response with an error code."""
     if isinstance(error, VersionMismatch):
         return VERSION_MISMATCH
     if isinstance(error, MustUnderstand):
@@ -319,15 +342,15 @@ def _fault_of(family: Family, problem: Problem, error: Exception) -> Fault | Non
 
 
 def _printable(text: str) -> str:
-    """A text that may hold a client's own words as a header's value: ASCII, escaped, not long."""
-    return "".join(c if " " <= c <= "~" else ascii(c)[1:-1] for c in text[:200])
+    """Return text, which may quote the client, as a header value: short, escaped ASCII."""
+    return "".join(c if " " <= c <= "~" else ascii(c)[1:-1] for c in text[:MAX_REASON])
 
 
-# -- what is read by GET
+# -- GET
 
 
 def _describe(contract: Contract, request: Request) -> Reply:
-    """The WSDL, a schema, or the page for people."""
+    """Return the WSDL, a schema, or the page that explains the endpoint to a person."""
     address = _base(request) + request.path
     query = request.query.lower()
     if query in ("wsdl", "singlewsdl", "wsdl=soap12"):
@@ -336,41 +359,44 @@ def _describe(contract: Contract, request: Request) -> Reply:
     if query.startswith("xsd="):
         schema = wsdl.write_schema(contract, query[len("xsd=") :], address)
         if schema is None:
-            return refusal(404, "There is no such schema here; there is: ?xsd=messages")
+            return refusal(404, "There is no such schema here. There is ?xsd=messages")
         return Reply(200, schema, TEXT_XML)
     return Reply(200, pages.endpoint(contract, address), TEXT_HTML)
 
 
 def _base(request: Request) -> str:
-    """The address by which the client reached umd."""
+    """Return `scheme://host` as the client reached umd."""
     return f"{request.scheme}://{request.host}"
 
 
-def _type_of(envelope: str) -> str:
-    """The Content-Type of an envelope."""
+def _content_type(envelope: str) -> str:
+    """Return the Content-Type for an envelope's namespace."""
     return SOAP_XML if envelope == SOAP12 else TEXT_XML
 
 
-def _says_soap12(content_type: str) -> bool:
-    """Whether the label is that of SOAP 1.2 (RFC 3902); an envelope that can be read tells more."""
+def _is_soap12(content_type: str) -> bool:
+    """
+    Return whether the media type is that of SOAP 1.2 (RFC 3902).
+
+    Only used if the envelope, which says it exactly, cannot be read.
+    """
     return content_type[:20].lower() == "application/soap+xml"
 
 
 def _not_soap(content_type: str) -> Reply:
-    refused = refusal(415, _NOT_SOAP)
-    why = f"the Content-Type is {content_type!r}" if content_type else "there is no Content-Type"
-    return replace(refused, headers={REASON: _printable(why)})
+    reason = f"the Content-Type is {content_type!r}" if content_type else "there is no Content-Type"
+    return replace(refusal(415, _NOT_SOAP), headers={REASON_HEADER: _printable(reason)})
 
 
 def _is_xml(content_type: str) -> bool:
-    """Whether the label is one of SOAP."""
+    """Return whether the media type is one of SOAP."""
     media_type = content_type.partition(";")[0].strip().lower()
     return media_type in ("text/xml", "application/soap+xml")
 
 
 @lru_cache(maxsize=64)
 def _charset(content_type: str) -> str:
-    """The charset parameter; empty where there is none."""
+    """Return the charset parameter in lower case; empty if there is none."""
     for name, value in _PARAMETER.findall(content_type):
         if name.lower() == "charset":
             return str(value).strip(" \t\"'").lower()
@@ -378,4 +404,4 @@ def _charset(content_type: str) -> str:
 
 
 _PARAMETER: Final = re.compile(r";[ \t]*([^\s=;\"]+)[ \t]*=[ \t]*(\"(?:[^\"\\]|\\.)*\"|[^;\"]*)")
-# RFC 9110 section 5.6.6; blanks around "=" too, which it does not allow.
+# RFC 9110 section 5.6.6. It allows no blanks around "="; some clients send them.

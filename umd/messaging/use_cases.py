@@ -1,4 +1,4 @@
-"""What each operation does, whatever its family: a method each, named in `umd.soap`'s tables."""
+"""The use cases of unified messaging: calls that play messages, and the settings of users."""
 
 from __future__ import annotations
 
@@ -7,26 +7,23 @@ import binascii
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any, Final
+from typing import Any
 
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
 
-from umd.call.call import Call, CallState
+from umd.call.call import Call
 from umd.call.call_id import CallId
-from umd.call.cause import EventCause
 from umd.call.leg import Media
 from umd.call.principal import Principal, Scope
-from umd.control.control import Control
+from umd.control.control import Control, Outcome
 from umd.errors import UmdError
 from umd.messaging.dialplan import DialPlan
 from umd.messaging.pin import PinDelivery, PinNotSent, hash_pin, make_pin
 from umd.messaging.prompts import Prompt, Prompts
-from umd.messaging.users import Users
+from umd.messaging.users import Users, UserSettings
 from umd.sip.number import NotDialable
-from umd.soap.document import InvalidRequest
-from umd.soap.operations import Values
 
 
 class NotEnabled(UmdError):
@@ -34,16 +31,20 @@ class NotEnabled(UmdError):
 
 
 class MayNotSet(NotEnabled):
-    """Somebody asks for settings who may not see or change their own."""
+    """The user may not see or change their own settings."""
 
 
 class InvalidFolder(UmdError):
-    """The text is no folder id."""
+    """The text is not a folder id."""
 
 
 @dataclass(slots=True)
-class Asker:
-    """Who asks, and by which request; nobody changes it, and to freeze it costs time."""
+class Requester:
+    """
+    The principal that makes a request, and the request's id.
+
+    Not frozen: a frozen dataclass takes longer to make, once a request.
+    """
 
     principal: Principal
     request_id: str
@@ -55,29 +56,30 @@ class Asker:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessagingSettings:
-    """What unified messaging can be told."""
+    """The settings of unified messaging."""
 
     extended: bool = False
-    """Whether to tell states and causes too that the published protocol cannot reach."""
+    """Whether to return states and causes too that Exchange UM never returned."""
     enabled: tuple[str, ...] = ("*",)
-    """Patterns of the names of the users who are enabled for unified messaging."""
+    """Patterns (fnmatch) of the names of users who are enabled for unified messaging."""
     access_numbers: tuple[str, ...] = ()
-    """Where users call to hear their messages."""
+    """The telephone numbers that users call to hear their messages."""
     pin_length: int = 6
+    """Digits of a new PIN."""
     mail_domain: str = ""
-    """Of the mail address of a user whose name is none."""
-
-
-# The causes that the published protocol can tell (reference um-web-service, 5.2).
-_REACHABLE: Final = (EventCause.NONE, EventCause.USER_BUSY)
+    """The domain of users whose name is not a mail address; empty: no PIN can be sent to them."""
 
 
 class UseCases:
     """
-    Every operation's use case.
+    What a user of unified messaging can do. Knows no SOAP.
 
-    Each takes who asks and the values of the request, by the keys of its operation, and gives the
-    values of the answer. What it raises is told by the table in `umd.messaging.service`.
+    Args:
+        plan: maps a dialled number to a backend's number; None: every number is dialled as it is.
+        prompts: the messages and greetings that can be played.
+        pins: sends a new PIN to its owner.
+
+    A method raises an error that `umd.messaging.service.PROBLEMS` maps to a fault.
     """
 
     def __init__(
@@ -94,182 +96,172 @@ class UseCases:
         self.prompts = prompts or Prompts()
         self.pins = pins
         self.settings = settings or MessagingSettings()
-        """These four may be replaced while running."""
+        """A reload replaces these four."""
         self._control = control
         self._users = users
 
     # -- calls
 
-    async def disconnect(self, asker: Asker, *, call_id: str) -> Values:
-        outcome = await self._control.disconnect(
-            asker.principal, CallId(call_id), asker.request_id
+    def disconnect(
+        self, requester: Requester, call_id: str
+    ) -> Coroutine[Deferred[Any], Any, Outcome]:
+        """End a call; see `Control.disconnect`."""
+        return self._control.disconnect(
+            requester.principal, CallId(call_id), requester.request_id
         )
-        return {"outcome": outcome.value}
 
-    async def get_call_info(self, asker: Asker, *, call_id: str) -> Values:
-        call = self._control.inform(asker.principal, CallId(call_id))
-        return {"state": self._state_of(call), "cause": self._cause_of(call)}
+    def get_call(self, requester: Requester, call_id: str) -> Call:
+        """Return a call, live or remembered; see `Control.inform`."""
+        return self._control.inform(requester.principal, CallId(call_id))
 
-    async def play_on_phone(self, asker: Asker, *, entry_id: str, dial_string: str) -> Values:
-        self._check_enabled(asker)
+    async def play_message(self, requester: Requester, entry_id: str, dial_string: str) -> Call:
+        """
+        Place a call that plays a message; return it once the backend has dialled.
+
+        Args:
+            entry_id: names the message; see `umd.messaging.prompts.name_of_entry`.
+            dial_string: the number to call; empty: the user's default.
+        """
+        self._check_enabled(requester)
         prompt = self.prompts.of_entry(entry_id)
-        return await self._call(asker, dial_string, _media(prompt))
+        return await self._place(requester, dial_string, _media(prompt))
 
-    async def play_on_phone_greeting(
-        self, asker: Asker, *, greeting: str, dial_string: str
-    ) -> Values:
-        self._check_settings(asker)  # it is recorded over
-        prompt = self.prompts.greeting(asker.name, greeting)
-        path = self.prompts.greeting_path(asker.name, greeting)
+    async def play_greeting(self, requester: Requester, greeting: str, dial_string: str) -> Call:
+        """
+        Place a call that plays the user's greeting and records a new one.
+
+        Args:
+            greeting: `NormalCustom` or `OofCustom`.
+            dial_string: the number to call; empty: the user's default.
+        """
+        # The recording replaces a setting of the user.
+        self._check_settings(requester)
+        prompt = self.prompts.greeting(requester.name, greeting)
+        path = self.prompts.greeting_path(requester.name, greeting)
         record_to = "" if path is None else str(path)
-        return await self._call(asker, dial_string, _media(prompt, record_to))
+        return await self._place(requester, dial_string, _media(prompt, record_to))
 
-    async def _call(self, asker: Asker, dial_string: str, media: Media) -> Values:
+    async def _place(self, requester: Requester, dial_string: str, media: Media) -> Call:
         if not dial_string:
-            dial_string = (await self._users.get(asker.name)).dial_string
+            dial_string = (await self._users.get(requester.name)).dial_string
         if not dial_string:
-            raise NotDialable("the DialString is empty, and there is no default one")
+            raise NotDialable("the DialString is empty, and the user has no default number")
         destination = self.plan.find(dial_string)
         call = self._control.place(
-            asker.principal,
+            requester.principal,
             destination.number,
             backend=destination.backend,
             media=media,
-            request_id=asker.request_id,
+            request_id=requester.request_id,
         )
         await self._control.dialled(call)
-        return {"call_id": call.id}
-
-    def _state_of(self, call: Call) -> str:
-        """The word of both families for the state of a call (reference um-web-service, 5.1)."""
-        if call.ended:
-            return "Disconnected"
-        if call.state is CallState.CONNECTED or call.connected_at:
-            return "Connected"
-        if call.state is CallState.ALERTING and self.settings.extended:
-            return "Alerted"
-        return "Connecting"
-
-    def _cause_of(self, call: Call) -> str:
-        if not call.ended or call.cause is None:
-            return EventCause.NONE
-        cause = call.cause.event_cause
-        if cause in _REACHABLE or self.settings.extended:
-            return cause
-        return EventCause.NONE
+        return call
 
     # -- settings
 
-    async def is_um_enabled(self, asker: Asker) -> Values:
-        return {"enabled": self._is_enabled(asker)}
+    def is_enabled(self, requester: Requester) -> bool:
+        """Return whether the user is enabled for unified messaging."""
+        return any(fnmatchcase(requester.name, pattern) for pattern in self.settings.enabled)
 
-    async def get_um_properties(self, asker: Asker) -> Values:
-        self._check_settings(asker)
-        user = await self._users.get(asker.name)
-        return {
-            "oof_status": user.oof_status,
-            "missed_call_notification": user.missed_call_notification,
-            "dial_string": user.dial_string or None,
-            "access_numbers": self.settings.access_numbers or None,
-            "access_folder": user.access_folder or None,
-        }
+    async def get_settings(self, requester: Requester) -> UserSettings:
+        """Return the user's settings."""
+        self._check_settings(requester)
+        return await self._users.get(requester.name)
 
-    async def get_service_configuration(
-        self, asker: Asker, *, names: tuple[str, ...]
-    ) -> Values:
-        if "UnifiedMessagingConfiguration" not in names:
-            raise InvalidRequest("only UnifiedMessagingConfiguration is to be had here")
-        dial_string = ""
-        if Scope.SETTINGS in asker.principal.scopes:
-            dial_string = (await self._users.get(asker.name)).dial_string
-        return {
-            "response_class": "Success",
-            "response_code": "NoError",
-            "enabled": self._is_enabled(asker),
-            "dial_string": dial_string,
-        }
+    async def default_dial_string(self, requester: Requester) -> str:
+        """Return the user's default number; empty if there is none, or the user may not see it."""
+        if Scope.SETTINGS not in requester.principal.scopes:
+            return ""
+        return (await self._users.get(requester.name)).dial_string
 
-    async def set_oof_status(self, asker: Asker, *, status: bool) -> Values:
-        return await self._change(asker, oof_status=status)
+    async def set_oof_status(self, requester: Requester, status: bool) -> None:
+        """Set whether the out-of-office greeting is played."""
+        await self._change(requester, oof_status=status)
 
-    async def set_missed_call_notification_enabled(self, asker: Asker, *, status: bool) -> Values:
-        return await self._change(asker, missed_call_notification=status)
+    async def set_missed_call_notification(self, requester: Requester, status: bool) -> None:
+        """Set whether the user is notified of missed calls."""
+        await self._change(requester, missed_call_notification=status)
 
-    async def set_play_on_phone_dial_string(self, asker: Asker, *, dial_string: str) -> Values:
+    async def set_dial_string(self, requester: Requester, dial_string: str) -> None:
+        """Set the user's default number; empty removes it."""
         if dial_string:
             self.plan.find(dial_string)
-        return await self._change(asker, dial_string=dial_string)
+        await self._change(requester, dial_string=dial_string)
 
-    async def set_telephone_access_folder_email(self, asker: Asker, *, folder_id: str) -> Values:
+    async def set_access_folder(self, requester: Requester, folder_id: str) -> None:
+        """
+        Set the mail folder that is read on the telephone.
+
+        Args:
+            folder_id: in base64.
+        """
         try:
             valid = bool(base64.b64decode(folder_id, validate=True))
         except (binascii.Error, ValueError):
             valid = False
         if not valid:
             raise InvalidFolder("the folder id is not base64, or empty")
-        return await self._change(asker, access_folder=folder_id)
+        await self._change(requester, access_folder=folder_id)
 
-    async def reset_pin(self, asker: Asker) -> Values:
-        self._check_settings(asker)
-        address = asker.name
+    async def reset_pin(self, requester: Requester) -> None:
+        """Make a new PIN and send it to the user. If it cannot be sent, the old PIN stays."""
+        self._check_settings(requester)
+        address = requester.name
         if "@" not in address:
             if not self.settings.mail_domain:
                 raise PinNotSent(f"{address} has no mail address; see pin.mail_domain")
             address = f"{address}@{self.settings.mail_domain}"
-        # A client that leaves stops waiting; the PIN is not left half made.
-        await _to_the_end(self._hand_out_pin(asker.name, address))
-        return {}
+        # A client that disconnects meanwhile must not leave a PIN that was sent and not stored.
+        await _shield(self._replace_pin(requester.name, address))
 
-    async def _hand_out_pin(self, name: str, address: str) -> None:
-        """Keep a new PIN, then send it: a disk that is full is found before anything is sent."""
-        old = (await self._users.get(name)).pin_hash
-        # Each hash takes the processor for some time: not on the reactor's thread.
-        pin = await deferToThread(make_pin, self.settings.pin_length, old)
+    async def _replace_pin(self, name: str, address: str) -> None:
+        """Store a new PIN, then send it, so that a full disk is found before anything is sent."""
+        old_hash = (await self._users.get(name)).pin_hash
+        # A hash takes some 50 ms of processor time: not on the reactor's thread.
+        pin = await deferToThread(make_pin, self.settings.pin_length, old_hash)
         await self._users.change(name, pin_hash=await deferToThread(hash_pin, pin))
         try:
             await self.pins.deliver(address, pin)
         except Exception:
-            await self._users.change(name, pin_hash=old)
+            await self._users.change(name, pin_hash=old_hash)
             raise
 
-    async def _change(self, asker: Asker, **settings: bool | str) -> Values:
-        self._check_settings(asker)
-        await self._users.change(asker.name, **settings)
-        return {}
+    async def _change(self, requester: Requester, **settings: bool | str) -> None:
+        self._check_settings(requester)
+        await self._users.change(requester.name, **settings)
 
-    def _is_enabled(self, asker: Asker) -> bool:
-        return any(fnmatchcase(asker.name, pattern) for pattern in self.settings.enabled)
+    def _check_enabled(self, requester: Requester) -> None:
+        if not self.is_enabled(requester):
+            raise NotEnabled(
+                f"{requester.name} is not enabled for unified messaging; see users.enabled"
+            )
 
-    def _check_enabled(self, asker: Asker) -> None:
-        if not self._is_enabled(asker):
-            raise NotEnabled(f"{asker.name} is not enabled for unified messaging: users.enabled")
-
-    def _check_settings(self, asker: Asker) -> None:
-        self._check_enabled(asker)
-        if Scope.SETTINGS not in asker.principal.scopes:
-            raise MayNotSet(f"{asker.name} may not see or change settings: auth.scopes")
+    def _check_settings(self, requester: Requester) -> None:
+        self._check_enabled(requester)
+        if Scope.SETTINGS not in requester.principal.scopes:
+            raise MayNotSet(f"{requester.name} may not see or change settings; see auth.scopes")
 
 
 def _media(prompt: Prompt, record_to: str | None = None) -> Media:
     return Media(prompt=prompt.path, prompt_s=prompt.duration, record_to=record_to)
 
 
-async def _to_the_end(work: Coroutine[Deferred[Any], Any, None]) -> None:
+async def _shield(work: Coroutine[Deferred[Any], Any, None]) -> None:
     """
-    Wait for something that goes on when nobody waits any more.
+    Wait for work that goes on if the waiting is cancelled.
 
-    What goes wrong then is an unhandled error, which is logged.
+    An error after that is unhandled, and Twisted logs it.
     """
-    waiting: Deferred[None] = Deferred()
+    finished: Deferred[None] = Deferred()
 
-    def done(result: Any) -> Any:
-        if waiting.called:
+    def finish(result: Any) -> Any:
+        if finished.called:
             return result
         if isinstance(result, Failure):
-            waiting.errback(result)
+            finished.errback(result)
         else:
-            waiting.callback(None)
+            finished.callback(None)
         return None
 
-    _ = ensureDeferred(work).addBoth(done)
-    await waiting
+    _ = ensureDeferred(work).addBoth(finish)
+    await finished

@@ -10,7 +10,8 @@ from umd.soap import ews, um
 from umd.soap.document import InvalidRequest, expanded_name, invalid
 from umd.soap.envelope import Envelope, NoSuchOperation, read_envelope
 from umd.soap.namespaces import TYPES_OF
-from umd.soap.operations import Family, Operation, Value, holds, read_parts
+from umd.soap.operations import Family, Operation, holds, read_parts
+from umd.soap.requests import Disconnect, GetCallInfo, OperationRequest
 from umd.soap.templates import Templates
 
 
@@ -56,8 +57,8 @@ class SoapRequest:
     """What a client asks for; nobody changes it, and to freeze it costs a request's time."""
 
     operation: Operation
-    values: dict[str, Value]
-    """The arguments of the use case."""
+    arguments: OperationRequest
+    """What the operation is to do."""
     envelope: str
     """The envelope's namespace, in the client's spelling."""
     messages: str
@@ -81,13 +82,19 @@ def read_request(contract: Contract, body: bytes, charset: str = "") -> SoapRequ
     known = templates.find(body, charset)
     if known is not None:
         like, call_id = known
+        operation = like.operation
         return SoapRequest(
-            like.operation, {"call_id": call_id}, like.envelope, like.messages, like.impersonated
+            operation,
+            operation.request_type(call_id),
+            like.envelope,
+            like.messages,
+            like.impersonated,
         )
-    asked = _read_parsed(contract, body, charset)
-    if asked.values.keys() == {"call_id"}:
-        templates.learn(body, asked.values["call_id"], asked, charset)
-    return asked
+    soap_request = _read_parsed(contract, body, charset)
+    arguments = soap_request.arguments
+    if isinstance(arguments, (Disconnect, GetCallInfo)):
+        templates.learn(body, arguments.call_id, soap_request, charset)
+    return soap_request
 
 
 _TEMPLATES: Final[Mapping[Family, Templates[SoapRequest]]] = {
@@ -116,7 +123,8 @@ def _read(contract: Contract, envelope: Envelope, messages: str, name: str) -> S
         ews.check_version(envelope)
         impersonated = ews.impersonated(envelope)
     values = read_parts(envelope.operation, operation.request)
-    return SoapRequest(operation, values, envelope.namespace, messages, impersonated)
+    arguments = operation.request_type(**values)
+    return SoapRequest(operation, arguments, envelope.namespace, messages, impersonated)
 
 
 def _find(contract: Contract, envelope: Envelope, name: str) -> Operation:

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Final
 from xml.sax.saxutils import escape
 
+from umd.soap import requests
 from umd.soap.document import XML_SPACE, Element, InvalidRequest
 from umd.soap.envelope import Envelope, NoSuchOperation
 from umd.soap.fault import (
@@ -32,10 +33,10 @@ from umd.soap.operations import (
     Operation,
     Part,
     SimpleType,
-    Values,
     write_parts,
 )
 from umd.soap.problem import Problem
+from umd.soap.requests import OperationResponse
 from umd.soap.um import (
     BUSY,
     CALL_STATE,
@@ -74,7 +75,8 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
         Operation(
             name="DisconnectPhoneCall",
             family=Family.EWS,
-            use_case="disconnect",
+            request_type=requests.Disconnect,
+            response_type=requests.Disconnected,
             summary="Ends the call in whatever state it is; answers once it is down, or after "
             "call.deadline.",
             request=(_CALL_ID,),
@@ -86,7 +88,8 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
         Operation(
             name="GetPhoneCallInformation",
             family=Family.EWS,
-            use_case="get_call_info",
+            request_type=requests.GetCallInfo,
+            response_type=requests.CallInfo,
             summary="Tells the state of a call, and why it ended.",
             request=(_CALL_ID,),
             # The two SIP elements must be absent from a success (section 6.1).
@@ -105,7 +108,8 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
         Operation(
             name="PlayOnPhone",
             family=Family.EWS,
-            use_case="play_on_phone",
+            request_type=requests.PlayOnPhone,
+            response_type=requests.PlacedCall,
             summary="Calls a number by the dial plan, and plays the message of an item once "
             "answered.",
             request=(
@@ -134,7 +138,8 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
         Operation(
             name="GetServiceConfiguration",
             family=Family.EWS,
-            use_case="get_service_configuration",
+            request_type=requests.GetServiceConfiguration,
+            response_type=requests.ServiceConfiguration,
             summary="Tells whether you can have messages played on a telephone, and on which.",
             request=(
                 Part(name="ActingAs", absent="", about="not looked at"),
@@ -287,9 +292,11 @@ def fault_of(problem: Problem, error: InvalidRequest | None = None) -> Fault | N
     return FAULTS.get(problem)
 
 
-def write_answer(operation: Operation, values: Values, envelope: str, messages: str) -> bytes:
+def write_answer(
+    operation: Operation, response: OperationResponse, envelope: str, messages: str
+) -> bytes:
     """The envelope of a success; see `umd.soap.um.write_answer`."""
-    inside = write_parts(operation.answer, values, messages)
+    inside = write_parts(operation.answer, response, messages)
     return _write(
         operation, "Success", f"<ResponseCode>NoError</ResponseCode>{inside}", envelope, messages
     )

@@ -3,12 +3,12 @@ How an operation is described, once: reading its request, writing its answer, it
 documentation all come from the same `Operation`.
 
 A request and an answer are trees of `Part`. A part that carries a value has a `key`: the name of
-the use case's argument in a request, of the use case's result in an answer.
+the field in the request's or the response's class in `umd.soap.requests`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, TypeAlias
@@ -23,9 +23,9 @@ from umd.soap.document import (
 )
 from umd.soap.namespaces import TYPES_OF
 from umd.soap.problem import Problem
+from umd.soap.requests import OperationRequest, OperationResponse
 
 Value: TypeAlias = "str | bool | tuple[str, ...] | None"
-Values: TypeAlias = Mapping[str, Value]
 
 
 class Family(StrEnum):
@@ -92,8 +92,10 @@ class Operation:
 
     name: str
     family: Family
-    use_case: str
-    """The name of the method of `umd.messaging.use_cases.UseCases` that carries it out."""
+    request_type: Callable[..., OperationRequest]
+    """The class of its requests; the fields are the keys of `request`."""
+    response_type: type[OperationResponse]
+    """The class of its responses; it has a field for each key of `answer`."""
     summary: str
     """What umd does, for the documentation."""
     request: tuple[Part, ...] = ()
@@ -202,30 +204,30 @@ def _supply_absent(operation: Element, part: Part, values: dict[str, Value]) -> 
 # -- writing
 
 
-def write_parts(parts: tuple[Part, ...], values: Values, messages: str) -> str:
+def write_parts(parts: tuple[Part, ...], response: OperationResponse, messages: str) -> str:
     """
     The XML of an answer's parts.
 
     Args:
-        values: what the use case gave, by key.
+        response: has a field for each key.
         messages: the messages namespace as the request spelled it; it is the default one here.
     """
-    return "".join(_write_part(part, values, messages) for part in parts)
+    return "".join(_write_part(part, response, messages) for part in parts)
 
 
-def _write_part(part: Part, values: Values, messages: str) -> str:
-    value = values[part.key] if part.key else ""
+def _write_part(part: Part, response: OperationResponse, messages: str) -> str:
+    value: Value = getattr(response, part.key) if part.key else ""
     if value is None and part.optional:
         return ""
     name, declared = part.name, ""
     if part.home is Home.TYPES:
         name, declared = f"t:{part.name}", f' xmlns:t="{TYPES_OF[messages]}"'
     attributes = "".join(
-        f" {attribute}={quoteattr(str(values[key]))}"
+        f" {attribute}={quoteattr(str(getattr(response, key)))}"
         for attribute, key in part.attributes.items()
         if key
     )
-    inside = write_parts(part.parts, values, messages) + _text(value)
+    inside = write_parts(part.parts, response, messages) + _text(value)
     if not inside:
         return f"<{name}{declared}{attributes}/>"
     return f"<{name}{declared}{attributes}>{inside}</{name}>"

@@ -7,10 +7,11 @@ Names are irregular in case, and an answer that carries data wraps it in an elem
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Final
 
+from umd.soap import requests
 from umd.soap.envelope import write_envelope
 from umd.soap.fault import (
     EWS_CODES,
@@ -28,10 +29,10 @@ from umd.soap.operations import (
     Operation,
     Part,
     SimpleType,
-    Values,
     write_parts,
 )
 from umd.soap.problem import Problem
+from umd.soap.requests import OperationRequest, OperationResponse
 
 CALL_STATE: Final = SimpleType(
     "UMCallState",
@@ -72,7 +73,8 @@ _SETTINGS: Final = {
 
 def _operation(
     name: str,
-    use_case: str,
+    request_type: Callable[..., OperationRequest],
+    response_type: type[OperationResponse],
     summary: str,
     request: tuple[Part, ...] = (),
     *,
@@ -89,7 +91,8 @@ def _operation(
     return Operation(
         name=name,
         family=Family.UM,
-        use_case=use_case,
+        request_type=request_type,
+        response_type=response_type,
         summary=summary,
         request=request,
         answer=wrapped,
@@ -102,7 +105,8 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
     for operation in (
         _operation(
             "Disconnect",
-            "disconnect",
+            requests.Disconnect,
+            requests.Disconnected,
             "Ends the call in whatever state it is; answers once it is down, or after "
             "call.deadline.",
             # Absent is named as a case of the wrong id (section 3.2).
@@ -114,7 +118,8 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
         ),
         _operation(
             "GetCallInfo",
-            "get_call_info",
+            requests.GetCallInfo,
+            requests.CallInfo,
             "Tells the state of a call, and why it ended.",
             (_CALL_ID,),
             answer=Part(
@@ -129,7 +134,8 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
         ),
         _operation(
             "PlayOnPhone",
-            "play_on_phone",
+            requests.PlayOnPhone,
+            requests.PlacedCall,
             "Calls a number by the dial plan, and plays the message of an entry id once answered.",
             (
                 Part(
@@ -145,7 +151,8 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
         ),
         _operation(
             "PlayOnPhoneGreeting",
-            "play_on_phone_greeting",
+            requests.PlayOnPhoneGreeting,
+            requests.PlacedCall,
             "Calls a number by the dial plan; plays your greeting there and records it anew.",
             (
                 Part(name="GreetingType", key="greeting", type=GREETING_TYPE),
@@ -159,14 +166,16 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
         ),
         _operation(
             "IsUMEnabled",
-            "is_um_enabled",
+            requests.IsUMEnabled,
+            requests.UMEnabled,
             "Tells whether you are enabled for unified messaging: users.enabled.",
             answer=Part(name="IsUMEnabledResponse", key="enabled", type=BOOLEAN),
             problems={},
         ),
         _operation(
             "GetUMProperties",
-            "get_um_properties",
+            requests.GetUMProperties,
+            requests.UMProperties,
             "Tells your settings.",
             answer=Part(
                 name="GetUMPropertiesResponse",
@@ -187,7 +196,8 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
         ),
         _operation(
             "ResetPIN",
-            "reset_pin",
+            requests.ResetPIN,
+            requests.Done,
             "Makes you a new PIN under the policy and sends it to you; the answer never holds it.",
             problems={
                 **_SETTINGS,
@@ -197,28 +207,32 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
         ),
         _operation(
             "SetOofStatus",
-            "set_oof_status",
+            requests.SetOofStatus,
+            requests.Done,
             "Says whether your out-of-office greeting is played.",
             (_STATUS,),
             problems=_SETTINGS,
         ),
         _operation(
             "SetMissedCallNotificationEnabled",
-            "set_missed_call_notification_enabled",
+            requests.SetMissedCallNotificationEnabled,
+            requests.Done,
             "Says whether you are told of missed calls.",
             (_STATUS,),
             problems=_SETTINGS,
         ),
         _operation(
             "SetPlayOnPhoneDialString",
-            "set_play_on_phone_dial_string",
+            requests.SetPlayOnPhoneDialString,
+            requests.Done,
             "Sets the number that an empty DialString stands for.",
             (Part(name="dialString", key="dial_string", about="empty for none any more"),),
             problems={**_SETTINGS, Problem.NOT_DIALABLE: NOT_DIALABLE},
         ),
         _operation(
             "SetTelephoneAccessFolderEmail",
-            "set_telephone_access_folder_email",
+            requests.SetTelephoneAccessFolderEmail,
+            requests.Done,
             "Sets the folder of mail that is read to you on the telephone.",
             (
                 Part(
@@ -270,18 +284,19 @@ FAULTS: Final[Mapping[Problem, Fault]] = {
 """How each problem is told; a code that the reference does not give is one of EWS."""
 
 
-def write_answer(operation: Operation, values: Values, envelope: str, messages: str) -> bytes:
+def write_answer(
+    operation: Operation, response: OperationResponse, envelope: str, messages: str
+) -> bytes:
     """
     The envelope of a success.
 
     Args:
-        values: what the use case gave.
         envelope: the envelope's namespace, as the client spelled it.
         messages: the messages namespace, in the client's spelling.
     """
     if not operation.answer:
         return _write_empty(operation.name, envelope, messages)
-    inside = write_parts(operation.answer, values, messages)
+    inside = write_parts(operation.answer, response, messages)
     name = f"{operation.name}Response"
     return write_envelope(envelope, f'<{name} xmlns="{messages}">{inside}</{name}>')
 
