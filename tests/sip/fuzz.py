@@ -28,8 +28,8 @@ from umd.sip.fields import (
     Reason,
     Uri,
     Via,
-    challenges_in,
-    loose_reason,
+    find_reason,
+    parse_challenges,
 )
 from umd.sip.framing import StreamFramer, read_datagram
 from umd.sip.message import (
@@ -214,14 +214,14 @@ def _read_everything(message: Message) -> None:
         for value in message.all(name)[:1]:
             _allowed(_read_twice, reader, value)
     for value in message.all("WWW-Authenticate"):
-        challenges_in(value)
+        parse_challenges(value)
     if isinstance(message, Request):
         _allowed(_read_twice, Uri.parse, message.uri)
     _allowed(_answer_offer, message.body)
     _allowed(offer_in, message)
     description_in(message)
     for reason in reasons_of(message):
-        loose_reason(reason)
+        find_reason(reason)
     message.octets()
     _allowed(message.to_octets)
 

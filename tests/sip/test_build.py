@@ -176,7 +176,7 @@ class ResponseTests(SynchronousTestCase):
         """A hundred broken To fields are looked at once, not once each; the fuzzer found this."""
         request = Request("OPTIONS", "sip:a", [("To", '"' + "x<>" * 2000)] * 100)
         looks: list[str] = []
-        self.patch(message, "tag_of", lambda text: looks.append(text))
+        self.patch(message, "parse_tag", lambda text: looks.append(text))
         build.response(request, 400, to_tag="x")
         self.assertEqual(len(looks), 1)
 

@@ -22,8 +22,8 @@ from umd.sip.fields import (
     UriError,
     Via,
     ViaError,
-    challenges_in,
-    loose_reason,
+    find_reason,
+    parse_challenges,
     quote,
     split_list,
     unquote,
@@ -147,12 +147,12 @@ class ViaTests(SynchronousTestCase):
             "SIP/2.0/TCP 192.0.2.1:65535;branch=z9hG4bKx;rport",
             "SIP/2.0/TLS h;branch=a=b@c/d;rport",
         ):
-            self.assertEqual(Via.parse(text), Via._parse_any(text))
+            self.assertEqual(Via.parse(text), Via._parse_leniently(text))
             self.assertEqual(str(Via.parse(text)), text)
             padded = text.replace(";", " ; ").replace("=", " = ", 1).replace("/", " / ", 2)
             self.assertEqual(Via.parse(padded), Via.parse(text))
         for text in ('"a" <sip:b>;tag=c', "<sip:b>", '"" <sip:b;c>'):
-            self.assertEqual(NameAddr.parse(text), NameAddr._parse_any(text))
+            self.assertEqual(NameAddr.parse(text), NameAddr._parse_leniently(text))
 
     def test_other_forms(self) -> None:
         """IPv6, quoted values, other versions, no branch."""
@@ -247,16 +247,16 @@ class AuthFieldTests(SynchronousTestCase):
             ("x" * 8193, []),
             ('"' * 600, []),
         ):
-            found = [challenge.scheme for challenge in challenges_in(text)]
+            found = [challenge.scheme for challenge in parse_challenges(text)]
             self.assertEqual(found, schemes, text[:60])
-        (digest,) = challenges_in('Digest qop=auth,auth-int,x, stale, nonce=a=b==, realm="\\"c"')
+        (digest,) = parse_challenges('Digest qop=auth,auth-int,x, stale, nonce=a=b==, realm="\\"c"')
         wanted = ("auth,auth-int,x", "a=b==", '"c')
         self.assertEqual(tuple(map(digest.param, ("qop", "nonce", "realm"))), wanted)
 
     def test_effort(self) -> None:
         """No value is read more than a few times over."""
         for text in ("a " * 255 + '"' + "\\" * 7000, "a=" * 4000, "," * 8000, "a" * 8000):
-            self.assertLess(len(challenges_in(text)), 512)
+            self.assertLess(len(parse_challenges(text)), 512)
 
 
 class ReasonTests(SynchronousTestCase):
@@ -297,7 +297,7 @@ class ReasonTests(SynchronousTestCase):
             ("cause=17", None),
             ("", None),
         ):
-            found = loose_reason(text)
+            found = find_reason(text)
             self.assertEqual(None if found is None else found.cause, cause, text)
 
 

@@ -27,7 +27,7 @@ from umd.sip.fields import (
     FieldError,
     NameAddr,
     Uri,
-    loose_reason,
+    find_reason,
 )
 from umd.sip.message import MessageError
 from umd.sip.session import Session, State
@@ -467,7 +467,7 @@ def cause_of(ended: sip.Ended, asked: Cause | None) -> Cause:
 
 def _q850_of(reasons: Sequence[str]) -> int | None:
     """The Q.850 cause that a far end gave in a Reason header, or that its SIP status stands for."""
-    found = [reason for reason in map(loose_reason, reasons) if reason is not None]
+    found = [reason for reason in map(find_reason, reasons) if reason is not None]
     for reason in found:
         if reason.protocol.upper() == "Q.850" and reason.cause in range(1, 128):
             return reason.cause

@@ -19,7 +19,7 @@ from typing import Final
 from umd.sip import auth
 from umd.sip.auth import DigestSession
 from umd.sip.dialog import Dialog
-from umd.sip.fields import Challenge, challenges_in
+from umd.sip.fields import Challenge, parse_challenges
 from umd.sip.message import ExtraHeaders, Response
 from umd.sip.outgoing import OwnRequest
 from umd.sip.transaction import Key
@@ -151,7 +151,7 @@ class CredentialCache:
             sessions = [each for space, each in self._spaces.items() if space[0] == name]
             if info is None or len(sessions) != 1:  # it names no realm
                 continue
-            for read in challenges_in(f"Digest {info}"):  # the parameters are written alike
+            for read in parse_challenges(f"Digest {info}"):  # the parameters are written alike
                 sessions[0].take_next_nonce(read.param("nextnonce") or "")
 
     def _answer(self, space: tuple[str, str], challenge: Challenge) -> None:
@@ -178,7 +178,7 @@ def _choose_in(response: Response) -> dict[tuple[str, str], Challenge]:
     found: dict[tuple[str, str], Challenge] = {}
     for asks, name in _ANSWERED_BY:
         for value in response.all(asks):
-            for challenge in challenges_in(value):
+            for challenge in parse_challenges(value):
                 space = (name, challenge.param("realm") or "")
                 if space not in found and len(found) < MAX_REALMS and auth.can_answer(challenge):
                     found[space] = challenge

@@ -29,10 +29,10 @@ from umd.sip.fields import (
     FieldError,
     NameAddr,
     Via,
-    loose_branch,
-    loose_tag,
+    find_branch,
+    find_tag,
+    parse_tag,
     split_list,
-    tag_of,
 )
 from umd.sip.names import KNOWN, LISTED, METHODS, SPELLINGS, TOKEN, canonical
 
@@ -299,7 +299,7 @@ class Message:
 
     def _tag(self, name: str) -> str | None:
         try:
-            return tag_of(self._need(name))
+            return parse_tag(self._need(name))
         except FieldError as error:
             raise HeaderError(name, str(error)) from error
 
@@ -313,7 +313,7 @@ class Message:
         try:
             _ = self.from_tag if name == "From" else self.to_tag
         except HeaderError as error:
-            tag = loose_tag(self._need(name))
+            tag = find_tag(self._need(name))
             self.note_flaw(str(error))
             if name == "From":
                 self._from_tag = tag
@@ -502,10 +502,10 @@ class Response(Message):
         if value is None:
             return None
         try:
-            return tag_of(value)
+            return parse_tag(value)
         except FieldError as error:
             self.note_flaw(f"{name}: {error}")
-            return loose_tag(value)
+            return find_tag(value)
 
     @property
     def branch(self) -> str:
@@ -516,7 +516,7 @@ class Response(Message):
             return self.via.branch or ""
         except HeaderError as error:
             self.note_flaw(str(error))
-            return loose_branch(self.get("Via") or "")
+            return find_branch(self.get("Via") or "")
 
     @property
     def cseq_method(self) -> str:

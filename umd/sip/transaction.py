@@ -26,7 +26,7 @@ from typing import ClassVar, Final, NamedTuple, Protocol, TypeAlias
 
 from umd.errors import UmdError
 from umd.sip import build, outgoing
-from umd.sip.fields import MAGIC_COOKIE, is_address
+from umd.sip.fields import MAGIC_COOKIE, is_ip_address
 from umd.sip.message import Message, Request, Response
 from umd.sip.timing import TRYING_AFTER, Timing
 from umd.timers import Timer, Timers
@@ -396,7 +396,7 @@ def response_hop(request: Request, source: Hop) -> Hop:
     via = request.via
     port = via.port or 5060
     maddr = via.maddr
-    if maddr and is_address(maddr):
+    if maddr and is_ip_address(maddr):
         return Hop(maddr.strip("[]"), port, source.transport, source.flow)
     if port == source.port or via.rport is not None:
         return source

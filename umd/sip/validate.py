@@ -21,7 +21,7 @@ from operator import attrgetter
 from typing import Final, TypeAlias
 
 from umd.sip.build import reason_for
-from umd.sip.fields import MAGIC_COOKIE, Uri, UriError, is_usual_sip_uri, loose_tag
+from umd.sip.fields import MAGIC_COOKIE, Uri, UriError, find_tag, is_usual_sip_uri
 from umd.sip.message import VERSION, HeaderError, Message, MessageError, Request, Response
 from umd.sip.names import METHODS, SINGLE
 
@@ -203,7 +203,7 @@ def _is_in_dialog(request: Request) -> bool:
     try:
         return request.to_tag is not None
     except HeaderError:
-        return loose_tag(request.get("To") or "") is not None
+        return find_tag(request.get("To") or "") is not None
 
 
 def _repeated_of(names: Collection[str], message: Message) -> str | None:
