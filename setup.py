@@ -22,6 +22,7 @@ COMPILED = [
         "call/events",
         "call/leg",
         "call/record",
+        "journal/replay",
         "sip/build",
         "sip/dialog",
         "sip/endpoint",

@@ -13,7 +13,6 @@ from tests.architecture.imports import Source, room_of
 from tests.architecture.rooms import MAY_IMPORT, WITHOUT_TWISTED, cycles, forbidden_imports
 
 STILL_FORBIDDEN = {
-    ("umd.call.record", "umd.journal.store"),
     ("umd.config.sections", "umd.http.limits"),
     ("umd.config.sections", "umd.management.address"),
     ("umd.config.sections", "umd.messaging.dialplan"),

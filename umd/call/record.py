@@ -8,9 +8,9 @@ another umd reads years later. Keys are added, never changed.
 from __future__ import annotations
 
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from sys import intern
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import orjson
 
@@ -30,9 +30,6 @@ from umd.call.events import (
 from umd.call.leg import LegId
 from umd.errors import UmdError
 from umd.text import iso_time, json_safe
-
-if TYPE_CHECKING:
-    from umd.journal.store import Stored
 
 Record = Mapping[str, Any]
 
@@ -176,73 +173,12 @@ def replay(call: Call | None, record: Record, at: float) -> Call:
         raise UnknownRecord(f"the record {dict(record)!r:.200} does not fit: {error!r}") from None
 
 
-def replay_readable(
-    call_id: str, records: Sequence[Stored], tell: Callable[[Stored, UnknownRecord], None]
-) -> tuple[Call, list[tuple[Stored, Record]]]:
-    """
-    Let a call be as its records tell, as far as they can be read.
-
-    Args:
-        call_id: of the call.
-        records: in their order.
-        tell: is told of each that cannot be read, and why.
-
-    Returns:
-        The call, and those of its records that were read. A call whose beginning cannot be read has
-        no backend.
-
-    Raises:
-        NewerRecord: what it means for the call is not known.
-    """
-    call: Call | None = None
-    good = []
-    for stored in records:
-        try:
-            record = decode(stored.record)
-            call = replay(call, record, stored.at)
-        except NewerRecord:
-            raise
-        except UnknownRecord as error:
-            tell(stored, error)
-        else:
-            good.append((stored, record))
-    if call is None:
-        call = _unreadable_call(call_id, records)
-    return call, good
-
-
-def to_show(stored: Stored) -> dict[str, Any]:
-    """A record with its position, for people and programs; one that is damaged by what is known."""
-    try:
-        record = orjson.loads(stored.record)
-        name, at, call, leg = (record[key] for key in ("event", "at", "call", "leg"))
-        if all(isinstance(text, str) for text in (name, at, call, leg)):
-            return {"position": stored.position, **record}
-    except (ValueError, TypeError, KeyError):
-        pass
-    return {
-        "position": stored.position,
-        "at": iso_time(stored.at),
-        "event": "record.unreadable",
-        "call": stored.call,
-        "leg": leg_of(stored.call),
-    }
-
-
 def leg_of(call_id: str) -> str:
     """The leg that a CallId names; one that umd did not make is its own name."""
     try:
         return split_call_id(call_id)[0]
     except InvalidCallId:
         return call_id
-
-
-def _unreadable_call(call_id: str, records: Sequence[Stored]) -> Call:
-    """A call of which nothing is left but that it is live."""
-    leg, began_at = LegId(leg_of(call_id)), records[0].at
-    call = Call(id=CallId(call_id), leg=leg, backend="", number="", owner="", at=began_at)
-    call.seq = len(records)
-    return call
 
 
 # -- what each event tells

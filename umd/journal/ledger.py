@@ -10,8 +10,9 @@ from structlog.typing import FilteringBoundLogger
 
 from umd.call.call import Call
 from umd.call.events import Disconnected, LifecycleEvent, Lost, Placed, Resumed
-from umd.call.record import NewerRecord, UnknownRecord, decode, encode, replay, replay_readable
+from umd.call.record import NewerRecord, UnknownRecord, decode, encode, replay
 from umd.control.control import CallJournal
+from umd.journal.replay import replay_readable
 from umd.journal.store import Row, Step, Store, Stored
 from umd.runtime.log import json_lines
 

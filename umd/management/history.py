@@ -9,9 +9,10 @@ from contextlib import closing, contextmanager
 from typing import Any, Final
 
 from umd.call.call import CallState
-from umd.call.record import ENDS, UnknownRecord, leg_of, replay_readable, to_show
+from umd.call.record import ENDS, UnknownRecord, leg_of
 from umd.journal.address import find_path
 from umd.journal.file import JournalReader
+from umd.journal.replay import record_to_json, replay_readable
 from umd.journal.store import CannotOpen, Stored
 from umd.management.client import Refusal, Unreachable, ask
 from umd.text import iso_time
@@ -49,7 +50,7 @@ def events(
     with opened_journal(journal, trouble) as reader:
         whole = None if call is None else _one_of(reader, call)
         while stored := reader.read(after, PAGE, whole):
-            yield from map(to_show, stored)
+            yield from map(record_to_json, stored)
             after = stored[-1].position
 
 
@@ -69,7 +70,7 @@ def story(
             trouble = error
     with opened_journal(journal, trouble) as reader:
         stored = reader.read(0, MOST_OF_A_CALL, _one_of(reader, call))
-    records = [to_show(one) for one in stored]
+    records = [record_to_json(one) for one in stored]
     ends = [
         read(one.extra)
         for one, record in zip(stored, records, strict=True)

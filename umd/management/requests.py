@@ -26,13 +26,14 @@ from umd.call.call import Call, CallState
 from umd.call.call_id import CallId
 from umd.call.cause import EndedBy
 from umd.call.principal import Principal
-from umd.call.record import ENDS, leg_of, seq_of, to_show
+from umd.call.record import ENDS, leg_of, seq_of
 from umd.config.sections import Section
 from umd.control.control import Control, JournalUnavailable, NoSuchBackend, NoSuchCall, Stopping
 from umd.errors import UmdError
 from umd.journal.check import JournalCheck
 from umd.journal.copy import copied_to_json
 from umd.journal.file import Copied, JournalFile
+from umd.journal.replay import record_to_json
 from umd.journal.store import KeepsFile, Store
 from umd.management.history import beginnings, is_named
 from umd.sip.number import NotDialable, require_dialable
@@ -242,7 +243,7 @@ class Console:
         call = None if request.call is None else await self._find_recorded(store, request.call)
         crossed: list[Crossed] = []
         for stored in await store.read(request.after, request.limit, call):
-            record = to_show(stored)
+            record = record_to_json(stored)
             yield {"event": record}
             if request.wire and record["event"] in ENDS:
                 crossed = read_wire(stored.extra)
