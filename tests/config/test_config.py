@@ -14,17 +14,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from umd.backends.sim import SimBackend
 from umd.backends.sim.simulation import SimSection
 from umd.backends.sip import SipSection
-from umd.config.sections import (
-    ANY,
-    ConfigError,
-    Settings,
-    _File,
-    find_lines,
-    known_keys,
-    load,
-    parse_duration,
-    parse_size,
-)
+from umd.config import ConfigError, Settings, load
+from umd.config.mistakes import ANY, known_keys
+from umd.config.places import find_lines
+from umd.config.sections import Sections
+from umd.config.values import parse_duration, parse_size
 
 EXAMPLE = Path(__file__).parents[2] / "conf" / "umd.toml"
 SIP_EXAMPLE = EXAMPLE.with_name("umd-sip.toml")
@@ -104,7 +98,7 @@ class ReadTests(ConfigCase):
     def test_the_example_says_every_key_and_every_default(self) -> None:
         text = EXAMPLE.read_text()
         example, default = load(str(EXAMPLE)), load(None, ["node=lab-1"])
-        for section in known_keys(_File):
+        for section in known_keys(Sections):
             if section[0] != "backend":
                 name = section[0]
                 self.assertEqual(getattr(example, name), getattr(default, name), name)
@@ -113,7 +107,7 @@ class ReadTests(ConfigCase):
         said = {
             tuple(ANY if part.isdigit() else part for part in path) for path in find_lines(shown)
         }
-        known = known_keys(_File) + known_keys(SimSection, ("backend", "sim"))
+        known = known_keys(Sections) + known_keys(SimSection, ("backend", "sim"))
         self.assertEqual(sorted(set(known) - said), [])
 
     def test_the_sip_example_says_every_key_and_every_default(self) -> None:

@@ -13,7 +13,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.http.helpers import Authority, Key, key_pem
-from umd.config.sections import ConfigError, TlsSection, load
+from umd.config import ConfigError, load
+from umd.config.sections import TlsSection
 from umd.daemon.certificates import open_tls, read_credentials
 from umd.http.tls import Credentials, make_context
 

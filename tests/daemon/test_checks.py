@@ -15,7 +15,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.daemon.test_process import umd
 from tests.http.helpers import Authority
-from umd.config.sections import ConfigError, FilePath, Section, Settings, load
+from umd.config import ConfigError, Section, Settings, load
+from umd.config.values import FilePath
 from umd.daemon.checks import check_files
 from umd.journal.file import JournalFile
 from umd.messaging.users import VERSION

@@ -9,7 +9,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.helpers import ControlRoom, MemoryUsers
-from umd.config.sections import Settings, load
+from umd.config import Settings, load
 from umd.daemon.messaging import Unusable, apply, check, make_use_cases, make_users
 from umd.messaging.dialplan import Destination, NotDialable
 from umd.messaging.pin import NoDelivery, SmtpDelivery, SpoolDelivery

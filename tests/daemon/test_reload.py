@@ -6,14 +6,8 @@ import time
 from dataclasses import replace
 
 from tests.messaging.test_faults import DaemonCase
-from umd.config.sections import (
-    ConfigError,
-    DialRule,
-    DialSection,
-    PromptsSection,
-    Settings,
-    UmSection,
-)
+from umd.config import ConfigError, Settings
+from umd.config.sections import DialRule, DialSection, PromptsSection, UmSection
 from umd.messaging.use_cases import MessagingSettings
 from umd.soap.contract import UM
 

@@ -31,7 +31,7 @@ from umd.backends.sim.far_ends import Behaviour, Directory, FarEnds
 from umd.backends.sip import SipBackend, SipSection
 from umd.backends.sip.udp import UdpPort
 from umd.call.call import Call
-from umd.config.sections import load
+from umd.config import load
 from umd.daemon.daemon import Daemon
 from umd.sip import sdp
 from umd.sip.timing import Timing, request_schedule

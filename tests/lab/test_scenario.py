@@ -4,7 +4,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from umd.config.sections import ConfigError
+from umd.config import ConfigError
 from umd.lab import scenario as files
 from umd.lab.run import Result, run
 from umd.lab.scenario import Scenario

@@ -17,7 +17,8 @@ from twisted.web.http_headers import Headers
 from tests.helpers import FAKE_NUMBERS, RecordingDelivery, capturing_log
 from tests.soap.test_contract import envelope
 from umd.call.principal import ANONYMOUS, Principal
-from umd.config.sections import BackendSettings, Section, load
+from umd.config import Section, load
+from umd.config.sections import BackendSettings
 from umd.daemon.daemon import Daemon
 from umd.messaging.prompts import Prompts
 from umd.messaging.use_cases import MessagingSettings

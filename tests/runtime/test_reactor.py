@@ -43,21 +43,21 @@ reactor.run()
 IMPORTS = """
 import sys
 import umd.cli.main, umd.config, umd.daemon.process, umd.cli.demo
-from umd.config.sections import load
+from umd.config import load
 load(None, [])  # the backends too
 assert "twisted.internet.reactor" not in sys.modules
 """
 
 SERVES = """
 import sys
-import umd.config.sections
+import umd.config
 
 def load(file, overrides):
     from twisted.internet import reactor  # as the module of somebody's backend may
     print(type(reactor).__module__)
     sys.exit(0)
 
-umd.config.sections.load = load
+umd.config.load = load
 sys.argv = ["umd", "serve"]
 from umd.cli.main import main
 main()

@@ -18,7 +18,7 @@ from umd import __version__
 from umd.backends.sim.far_ends import Directory
 from umd.call.call import Call
 from umd.cli.screen import STATES, short_name, table
-from umd.config.sections import Settings, load
+from umd.config import Settings, load
 from umd.daemon.daemon import Daemon
 from umd.daemon.process import run
 from umd.runtime.log import Lines, Tap, unblocked

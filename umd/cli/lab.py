@@ -147,7 +147,7 @@ COLUMN_OF_STATUS: Final = {
 
 def _finish(work: Callable[[], list[Verdict]], as_json: bool, junit: str | None) -> None:
     """Run a command of the lab, print its verdicts, and exit with the status of the worst."""
-    from umd.config.sections import ConfigError
+    from umd.config import ConfigError
     from umd.lab.report import worst_status, write_junit
 
     try:

@@ -114,7 +114,7 @@ def serve(file: str | None, overrides: tuple[str, ...], as_json: bool) -> None:
     handed_over()  # before Twisted takes them
     install()  # before somebody's backend asks Twisted for one
 
-    from umd.config.sections import ConfigError, load
+    from umd.config import ConfigError, load
 
     if as_json:
         overrides = (*overrides, "log.format=json")
@@ -142,7 +142,7 @@ def demo(overrides: tuple[str, ...], as_json: bool) -> None:
     handed_over()  # before Twisted takes them
 
     from umd.cli.demo import run_demo
-    from umd.config.sections import ConfigError
+    from umd.config import ConfigError
 
     try:
         sys.exit(run_demo(overrides, as_json))
@@ -163,7 +163,7 @@ def check_config(file: str, files: bool, overrides: tuple[str, ...], as_json: bo
 
     With --files, run it as the user that umd runs as: others may read other files.
     """
-    from umd.config.sections import ConfigError, load
+    from umd.config import ConfigError, load
 
     warnings: list[str] = []
     try:

@@ -1,5 +1,12 @@
-"""The configuration: TOML to typed settings. Backends derive their own section from `Section`."""
+"""
+The configuration: TOML to typed settings.
 
-from umd.config.sections import Duration, Section
+A backend derives the model of its own section from `Section`.
+"""
 
-__all__ = ["Duration", "Section"]
+from umd.config.loading import load
+from umd.config.sections import Section, Settings
+from umd.config.values import Duration
+from umd.config.words import ConfigError
+
+__all__ = ["ConfigError", "Duration", "Section", "Settings", "load"]

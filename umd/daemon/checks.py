@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 from umd.backend import ChecksFiles, LegBackend
-from umd.config.sections import ConfigError, KeyPath, Settings, endpoint_fields
+from umd.config import ConfigError, Settings
+from umd.config.endpoints import endpoint_fields
+from umd.config.words import KeyPath
 from umd.daemon.auth import read_tokens
 from umd.daemon.certificates import open_tls
 from umd.errors import UmdError

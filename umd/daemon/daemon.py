@@ -24,7 +24,9 @@ from twisted.internet.task import deferLater
 from umd import __version__
 from umd.backend import MessageTap, ShowsMessages
 from umd.call.record import UnknownRecord
-from umd.config.sections import CallSection, ConfigError, JournalSection, Settings, endpoint_fields
+from umd.config import ConfigError, Settings
+from umd.config.endpoints import endpoint_fields
+from umd.config.sections import CallSection, JournalSection
 from umd.control.control import Control, ControlSettings
 from umd.daemon.auth import make_rules
 from umd.daemon.certificates import open_tls

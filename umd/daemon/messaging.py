@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from umd.config.sections import DialSection, PinSection, PromptsSection, Settings, UsersSection
+from umd.config import Settings
+from umd.config.sections import DialSection, PinSection, PromptsSection, UsersSection
 from umd.control.control import Control
 from umd.errors import UmdError
 from umd.messaging.dialplan import DialPlan, Rule

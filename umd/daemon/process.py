@@ -11,7 +11,7 @@ from structlog.typing import FilteringBoundLogger
 from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
 from twisted.internet.task import LoopingCall
 
-from umd.config.sections import Settings
+from umd.config import Settings
 from umd.daemon.daemon import CannotStart, Daemon
 from umd.runtime import systemd
 from umd.runtime.log import Tap, adopt_twisted, configure

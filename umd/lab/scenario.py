@@ -11,7 +11,9 @@ from pydantic import BeforeValidator, Field, PlainSerializer
 from umd.backends.sim.far_ends import Behaviour
 from umd.backends.sim.simulation import SimSection
 from umd.call.cause import EndedBy
-from umd.config.sections import Duration, KeyPath, Section, load_model
+from umd.config import Duration, Section
+from umd.config.loading import load_model
+from umd.config.words import KeyPath
 from umd.control.control import ControlSettings, Outcome
 from umd.lab.choices import (
     FIRST_CALL,

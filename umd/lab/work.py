@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from umd.backends.sim.far_ends import Directory, built_in, digits_of
-from umd.config.sections import ConfigError
+from umd.config import ConfigError
 from umd.lab import scenario as files
 from umd.lab.choices import Fate
 from umd.lab.explore import (

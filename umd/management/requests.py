@@ -27,7 +27,7 @@ from umd.call.call_id import CallId
 from umd.call.cause import EndedBy
 from umd.call.principal import Principal
 from umd.call.record import ENDS, leg_of, seq_of
-from umd.config.sections import Section
+from umd.config import Section
 from umd.control.control import Control, JournalUnavailable, NoSuchBackend, NoSuchCall, Stopping
 from umd.errors import UmdError
 from umd.journal.check import JournalCheck

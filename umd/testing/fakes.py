@@ -23,7 +23,7 @@ from umd.backend import (
 )
 from umd.call.call import CallState
 from umd.call.cause import RECOVERY_ON_TIMER_EXPIRY, Cause, EndedBy, rejection
-from umd.config.sections import Section
+from umd.config import Section
 
 
 class RecordingSink(LegSink):

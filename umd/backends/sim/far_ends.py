@@ -12,7 +12,7 @@ from typing import Annotated, Final, Literal
 from pydantic import Field
 
 from umd.call.call import CallState
-from umd.config.sections import Duration, Section
+from umd.config import Duration, Section
 from umd.sip import build
 from umd.sip import session as sip
 from umd.sip.dialog import Dialog

@@ -17,7 +17,8 @@ from umd.backends.sip_legs import SipLegs
 from umd.call.call import CallState
 from umd.call.call_id import InvalidCallId, split_call_id
 from umd.call.cause import Cause
-from umd.config.sections import Delay, Duration, Section
+from umd.config import Duration, Section
+from umd.config.values import Delay
 from umd.sip import sdp
 from umd.sip.dialog import Dialog, DialogId
 from umd.sip.endpoint import Endpoint

@@ -8,7 +8,8 @@ from typing import Annotated, Final, Self, TypeAlias
 
 from pydantic import AfterValidator, Field, PlainValidator, model_validator
 
-from umd.config.sections import Duration, FilePath, Section, parse_duration
+from umd.config import Duration, Section
+from umd.config.values import FilePath, parse_duration
 from umd.errors import UmdError
 from umd.runtime.files import CannotRead, read_file
 from umd.sip.credentials import Login
