@@ -27,6 +27,7 @@ from umd.backends.sim.simulation import SimSection
 from umd.call.call_id import CallId
 from umd.call.principal import Principal
 from umd.control.control import Control
+from umd.control.journal import NullJournal
 
 MEASURED = 20_000
 BATCH = 1_000
@@ -44,7 +45,7 @@ class Room:
             node="bench",
             clock=self.clock,
             wall=self.clock.seconds,
-            record=lambda call, event: None,
+            journal=NullJournal(lambda call, event: None),
             log=structlog.wrap_logger(None, processors=[_drop]),
         )
         _ = ensureDeferred(self.control.start())

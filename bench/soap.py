@@ -20,6 +20,7 @@ from twisted.internet.task import Clock
 
 from umd.call.principal import Principal
 from umd.control.control import Control
+from umd.control.journal import NullJournal
 from umd.http.exchange import Request
 from umd.messaging.service import SoapService
 from umd.testing import FakeBackend
@@ -46,7 +47,7 @@ def make_service() -> tuple[Control, SoapService]:
         node="bench",
         clock=Clock(),
         wall=time.time,
-        record=lambda call, event: None,
+        journal=NullJournal(lambda call, event: None),
         log=log,
     )
     _finish(control.start())

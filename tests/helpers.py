@@ -22,6 +22,7 @@ from umd.call.call import Call
 from umd.call.events import LifecycleEvent
 from umd.call.principal import Principal
 from umd.control.control import Control, ControlSettings
+from umd.control.journal import NullJournal
 from umd.messaging.dialplan import DialPlan, Rule
 from umd.messaging.pin import PinDelivery, PinNotSent
 from umd.messaging.users import Users, UserSettings
@@ -61,13 +62,13 @@ class ControlRoom:
             node="lab-1",
             clock=self.clock,
             wall=lambda: 1_000_000.0 + self.clock.seconds(),
-            record=self._record,
+            journal=NullJournal(lambda call, event: self.on_event(call, event)),
             log=self.log,
             settings=settings,
             make_leg_name=lambda: next(self._names),
         )
 
-    def _record(self, call: Call, event: LifecycleEvent) -> None:
+    def on_event(self, call: Call, event: LifecycleEvent) -> None:
         self.events.append(event)
 
     def told(self, call: Call | None = None) -> list[str]:

@@ -79,8 +79,8 @@ class PlaceTests(ControlCase):
 
     def test_an_unreachable_backend_leaves_no_live_call(self) -> None:
         self.fake.reachable = False
-        with self.assertRaises(BackendUnavailable):
-            self.control.place(ALICE, "answers")
+        call = self.control.place(ALICE, "answers")
+        self.failureResultOf(ensureDeferred(self.control.dialled(call)), BackendUnavailable)
         self.assertEqual(self.room.told(), ["Placed", "Disconnected"])
         self.assertEqual(list(self.control.live_calls()), [])
 
@@ -322,8 +322,9 @@ class FailingBackendTests(ControlCase):
 
     def test_a_place_that_fails_leaves_no_live_call(self) -> None:
         self.break_it("place")
-        with self.assertRaises(ValueError):
-            self.control.place(ALICE, "answers")
+        call = self.control.place(ALICE, "answers")
+        self.failureResultOf(ensureDeferred(self.control.dialled(call)), BackendUnavailable)
+        self.assertEqual(self.room.logged(), ["backend.failed"])
         self.assertEqual(self.room.told(), ["Placed", "Disconnected"])
         self.assertEqual(list(self.control.live_calls()), [])
 
@@ -384,7 +385,7 @@ class FailingBackendTests(ControlCase):
         def fails(*_: object) -> None:
             raise OSError("no space left")
 
-        self.patch(self.control, "_record", fails)
+        self.patch(self.room, "on_event", fails)
         with self.assertRaises(OSError):
             self.fake.end(call.leg)
         self.assertEqual(self.successResultOf(asked), Outcome.ENDED)

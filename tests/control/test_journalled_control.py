@@ -13,24 +13,26 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.helpers import ALICE, DEADLINE, capturing_log
 from umd.backend import BackendUnavailable, Ended, FoundLeg, LegId
 from umd.call.call import Call, CallState
-from umd.call.call_id import split_call_id
+from umd.call.call_id import CallId, split_call_id
 from umd.call.cause import Cause, EndedBy
 from umd.call.events import DisconnectRequested, LifecycleEvent, Placed, Resumed
 from umd.call.record import decode, encode, replay
 from umd.control.control import (
     TOLD_AT_ONCE,
-    CallJournal,
     Control,
     ControlSettings,
     JournalUnavailable,
     NoSuchCall,
     Outcome,
 )
+from umd.control.journal import CallJournal, NullJournal
 from umd.testing import FakeBackend
 
 
-class HandJournal(CallJournal):
+class HandJournal:
     """A journal whose commits are made by hand."""
+
+    durable = True
 
     def __init__(self) -> None:
         self.refusing: str | None = None
@@ -99,7 +101,6 @@ class JournalCase(SynchronousTestCase):
             clock=self.clock,
             wall=wall or (lambda: WALL + self.clock.seconds()),
             settings=self.settings,
-            record=lambda call, event: self.fail("not with a journal"),
             log=self.log,
             make_leg_name=lambda: next(names),
             journal=journal,
@@ -246,7 +247,7 @@ class TroubleTests(JournalCase):
         self.assertEqual(self.fake.commands, [])
         self.assertEqual(self.journal.told(call), ["Placed", "Disconnected"])
         self.assertEqual(self.successResultOf(self.ask(call)), Outcome.ALREADY_ENDED)
-        self.assertEqual(self.control._undialled, set())
+        self.assertEqual(self.control._placements, {})
         self.counted()
 
     def test_a_call_that_was_dialled_before_the_disk_filled_is_told_of(self) -> None:
@@ -281,6 +282,33 @@ class TroubleTests(JournalCase):
         self.failureResultOf(asked, JournalUnavailable)
         self.journal.settle()
         self.assertTrue(call.ended)
+
+
+class NullJournalTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.order: list[object] = []
+        self.journal = NullJournal(lambda call, event: self.order.append(event))
+        call = Call(
+            id=CallId("c"), leg=LegId("l"), backend="b", number="1", owner="alice", at=WALL
+        )
+        self.placed = call.place("r-1")
+        self.call = call
+
+    def test_an_event_is_seen_before_anything_follows_from_it(self) -> None:
+        self.journal.append(self.call, self.placed, None, self.order.append, "appended")
+        self.journal.append(self.call, self.placed, None, None, None)
+        self.journal.flush(self.order.append, "flushed")
+        self.assertEqual(self.order, [self.placed, "appended", self.placed, "flushed"])
+
+    def test_what_follows_happens_though_the_log_fails(self) -> None:
+        journal = NullJournal(lambda call, event: self.fail("the log fails"))
+        with self.assertRaises(self.failureException):
+            journal.append(self.call, self.placed, None, self.order.append, "appended")
+        self.assertEqual(self.order, ["appended"])
+
+    def test_it_is_one_journal_as_the_ledger_is(self) -> None:
+        journals: list[CallJournal] = [self.journal, HandJournal()]
+        self.assertEqual([journal.durable for journal in journals], [False, True])
 
 
 class LeaseTests(JournalCase):

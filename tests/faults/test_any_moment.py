@@ -22,7 +22,7 @@ from umd.backends.sip.udp import UdpPort
 from umd.call.call import Call
 from umd.call.events import LifecycleEvent
 from umd.call.record import decode, encode, replay
-from umd.control.control import CallJournal, Control
+from umd.control.control import Control
 from umd.sip.framing import read_datagram
 from umd.sip.session import State
 from umd.sip.transaction import ServerInvite
@@ -54,10 +54,11 @@ class Disk:
         return told
 
 
-class SlowJournal(CallJournal):
+class SlowJournal:
     """What is appended is durable a while later, unless umd has died by then."""
 
-    refusing = None
+    durable = True
+    refusing: str | None = None
 
     def __init__(self, disk: Disk, clock: MemoryUdp) -> None:
         self.died = False
@@ -103,7 +104,6 @@ class Umd:
             node="lab-1",
             clock=clock,
             wall=lambda: 1_000_000.0 + clock.seconds(),
-            record=lambda call, event: None,
             log=capturing_log()[0],
             journal=self.journal,
             make_leg_name=lambda: "leg-1",

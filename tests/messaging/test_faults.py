@@ -19,6 +19,7 @@ from tests.soap.test_contract import envelope
 from umd.call.principal import ANONYMOUS, Principal
 from umd.config import Section, load
 from umd.config.sections import BackendSettings
+from umd.control.control import Control
 from umd.daemon.daemon import Daemon
 from umd.messaging.prompts import Prompts
 from umd.messaging.use_cases import MessagingSettings
@@ -217,7 +218,7 @@ class FaultTableTests(DaemonCase):
                     self.assertEqual(told, (500, problem.value, code), document)
 
     async def test_what_umd_did_not_foresee(self) -> None:
-        self.patch(FakeBackend, "place", lambda *_: 1 / 0)
+        self.patch(Control, "place", lambda *_, **__: 1 / 0)
         for contract in CONTRACTS:
             operation = contract.operations["PlayOnPhone"]
             told = await self.ask(contract, operation)

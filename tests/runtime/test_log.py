@@ -18,6 +18,7 @@ from tests.helpers import ALICE, ControlRoom
 from umd.call.cause import Cause, EndedBy
 from umd.call.events import Disconnected
 from umd.control.control import Control
+from umd.control.journal import NullJournal
 from umd.journal.ledger import CallLog
 from umd.runtime.log import Lines, configure, quick_info, unblocked
 
@@ -453,7 +454,7 @@ class LifecycleTests(SynchronousTestCase):
             node="lab",
             clock=self.room.clock,
             wall=lambda: 1000.0 + self.room.clock.seconds(),
-            record=CallLog(configure("info", "json", self.stream)).record,
+            journal=NullJournal(CallLog(configure("info", "json", self.stream)).record),
             log=self.room.log,
         )
         self.successResultOf(ensureDeferred(self.control.start()))

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple
 from uuid import uuid4
 
 from structlog.typing import FilteringBoundLogger
@@ -39,6 +39,7 @@ from umd.call.cause import (
 from umd.call.events import Connected, Disconnected, LifecycleEvent, Lost
 from umd.call.leg import Ended
 from umd.call.principal import Principal, Scope
+from umd.control.journal import CallJournal
 from umd.control.leases import Leases, Limit
 from umd.errors import UmdError
 from umd.runtime.clock import Alarms
@@ -87,32 +88,6 @@ class JournalUnavailable(UmdError):
 
 class UnusableLeg(UmdError):
     """A leg that a backend carries and that cannot be a call; the others can."""
-
-
-class CallJournal(Protocol):
-    """What makes lifecycle events durable, in the order they are given to it."""
-
-    refusing: str | None
-    """Why nothing new may begin, as it could not be put on record; None: all is well."""
-
-    def append(
-        self,
-        call: Call,
-        event: LifecycleEvent,
-        extra: bytes | None,
-        then: Callable[[Any], None] | None,
-        argument: Any,
-    ) -> None:
-        """
-        Write an event down, and call `then(argument)` in a later turn, once it is durable.
-
-        Args:
-            extra: what its backend needs to restore the leg, None where nothing has changed; with
-                the end of a call what crossed, as `umd.trace.wire` has it.
-        """
-
-    def flush(self, then: Callable[[Any], None], argument: Any) -> None:
-        """Call `then(argument)`, in a later turn, when all that was appended is durable."""
 
 
 class Outcome(StrEnum):
@@ -187,6 +162,43 @@ class Teardown:
         self.waiting.pop(slot, None)
 
 
+class Placement:
+    """A call that is to be dialled, and the request that waits for it."""
+
+    __slots__ = ("call", "media", "withdrawn", "refused", "_waiting")
+
+    def __init__(self, call: Call, media: Media | None) -> None:
+        self.call = call
+        self.media = media
+        self.withdrawn = False
+        """Its client was told that it could not be recorded: it must not be dialled any more."""
+        self.refused: BackendUnavailable | None = None
+        """Why its backend did not dial it."""
+        self._waiting: Deferred[None] | None = None
+
+    async def dialled(self) -> None:
+        """Return when its backend was told to dial it, or raise why not."""
+        if self.refused is None:
+            self._waiting = Deferred()
+            try:
+                await self._waiting
+            finally:
+                self._waiting = None
+        if self.refused is not None:
+            raise self.refused
+
+    def settle(self) -> None:
+        """It was dialled, or refused, or never will be: answer its client."""
+        if self._waiting is not None:
+            self._waiting.callback(None)
+
+    def withdraw(self, error: JournalUnavailable) -> None:
+        """Answer its client, if one waits, that it cannot be recorded, and never dial it."""
+        if self._waiting is not None:
+            self.withdrawn = True
+            self._waiting.errback(error)
+
+
 class BackendLink:
     """What control knows of one backend, and the sink the backend reports to."""
 
@@ -203,7 +215,9 @@ class BackendLink:
         Those that the journal knew, until the backend has been asked for its legs: with the last
         record of the leg, and when it was last heard of.
         """
-        self.restores = backend if isinstance(backend, RestoresLegs) else None
+        self.restores: RestoresLegs | None = None
+        if control.journal.durable and isinstance(backend, RestoresLegs):
+            self.restores = backend
         self.started = False
         self._control = control
 
@@ -229,8 +243,8 @@ class Control:
         node: the name of this daemon in the ids it issues.
         clock: for deadlines; monotonic.
         wall: the time written into events, seconds since the epoch.
-        record: takes each lifecycle event, with its call, in order; not used with a journal.
-        journal: makes each lifecycle event durable before it is acted on; None: nothing waits.
+        journal: makes each lifecycle event durable before it is acted on; `NullJournal` where
+            nothing is kept.
         log: for what backends do wrong.
         make_leg_name: names the legs of calls that umd places.
         wire: notes the messages of each live call, which go on record with its end.
@@ -243,16 +257,16 @@ class Control:
         node: str,
         clock: IReactorTime,
         wall: Callable[[], float],
-        record: Callable[[Call, LifecycleEvent], None],
+        journal: CallJournal,
         log: FilteringBoundLogger,
         settings: ControlSettings | None = None,
         make_leg_name: Callable[[], str] = lambda: str(uuid4()),
-        journal: CallJournal | None = None,
         wire: WireLog | None = None,
     ) -> None:
         self.settings = settings or ControlSettings()
         """May be replaced while running."""
         self.node = node
+        self.journal = journal
         self.links = {name: BackendLink(name, backend, self) for name, backend in backends.items()}
         self.illegal_events = 0
         """How often a backend reported what cannot be, a second end of a call for example."""
@@ -268,8 +282,6 @@ class Control:
         """Calls of before the restart that have leases, until those count on."""
         self._clock = clock
         self._wall = wall
-        self._record = record
-        self._journal = journal
         self._log = log
         self._make_leg_name = make_leg_name
         self._calls: dict[CallId, Call] = {}
@@ -279,13 +291,8 @@ class Control:
         self._deadlines: Alarms[Teardown] = Alarms(clock, self._deadline_passed)
         self._failed: Alarms[Teardown] = Alarms(clock, self._hang_up_again)
         """Teardowns that a backend has failed to carry out."""
-        self._undialled: set[CallId] = set()
-        """Calls to be dialled once it is on record that they are placed."""
-        self._waiting_for_record: set[Deferred[None]] = set()
-        self._undiallable: dict[CallId, BackendUnavailable] = {}
-        """Why a backend would not dial calls that somebody still asks about."""
-        self._media: dict[CallId, Media] = {}
-        """What is to be heard on calls that were not dialled yet."""
+        self._placements: dict[CallId, Placement] = {}
+        """Calls that are not dialled yet, or could not be, until `dialled` was told why."""
         self._homeless: list[Call] = []
         """Recovered calls whose backend is not configured any more."""
         self._found_again: deque[Call] = deque()
@@ -353,12 +360,10 @@ class Control:
             media: what is to be heard once it is answered, where the backend carries media.
 
         Returns:
-            The call, connecting; what becomes of it comes by its backend's events.
+            The call, connecting. It is dialled once its record is durable; await `dialled` next.
 
         Raises:
-            MayNotPlace, Stopping, NoSuchBackend, BackendUnavailable, JournalUnavailable: nothing
-                was dialled.
-                With a journal it is dialled later, and `dialled` tells of BackendUnavailable.
+            MayNotPlace, Stopping, NoSuchBackend, JournalUnavailable: nothing was dialled.
         """
         if Scope.PLACE not in principal.scopes:
             self._log.warning(
@@ -384,14 +389,8 @@ class Control:
         self._take(link, call)
         if self.wire is not None:  # of a call that is found not before its end is asked for
             self.wire.begin(call.leg)
-        if media is not None and link.carries_media is not None:
-            self._media[call.id] = media
-        if self._journal is None:
-            self._record(call, placed)
-            self._dial(call)
-        else:
-            self._undialled.add(call.id)
-            self._journal.append(call, placed, None, self._dial_recorded, call)
+        placement = self._placements[call.id] = Placement(call, media)
+        self.journal.append(call, placed, None, self._dial_recorded, placement)
         return call
 
     async def dialled(self, call: Call) -> None:
@@ -404,16 +403,12 @@ class Control:
             BackendUnavailable: it could not be dialled, and has ended.
             JournalUnavailable: it cannot be put on record at the moment. It is never dialled.
         """
-        if self._journal is not None:
+        placement = self._placements.get(call.id)
+        if placement is not None:
             try:
-                await self._on_record()
-            except JournalUnavailable:
-                if call.id in self._undialled:
-                    self._undialled.remove(call.id)  # its record is queued: see _dial_recorded
-                    raise
-            refused = self._undiallable.pop(call.id, None)
-            if refused is not None:
-                raise refused
+                await placement.dialled()
+            finally:
+                self._placements.pop(call.id, None)
 
     async def disconnect(
         self,
@@ -566,9 +561,8 @@ class Control:
         for teardown in list(self._teardowns.values()):
             if not teardown.recorded or teardown.call.ended:
                 self._answer(teardown, None)
-        waiting, self._waiting_for_record = self._waiting_for_record, set()
-        for slot in waiting:
-            slot.errback(JournalUnavailable(why))
+        for placement in list(self._placements.values()):
+            placement.withdraw(JournalUnavailable(why))
 
     # -- what backends report
 
@@ -584,10 +578,7 @@ class Control:
 
     def when_recorded(self, then: Callable[[Any], None], argument: Any) -> None:
         """Call `then(argument)` once everything so far is durable; at once without a journal."""
-        if self._journal is None:
-            then(argument)
-        else:
-            self._journal.flush(then, argument)
+        self.journal.flush(then, argument)
 
     def backend_down(self, link: BackendLink, reason: str) -> None:
         """Whoever waits for this backend is told so; what they asked for is kept."""
@@ -663,7 +654,7 @@ class Control:
 
     def _restore(self, link: BackendLink) -> None:
         """Give a backend what the journal has of its legs."""
-        if link.restores is None or self._journal is None:
+        if link.restores is None:
             return
         now = self._wall()
         known = (
@@ -738,37 +729,40 @@ class Control:
         if call.max_age or call.ring_time:
             self._leases.grant(call)
 
-    def _dial(self, call: Call) -> None:
+    def _dial_recorded(self, placement: Placement) -> None:
+        """The record of its placing is durable: the call may leave."""
+        call = placement.call
         link = self.links[call.backend]
-        media = self._media.pop(call.id, None)
+        if placement.withdrawn or call.state is not CallState.CONNECTING:
+            # Nothing of it has left: its client got a fault, or somebody has asked for its end.
+            if not call.ended:
+                cause = call.cause or Cause(by=EndedBy.DAEMON, q850=NETWORK_OUT_OF_ORDER)
+                self.leg_event(link, Ended(call.leg, cause, confirmed=True))
+        else:
+            placement.refused = self._dial(link, placement)
+        if placement.refused is None:
+            self._placements.pop(call.id, None)
+        placement.settle()
+
+    def _dial(self, link: BackendLink, placement: Placement) -> BackendUnavailable | None:
+        """Hand a call to its backend; gives back why it was not dialled."""
+        call, media = placement.call, placement.media
         try:
             if media is not None and link.carries_media is not None:
                 link.carries_media.place_with_media(call.leg, call.number, media)
             else:
                 link.backend.place(call.leg, call.number)
+            return None
+        except BackendUnavailable as error:
+            refused = error
         except Exception:
-            # It is on record that it was tried: so is that it came to nothing.
+            self._log.exception("backend.failed", backend=link.name, call=call.id)
+            refused = BackendUnavailable(f"backend {link.name} has failed")
+        # It is on record that it was tried: so is that it came to nothing.
+        if not call.ended:
             failed = Cause(by=EndedBy.DAEMON, q850=NETWORK_OUT_OF_ORDER)
             self.leg_event(link, Ended(call.leg, failed, confirmed=True))
-            raise
-
-    def _dial_recorded(self, call: Call) -> None:
-        """The record of its placing is durable: the call may leave."""
-        refused = call.id not in self._undialled
-        self._undialled.discard(call.id)
-        if refused or call.state is CallState.DISCONNECTING:
-            # Nothing of it has left: its client got a fault, or somebody has asked for its end.
-            self._media.pop(call.id, None)
-            cause = call.cause or Cause(by=EndedBy.DAEMON, q850=NETWORK_OUT_OF_ORDER)
-            self.leg_event(self.links[call.backend], Ended(call.leg, cause, confirmed=True))
-            return
-        try:
-            self._dial(call)
-        except BackendUnavailable as error:
-            self._undiallable[call.id] = error
-        except Exception:
-            self._log.exception("backend.failed", backend=call.backend, call=call.id)
-            self._undiallable[call.id] = BackendUnavailable(f"backend {call.backend} has failed")
+        return refused
 
     def _teardown(
         self,
@@ -779,26 +773,20 @@ class Control:
         limit: Limit | None = None,
     ) -> Teardown:
         """Join the teardown of a live call, or begin it."""
-        link = self.links[call.backend]
         teardown = self._teardowns.get(call.id)
-        if teardown is None:
-            self._must_be_recordable()
-            teardown = self._teardowns[call.id] = Teardown(call)
-            if self.wire is not None:
-                self.wire.begin(call.leg)
-            cause = Cause(by=by) if limit is None else _cause_of(limit, call)
-            requested = call.apply(
-                HangUp(cause, principal.name, request_id, limit), self._wall()
-            )
-            assert requested is not None
-            if self._journal is None:
-                self._record(call, requested)
-                teardown.recorded = True
-            else:
-                teardown.deadline = self._deadlines.start(self.settings.deadline, teardown)
-                self._journal.append(call, requested, None, self._carry_out, teardown)
-        if teardown.recorded and not teardown.reached_backend:
-            self._hang_up(link, teardown)
+        if teardown is not None:
+            if teardown.recorded and not teardown.reached_backend:
+                self._hang_up(self.links[call.backend], teardown)
+            return teardown
+        self._must_be_recordable()
+        teardown = self._teardowns[call.id] = Teardown(call)
+        if self.wire is not None:
+            self.wire.begin(call.leg)
+        cause = Cause(by=by) if limit is None else _cause_of(limit, call)
+        requested = call.apply(HangUp(cause, principal.name, request_id, limit), self._wall())
+        assert requested is not None
+        teardown.deadline = self._deadlines.start(self.settings.deadline, teardown)
+        self.journal.append(call, requested, None, self._carry_out, teardown)
         return teardown
 
     def _carry_out(self, teardown: Teardown) -> None:
@@ -881,24 +869,15 @@ class Control:
         if call.max_age or call.ring_time:
             self._leases.end(call)
         self._retain(call)
-        if self._journal is None:
-            try:
-                self._record(call, event)
-            finally:
-                self._finish_teardown(call)
-        else:
-            # Whoever asks before it is on record waits for that.
-            if call.id not in self._teardowns:
-                self._teardowns[call.id] = Teardown(call)
-            crossed = None if self.wire is None else self.wire.take(call.leg)
-            self._journal.append(call, event, crossed, self._finish_teardown, call)
+        # Whoever asks before it is on record waits for that.
+        if call.id not in self._teardowns:
+            self._teardowns[call.id] = Teardown(call)
+        crossed = None if self.wire is None else self.wire.take(call.leg)
+        self.journal.append(call, event, crossed, self._finish_teardown, call)
 
     def _write(self, call: Call, event: LifecycleEvent, leg_record: bytes | None = None) -> None:
         """Write down what nothing waits for."""
-        if self._journal is None:
-            self._record(call, event)
-        else:
-            self._journal.append(call, event, leg_record, None, None)
+        self.journal.append(call, event, leg_record, None, None)
 
     def _leg_record(self, link: BackendLink, call: Call) -> bytes | None:
         """
@@ -906,7 +885,7 @@ class Control:
 
         Where it cannot be had the call goes on: it can be ended as long as this umd runs.
         """
-        if link.restores is None or self._journal is None:
+        if link.restores is None:
             return None
         try:
             record = link.restores.leg_record(call.leg)
@@ -920,21 +899,9 @@ class Control:
             return None
 
     def _must_be_recordable(self) -> None:
-        if self._journal is not None and self._journal.refusing is not None:
-            raise JournalUnavailable(self._journal.refusing)
-
-    async def _on_record(self) -> None:
-        """Return when everything so far is durable."""
-        assert self._journal is not None
-        slot: Deferred[None] = Deferred()
-        self._waiting_for_record.add(slot)
-        self._journal.flush(self._recorded, slot)
-        await slot
-
-    def _recorded(self, slot: Deferred[None]) -> None:
-        if slot in self._waiting_for_record:
-            self._waiting_for_record.remove(slot)
-            slot.callback(None)
+        refusing = self.journal.refusing
+        if refusing is not None:
+            raise JournalUnavailable(refusing)
 
     def _illegal(self, link: BackendLink, event: LegEvent | HangUp, why: str) -> None:
         self.illegal_events += 1
@@ -1007,7 +974,7 @@ class Control:
             if outcome is not None:
                 slot.callback(outcome)
             elif not teardown.recorded or teardown.call.ended:
-                slot.errback(_unrecorded(self._journal))
+                slot.errback(_unrecorded(self.journal))
             else:
                 slot.errback(_unavailable(self.links[teardown.call.backend]))
 
@@ -1082,6 +1049,5 @@ def _unavailable(link: BackendLink) -> BackendUnavailable:
     return BackendUnavailable(f"backend {link.name} cannot be reached: {why}")
 
 
-def _unrecorded(journal: CallJournal | None) -> JournalUnavailable:
-    why = None if journal is None else journal.refusing
-    return JournalUnavailable(why or "the journal does not answer in time")
+def _unrecorded(journal: CallJournal) -> JournalUnavailable:
+    return JournalUnavailable(journal.refusing or "the journal does not answer in time")

@@ -28,6 +28,7 @@ from umd.config import ConfigError, Settings
 from umd.config.endpoints import endpoint_fields
 from umd.config.sections import CallSection, JournalSection
 from umd.control.control import Control, ControlSettings
+from umd.control.journal import CallJournal, NullJournal
 from umd.daemon.auth import make_rules
 from umd.daemon.certificates import open_tls
 from umd.daemon.messaging import apply
@@ -119,16 +120,14 @@ class Daemon:
         for backend in backends.values():
             if tap is not None and isinstance(backend, ShowsMessages):
                 backend.capture_to(tap)
-        insist = settings.journal.on_error == "refuse"
         self.control = Control(
             backends=backends,
             node=settings.node,
             clock=reactor,
             wall=time.time,
-            record=call_log.record,
+            journal=self._journal(call_log),
             log=log,
             settings=_control_settings(settings.call),
-            journal=None if self.store is None else Ledger(self.store, call_log, insist),
             wire=wire,
         )
         self.users = make_users(settings.users, reactor)
@@ -345,6 +344,12 @@ class Daemon:
             insist=journal.on_error == "refuse",
             told=told,
         )
+
+    def _journal(self, call_log: CallLog) -> CallJournal:
+        """What control writes to: the store and the log, or the log alone."""
+        if self.store is None:
+            return NullJournal(call_log.record)
+        return Ledger(self.store, call_log, self.settings.journal.on_error == "refuse")
 
     async def _take_over_calls(self) -> None:
         """Let the journal and the backends tell what calls there are."""

@@ -11,7 +11,6 @@ from structlog.typing import FilteringBoundLogger
 from umd.call.call import Call
 from umd.call.events import Disconnected, LifecycleEvent, Lost, Placed, Resumed
 from umd.call.record import NewerRecord, UnknownRecord, decode, encode, replay
-from umd.control.control import CallJournal
 from umd.journal.replay import replay_readable
 from umd.journal.store import Row, Step, Store, Stored
 from umd.runtime.log import json_lines
@@ -44,9 +43,9 @@ class CallLog:
             self._log.info(fields.pop("event"), **fields)
 
 
-class Ledger(CallJournal):
+class Ledger:
     """
-    The lifecycle events in the journal, and in the log.
+    The lifecycle events in the journal, and in the log; a `CallJournal` for control.
 
     Args:
         store: keeps the records.
@@ -54,13 +53,15 @@ class Ledger(CallJournal):
         insist: whether nothing may begin that cannot be put on record.
     """
 
+    durable = True
+
     def __init__(self, store: Store, log: CallLog, insist: bool) -> None:
         self._store = store
         self._log = log
         self._insist = insist
 
     @property
-    def refusing(self) -> str | None:  # type: ignore[override]  # only read
+    def refusing(self) -> str | None:
         trouble = self._store.trouble
         if trouble is None or not self._insist:
             return None

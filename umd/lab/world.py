@@ -26,6 +26,7 @@ from umd.call.cause import Cause
 from umd.call.events import LifecycleEvent
 from umd.call.principal import Principal
 from umd.control.control import Control, ControlSettings, Outcome
+from umd.control.journal import NullJournal
 from umd.lab.referee import Asked, Referee, Rule
 from umd.sip.message import Message, Request, Response
 from umd.sip.session import Session, State
@@ -165,7 +166,7 @@ class World:
             node="lab",
             clock=self.clock,
             wall=lambda: WALL + self.clock.seconds(),
-            record=self._on_lifecycle,
+            journal=NullJournal(self._on_lifecycle),
             log=SILENT_LOG,
             settings=settings,
             make_leg_name=lambda: next(self._leg_names),

@@ -25,6 +25,7 @@ from umd.call.call import Call, CallState
 from umd.call.cause import Cause
 from umd.cli.timeline import line_of, story_of
 from umd.control.control import BackendLink, Control, NoSuchCall, Outcome
+from umd.control.journal import CallJournal, NullJournal
 from umd.journal.file import JournalFile
 from umd.journal.ledger import CallLog, Ledger, ended_calls, live_calls
 from umd.journal.store import Row, Store, Stored
@@ -206,7 +207,8 @@ class OddCase(TestCase):
         self.backend = SipBackend("pbx", section(), self.clock)
         self.capture = Capture(100_000, self.wall)
         call_log = CallLog(self.log)
-        journal, wire = None, None
+        journal: CallJournal = NullJournal(call_log.record)
+        wire = None
         if self.keeps_journal:
             self.store = FileStore(self.path)
             self.store.open()
@@ -214,7 +216,7 @@ class OddCase(TestCase):
         self.backend.capture_to(self.capture.tap)
         self.control = Control(
             backends={"pbx": self.backend}, node="lab-1", clock=self.clock, wall=self.wall,
-            record=call_log.record, log=self.log, journal=journal, wire=wire,
+            log=self.log, journal=journal, wire=wire,
             make_leg_name=lambda: next(self.leg_names),
         )  # fmt: skip
         if self.store is not None:
