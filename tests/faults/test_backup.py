@@ -15,7 +15,8 @@ from pathlib import Path
 from tests.faults.clients import Load
 from tests.faults.stories import LONG, FaultCase, Served
 from tests.helpers import missing, program
-from umd.journal.file import JournalFile, JournalReader
+from umd.journal.file import JournalFile
+from umd.journal.reader import JournalReader
 from umd.journal.store import Row
 from umd.management.client import ask
 from umd.management.upkeep import InUse, backup, check, compact

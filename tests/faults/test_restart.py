@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.daemon.test_process import ProcessCase, seed_id, seeds, umd
 from umd.call.record import decode
-from umd.journal.file import JournalReader
+from umd.journal.reader import JournalReader
 from umd.testing import UmdProcess
 
 

@@ -7,7 +7,9 @@ import sqlite3
 from tests.journal.test_file import FileCase
 from umd.call.record import seq_of
 from umd.journal.check import PROBLEMS_TOLD, JournalCheck
-from umd.journal.file import JournalFile, JournalReader
+from umd.journal.file import JournalFile
+from umd.journal.queries import JournalQueries
+from umd.journal.reader import JournalReader
 from umd.journal.store import Row
 
 
@@ -24,7 +26,7 @@ class CheckTests(FileCase):
         file.write([event(f"call-{n:02}", -1, 4) for n in range(0, 20, 2)])
         return file
 
-    def checked(self, file: JournalFile, rows: int = 3) -> JournalCheck:
+    def checked(self, file: JournalQueries, rows: int = 3) -> JournalCheck:
         check = JournalCheck(file, seq_of, rows)
         while check.step():
             pass

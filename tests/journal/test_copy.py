@@ -13,7 +13,8 @@ from umd.journal.copy import (
     copied_from_json,
     copied_to_json,
 )
-from umd.journal.file import JournalFile, JournalReader
+from umd.journal.file import JournalFile
+from umd.journal.reader import JournalReader
 from umd.journal.store import Row, Step
 
 

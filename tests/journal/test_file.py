@@ -12,7 +12,10 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from umd.journal import file as journal_file
-from umd.journal.file import APPLICATION_ID, AT_ONCE, MIGRATIONS, JournalFile, JournalReader
+from umd.journal.file import AT_ONCE, JournalFile
+from umd.journal.queries import JournalQueries
+from umd.journal.reader import JournalReader
+from umd.journal.schema import APPLICATION_ID, MIGRATIONS
 from umd.journal.store import CannotOpen, Row, Step
 
 
@@ -117,7 +120,7 @@ class KeepTests(FileCase):
         file.write([row(f"call-{number:02d}", -1) for number in range(0, 40, 2)])
         alive = [f"call-{number:02d}" for number in range(1, 40, 2)]
 
-        def check(there: JournalFile) -> None:
+        def check(there: JournalQueries) -> None:
             self.assertEqual(there.find("call-", 100), [f"call-{n:02d}" for n in range(40)])
             self.assertEqual(len(there.read(0, 100, "call-00")), 42)
             self.assertEqual(len(there.read(there.last - 25, 100, "call-00")), 1)

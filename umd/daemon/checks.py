@@ -22,7 +22,7 @@ from umd.daemon.certificates import open_tls
 from umd.errors import UmdError
 from umd.http.passwords import PasswordFile
 from umd.journal.address import default_path as default_journal
-from umd.journal.file import APPLICATION_ID, MIGRATIONS
+from umd.journal.schema import APPLICATION_ID, MIGRATIONS
 from umd.management.address import default_path as default_socket
 from umd.management.socket import CannotOpen, check_directory
 from umd.messaging.prompts import NoSuchPrompt, read_prompt

@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Callable, Generator, Iterator
 from typing import Any, Final
 
-from umd.journal.file import JournalFile
+from umd.journal.queries import JournalQueries
 from umd.journal.store import Step
 
 PROBLEMS_TOLD: Final = 100
@@ -30,7 +30,7 @@ class JournalCheck:
     """
 
     def __init__(
-        self, file: JournalFile, seq_of: Callable[[bytes], int], rows: int = ROWS_PER_STEP
+        self, file: JournalQueries, seq_of: Callable[[bytes], int], rows: int = ROWS_PER_STEP
     ) -> None:
         self.problems: list[str] = []
         self.found = 0

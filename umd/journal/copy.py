@@ -15,14 +15,8 @@ from types import TracebackType
 from typing import Any, Final
 
 from umd.errors import UmdError
-from umd.journal.file import (
-    APPLICATION_ID,
-    COMPACTING,
-    INDEX_STATEMENTS,
-    INSERT_EVENT,
-    MIGRATIONS,
-    Copied,
-)
+from umd.journal.file import COMPACTING
+from umd.journal.schema import APPLICATION_ID, INDEX, INSERT, MIGRATIONS, Copied
 
 RECORDS_PER_INDEX_BATCH: Final = 10_000
 OF_SQLITE: Final = ("-wal", "-shm", "-journal")
@@ -98,7 +92,7 @@ class JournalCopy:
         """
         assert self._db is not None
         try:
-            self._db.executemany(INSERT_EVENT, records)
+            self._db.executemany(INSERT[1], records)
             if records:
                 self._last = records[-1][0]
             self.records += len(records)
@@ -121,7 +115,7 @@ class JournalCopy:
         db, self._db = self._db, None
         assert db is not None
         try:
-            for statement in INDEX_STATEMENTS:
+            for statement in INDEX:
                 db.execute(statement, {"after": self._indexed, "last": max(last, self._last)})
             db.execute("COMMIT")
         except sqlite3.Error as error:
@@ -164,7 +158,7 @@ class JournalCopy:
 
     def _index(self, last: int) -> None:
         assert self._db is not None
-        for statement in INDEX_STATEMENTS:
+        for statement in INDEX:
             self._db.execute(statement, {"after": self._indexed, "last": last})
         self._indexed = last
         self._since_index = 0

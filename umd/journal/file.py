@@ -1,5 +1,5 @@
 """
-The journal as one SQLite file: its schema, how it is opened, written and read. Knows no Twisted.
+The journal as one SQLite file: how it is opened, written and pruned. Knows no Twisted.
 
 Exactly one connection ever writes, checkpoints and reads a journal in use: it holds the file
 exclusively. SQLite before 3.51.3 can damage a file in WAL mode when a second connection checkpoints
@@ -10,66 +10,32 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
-from itertools import groupby
 from math import inf
-from operator import itemgetter
-from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Final,
+    Literal,
+    Protocol,
+    TypeAlias,
+    TypeVar,
+    runtime_checkable,
+)
 
-from umd.journal.store import CannotOpen, Row, Stored
+from umd.journal.queries import JournalQueries, explain
+from umd.journal.schema import APPLICATION_ID, INDEX, INSERT, MIGRATIONS
+from umd.journal.store import CannotOpen, Row
 from umd.runtime.lock import FileLock, Held
 
-Durability: TypeAlias = Literal["full", "relaxed"]
+if TYPE_CHECKING:
+    from twisted.internet.defer import Deferred
 
-APPLICATION_ID: Final = 0x756D646A
-"""In the header of every journal: "umdj"."""
-MIGRATIONS: Final[tuple[str, ...]] = (
-    # 1: the first that was released.
-    """
-    CREATE TABLE events (
-        position INTEGER PRIMARY KEY,
-        call TEXT NOT NULL,
-        step INTEGER NOT NULL,  -- 1 the call begins, 0 it goes on, -1 it ends
-        at REAL NOT NULL,  -- seconds since the epoch
-        record BLOB NOT NULL,  -- JSON, as in the log
-        extra BLOB  -- what its backend needs to restore the leg
-    ) STRICT;
-    CREATE INDEX events_of_call ON events (call);
-    CREATE TABLE live (call TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
-    CREATE TRIGGER call_begins AFTER INSERT ON events WHEN new.step = 1
-        BEGIN INSERT OR IGNORE INTO live VALUES (new.call); END;
-    CREATE TRIGGER call_ends AFTER INSERT ON events WHEN new.step = -1
-        BEGIN DELETE FROM live WHERE call = new.call; END;
-    """,
-    # 2: calls are indexed in batches, see `_index`.
-    """
-    DROP TRIGGER call_begins;
-    DROP TRIGGER call_ends;
-    DROP INDEX events_of_call;
-    DROP TABLE live;
-    CREATE TABLE indexed (position INTEGER NOT NULL) STRICT;  -- up to which events are
-    INSERT INTO indexed VALUES (0);
-    CREATE TABLE live (  -- the calls that have begun and not ended
-        call TEXT PRIMARY KEY,
-        begun INTEGER NOT NULL  -- the position of its first event
-    ) STRICT, WITHOUT ROWID;
-    CREATE TABLE parts (  -- the events of each call
-        begun INTEGER,
-        position INTEGER,
-        PRIMARY KEY (begun, position)
-    ) STRICT, WITHOUT ROWID;
-    CREATE TABLE names (  -- the calls by their ids, a sorted run for each batch
-        batch INTEGER,
-        call TEXT,
-        begun INTEGER,
-        PRIMARY KEY (batch, call, begun)
-    ) STRICT, WITHOUT ROWID;
-    """,
-)
-"""What makes each version of the schema of the one before; the version is their number."""
+T = TypeVar("T")
+
+Durability: TypeAlias = Literal["full", "relaxed"]
 
 AT_ONCE: Final = 64
 """
@@ -89,16 +55,14 @@ a quarter of that, and none of them holds a commit back for more than some milli
 """
 PRUNED_AT_ONCE: Final = 100
 """Calls that are looked at between two commits: of 500, 2,000 records went, and replies waited."""
-_COLUMNS: Final = "position, call, at, record, extra"
 _MAGIC: Final = b"SQLite format 3\0"
+
 
 COMPACTING: Final = ".compacting"
 """What the name of a journal that is being compacted ends with; a killed compaction leaves it."""
-Copied: TypeAlias = tuple[int, str, int, float, bytes, bytes | None]
-"""A record with all its columns: position, call, step, at, record, extra."""
 
 
-class JournalFile:
+class JournalFile(JournalQueries):
     """
     One journal.
 
@@ -118,13 +82,11 @@ class JournalFile:
         max_size: int = 4 * 1024**3,
         migrations: Sequence[str] = MIGRATIONS,
     ) -> None:
-        self.path = path
+        super().__init__(path)
         self.set_aside: str | None = None
         """Where a damaged file was moved to by `open`."""
         self.migrated_from: int | None = None
         """The version of the schema that `open` found and brought forward."""
-        self.last = 0
-        """The position of the last record."""
         self.pruned = 0
         """How many records were let go since it was opened."""
         self._durability = durability
@@ -132,10 +94,7 @@ class JournalFile:
         self._max_size = max_size
         self._migrations = migrations
         self._lock: FileLock | None = None
-        self._db: sqlite3.Connection | None = None
         self._unsynced = False
-        self._indexed = 0
-        """The position up to which the index knows the events."""
         self._pruned_to = 0
         """The call that was last looked at for being old."""
 
@@ -178,7 +137,7 @@ class JournalFile:
             self._connect()
             self._check()
         except sqlite3.OperationalError as error:
-            raise self._cannot(_explain(error)) from error
+            raise self._cannot(explain(error)) from error
         except sqlite3.DatabaseError as error:
             self._disconnect()
             self._set_aside(str(error))
@@ -189,7 +148,7 @@ class JournalFile:
             self._migrate()
             self._find_end()
         except sqlite3.Error as error:
-            raise self._cannot(_explain(error)) from error
+            raise self._cannot(explain(error)) from error
 
     def _begins_like_sqlite(self) -> bool:
         if os.path.exists(self.path) and not os.path.isfile(self.path):
@@ -297,7 +256,7 @@ class JournalFile:
         for position, row in enumerate(rows, first):
             values.append(position)
             values += row
-        self._connection.execute(_INSERT[len(rows)], values)
+        self._connection.execute(INSERT[len(rows)], values)
 
     def _index(self) -> None:
         """
@@ -312,7 +271,7 @@ class JournalFile:
             self._indexed = self.last
 
     def _index_events(self) -> None:
-        for statement in _INDEX:
+        for statement in INDEX:
             self._connection.execute(statement, {"after": self._indexed, "last": self.last})
 
     @contextmanager
@@ -329,13 +288,6 @@ class JournalFile:
                 # What is written next would be in it, and taken for durable: see `reopen`.
                 self._disconnect()
             raise
-
-    def _find_end(self) -> None:
-        # The last events may have been let go of, and no position is ever given twice: a reader's
-        # cursor would miss what has it, and so would the index.
-        last = self._one("SELECT coalesce(max(position), 0) FROM events")
-        indexed = self._one("SELECT position FROM indexed")
-        self.last, self._indexed = max(last, indexed), indexed
 
     def reopen(self) -> int:
         """
@@ -406,73 +358,6 @@ class JournalFile:
         pages = self._one("PRAGMA page_count") - self._one("PRAGMA freelist_count")
         return int(pages * self._one("PRAGMA page_size"))
 
-    # -- reading
-
-    def live(self) -> Iterator[list[Stored]]:
-        """See `umd.journal.store.Store.live`."""
-        self._index()
-        rows = self._connection.execute(self._of_index(_LIVE))
-        for _, records in groupby(rows, key=itemgetter(1)):
-            yield [Stored(*row) for row in records]
-
-    def ended(self, since: float, limit: int) -> list[Stored]:
-        """See `umd.journal.store.Store.ended`."""
-        rows = self._connection.execute(_ENDED, (since, limit)).fetchall()
-        return [Stored(*row) for row in reversed(rows)]
-
-    def read(self, after: int, limit: int, call: str | None = None) -> list[Stored]:
-        """See `umd.journal.store.Store.read`."""
-        if call is not None:
-            self._index()
-        statement = self._of_index(_READ if call is None else _READ_CALL)
-        values = {"after": after, "limit": limit, "call": call}
-        return [Stored(*row) for row in self._connection.execute(statement, values)]
-
-    def find(self, beginning: str, limit: int) -> list[str]:
-        """The ids of calls that begin like this."""
-        self._index()
-        # Ids are base64, so that nothing in one sorts behind "~".
-        values = {"from": beginning, "to": beginning + "~", "limit": limit}
-        return [call for (call,) in self._connection.execute(self._of_index(_FIND), values)]
-
-    def copy_of(self, after: int, limit: int) -> list[Copied]:
-        """The first records behind a position, with all that is kept of them."""
-        return self._connection.execute(_COPY, (after, limit)).fetchall()
-
-    # -- reading the index, to check it
-
-    def index_all(self) -> None:
-        """Let the index know every event."""
-        self._index()
-
-    def parts(self, after: int, upto: int, limit: int) -> list[tuple[int, int, int, int]]:
-        """
-        Of calls that began behind a position: where that was, how many records the index has of
-        each up to another position, the sum of their positions, and how many are not of that call.
-        """
-        values = {"after": after, "upto": upto, "limit": limit}
-        return self._connection.execute(self._of_index(_PARTS), values).fetchall()
-
-    def names(self, after: int, upto: int) -> tuple[int, int, int] | None:
-        """The next batch of names: which it is, how many it has, how many lead to another call."""
-        values = {"after": after, "upto": upto}
-        found = self._connection.execute(self._of_index(_NAMES), values).fetchone()
-        return None if found is None or found[0] is None else found
-
-    def live_counts(self) -> tuple[int, int]:
-        """How many live calls the index has, and the sum of the positions at which they began."""
-        statement = "SELECT count(*), coalesce(sum(begun), 0) FROM live"
-        count, begun = self._connection.execute(statement).fetchone()
-        return count, begun
-
-    def live_begun(self) -> dict[str, int]:
-        """Where each live call of the index began."""
-        return dict(self._connection.execute("SELECT call, begun FROM live"))
-
-    def _of_index(self, statement: str) -> str:
-        """Let a statement read the tables of the index."""
-        return statement.format(parts="parts", names="names", aside="")
-
     # -- parts
 
     def close(self) -> None:
@@ -486,207 +371,19 @@ class JournalFile:
             self._lock.leave()
             self._lock = None
 
-    def _disconnect(self) -> None:
-        db, self._db = self._db, None
-        if db is not None:
-            with suppress(sqlite3.Error):
-                db.close()
 
-    def _one(self, statement: str) -> Any:
-        return self._connection.execute(statement).fetchone()[0]
+@runtime_checkable
+class KeepsFile(Protocol):
+    """A store that is a file of this machine, which can be copied and checked while it is used."""
 
-    @property
-    def _connection(self) -> sqlite3.Connection:
-        if self._db is None:
-            raise sqlite3.OperationalError("the journal is not open")
-        return self._db
-
-    def _cannot(self, why: str) -> CannotOpen:
-        return CannotOpen(f"journal.path = {self.path!r}: {why}")
-
-
-class JournalReader(JournalFile):
-    """Reads a journal that no umd has open; changes nothing."""
-
-    _aside = False
-    """Some of the index is not in the file."""
-
-    def open(self) -> None:
+    def between_commits(self, work: Callable[[JournalFile], T]) -> Deferred[T]:
         """
-        Raises:
-            CannotOpen: there is none, it is in use, or not for us.
+        Do something with the file between two commits, which wait for it: some milliseconds.
+
+        Nothing is let go of for two minutes, so that a copy in several pieces is of one journal.
         """
-        if not os.path.exists(self.path):
-            raise self._cannot("there is no such file")
-        if not os.path.isfile(self.path):
-            raise self._cannot("not a regular file")
-        if not os.access(self.path, os.R_OK):
-            owner = os.stat(self.path).st_uid
-            raise self._cannot(f"only user {owner} and root may read it")
-        try:
-            uri = Path(os.path.abspath(self.path)).as_uri()
-            self._db = sqlite3.connect(f"{uri}?mode=ro", uri=True, timeout=1.0)
-            self._check_kind()
-            self._find_end()
-        except sqlite3.OperationalError as error:
-            raise self._cannot(_explain(error)) from error
-        except sqlite3.DatabaseError as error:
-            raise self._cannot(f"it is damaged: {error}") from error
-
-    def _index(self) -> None:
-        """Index what a umd that was killed has not, beside the file, which stays as it is."""
-        if self._indexed < self.last:
-            for statement in _ASIDE:
-                self._connection.execute(statement)
-            self._index_events()
-            self._indexed = self.last
-            self._aside = True
-
-    def _of_index(self, statement: str) -> str:
-        if not self._aside:
-            return super()._of_index(statement)
-        return statement.format(
-            parts="(SELECT * FROM main.parts UNION ALL SELECT * FROM temp.parts)",
-            names="(SELECT * FROM main.names UNION ALL SELECT * FROM temp.names)",
-            aside="UNION ALL SELECT min(batch) FROM temp.names",
-        )
-
-    def integrity(self) -> str:
-        """"ok", or what SQLite finds wrong with the whole file."""
-        return str(self._one("PRAGMA integrity_check"))
-
-    def damage(self) -> list[str]:
-        """What SQLite finds wrong with the whole file; at most so many lines."""
-        said = [line for (line,) in self._connection.execute("PRAGMA integrity_check(20)")]
-        return [] if said == ["ok"] else said
-
-    def _check_kind(self) -> None:
-        if self._one("PRAGMA application_id") != APPLICATION_ID:
-            raise self._cannot("it is no journal")
-        version = self._one("PRAGMA user_version")
-        if version > len(self._migrations):
-            raise self._cannot(f"a newer umd has written it (schema {version})")
-        if version < len(self._migrations):
-            raise self._cannot(
-                f"an older umd has written it (schema {version}); start umd with it once"
-            )
 
 
-def _explain(error: sqlite3.Error) -> str:
-    said = str(error)
-    if "locked" in said:
-        return (
-            "another program has it open, a umd or a shell of sqlite3; end that, or name another "
-            "path"
-        )
-    if "unable to open" in said:
-        return "it cannot be opened or made; is its directory there, and may umd write to it?"
-    if "readonly" in said:
-        return "it can be read and not written; name a path that umd may write to"
-    return f"{said}; name another path"
-
-
-class _Inserts(dict[int, str]):
-    """The statement that inserts so many rows."""
-
-    def __missing__(self, rows: int) -> str:
-        values = ", ".join(["(?, ?, ?, ?, ?, ?)"] * rows)
-        statement = self[rows] = (
-            f"INSERT INTO events (position, call, step, at, record, extra) VALUES {values}"
-        )
-        return statement
-
-
-_INSERT: Final = _Inserts()
-_INDEX: Final = (
-    """
-    INSERT INTO live SELECT call, max(position) FROM events
-    WHERE position > :after AND position <= :last AND step = 1 GROUP BY call
-    ON CONFLICT (call) DO UPDATE SET begun = excluded.begun
-    """,
-    """
-    INSERT INTO names SELECT :after, e.call, e.position FROM events AS e LEFT JOIN live AS l
-    ON l.call = e.call AND l.begun <= e.position
-    WHERE e.position > :after AND e.position <= :last
-    AND (l.begun = e.position OR l.begun IS NULL) ORDER BY e.call
-    """,
-    """
-    INSERT INTO parts SELECT coalesce(l.begun, e.position), e.position FROM events AS e
-    LEFT JOIN live AS l ON l.call = e.call AND l.begun <= e.position
-    WHERE e.position > :after AND e.position <= :last ORDER BY 1, 2
-    """,
-    """
-    DELETE FROM live WHERE call IN (
-        SELECT e.call FROM events AS e JOIN live AS l ON l.call = e.call AND l.begun <= e.position
-        WHERE e.position > :after AND e.position <= :last AND e.step = -1
-    )
-    """,
-    "UPDATE indexed SET position = :last",
-)
-"""What brings the index forward; of a call that begins again the last beginning is what lives."""
-_ASIDE: Final = (
-    "CREATE TEMP TABLE indexed AS SELECT * FROM main.indexed",
-    "CREATE TEMP TABLE live (call TEXT PRIMARY KEY, begun INTEGER) WITHOUT ROWID",
-    "INSERT INTO temp.live SELECT * FROM main.live",
-    "CREATE TEMP TABLE parts (begun, position, PRIMARY KEY (begun, position)) WITHOUT ROWID",
-    "CREATE TEMP TABLE names (batch, call, begun, PRIMARY KEY (batch, call, begun)) WITHOUT ROWID",
-)
-"""Tables that stand before those of the file: a name without a schema is that of temp first."""
-INDEX_STATEMENTS: Final = _INDEX
-INSERT_EVENT: Final = _INSERT[1]
-_COPY: Final = """
-    SELECT position, call, step, at, record, extra FROM events
-    WHERE position > ? ORDER BY position LIMIT ?
-"""
-_PARTS: Final = """
-    SELECT p.begun, count(*), sum(p.position), sum(e.call IS NOT f.call)
-    FROM {parts} AS p LEFT JOIN events AS e ON e.position = p.position
-    LEFT JOIN events AS f ON f.position = p.begun
-    WHERE p.begun > :after AND p.position <= :upto GROUP BY p.begun ORDER BY p.begun LIMIT :limit
-"""
-_NAMES: Final = """
-    SELECT n.batch, count(*), sum(e.call IS NOT n.call)
-    FROM {names} AS n LEFT JOIN events AS e ON e.position = n.begun
-    WHERE n.batch = (SELECT min(batch) FROM {names} WHERE batch > :after) AND n.begun <= :upto
-"""
-_LIVE: Final = """
-    SELECT e.position, e.call, e.at, e.record, e.extra
-    FROM (SELECT begun FROM live ORDER BY begun LIMIT -1) AS l
-    CROSS JOIN {parts} AS p ON p.begun = l.begun CROSS JOIN events AS e ON e.position = p.position
-"""
-"""
-The limit, which is none, keeps the order: without one SQLite drops it, and reads the file in the
-order of the ids, which is none, a page for each event.
-"""
-_ENDED: Final = f"""
-    SELECT {_COLUMNS} FROM events WHERE step = -1 AND at > ? ORDER BY position DESC LIMIT ?
-"""
-_READ: Final = f"""
-    SELECT {_COLUMNS} FROM events WHERE position > :after ORDER BY position LIMIT :limit
-"""
-_EVERY_BATCH: Final = """
-    WITH RECURSIVE batches (batch) AS (
-        SELECT min(batch) FROM main.names {aside}
-        UNION ALL SELECT (SELECT min(n.batch) FROM main.names AS n WHERE n.batch > batches.batch)
-        FROM batches WHERE batches.batch IS NOT NULL
-    )
-"""
-"""An id is looked for in the sorted run of each."""
-_READ_CALL: Final = f"""
-    {_EVERY_BATCH}
-    SELECT e.position, e.call, e.at, e.record, e.extra FROM batches AS b
-    CROSS JOIN {{names}} AS n ON n.batch = b.batch AND n.call = :call
-    CROSS JOIN {{parts}} AS p ON p.begun = n.begun AND p.position > :after
-    CROSS JOIN events AS e ON e.position = p.position
-    ORDER BY p.position LIMIT :limit
-"""
-_FIND: Final = f"""
-    {_EVERY_BATCH}
-    SELECT DISTINCT n.call FROM batches AS b
-    CROSS JOIN {{names}} AS n ON n.batch = b.batch AND n.call >= :from AND n.call < :to
-    CROSS JOIN events AS e ON e.position = n.begun
-    ORDER BY n.call LIMIT :limit
-"""
 _OLDEST: Final = """
     SELECT p.begun, first.call, first.at, last.at,
         EXISTS (SELECT 1 FROM live WHERE live.call = first.call)

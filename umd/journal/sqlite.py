@@ -21,8 +21,8 @@ from structlog.typing import FilteringBoundLogger
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from umd.journal.file import JournalFile
-from umd.journal.store import CannotOpen, KeepsFile, Row, Store, Stored
+from umd.journal.file import JournalFile, KeepsFile
+from umd.journal.store import CannotOpen, Row, Store, Stored
 
 T = TypeVar("T")
 Act: TypeAlias = tuple[Callable[[Any], None], Any]

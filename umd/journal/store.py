@@ -10,16 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from umd.errors import UmdError
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
-
-    from umd.journal.file import JournalFile
-
-T = TypeVar("T")
 
 
 class CannotOpen(UmdError):
@@ -108,15 +104,3 @@ class Store(Protocol):
 
     def close(self) -> Deferred[None]:
         """Write what there is to write, and let go of the journal."""
-
-
-@runtime_checkable
-class KeepsFile(Protocol):
-    """A store that is a file of this machine, which can be copied and checked while it is used."""
-
-    def between_commits(self, work: Callable[[JournalFile], T]) -> Deferred[T]:
-        """
-        Do something with the file between two commits, which wait for it: some milliseconds.
-
-        Nothing is let go of for two minutes, so that a copy in several pieces is of one journal.
-        """

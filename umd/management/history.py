@@ -11,7 +11,7 @@ from typing import Any, Final
 from umd.call.call import CallState
 from umd.call.record import ENDS, UnknownRecord, leg_of
 from umd.journal.address import find_path
-from umd.journal.file import JournalReader
+from umd.journal.reader import JournalReader
 from umd.journal.replay import record_to_json, replay_readable
 from umd.journal.store import CannotOpen, Stored
 from umd.management.client import Refusal, Unreachable, ask

@@ -32,9 +32,10 @@ from umd.control.control import Control, JournalUnavailable, NoSuchBackend, NoSu
 from umd.errors import UmdError
 from umd.journal.check import JournalCheck
 from umd.journal.copy import copied_to_json
-from umd.journal.file import Copied, JournalFile
+from umd.journal.file import JournalFile, KeepsFile
 from umd.journal.replay import record_to_json
-from umd.journal.store import KeepsFile, Store
+from umd.journal.schema import Copied
+from umd.journal.store import Store
 from umd.management.history import beginnings, is_named
 from umd.sip.number import NotDialable, require_dialable
 from umd.text import iso_time, load_json

@@ -19,7 +19,8 @@ from umd.errors import UmdError
 from umd.journal.address import find_path
 from umd.journal.check import JournalCheck
 from umd.journal.copy import CannotCopy, JournalCopy, check_new, copied_from_json
-from umd.journal.file import COMPACTING, JournalReader
+from umd.journal.file import COMPACTING
+from umd.journal.reader import JournalReader
 from umd.journal.store import CannotOpen
 from umd.management.client import Refusal, Unreachable, ask
 from umd.management.history import opened_journal as open_or_refuse
