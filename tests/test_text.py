@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 from twisted.trial.unittest import SynchronousTestCase
 
-from umd.text import dump_json, iso_time, json_safe, load_json
+from umd.text import dump_json, is_mail_address, iso_time, json_safe, load_json
 
 EVERY_OCTET = bytes(range(256)).decode("utf-8", "surrogateescape")
 
@@ -55,3 +55,14 @@ class JsonSafeTests(SynchronousTestCase):
     def test_a_value_that_is_json_already_is_not_changed(self) -> None:
         value = {"a": [1, 2.5, None, True, "é"]}
         self.assertEqual(json_safe(value), value)
+
+
+class MailAddressTests(SynchronousTestCase):
+    def test_only_one_plain_address_is_a_mail_address(self) -> None:
+        for address in ("alice@example.com", "a.b+c@x", "o'neil@example.org"):
+            self.assertTrue(is_mail_address(address), address)
+        for address in (
+            "", "alice", "@x", "a@", "a@[", "<", '"', "a@b, c@d", "a b@x", "a@x\n", "a..b@x",
+            "Alice <a@x>", "a@x;b@y", "a" * 250 + "@x.org", "\u00e4@x",
+        ):  # fmt: skip
+            self.assertFalse(is_mail_address(address), address)

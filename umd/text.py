@@ -1,8 +1,9 @@
-"""Text that umd writes for others to read: wall time, and JSON of text from the network."""
+"""Text shared by several rooms: wall time, JSON of text from the network, mail addresses."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from functools import lru_cache
@@ -91,3 +92,15 @@ def json_safe(value: object, depth: int = MAX_JSON_DEPTH) -> Any:
         return text.encode(errors="backslashreplace").decode()
     except Exception:
         return f"<{type(value).__name__} without a text>"
+
+
+# RFC 5322 section 3.4.1, dot-atoms alone; the longest address is that of RFC 5321 section 4.5.3.1.
+_ATOM: Final = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
+_MAIL_ADDRESS: Final = re.compile(
+    rf"(?=.{{1,254}}\Z){_ATOM}(?:\.{_ATOM})*@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*"
+)
+
+
+def is_mail_address(text: str) -> bool:
+    """Tell whether `text` is one plain mail address, without a display name or a quoted part."""
+    return _MAIL_ADDRESS.fullmatch(text) is not None

@@ -13,10 +13,6 @@ from tests.architecture.imports import Source, room_of
 from tests.architecture.rooms import MAY_IMPORT, WITHOUT_TWISTED, cycles, forbidden_imports
 
 STILL_FORBIDDEN = {
-    ("umd.config.sections", "umd.http.limits"),
-    ("umd.config.sections", "umd.messaging.dialplan"),
-    ("umd.config.values", "umd.management.address"),
-    ("umd.config.values", "umd.messaging.pin"),
     ("umd.control.control", "umd.trace.wire"),
     ("umd.management.requests", "umd.config"),
 }

@@ -9,12 +9,14 @@ import tomllib
 from importlib.resources import files
 from pathlib import Path
 
+from twisted.internet.endpoints import serverFromString
 from twisted.trial.unittest import SynchronousTestCase
 
 from umd.backends.sim import SimBackend
 from umd.backends.sim.simulation import SimSection
 from umd.backends.sip import SipSection
 from umd.config import ConfigError, Settings, load
+from umd.config.endpoints import endpoint_fields, parse_listen
 from umd.config.mistakes import ANY, known_keys
 from umd.config.places import find_lines
 from umd.config.sections import Sections
@@ -195,6 +197,10 @@ class MistakeTests(ConfigCase):
         for text, words in (
             ("[[dial.rule]]\nmatch='('", 'umd.toml:2: dial.rule.0.match = "(": expected a regular'),
             ("[[dial.rule]]\nmatch='1'\nto='\\1'", "dial.rule.0.to"),
+            ("[[dial.rule]]\nmatch='(?=1)'", "dial.rule.0.match"),
+            ("[[dial.rule]]\nmatch='(1)'\nto='\\2'", "dial.rule.0.to"),
+            ("[[dial.rule]]\nmatch='(1)'\nto='\\x'", "dial.rule.0.to"),
+            ("[[dial.rule]]\nmatch='(1)'\nto='1\\'", "dial.rule.0.to"),
             ("[[dial.rule]]\nmatch='1'\nbackend='x'", 'dial.rule.0.backend = "x": expected one of'),
             ("[pin]\ndelivery='spool'", "pin.delivery"),
             ("[um]\nsoap12_sender_status=404", "um.soap12_sender_status"),
@@ -273,11 +279,17 @@ class MistakeTests(ConfigCase):
         for listen, why in (
             ("tcp:-1", "the port is not from 0 to 65535"),
             ("tcp6:99999", "the port is not from 0 to 65535"),
-            ("tcp:" + "1" * 5000, "Exceeds the limit"),
+            ("tcp", "it needs a port"),
+            ("tcp:" + "1" * 5000, "the port is no number"),
+            ("tcp:1:backlog=x", "the backlog is no number"),
+            ("tcp:1:127.0.0.1:50:more", "tcp has at most 3 parameters"),
+            ("tcp:1:port=2", "port is given by its position and by its name"),
             ("tcp:1:interface=nonsense", "the interface is no IP address"),
             ("tcp6:1:interface=\\:x", "the interface is no IP address"),
             ("tcp:1\\", "nothing follows the last backslash"),
-            ("tcp:1:a\n=1", "unexpected keyword argument 'a\\n'"),
+            ("tcp:1:a\n=1", 'tcp has no parameter "a\\n"'),
+            ("unix:/a:mode=888", "the mode is no number"),
+            ("unix:/a:lockfile=yes", "the lockfile is no number"),
             ("unix:", "the path is not of 1 to 107 octets"),
             ("unix:/" + "x" * 107, "the path is not of 1 to 107 octets"),
             ("systemd:", "either an index or a name"),
@@ -290,6 +302,25 @@ class MistakeTests(ConfigCase):
             (mistake,) = self.mistakes(f"http.listen = {json.dumps(listen)}")
             self.assertIn(why, mistake)
             self.assertLess(len(mistake), 400)
+
+    def test_twisted_and_umd_read_the_same_endpoints(self) -> None:
+        """umd checks an endpoint without Twisted, but Twisted is what listens there."""
+        for endpoint in (
+            "tcp:1", "tcp:1:50", "tcp:1:127.0.0.1", "tcp:1:127.0.0.1:50", "tcp:port=1",
+            "tcp:1:interface=\\127.0.0.1:backlog=5", "tcp6:1:50:\\:\\:1", "tcp6:1:interface=\\:\\:",
+            "tcp", "tcp:", "tcp:x", "tcp:1:port=2", "tcp:1:inter=x", "tcp:1:127.0.0.1:50:4",
+            "tcp:1:backlog=x", "tcp:1:interface=10.0.0.1:interface=127.0.0.1", "tcp6:1:x",
+            "unix:/a", "unix:/a\\:b\\=c:660", "unix:/a:mode=888", "unix:/a:lockfile=no",
+            "unix:/a:lockfile=0", "unix:/a:666:50:1:more", "unix:address=/a=b", "unix",
+        ):  # fmt: skip
+            try:
+                serverFromString(None, endpoint)
+            except (TypeError, ValueError):
+                self.assertRaises(ValueError, parse_listen, endpoint)
+            else:
+                interface = endpoint_fields(endpoint).get("interface", "")
+                if interface != "50":  # Twisted takes any text for an address
+                    self.assertEqual(parse_listen(endpoint), (endpoint,))
 
     def test_nothing_listens_anywhere(self) -> None:
         for text in ("http.listen = []", "http.listen = []\nhttp.listen_tls = []"):

@@ -8,51 +8,48 @@ from collections.abc import Callable, Mapping
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
 
-from twisted.internet.endpoints import serverFromString
-
 from umd.config.words import quote
+from umd.runtime.files import MAX_SOCKET_PATH_OCTETS
 
 
 def parse_listen(value: object) -> tuple[str, ...]:
-    several = [value] if isinstance(value, str) else value
-    if not isinstance(several, list):
-        raise ValueError("a Twisted endpoint string such as " + EXAMPLE + ", or a list of them")
-    for one in several:
-        _check_endpoint(one)
-    return tuple(several)
+    """Validate one endpoint string, or a list of them."""
+    endpoints = [value] if isinstance(value, str) else value
+    if not isinstance(endpoints, list):
+        raise ValueError(f"a Twisted endpoint string such as {EXAMPLE}, or a list of them")
+    for endpoint in endpoints:
+        _check_endpoint(endpoint)
+    return tuple(endpoints)
 
 
 def _check_endpoint(value: object) -> None:
     kind = value.partition(":")[0] if isinstance(value, str) else None
-    if not isinstance(value, str) or kind not in ENDPOINT_TYPES:
-        raise ValueError(
-            f"a Twisted endpoint string such as {EXAMPLE} (of {', '.join(ENDPOINT_TYPES)})"
-        )
+    if not isinstance(value, str) or kind not in PARAMETERS:
+        kinds = ", ".join(PARAMETERS)
+        raise ValueError(f"a Twisted endpoint string such as {EXAMPLE} (of {kinds})")
     try:
-        if re.fullmatch(r"(?:[^\\]|\\.)*", value, re.DOTALL) is None:
-            raise ValueError("nothing follows the last backslash")
-        # Only to see whether it can be read: nothing listens yet, and no reactor is touched. That
-        # of systemd can only be read where systemd has handed over the socket.
-        if kind != "systemd":
-            serverFromString(None, value)
         _CHECKS[kind](endpoint_fields(value))
-    except (ValueError, TypeError) as error:
+    except ValueError as error:
         raise ValueError(
             f"a Twisted endpoint string such as {EXAMPLE}; of {quote(value)}: {error}"
         ) from None
 
 
 def _check_tcp(fields: Mapping[str, str]) -> None:
-    if not 0 <= int(fields["port"]) <= 65535:
-        raise ValueError("the port is not from 0 to 65535")
+    if not 0 <= _number(fields, "port") <= MAX_PORT:
+        raise ValueError(f"the port is not from 0 to {MAX_PORT}")
+    _number(fields, "backlog", default="50")
     interface = fields.get("interface", "")
     if interface not in ("", "localhost") and _address(interface) is None:
         raise ValueError("the interface is no IP address")
 
 
 def _check_unix(fields: Mapping[str, str]) -> None:
-    if not 0 < len(os.fsencode(fields["address"])) < 108:
-        raise ValueError("the path is not of 1 to 107 octets")
+    if not 0 < len(os.fsencode(fields.get("address", ""))) <= MAX_SOCKET_PATH_OCTETS:
+        raise ValueError(f"the path is not of 1 to {MAX_SOCKET_PATH_OCTETS} octets")
+    _number(fields, "mode", default="666", base=8)
+    _number(fields, "backlog", default="50")
+    _number(fields, "lockfile", default="1")
 
 
 def _check_systemd(fields: Mapping[str, str]) -> None:
@@ -68,18 +65,53 @@ def _check_systemd(fields: Mapping[str, str]) -> None:
 
 def endpoint_fields(endpoint: str) -> dict[str, str]:
     """
-    What Twisted reads in an endpoint string, by name.
+    Read the parameters of an endpoint string, as Twisted reads them.
 
-    A backslash makes a colon an ordinary character; of two values with one name the last counts.
+    A backslash takes away the special meaning of the character after it. If a parameter is named
+    twice, the last value counts.
+
+    Returns:
+        The values by the names of the parameters.
+
+    Raises:
+        ValueError: Twisted would not accept it; the message says why.
     """
+    if re.fullmatch(r"(?:[^\\]|\\.)*", endpoint, re.DOTALL) is None:
+        raise ValueError("nothing follows the last backslash")
     kind, *parts = re.findall(r"(?:^|:)((?:[^:\\]|\\.)*)", endpoint, re.DOTALL)
-    names = iter(ENDPOINT_TYPES[kind])
-    fields: dict[str, str] = {}
+    known = PARAMETERS[kind]
+    by_position: list[str] = []
+    by_name: dict[str, str] = {}
     for part in parts:
         named = re.fullmatch(r"((?:[^=\\]|\\.)*)=(.*)", part, re.DOTALL)
-        name, text = named.groups() if named else (next(names, "too many"), part)
-        fields[name] = re.sub(r"\\(.)", r"\1", text, flags=re.DOTALL)
-    return fields
+        if named is None:
+            by_position.append(_unescape(part))
+        elif (name := _unescape(named[1])) in known:
+            by_name[name] = _unescape(named[2])
+        else:
+            raise ValueError(f"{kind} has no parameter {quote(name)}")
+    if len(by_position) > len(known):
+        raise ValueError(f"{kind} has at most {len(known)} parameters")
+    fields = dict(zip(known, by_position, strict=False))
+    if twice := fields.keys() & by_name.keys():
+        raise ValueError(f"{min(twice)} is given by its position and by its name")
+    return fields | by_name
+
+
+def _unescape(text: str) -> str:
+    return re.sub(r"\\(.)", r"\1", text, flags=re.DOTALL)
+
+
+def _number(
+    fields: Mapping[str, str], name: str, default: str | None = None, base: int = 10
+) -> int:
+    text = fields.get(name, default)
+    if text is None:
+        raise ValueError(f"it needs a {name}")
+    try:
+        return int(text, base)
+    except ValueError:
+        raise ValueError(f"the {name} is no number") from None
 
 
 def _address(text: str) -> IPv4Address | IPv6Address | None:
@@ -90,19 +122,21 @@ def _address(text: str) -> IPv4Address | IPv6Address | None:
 
 
 def is_loopback(endpoint: str) -> bool:
+    """Tell whether a `tcp` or `tcp6` endpoint accepts connections from this machine alone."""
     interface = endpoint_fields(endpoint).get("interface", "")
     address = _address(interface)
     return interface == "localhost" if address is None else address.is_loopback
 
 
 EXAMPLE: Final = '"tcp:8080:interface=127.0.0.1"'
-ENDPOINT_TYPES: Final = {
+MAX_PORT: Final = 65535
+PARAMETERS: Final = {
     "tcp": ("port", "interface", "backlog"),
     "tcp6": ("port", "backlog", "interface"),
     "unix": ("address", "mode", "backlog", "lockfile"),
     "systemd": ("domain", "index", "name"),
 }
-"""Each with the names of what needs none by its position."""
+"""The parameters of each kind of endpoint, in the order in which they may stand without a name."""
 _CHECKS: Final[Mapping[str, Callable[[Mapping[str, str]], None]]] = {
     "tcp": _check_tcp,
     "tcp6": _check_tcp,

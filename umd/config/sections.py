@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 import socket
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
 from umd.backend import LegBackend
 from umd.config.endpoints import parse_listen
+from umd.config.patterns import check_replacement, count_groups
 from umd.config.places import Places
 from umd.config.values import (
     Duration,
@@ -29,8 +30,6 @@ from umd.config.values import (
     parse_socket,
 )
 from umd.config.words import KeyPath, dotted, one_line
-from umd.http.limits import Limits
-from umd.messaging.dialplan import InvalidRule, check_template, compile_pattern
 
 
 class Section(BaseModel):
@@ -66,10 +65,6 @@ class HttpSection(Section):
     max_held: Annotated[Size, Field(ge=1024**2, le=64 * 1024**3)] = 128 * 1024**2
     max_stall: Duration = 0.1
     retry_after: Duration = 1.0
-
-    def limits(self) -> Limits:
-        """What the front is told of these."""
-        return Limits(**{one.name: getattr(self, one.name) for one in fields(Limits)})
 
 
 class TokenSection(Section):
@@ -147,20 +142,14 @@ class DialRule(Section):
     @field_validator("match")
     @classmethod
     def _check_match(cls, value: str) -> str:
-        try:
-            compile_pattern(value)
-        except InvalidRule as error:
-            raise ValueError(str(error)) from None
+        count_groups(value)
         return value
 
     @field_validator("to")
     @classmethod
     def _check_to(cls, value: str, info: ValidationInfo) -> str:
         if "match" in info.data:
-            try:
-                check_template(value, compile_pattern(info.data["match"]).groups)
-            except InvalidRule as error:
-                raise ValueError(str(error)) from None
+            check_replacement(value, count_groups(info.data["match"]))
         return value
 
 

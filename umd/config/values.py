@@ -10,8 +10,8 @@ from typing import Annotated, Final, TypeAlias
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from umd.call.principal import Scope
-from umd.management.address import LONGEST_PATH
-from umd.messaging.pin import is_mail_address
+from umd.runtime.files import MAX_SOCKET_PATH_OCTETS
+from umd.text import is_mail_address
 
 _DURATION: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
 _SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -68,8 +68,8 @@ def parse_socket(value: object) -> str:
         raise ValueError("a path: an abstract socket has no owner, and anybody could connect to it")
     if not isinstance(value, str) or not value.startswith("/") or "\0" in value:
         raise ValueError('"auto", "none", or a path that begins with "/"')
-    if len(os.fsencode(value)) > LONGEST_PATH:
-        raise ValueError(f"a path of at most {LONGEST_PATH} octets")
+    if len(os.fsencode(value)) > MAX_SOCKET_PATH_OCTETS:
+        raise ValueError(f"a path of at most {MAX_SOCKET_PATH_OCTETS} octets")
     return value
 
 

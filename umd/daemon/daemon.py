@@ -9,7 +9,7 @@ import sqlite3
 import sys
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from ipaddress import ip_address
 from typing import Any
 
@@ -26,7 +26,7 @@ from umd.backend import MessageTap, ShowsMessages
 from umd.call.record import UnknownRecord
 from umd.config import ConfigError, Settings
 from umd.config.endpoints import endpoint_fields
-from umd.config.sections import CallSection, JournalSection
+from umd.config.sections import CallSection, HttpSection, JournalSection
 from umd.control.control import Control, ControlSettings
 from umd.control.journal import CallJournal, NullJournal
 from umd.daemon.auth import make_rules
@@ -38,6 +38,7 @@ from umd.errors import UmdError
 from umd.http.authentication import Identity
 from umd.http.front import Front
 from umd.http.hosts import hosts_asked_for
+from umd.http.limits import Limits
 from umd.http.tls import TlsServer
 from umd.journal.address import default_path as default_journal
 from umd.journal.file import JournalFile
@@ -134,7 +135,7 @@ class Daemon:
         self.use_cases = make_use_cases(settings, self.control, self.users, reactor)
         self._soap = SoapService(self.use_cases, log, reactor.seconds)
         self._soap.soap12_sender_status = settings.um.soap12_sender_status
-        self.front = Front(self._soap.serve, reactor, log, settings.http.limits())
+        self.front = Front(self._soap.serve, reactor, log, _http_limits(settings.http))
         self.garbage = Garbage(reactor, log, self._blocks_explained)
         if self.store is not None:
             self.front.admission.probe = self.store.flush
@@ -492,7 +493,7 @@ class Daemon:
         self.control.settings = _control_settings(settings.call)
         apply(settings, self.use_cases, self._reactor)
         self._soap.soap12_sender_status = settings.um.soap12_sender_status
-        self.front.limits = settings.http.limits()
+        self.front.limits = _http_limits(settings.http)
         self._check_hosts()
         if restart:
             self._log.warning("config.needs-restart", keys=restart)
@@ -512,6 +513,10 @@ def _tap(capture: Capture, wire: WireLog | None) -> MessageTap | None:
         of_calls(source, target, message)
 
     return tap
+
+
+def _http_limits(http: HttpSection) -> Limits:
+    return Limits(**{limit.name: getattr(http, limit.name) for limit in fields(Limits)})
 
 
 def _control_settings(call: CallSection) -> ControlSettings:

@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Final
 
 NAME: Final = "control.sock"
-LONGEST_PATH: Final = 107
-"""Octets; sockaddr_un has room for no more (unix(7))."""
 OF_THE_SERVICE: Final = "/run/umd"
 """What `RuntimeDirectory=umd` of the systemd unit makes."""
 

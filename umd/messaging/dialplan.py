@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import re2
 
-from umd.errors import UmdError
 from umd.sip.number import (
     Dialled,
     Name,
@@ -25,15 +24,11 @@ from umd.sip.number import (
 __all__ = [
     "Destination",
     "DialPlan",
-    "InvalidRule",
     "NotDialable",
     "Rule",
-    "check_template",
-    "compile_pattern",
 ]
 
 _REFERENCE: Final = re.compile(r"\\([0-9])")
-_TEMPLATE: Final = re.compile(r"(?:[^\\]|\\[0-9])*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +37,6 @@ class Destination:
 
     number: str
     backend: str | None
-
-
-class InvalidRule(UmdError):
-    """A rule that can never be carried out; the text says what was expected instead."""
 
 
 class Rule:
@@ -59,15 +50,14 @@ class Rule:
         backend: which backend calls it; None: the first.
         refuse: nothing is called.
 
-    Raises:
-        InvalidRule
+    The configuration has checked `match` and `to`.
     """
 
     def __init__(
         self, match: str, to: str = "", backend: str | None = None, *, refuse: bool = False
     ) -> None:
-        self.pattern = compile_pattern(match)
-        self.to = check_template(to, self.pattern.groups)
+        self.pattern = re2.compile(match)
+        self.to = to
         self.backend = backend
         self.refuse = refuse
 
@@ -87,37 +77,6 @@ class Rule:
         if self.to and not to:
             raise NotDialable(f"the dial plan makes an empty number of {number!r}")
         return Destination(to or number, self.backend)
-
-
-def compile_pattern(match: str) -> Any:
-    """
-    A regular expression of RE2.
-
-    Raises:
-        InvalidRule
-    """
-    options = re2.Options()
-    options.log_errors = False
-    try:
-        return re2.compile(match, options)
-    except re2.error as error:
-        why = error.args[0]
-        said = why.decode(errors="replace") if isinstance(why, bytes) else str(why)
-        raise InvalidRule(f"a regular expression: {said}") from None
-
-
-def check_template(to: str, groups: int) -> str:
-    r"""
-    See that a template refers to groups that there are.
-
-    Raises:
-        InvalidRule
-    """
-    if not _TEMPLATE.fullmatch(to):
-        raise InvalidRule(r"a number in which only \0 to \9 follow a backslash")
-    if any(int(one) > groups for one in _REFERENCE.findall(to)):
-        raise InvalidRule(f"a number that refers to no more groups than the {groups} of match")
-    return to
 
 
 class DialPlan:

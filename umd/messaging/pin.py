@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
-import re
 import secrets
 from dataclasses import dataclass
 from email.message import EmailMessage
@@ -17,6 +16,7 @@ from twisted.internet.defer import CancelledError
 from twisted.internet.threads import deferToThread
 
 from umd.errors import UmdError
+from umd.text import is_mail_address
 
 # RFC 7914 section 2: these cost about 16 MiB and 50 ms. A PIN has few digits: the hash alone does
 # not hide it from whoever has the file, it only makes each guess dear.
@@ -138,18 +138,6 @@ class SmtpDelivery(PinDelivery):
             raise
         except Exception as error:
             raise PinNotSent(f"pin.smtp {self.host}:{self.port}: {error}") from error
-
-
-def is_mail_address(text: str) -> bool:
-    """Whether a text is one plain mail address, without a name, a list or a quoted part."""
-    return _ADDRESS.fullmatch(text) is not None
-
-
-# RFC 5322 section 3.4.1, dot-atoms alone; RFC 5321 section 4.5.3.1 for how long.
-_ATOM: Final = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
-_ADDRESS: Final = re.compile(
-    rf"(?=.{{1,254}}\Z){_ATOM}(?:\.{_ATOM})*@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*"
-)
 
 
 def _message(sender: str, address: str, pin: str) -> EmailMessage:

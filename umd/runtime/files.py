@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 import stat
+from typing import Final
 
 from umd.errors import UmdError
+
+MAX_SOCKET_PATH_OCTETS: Final = 107
+"""The longest path of a UNIX socket: `sockaddr_un` has no room for more (unix(7))."""
 
 
 class CannotRead(UmdError):
