@@ -29,6 +29,7 @@ COMPILED = [
         "sip/framing",
         "sip/message",
         "sip/outgoing",
+        "sip/parser",
         "sip/session",
         "sip/transaction",
         "sip/validate",

@@ -17,7 +17,8 @@ from typing import Any
 
 from umd.sip import build, sdp
 from umd.sip.framing import read_datagram
-from umd.sip.message import Request, parse
+from umd.sip.message import Request
+from umd.sip.parser import parse
 from umd.sip.validate import check_request
 
 SDP = (

@@ -291,7 +291,7 @@ class Far:
     def answers(self, request: Request) -> list[bytes]:
         """What it answers to a request of umd."""
         for name in ("From", "To"):  # as it came from here
-            request.read_tag_loosely(name)
+            request.read_tag_leniently(name)
         self.heard.append(f"{request.method} {request.from_tag} {request.to_tag}")
         if request.method == "INVITE":
             self._invite = request

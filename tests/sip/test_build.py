@@ -9,7 +9,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.sip.test_message import octets, read
 from umd.sip import build, message
 from umd.sip.framing import read_datagram
-from umd.sip.message import HeaderError, Request, Response, parse
+from umd.sip.message import HeaderError, Request, Response
+from umd.sip.parser import parse
 from umd.sip.validate import check_request, check_response
 
 INVITE = (

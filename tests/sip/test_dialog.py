@@ -7,7 +7,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.sip.helpers import ids
 from umd.sip.dialog import Caller, Dialog, DialogId
 from umd.sip.endpoint import Endpoint
-from umd.sip.message import Request, Response, parse
+from umd.sip.message import Request, Response
+from umd.sip.parser import parse
 from umd.sip.transaction import Hop
 
 HERE = Hop("192.0.2.1", 5060)

@@ -171,7 +171,7 @@ class ViaTests(SynchronousTestCase):
                 "SIP/2.0/UDP 192.0.2.1;rport=7;branch=b;received=192.0.2.1",
             ),
         ):
-            self.assertEqual(str(Via.parse(text).stamped("192.0.2.1", 7)), stamped)
+            self.assertEqual(str(Via.parse(text).with_source("192.0.2.1", 7)), stamped)
 
     def test_frozen(self) -> None:
         """A Via cannot be changed, and equal ones have equal hashes."""

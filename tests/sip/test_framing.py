@@ -1,4 +1,4 @@
-"""Where a message ends, in a datagram and on a connection."""
+"""Where a message ends in a datagram."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.sip.corpus import rows
 from tests.sip.test_message import HEAD
-from umd.sip.framing import FramingError, StreamFramer, read_datagram
-from umd.sip.message import MAX_HEADER_LINES, MAX_MESSAGE, HeaderError, MessageError
+from umd.sip.framing import FramingError, read_datagram
+from umd.sip.message import HeaderError, MessageError
+from umd.sip.parser import MAX_HEADER_LINES
 
 
 def message(*lengths: str, body: str = "", start: str = "INFO sip:b SIP/2.0") -> bytes:
@@ -68,7 +69,7 @@ class DatagramTests(SynchronousTestCase):
 
 
 class FlawedLineTests(SynchronousTestCase):
-    """Header lines that cannot be read cost a datagram nothing, and a connection itself."""
+    """Header lines that cannot be read are skipped."""
 
     def check(self, old: str, new: str, *values: tuple[str, str]) -> None:
         for start in ("BYE sip:b SIP/2.0", "SIP/2.0 200 OK"):
@@ -80,7 +81,6 @@ class FlawedLineTests(SynchronousTestCase):
             for name, value in values:
                 self.assertEqual(found.get(name), value)
             self.assertTrue(found.flaws)
-            self.assertEqual(StreamFramer().feed(data), [])
 
     def test_no_header_fields(self) -> None:
         """Passed over."""
@@ -125,78 +125,13 @@ class FlawedLineTests(SynchronousTestCase):
         self.assertRaises(MessageError, read_datagram, message("0")[:-2])
 
 
-class StreamTests(SynchronousTestCase):
-    def test_any_pieces(self) -> None:
-        """Messages come out the same however the octets arrive."""
-        data = message("4", body="body") + b"\r\n" + message("0") + message("2", body="\r\n")
-        for size in (1, 2, 3, 7, 50, len(data)):
-            framer, found = StreamFramer(), []
-            for at in range(0, len(data), size):
-                found += framer.feed(data[at : at + size])
-            self.assertIsNone(framer.error)
-            self.assertEqual([each.body for each in found], [b"body", b"", b"\r\n"])
-            self.assertEqual(found[2].octets(), message("2", body="\r\n"))
-
-    def test_pings(self) -> None:
-        """Two line ends between messages ask for a sign of life, also when they come in parts."""
-        for pieces in (
-            [b"\r\n\r\n"],
-            [b"\r", b"\n", b"\r", b"\n"],
-            [b"\r\n", b"\r\n"],
-            [message("0") + b"\r\n\r\n" + message("0")],
-        ):
-            framer = StreamFramer()
-            for piece in pieces:
-                framer.feed(piece)
-            self.assertEqual((framer.pings, framer.error), (1, None))
-        framer = StreamFramer()
-        framer.feed(b"\r\n" + message("0") + b"\r\n" + message("0"))
-        self.assertEqual(framer.pings, 0)
-
-    def test_errors_are_fatal(self) -> None:
-        """What came before counts, what comes after does not."""
-        for bad in (message(), message("-1"), message("1", "1"), b"nonsense\r\n\r\n"):
-            framer = StreamFramer()
-            self.assertEqual(len(framer.feed(message("0") + bad + message("0"))), 1)
-            self.assertIsInstance(framer.error, FramingError)
-            self.assertEqual(framer.feed(message("0")), [])
-
-    def test_error_can_be_answered(self) -> None:
-        """Without Content-Length the request is known, and only its end is not."""
-        framer = StreamFramer()
-        framer.feed(message(body="body"))
-        assert framer.error is not None and framer.error.request is not None
-        self.assertEqual(framer.error.request.call_id, "c@example.com")
-
-    def test_limits(self) -> None:
-        """A length too large is refused when it is stated, a head when it grows too large."""
-        framer = StreamFramer()
-        framer.feed(message(str(MAX_MESSAGE)))
-        assert framer.error is not None
-        self.assertEqual(framer.error.status, 513)
-        framer = StreamFramer()
-        for _ in range(MAX_MESSAGE // 1024 + 1):
-            self.assertEqual(framer.feed(b"x" * 1024), [])
-        assert framer.error is not None
-        self.assertEqual(len(framer._buffer), 0)
-
-    def test_waits_for_the_rest(self) -> None:
-        """A body that has not come yet is no error."""
-        framer = StreamFramer()
-        self.assertEqual(framer.feed(message("10", body="12345")), [])
-        self.assertEqual([each.body for each in framer.feed(b"67890")], [b"1234567890"])
-
-
 class DblreqTests(SynchronousTestCase):
-    def test_one_or_two(self) -> None:
-        """RFC 4475 dblreq: one request in a datagram, two on a connection."""
+    def test_second_request_is_dropped(self) -> None:
+        """Of the two requests in RFC 4475 dblreq, a datagram holds the first."""
         (row,) = (row for row in rows() if row.name == "dblreq")
         found = read_datagram(row.octets)
         assert found is not None
         self.assertEqual(found.cseq.method, "REGISTER")
-        framer = StreamFramer()
-        methods = [each.cseq.method for each in framer.feed(row.octets)]
-        self.assertEqual(methods, ["REGISTER", "INVITE"])
 
 
 class ErrorTests(SynchronousTestCase):

@@ -5,8 +5,9 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from umd.sip import build
-from umd.sip.message import Message, Request, Response, parse
+from umd.sip.message import Message, Request, Response
 from umd.sip.outgoing import OwnRequest, OwnResponse, response
+from umd.sip.parser import parse
 
 
 def own(method: str = "INVITE", to_tag: str | None = None, *extra: tuple[str, str]) -> OwnRequest:

@@ -7,7 +7,8 @@ import re
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.sip.test_message import octets, read
-from umd.sip.message import Response, parse
+from umd.sip.message import Response
+from umd.sip.parser import parse
 from umd.sip.validate import check_request, check_response
 
 AGENT = ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS")

@@ -275,7 +275,7 @@ def response(
             fields.append(("To", f"{item[1]};tag={to_tag}") if tagged else item)
         elif (name == "Record-Route" and dialog) or (name == "Timestamp" and status == 100):
             fields.append(item)
-    if status >= 400 and request.repeated():
+    if status >= 400 and request.has_repeated_fields():
         fields = _first_of_single(fields)
     if contact is not None:
         fields.append(("Contact", contact))

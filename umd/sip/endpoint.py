@@ -509,7 +509,7 @@ def _stamp(request: Request, source: Hop) -> None:
     """Note where a request came from, in its Via; a connection says so by itself."""
     if not source.reliable:
         try:
-            request.stamp(source.host, source.port)
+            request.note_source(source.host, source.port)
         except HeaderError:
             pass  # without a Via that can be read it is refused
 

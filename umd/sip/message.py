@@ -1,24 +1,21 @@
 """
-A SIP message as a value: start line, header fields, body; typed fields are read when asked for.
+A SIP message as a value: start line, header fields and body (RFC 3261 §7).
 
-Theory of operation. `parse` splits once and judges little: the start line, that every line is a
-header field, and the limits. The rest is read from the raw values on first access and kept. So a
-message with a malformed From can still be answered with 400, every value echoed as it came.
+Header fields are kept as raw values. A typed value such as `via` is parsed on first access and then
+cached, so a message with a malformed field can be read as far as it is well-formed, and refused
+with an answer.
 
-Header text is UTF-8 with `surrogateescape`: any octet survives the way to text and back. A folded
-line is joined by one SP, as RFC 3261 §25.1 (LWS) allows; nothing else of a value is changed.
+A message that umd makes holds the values that transactions and dialogs need (`umd.sip.outgoing`).
+Its header list is built when something asks for it, such as `octets`. Two endpoints in one process
+exchange such messages without building or parsing any text.
 
-A message that umd makes is kept the other way round: as the values that transactions and dialogs go
-by, given when it is made (`umd.sip.outgoing`). Its header list, and with it the octets, is written
-when somebody asks for it; between two endpoints in one process nobody does.
-
-A message is not changed once it is made; the typed fields would not follow. What does it anyway
-(`complete`, `keep_body`, `stamp`, `read_tag_loosely`) belongs to whoever reads it from the wire.
+A message is not changed once it is made, since the cached values would not follow. Only the code
+that has just parsed it may change it: `set_octets`, `truncate_body`, `note_source`, `note_flaw`,
+`read_tag_leniently`.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Final, TypeAlias, TypeVar
 
@@ -34,14 +31,10 @@ from umd.sip.fields import (
     parse_tag,
     split_list,
 )
-from umd.sip.names import KNOWN, LISTED, METHODS, SPELLINGS, TOKEN, canonical
+from umd.sip.names import KNOWN, LISTED, canonical
 
-MAX_MESSAGE: Final = 65536  # octets, head and body
-MAX_HEADER_LINES: Final = 128
-MAX_FLAWED_LINES: Final = 4 * MAX_HEADER_LINES
-"""How many lines are looked at of a head with flaws: most of them may be no header fields."""
-MAX_LINE: Final = 8192  # characters, folded lines joined
-MAX_FLAW: Final = 200  # characters of what is noted of one
+MAX_FLAW_CHARACTERS: Final = 200
+"""Length of the text that is kept of one flaw."""
 MAX_CONTENT_LENGTH: Final = 2**31 - 1
 VERSION: Final = "SIP/2.0"
 
@@ -49,27 +42,26 @@ Headers = list[tuple[str, str]]
 ExtraHeaders: TypeAlias = tuple[tuple[str, str], ...]
 T = TypeVar("T")
 
-
-_WRITTEN: Final = frozenset(
+_BUILT: Final = frozenset(
     ("Via", "Route", "Max-Forwards", "Call-ID", "CSeq", "Content-Type", "Content-Length")
 )
-"""Header fields that only the text of a message made of values has."""
+"""Header fields of a message that umd makes which only its header list has."""
 
 
 class MessageError(UmdError):
-    """These octets are no SIP message."""
+    """Octets are not a valid SIP message."""
 
     def __init__(self, why: str, request: Request | None = None, status: int = 400) -> None:
         super().__init__(why)
         self.why = why
         self.request = request
-        """What could be read of a request, for an answer; its fields may be missing or wrong."""
+        """The readable parts of a request that gets an answer; fields may be missing or wrong."""
         self.status = status
-        """What to answer it with."""
+        """The status of that answer."""
 
 
 class HeaderError(MessageError):
-    """A header field that is needed is absent or malformed."""
+    """A required header field is absent, or a header field is malformed."""
 
     def __init__(self, name: str, why: str) -> None:
         super().__init__(f"{name}: {why}")
@@ -77,33 +69,16 @@ class HeaderError(MessageError):
 
 
 class Message:
-    """What requests and responses have in common."""
+    """The common part of requests and responses."""
 
     __slots__ = (
-        "body",
-        "version",
-        "_flaws",
-        "_headers",
-        "_octets",
-        "_first",
-        "_via",
-        "_from",
-        "_to",
-        "_cseq",
-        "_call_id",
-        "_from_tag",
-        "_to_tag",
-        "_branch",
-        "_sent_by",
-        "_cseq_number",
-        "_transport",
-        "_from_raw",
-        "_to_raw",
-        "_contact",
-        "_extra",
+        *("body", "version", "_flaws", "_headers", "_octets", "_first"),
+        *("_via", "_from", "_to", "_cseq", "_call_id", "_from_tag", "_to_tag"),
+        *("_branch", "_sent_by", "_cseq_number", "_transport", "_from_raw", "_to_raw"),
+        *("_contact", "_extra"),
     )
 
-    # Of a message that is made of values; the last ones only stand in for its text.
+    # Only of a message that umd makes. The last four are only used to build its header list.
     _sent_by: str
     _cseq_number: int
     _transport: str
@@ -116,46 +91,47 @@ class Message:
         self.body = body
         self.version = VERSION
         self._headers = headers
-        """None: not written yet."""
+        """`(canonical name, raw value)`; None while the header list is not built."""
         self._octets: bytes | None = None
         self._first: dict[str, str] | None = None
         self._via: Via | None = None
         self._from: NameAddr | None = None
         self._to: NameAddr | None = None
         self._cseq: CSeq | None = None
-        self._call_id = ""  # not read yet, as the tags: they are never empty
+        # Empty: not parsed yet. A Call-ID or tag is never empty.
+        self._call_id = ""
         self._from_tag: str | None = ""
         self._to_tag: str | None = ""
         self._branch: str | None = None
-        """None: not made of values."""
+        """None: the message was parsed, not made by umd."""
         self._flaws: tuple[str, ...] = ()
 
     @property
     def flaws(self) -> tuple[str, ...]:
-        """What is wrong with the message and was passed over, since nothing depends on it."""
+        """The faults of the message that were ignored because nothing depends on them."""
         return self._flaws
 
     def note_flaw(self, flaw: str) -> None:
-        """For the reader of a message: this is passed over."""
-        flaw = flaw[:MAX_FLAW]
+        """Note a fault that is ignored; the same text is noted once."""
+        flaw = flaw[:MAX_FLAW_CHARACTERS]
         if flaw not in self._flaws:
             self._flaws += (flaw,)
 
     @property
     def headers(self) -> Headers:
-        """`(canonical name, raw value)` in the order of the wire."""
+        """`(canonical name, raw value)` in the order of the header lines."""
         headers = self._headers
         if headers is None:
-            headers = self._headers = self._write()
+            headers = self._headers = self._build_headers()
         return headers
 
-    def _write(self) -> Headers:
-        """The header list of a message that is made of values."""
+    def _build_headers(self) -> Headers:
+        """Return the header list of a message that umd makes."""
         raise NotImplementedError
 
     @property
     def start_line(self) -> str:
-        """The first line, without its end."""
+        """The first line, without CRLF."""
         raise NotImplementedError
 
     def __repr__(self) -> str:
@@ -163,15 +139,15 @@ class Message:
 
     @property
     def made_of_values(self) -> bool:
-        """Whether it is ours, and its Via, CSeq and tags are what it was made of."""
+        """Whether umd made this message from values, so that nothing in it has to be parsed."""
         return self._branch is not None
 
     # Raw values
 
     def get(self, name: str) -> str | None:
-        """The raw value of the first header field of this name, or None."""
-        if self._headers is None and name not in _WRITTEN:
-            return self._value(name)
+        """Return the raw value of the first header field of this name, or None."""
+        if self._headers is None and name not in _BUILT:
+            return self._own_value(name)
         first = self._first
         if first is None:
             first = self._first = dict(reversed(self.headers))
@@ -181,16 +157,16 @@ class Message:
         return value
 
     def all(self, name: str) -> list[str]:
-        """The raw values of all header fields of this name, in order."""
-        if self._headers is None and name not in _WRITTEN:
+        """Return the raw values of all header fields of this name, in order."""
+        if self._headers is None and name not in _BUILT:
             extra = [value for key, value in self._extra if key == name]
-            return extra or [value for value in (self._value(name),) if value is not None]
+            return extra or [value for value in (self._own_value(name),) if value is not None]
         if name in KNOWN:
             return [value for key, value in self.headers if key == name]
         return self._all_of_unknown(name)
 
-    def _value(self, name: str) -> str | None:
-        """The same from the values that the message is made of."""
+    def _own_value(self, name: str) -> str | None:
+        """Return a raw value of a message that umd makes, without building its header list."""
         if name == "Contact":
             return self._contact
         if name == "From":
@@ -203,7 +179,7 @@ class Message:
         return None
 
     def _all_of_unknown(self, name: str) -> list[str]:
-        """A compact name, another spelling, or a header field that the table does not have."""
+        """Return all values for a name in another spelling, or one that the table lacks."""
         known = canonical(name)
         if known in KNOWN:
             return [value for key, value in self.headers if key == known]
@@ -212,26 +188,24 @@ class Message:
 
     def values(self, name: str) -> list[str]:
         """
-        All values of this name: a list is split at its commas, empty elements left out.
+        Return all values of this name. A list is split at its commas, without its empty elements.
 
         Raises:
             HeaderError: a quoted string or bracket is not closed, or there are too many values.
         """
-        return [value for value in self._elements(name) if value]
-
-    def _elements(self, name: str) -> list[str]:
         listed = (name if name in KNOWN else canonical(name)) in LISTED
-        elements: list[str] = []
+        values: list[str] = []
         for raw in self.all(name):
             if listed:
-                elements += _read(name, split_list, raw)
+                values += _parse_value(name, split_list, raw)
             else:
-                elements.append(raw)
-            if len(elements) > MAX_VALUES:
+                values.append(raw)
+            if len(values) > MAX_VALUES:
                 raise HeaderError(name, f"more than {MAX_VALUES} values")
-        return elements
+        return [value for value in values if value]
 
-    def _need(self, name: str) -> str:
+    def _required(self, name: str) -> str:
+        """Return the first raw value of this name. Raises: HeaderError if there is none."""
         first = self._first
         if first is None:
             first = self._first = dict(reversed(self.headers))
@@ -240,20 +214,20 @@ class Message:
             raise HeaderError(name, "missing")
         return value
 
-    def repeated(self) -> bool:
+    def has_repeated_fields(self) -> bool:
         """Whether any header field name occurs twice."""
         if self._first is None:
             self._first = dict(reversed(self.headers))
         return len(self._first) != len(self.headers)
 
-    # Typed values. Each raises HeaderError when it is malformed, or absent where it must not be.
+    # Typed values. Each raises HeaderError if it is malformed, or if it is required and absent.
 
     @property
     def via(self) -> Via:
         """The topmost Via."""
         via = self._via
         if via is None:
-            raw = self._need("Via")
+            raw = self._required("Via")
             try:
                 via = self._via = Via.parse(raw if "," not in raw else split_list(raw)[0])
             except FieldError as error:
@@ -261,16 +235,11 @@ class Message:
         return via
 
     @property
-    def vias(self) -> list[Via]:
-        """All Via values, topmost first."""
-        return [_read("Via", Via.parse, value) for value in self._elements("Via")]
-
-    @property
     def from_(self) -> NameAddr:
         """The From."""
         found = self._from
         if found is None:
-            found = self._from = _read("From", NameAddr.parse, self._need("From"))
+            found = self._from = _parse_value("From", NameAddr.parse, self._required("From"))
         return found
 
     @property
@@ -278,7 +247,7 @@ class Message:
         """The To."""
         found = self._to
         if found is None:
-            found = self._to = _read("To", NameAddr.parse, self._need("To"))
+            found = self._to = _parse_value("To", NameAddr.parse, self._required("To"))
         return found
 
     @property
@@ -299,13 +268,13 @@ class Message:
 
     def _tag(self, name: str) -> str | None:
         try:
-            return parse_tag(self._need(name))
+            return parse_tag(self._required(name))
         except FieldError as error:
             raise HeaderError(name, str(error)) from error
 
-    def read_tag_loosely(self, name: str) -> None:
+    def read_tag_leniently(self, name: str) -> None:
         """
-        For the judge of a message: of its From or To only the tag is needed.
+        Cache the tag of the From or To, even if the rest of that field is malformed.
 
         Raises:
             HeaderError: the header field is absent.
@@ -313,7 +282,7 @@ class Message:
         try:
             _ = self.from_tag if name == "From" else self.to_tag
         except HeaderError as error:
-            tag = find_tag(self._need(name))
+            tag = find_tag(self._required(name))
             self.note_flaw(str(error))
             if name == "From":
                 self._from_tag = tag
@@ -325,15 +294,15 @@ class Message:
         """The Call-ID."""
         value = self._call_id
         if not value:
-            value = self._need("Call-ID")
+            value = self._required("Call-ID")
             if not value or " " in value or "\t" in value:
-                raise HeaderError("Call-ID", "empty or with blanks")
+                raise HeaderError("Call-ID", "empty, or has blanks in it")
             self._call_id = value
         return value
 
     @property
     def branch(self) -> str:
-        """The branch of the topmost Via; empty when it has none."""
+        """The branch of the topmost Via; empty if it has none."""
         branch = self._branch
         return self.via.branch or "" if branch is None else branch
 
@@ -352,7 +321,7 @@ class Message:
         """The CSeq."""
         found = self._cseq
         if found is None:
-            raw = self._need("CSeq")
+            raw = self._required("CSeq")
             try:
                 found = self._cseq = CSeq.parse(raw)
             except FieldError as error:
@@ -361,14 +330,9 @@ class Message:
 
     @property
     def contacts(self) -> list[NameAddr]:
-        """All Contact addresses; the "*" of a REGISTER (RFC 3261 §10.2.2) is none."""
+        """All Contact addresses. The "*" of a REGISTER (RFC 3261 §10.2.2) is not an address."""
         value = self.get("Contact")
         return [] if value is None or value == "*" else self._addresses("Contact")
-
-    @property
-    def routes(self) -> list[NameAddr]:
-        """All Route addresses."""
-        return self._addresses("Route")
 
     @property
     def record_routes(self) -> list[NameAddr]:
@@ -377,61 +341,60 @@ class Message:
 
     def _addresses(self, name: str) -> list[NameAddr]:
         values = self.all(name)
-        if len(values) == 1 and "," not in values[0] and values[0]:  # nearly always
-            return [_read(name, NameAddr.parse, values[0])]
-        return [_read(name, NameAddr.parse, value) for value in self.values(name)]
-
-    @property
-    def max_forwards(self) -> int | None:
-        """The hops it may still take (RFC 3261 §20.22), or None when that is not said."""
-        return self._number("Max-Forwards", 255)
+        if len(values) == 1 and "," not in values[0] and values[0]:  # the usual case
+            return [_parse_value(name, NameAddr.parse, values[0])]
+        return [_parse_value(name, NameAddr.parse, value) for value in self.values(name)]
 
     @property
     def content_length(self) -> int | None:
-        """The length of the body in octets as the sender states it, or None."""
-        return self._number("Content-Length", MAX_CONTENT_LENGTH)
+        """The length of the body in octets, as the sender states it, or None."""
+        value = self.get("Content-Length")
+        if value is None:
+            return None
+        if not (value.isascii() and value.isdecimal()):
+            raise HeaderError("Content-Length", "not a number")
+        digits = value if len(value) < 16 else value.lstrip("0")
+        if len(digits) > 15 or (length := int(digits or "0")) > MAX_CONTENT_LENGTH:
+            raise HeaderError("Content-Length", f"larger than {MAX_CONTENT_LENGTH}")
+        return length
 
-    def _number(self, name: str, largest: int) -> int | None:
-        value = self.get(name)
-        return None if value is None else number(name, value, largest)
-
-    # To the wire
+    # Octets
 
     def octets(self) -> bytes:
         """
-        The message as it came, or as it goes out.
+        Return the octets of the message: those received, or those to send.
 
         Raises:
-            HeaderError: a value has CR or LF in it; it is not written.
+            HeaderError: a value has CR or LF in it and must not be sent.
         """
         return self.to_octets() if self._octets is None else self._octets
 
     def to_octets(self) -> bytes:
-        """The message written anew from its parts. Raises: as `octets`."""
+        """Encode the message from its parts. Raises: as `octets`."""
         lines = "".join([f"{name}: {value}\r\n" for name, value in self.headers])
         text = f"{self.start_line}\r\n{lines}\r\n"
         ends = len(self.headers) + 2
         if text.count("\n") != ends or text.count("\r") != ends:
-            raise self._unsafe()
+            raise self._line_break_error()
         return text.encode("utf-8", "surrogateescape") + self.body
 
-    def complete(self, data: bytes, head_length: int) -> None:
-        """For the reader of a message: all its octets, and where its body starts."""
+    def set_octets(self, data: bytes, head_length: int) -> None:
+        """Set the octets of a parsed message, and with them its body, which starts there."""
         self.body = data[head_length:]
         self._octets = data
 
-    def keep_body(self, length: int) -> None:
-        """For the reader of a message: what follows these octets of body is not part of it."""
+    def truncate_body(self, length: int) -> None:
+        """Drop the octets of the body after the first `length`."""
         surplus = len(self.body) - length
         self.body = self.body[:length]
         if self._octets is not None and surplus > 0:
             self._octets = self._octets[:-surplus]
 
-    def _unsafe(self) -> HeaderError:
+    def _line_break_error(self) -> HeaderError:
         for name, value in self.headers:
             if not name.isprintable() or "\r" in value or "\n" in value:
-                return HeaderError(repr(name), "CR or LF in it must not be written")
-        return HeaderError("start line", "CR or LF in it must not be written")
+                return HeaderError(repr(name), "has CR or LF in it and must not be sent")
+        return HeaderError("start line", "has CR or LF in it and must not be sent")
 
 
 class Request(Message):
@@ -440,7 +403,7 @@ class Request(Message):
     __slots__ = ("method", "uri")
 
     def __init__(self, method: str, uri: str, headers: Headers, body: bytes = b"") -> None:
-        # Message.__init__ written out: a call costs a tenth of a new BYE.
+        # The body of Message.__init__: calling it takes a tenth of the time that a new BYE takes.
         self.body = body
         self.version = VERSION
         self._headers = headers
@@ -463,23 +426,23 @@ class Request(Message):
     def start_line(self) -> str:
         return f"{self.method} {self.uri} {self.version}"
 
-    def stamp(self, host: str, port: int) -> None:
+    def note_source(self, host: str, port: int) -> None:
         """
-        Note in the top Via where the request came from (RFC 3261 §18.2.1, RFC 3581 §4).
+        Note the source address of the request in its top Via (RFC 3261 §18.2.1, RFC 3581 §4).
 
-        For the transport, before anybody else has the request: every answer then carries it.
-        `octets` stays what came, for whoever records that.
+        The transport calls this before it passes the request on, so that every answer echoes it.
+        `octets` stays what was received.
 
         Raises:
             HeaderError: the top Via is absent or malformed.
         """
-        stamped = self.via.stamped(host, port)
-        if stamped is self._via:
+        via = self.via.with_source(host, port)
+        if via is self._via:
             return
         index = next(index for index, (name, _) in enumerate(self.headers) if name == "Via")
         below = split_list(self.headers[index][1])[1:]
-        self.headers[index] = ("Via", ", ".join([str(stamped), *below]))
-        self._via = stamped
+        self.headers[index] = ("Via", ", ".join([str(via), *below]))
+        self._via = via
         self._first = None
 
 
@@ -489,7 +452,7 @@ class Response(Message):
     __slots__ = ("status", "reason", "_cseq_method")
 
     _cseq_method: str
-    """Of a response that is made of values."""
+    """Only of a response that umd makes."""
 
     def __init__(self, status: int, reason: str, headers: Headers, body: bytes = b"") -> None:
         super().__init__(headers, body)
@@ -497,7 +460,7 @@ class Response(Message):
         self.reason = reason
 
     def _tag(self, name: str) -> str | None:
-        """As in a request, and never an error: a response is not dropped for what is echoed."""
+        """As in a request, but never an error: the peer only echoes this field."""
         value = self.get(name)
         if value is None:
             return None
@@ -509,7 +472,7 @@ class Response(Message):
 
     @property
     def branch(self) -> str:
-        """As in a request; empty when it cannot be found, whatever the rest of the Via is like."""
+        """The branch of the topmost Via, found even in a malformed one; empty if there is none."""
         if self._branch is not None:
             return self._branch
         try:
@@ -520,7 +483,7 @@ class Response(Message):
 
     @property
     def cseq_method(self) -> str:
-        """The method that it answers."""
+        """The method of the request that this answers."""
         return self.cseq.method if self._branch is None else self._cseq_method
 
     @property
@@ -528,213 +491,8 @@ class Response(Message):
         return f"{self.version} {self.status} {self.reason}"
 
 
-def number(name: str, value: str, largest: int) -> int:
-    """The value of a header field that is a number. Raises: HeaderError."""
-    if not (value.isascii() and value.isdecimal()):
-        raise HeaderError(name, "not a number")
-    digits = value if len(value) < 16 else value.lstrip("0")
-    if len(digits) > 15 or (found := int(digits or "0")) > largest:
-        raise HeaderError(name, f"larger than {largest}")
-    return found
-
-
-def _read(name: str, parse_value: Callable[[str], T], raw: str) -> T:
+def _parse_value(name: str, parse: Callable[[str], T], raw: str) -> T:
     try:
-        return parse_value(raw)
+        return parse(raw)
     except FieldError as error:
         raise HeaderError(name, str(error)) from error
-
-
-# From the wire
-
-_request_line: Final = re.compile(
-    rf"({TOKEN}) ([!-;=?-~]+) (SIP/[0-9]+\.[0-9]+)", re.IGNORECASE | re.ASCII
-).fullmatch
-# A status line may lack the SP before an empty reason: that is seen, and means nothing else.
-# The reason is for people, and may be anything.
-_status_line: Final = re.compile(
-    r"(SIP/[0-9]+\.[0-9]+) ([1-6][0-9]{2})(?: ([^\r\n]*))?",
-    re.IGNORECASE | re.ASCII,
-).fullmatch
-_controls: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]").sub
-_unfold: Final = re.compile(r"\r\n[ \t]+").sub
-
-
-def parse(data: bytes) -> Request | Response:
-    """
-    Read one complete message; whatever follows the empty line is its body.
-
-    Raises:
-        MessageError: it is none. `request` is what could be read of a request.
-    """
-    if len(data) > MAX_MESSAGE:
-        raise MessageError(f"longer than {MAX_MESSAGE} octets", status=513)
-    end = data.find(b"\r\n\r\n")
-    if end < 0:
-        raise MessageError("no empty line after the header fields", _salvage(_lines(data)))
-    message = parse_head(data[:end])
-    message.complete(data, end + 4)
-    return message
-
-
-def parse_head(head: bytes) -> Request | Response:
-    """
-    Read the start line and the header fields, given without the empty line.
-
-    Raises:
-        MessageError: as `parse`.
-    """
-    lines = _lines(head)
-    headers: Headers = []
-    try:
-        for line in lines[1:]:
-            spelling, colon, value = line.partition(":")
-            headers.append((SPELLINGS[spelling], value.strip(" \t")))
-            if not colon:
-                return _parse_unusual(lines)
-    except KeyError:
-        return _parse_unusual(lines)
-    return _start(lines, headers)
-
-
-def parse_despite_flaws(data: bytes, error: MessageError) -> Request | Response:
-    """
-    Read a datagram that `parse` refused for its header lines, as far as it can be acted on.
-
-    What is no header field, or is too long, is passed over (RFC 3261 §8.2.2). LF alone ends a line
-    as well, and CR alone is a blank. What the message needs is judged as ever: a field whose line
-    could not be read is missing. Of a response with too many lines the first ones count, and the
-    empty line after them may be missing.
-
-    Raises:
-        MessageError: `error`, when the flaw is not one of these.
-    """
-    is_response = data[:4].upper() == b"SIP/"
-    head_length, body_at = _end_of_head(data)
-    if head_length < 0 and is_response and data[-1:] == b"\n":
-        head_length, body_at = len(data), len(data)
-    if head_length < 0 or len(data) > MAX_MESSAGE:
-        raise error
-    head = data[:head_length]
-    *first, _ = head.split(b"\n", MAX_FLAWED_LINES)
-    if len(first) == MAX_FLAWED_LINES:
-        if not is_response:
-            raise error
-        head = b"\n".join(first)
-    text = head.decode("utf-8", "surrogateescape")
-    text = text.replace("\r\n", "\n").replace("\r", " ")
-    start, *lines = _unfold_bare(" ", text).split("\n")
-    kept = [line for line in lines if _is_header_line(line)]
-    if len(kept) > MAX_HEADER_LINES:
-        if not is_response:
-            raise error
-        del kept[MAX_HEADER_LINES:]
-    try:
-        message = parse_head("\r\n".join([start, *kept]).encode("utf-8", "surrogateescape"))
-    except MessageError:
-        raise error from None
-    message.complete(data, body_at)
-    message.note_flaw(error.why)
-    return message
-
-
-def _end_of_head(data: bytes) -> tuple[int, int]:
-    """Where the head ends and the body begins; -1 for both when there is no empty line."""
-    at = data.find(b"\r\n\r\n")
-    if at >= 0:
-        return at, at + 4
-    found = _empty_line(data)
-    return found.span() if found else (-1, -1)
-
-
-_empty_line: Final = re.compile(rb"\r?\n\r?\n").search
-_unfold_bare: Final = re.compile(r"\n[ \t]+").sub
-
-
-def _is_header_line(line: str) -> bool:
-    spelling, colon, _ = line.partition(":")
-    return bool(colon) and len(line) <= MAX_LINE and canonical(spelling) is not None
-
-
-def _lines(head: bytes) -> list[str]:
-    """
-    The lines as text.
-
-    Raises:
-        MessageError: there are too many, or there is a CR or LF that ends no line.
-    """
-    ends = head.count(b"\n")
-    if ends > MAX_HEADER_LINES:
-        raise MessageError(f"more than {MAX_HEADER_LINES} header lines")
-    text = head.decode("utf-8", "surrogateescape")
-    lines = text.split("\r\n")
-    if len(lines) != ends + 1 or text.count("\r") != ends:
-        raise MessageError("CR or LF alone in the head", _salvage(lines))
-    if len(head) > MAX_LINE:
-        _check_lengths(lines)
-    return lines
-
-
-def _check_lengths(lines: list[str]) -> None:
-    if any(len(line) > MAX_LINE for line in lines):
-        raise MessageError(f"a line of more than {MAX_LINE} characters", _salvage(lines))
-
-
-def _parse_unusual(lines: list[str]) -> Request | Response:
-    """Read lines that are folded, or have names in a rare spelling."""
-    lines = _unfold(" ", "\r\n".join(lines)).split("\r\n")
-    _check_lengths(lines)
-    headers: Headers = []
-    for line in lines[1:]:
-        spelling, colon, value = line.partition(":")
-        name = canonical(spelling)
-        if name is None or not colon:
-            raise MessageError("a line is no header field", _salvage(lines))
-        headers.append((name, value.strip(" \t")))
-    return _start(lines, headers)
-
-
-def _start(lines: list[str], headers: Headers) -> Request | Response:
-    """Read the start line."""
-    start = lines[0]
-    parts = start.split(" ")
-    if len(parts) == 3 and parts[2] == VERSION and parts[0] in METHODS and _is_uri_text(parts[1]):
-        return Request(parts[0], parts[1], headers)
-    message: Request | Response
-    if (found := _request_line(start)) is not None:
-        method, uri, version = found.groups()
-        message = Request(method, uri, headers)
-    elif (found := _status_line(start)) is not None:
-        version, status, reason = found.groups()
-        message = Response(int(status), _controls("?", reason or ""), headers)
-    else:
-        raise MessageError("neither a request line nor a status line", _salvage(lines))
-    message.version = version.upper()
-    return message
-
-
-def _is_uri_text(text: str) -> bool:
-    """Whether all characters are ones that the pattern of a request line allows in its URI."""
-    return text.isascii() and text.isprintable() and "<" not in text and ">" not in text
-
-
-def _salvage(lines: list[str]) -> Request | None:
-    """
-    What can be read of a broken request, so that it can be answered; None for anything else.
-
-    RFC 3261 §8.2.6.2 needs Via, From, To, Call-ID and CSeq for that, and they are mostly there.
-    """
-    method, _, rest = lines[0].partition(" ")
-    if method.upper().startswith("SIP/") or canonical(method) is None or method == "ACK":
-        return None  # nobody answers a response or an ACK
-    headers: Headers = []
-    for line in lines[1:]:
-        spelling, colon, value = line.partition(":")
-        name = canonical(spelling)
-        if colon and name is not None and _may_be_echoed(line):
-            headers.append((name, value.strip(" \t")))
-    return Request(method, rest.strip(" \t").partition(" ")[0], headers) if headers else None
-
-
-def _may_be_echoed(line: str) -> bool:
-    return len(line) <= MAX_LINE and "\r" not in line and "\n" not in line

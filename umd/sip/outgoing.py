@@ -90,7 +90,7 @@ class OwnRequest(Request):
             self.body,
         )
 
-    def _write(self) -> Headers:
+    def _build_headers(self) -> Headers:
         return build.request(
             self.method,
             self.uri,
@@ -151,7 +151,7 @@ class OwnResponse(Response):
         self._contact = contact
         self._extra = headers
 
-    def _write(self) -> Headers:
+    def _build_headers(self) -> Headers:
         via = f"SIP/2.0/{self._transport} {self._sent_by};branch={self._branch};rport"
         fields = [
             ("Via", via),

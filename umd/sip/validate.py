@@ -32,11 +32,11 @@ Need: TypeAlias = Callable[[Message], object]
 
 
 def _from_tag(message: Message) -> None:
-    message.read_tag_loosely("From")
+    message.read_tag_leniently("From")
 
 
 def _to_tag(message: Message) -> None:
-    message.read_tag_loosely("To")
+    message.read_tag_leniently("To")
 
 
 def _record_route(message: Message) -> None:
@@ -163,7 +163,7 @@ def check_response(response: Response) -> str | None:
     """Why a response must be dropped, or None; nobody answers a response (RFC 3261 §8.1.3)."""
     if response.version != VERSION:
         return f"version {response.version}"
-    if response.repeated():
+    if response.has_repeated_fields():
         for name in IDENTITY:
             if len(set(response.all(name))) > 1:
                 return f"{name}: more than one"
@@ -183,7 +183,7 @@ def _why_malformed(request: Request) -> str | None:
         HeaderError: the same.
     """
     method = request.method
-    if request.repeated():
+    if request.has_repeated_fields():
         name = _repeated_of(IDENTITY if method == "ACK" else ONCE, request)
         if name is not None:
             return f"{name}: more than one"

@@ -144,7 +144,7 @@ class Via:
         """The address that responses go to instead of the source (RFC 3261 §18.2.2)."""
         return param(self.params, "maddr")
 
-    def stamped(self, host: str, port: int) -> Via:
+    def with_source(self, host: str, port: int) -> Via:
         """
         Return this Via with the source of the datagram in it (RFC 3261 §18.2.1, RFC 3581 §4).
 
