@@ -153,7 +153,13 @@ class Calls(LegSink):
         session = dialog.owner
         assert isinstance(session, Session)
         self._changing.add(leg)
-        session.reinvite(session.local_body, self._reactor.seconds())
+        session._request(
+            dialog,
+            "INVITE",
+            self._reactor.seconds(),
+            contact=self.backend._legs.endpoint.contact,
+            body=session.local_body,
+        )
         self.backend.port.pump()
 
 

@@ -11,7 +11,7 @@ from umd.sip.credentials import Login
 from umd.sip.endpoint import Endpoint
 from umd.sip.message import Message, Request, Response
 from umd.sip.session import Ended, Event, Session
-from umd.sip.transaction import Hop, Send
+from umd.sip.transaction import Hop, Send, Transaction
 
 ALICE = Hop("192.0.2.1", 5060)
 BOB = Hop("192.0.2.2", 5060)
@@ -66,7 +66,6 @@ class Party:
         other: Party,
         now: float = 0.0,
         login: Login | None = None,
-        limit: float | None = None,
     ) -> Session:
         """Place a call to the other."""
         return self.endpoint.place(
@@ -76,13 +75,55 @@ class Party:
             from_=f"sip:alice@{self.hop.host}",
             body=OFFER,
             login=login,
-            max_duration=limit,
         )
 
     def incoming(self) -> Session:
         """The session of the last event."""
         self.take()
         return self.events[-1][0]
+
+
+class Reinvite:
+    """
+    A re-INVITE that `endpoint` sends in its `session`.
+
+    The sessions of umd answer one and never send one. So this object is the user of its transaction
+    and sends the ACK of a 2xx.
+    """
+
+    def __init__(self, endpoint: Endpoint, session: Session, body: bytes, now: float) -> None:
+        assert session.dialog is not None
+        self.status: int | None = None
+        """The final status; 408 after a timeout. None before that."""
+        self.answer = b""
+        """The session description in the 2xx."""
+        self._endpoint = endpoint
+        self._dialog = session.dialog
+        self._request = self._dialog.request(
+            "INVITE", self._endpoint, contact=self._endpoint.contact, body=body
+        )
+        self._endpoint.transactions.send_request(self._request, self._dialog.hop, now, self)
+
+    def on_response(self, transaction: Transaction, response: Response, now: float) -> None:
+        if response.status >= 200:
+            self.status = response.status
+        if 200 <= response.status < 300:
+            self.answer = response.body
+            cseq = self._request.cseq_number
+            ack = self._dialog.request("ACK", self._endpoint, cseq=cseq)
+            self._endpoint.send(ack, self._dialog.hop)
+
+    def on_no_response(self, transaction: Transaction, status: int, now: float) -> None:
+        self.status = status
+
+    def on_failure_acknowledged(self, transaction: Transaction) -> None:
+        raise AssertionError("a client transaction sends no final response")
+
+    def on_no_ack(self, transaction: Transaction) -> None:
+        raise AssertionError("a client transaction sends no final response")
+
+    def on_terminated(self, transaction: Transaction) -> None:
+        pass
 
 
 def label(message: Message) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.sip.helpers import ANSWER, OFFER, CallCase, flow, ids, run
+from tests.sip.helpers import ANSWER, OFFER, CallCase, flow, ids
 from umd.sip.endpoint import Endpoint
 from umd.sip.session import Answered, Ended, IllegalInput, Incoming, Progressed, State
 
@@ -65,33 +65,6 @@ class BasicCallTests(CallCase):
         callee.hang_up(1.0)
         self.settle(1.0)
         self.finish(2.0)
-
-    def test_longest_duration(self) -> None:
-        """A call with a limit is ended by us when it is over."""
-        self.alice.call(self.bob, limit=60.0)
-        self.there()
-        self.bob.incoming().answer(10.0, body=ANSWER)
-        self.settle(10.0)
-        run(self.parties, 10.0, 69.9)
-        self.assertNotIn("BYE", flow(self.alice))
-        run(self.parties, 69.9, 70.0)
-        self.check_ends(Ended(200, (), "local", True), Ended(200, (), "remote", True))
-        self.finish(70.0)
-
-    def test_longest_duration_is_over_while_ending(self) -> None:
-        """A limit that passes while BYE waits for its answer changes nothing."""
-        caller = self.alice.call(self.bob, limit=5.0)
-        self.there()
-        callee = self.bob.incoming()
-        callee.answer(0.0, body=ANSWER)
-        self.settle()
-        caller.hang_up(1.0)
-        run((self.alice,), 1.0, 100.0)
-        self.alice.take()
-        self.assertEqual(self.alice.events[-1][1], Ended(200, (), "local", False))
-        callee.hang_up(101.0)
-        self.settle(101.0)
-        self.finish(101.0)
 
     def test_offer_in_the_answer(self) -> None:
         """An INVITE without a description: the 200 offers, the ACK answers."""

@@ -8,7 +8,7 @@ from tests.sip.helpers import ALICE, ANSWER, BOB, OFFER, CallCase
 from tests.sip.test_message import read
 from umd.sip.body import MAX_DEPTH, MAX_PARTS, UnsupportedBody, description_in, offer_in
 from umd.sip.message import Response
-from umd.sip.session import Changed
+from umd.sip.session import Answered
 
 SDP = OFFER.decode()
 TYPE = "Content-Type: application/sdp"
@@ -186,16 +186,17 @@ class CallTests(CallCase):
         for number, (kind, content, found) in enumerate(
             (
                 (b"multipart/mixed;boundary=b1", body, ANSWER),
-                (b"text/plain", b"hello", ANSWER),
-                (b"multipart/mixed", body, ANSWER),
+                (b"text/plain", b"hello", b""),
+                (b"multipart/mixed", body, b""),
             )
         ):
-            self.caller.reinvite(OFFER, 2.0 + number)
+            caller = self.alice.call(self.bob, 2.0 + number)
             self.there(2.0 + number)
+            self.bob.incoming().answer(2.0 + number, body=ANSWER)
             (send,) = self.bob.out()
             data = send.message.octets().partition(b"Content-Type")[0]
             data += b"Content-Type: " + kind + b"\r\n\r\n" + content
             self.alice.endpoint.receive_datagram(data, BOB, 2.0 + number)
-            self.assertEqual(self.alice.take_events(), [Changed(200)])
-            self.assertEqual(self.caller.remote_body, found)
+            self.assertEqual(self.alice.take_events(), [Answered()])
+            self.assertEqual(caller.remote_body, found)
             self.settle(2.0 + number)

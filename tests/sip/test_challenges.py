@@ -11,7 +11,7 @@ from tests.sip.challenger import TAG, Guard, Phone, Received, digest, params
 from tests.sip.helpers import ALICE, BOB, NOTHING, OFFER, Party, flow, label, leftovers
 from umd.sip.credentials import MAX_REALMS, MAX_TRIES, Login
 from umd.sip.dialog import Dialog
-from umd.sip.session import Answered, Changed, Ended, Event, Session
+from umd.sip.session import Answered, Ended, Event, Probed, Session
 
 LOGIN = Login("alice", "open sesame")
 
@@ -156,17 +156,13 @@ class MatrixTests(CallerCase):
             self.assertEqual(self.phone.up, [])
             self.finish(1.0)
 
-    def test_reinvite(self) -> None:
-        for name, way, guards in self.each("INVITE", TAG):
+    def test_options(self) -> None:
+        for name, way, guards in self.each("OPTIONS", TAG):
             session = self.call(*guards)
-            session.reinvite(OFFER, 1.0)
+            session.probe(1.0)
             self.settle(1.0)
-            self.check_tries(name, way, self.sent("INVITE", TAG))
-            self.assertEqual(self.last_event(), Changed(200 if way.through else 401), name)
-            if way.through:
-                ack, invite = self.sent("ACK", TAG)[-1], self.sent("INVITE", TAG)[-1]
-                self.assertEqual(ack.cseq, invite.cseq)
-                self.assertEqual(ack.all("Authorization"), invite.all("Authorization"))
+            self.check_tries(name, way, self.sent("OPTIONS", TAG))
+            self.assertEqual(self.last_event(), Probed(True), name)
             session.hang_up(2.0)
             self.settle(2.0)
             self.assertEqual(self.last_event(), Ended(200, (), "local", True), name)
@@ -260,12 +256,12 @@ class ReuseTests(CallerCase):
     def test_one_challenge_for_a_whole_call(self) -> None:
         proxy, server = Guard(407, "proxy"), Guard()
         session = self.call(proxy, server)
-        session.reinvite(OFFER, 1.0)
+        session.probe(1.0)
         self.settle(1.0)
         session.hang_up(2.0)
         self.settle(2.0)
         invites, bye = ["INVITE", "ACK"], ["BYE"]
-        self.assertEqual(self.phone.methods(), 3 * invites + invites + bye)
+        self.assertEqual(self.phone.methods(), 3 * invites + ["OPTIONS"] + bye)
         self.assertEqual((len(proxy.nonces), len(server.nonces)), (1, 1))
         self.assertEqual(proxy.counts, ["00000001", "00000002", "00000003", "00000004"])
         self.assertEqual(server.counts, ["00000001", "00000002", "00000003"])
@@ -284,12 +280,13 @@ class ReuseTests(CallerCase):
                 return [line.replace(", stale=true", "") for line in lines]
 
         session = self.call(Forgetful())
-        session.reinvite(OFFER, 1.0)
+        session.probe(1.0)
         self.settle(1.0)
-        self.assertEqual(self.last_event(), Changed(200))
+        self.assertEqual(self.last_event(), Probed(True))
         session.hang_up(2.0)
         self.settle(2.0)
-        self.assertEqual(self.phone.methods(), 4 * ["INVITE", "ACK"] + 2 * ["BYE"])
+        in_dialog = ["OPTIONS", "OPTIONS", "BYE", "BYE"]
+        self.assertEqual(self.phone.methods(), 2 * ["INVITE", "ACK"] + in_dialog)
         self.assertEqual(self.last_event(), Ended(200, (), "local", True))
         self.finish(2.0)
 
@@ -364,15 +361,15 @@ class HungUpTests(CallerCase):
         answer = self.phone.answer(request, status, *lines, tag="asks" if status > 100 else "")
         self.alice.endpoint.receive_datagram(answer, BOB, 0.1)
 
-    def test_reinvite_is_not_sent_again(self) -> None:
+    def test_options_are_not_sent_again(self) -> None:
         session = self.call()
-        session.reinvite(OFFER, 1.0)
+        session.probe(1.0)
         (send,) = self.alice.out()
         session.hang_up(1.1)
         line = 'WWW-Authenticate: Digest realm="r", nonce="n"'
         self.answer(Received(send.message.octets()), 401, line)
         self.settle(1.2)
-        self.assertEqual(self.phone.methods()[2:], ["BYE", "ACK"])
+        self.assertEqual(self.phone.methods()[2:], ["BYE"])
         self.assertEqual(self.last_event(), Ended(200, (), "local", True))
 
     def test_bye_that_crosses_theirs_is_not_sent_again(self) -> None:
@@ -630,7 +627,7 @@ class AnsweredChallengeTests(CallerCase):
         text = 'Digest realm="{realm}", nonce="{nonce}", algorithm=SHA-256, qop="auth-int"'
         guard = Guard(challenge=text)
         session = self.call(guard)
-        session.reinvite(OFFER.replace(b"40000", b"40002"), 1.0)
+        session.probe(1.0)
         self.settle(1.0)
         session.hang_up(2.0)
         self.settle(2.0)
@@ -711,11 +708,11 @@ class HostileTests(CallerCase):
 
         session = self.call(Inventive())
         for number in range(20):
-            session.reinvite(OFFER, 1.0 + number)
+            session.probe(1.0 + number)
             self.settle(1.0 + number)
         session.hang_up(50.0)
         self.settle(50.0)
-        shown = [len(request.all("Authorization")) for request in self.sent("INVITE", TAG)]
+        shown = [len(request.all("Authorization")) for request in self.sent("OPTIONS", TAG)]
         self.assertEqual(shown[:4], [1, 2, 2, 3])
         self.assertEqual(max(shown), MAX_REALMS)
         self.assertEqual(self.last_event(), Ended(200, (), "local", True))

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from tests.sip.helpers import ANSWER, BOB, CAROL, NOTHING, CallCase, Party, label, leftovers, run
-from umd.sip import build
-from umd.sip.message import Message, Request
-from umd.sip.session import Answered, Changed, Ended, Progressed, Session, State
+from umd.sip.message import Message
+from umd.sip.session import Answered, Ended, Progressed, Session, State
 
 
 class ForkingTests(CallCase):
@@ -86,23 +85,6 @@ class ForkingTests(CallCase):
             caller.hang_up(2.0)
             run((self.alice,), 2.0, 100.0, lost=True)
             self.alice.take()
-
-    def test_answer_again_to_a_change_without_tag(self) -> None:
-        """A far end without tags answers our re-INVITE: that is no other fork."""
-        caller, bob, carol = self.fork()
-        bob.answer(1.0, body=ANSWER)
-        tag = f";tag={bob.local_tag}".encode()
-        self.alice.endpoint.receive_datagram(
-            self.bob.out()[0].message.octets().replace(tag, b""), BOB, 1.1
-        )
-        self.alice.out()
-        caller.reinvite(ANSWER, 2.0)
-        (sent,) = self.alice.out()
-        assert isinstance(sent.message, Request)
-        answer = build.response(sent.message, 200, contact=f"<sip:bob@{BOB.host}>")
-        self.alice.endpoint.receive_datagram(answer.octets(), BOB, 2.1)
-        self.assertEqual([label(each.message) for each in self.alice.out()], ["ACK"])
-        self.assertEqual(self.alice.take_events(), [Answered(), Changed(200)])
 
     def test_both_ring_one_answers(self) -> None:
         """Two early dialogs; the answer leaves one, and the proxy cancels the other."""

@@ -9,10 +9,10 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.sip.challenger import Phone, Received
-from tests.sip.helpers import ALICE, BOB, NOTHING, OFFER, Party, leftovers
+from tests.sip.helpers import ALICE, BOB, NOTHING, OFFER, Party, Reinvite, leftovers
 from umd.sip.credentials import MAX_TRIES, Login
 from umd.sip.message import Request
-from umd.sip.session import Ended, Gone, IllegalInput, Session
+from umd.sip.session import Ended, Gone, Session, State
 
 STORIES = 400
 FOUND = (2606, 3341, 3410, 5914)
@@ -81,10 +81,8 @@ class Story:
         self.session.hang_up(self.now)
 
     def change(self) -> None:
-        try:
-            self.session.reinvite(OFFER, self.now)
-        except IllegalInput:
-            pass  # not now
+        if self.session.state is State.CONFIRMED:
+            Reinvite(self.alice.endpoint, self.session, OFFER, self.now)
 
     def probe(self) -> None:
         self.session.probe(self.now)

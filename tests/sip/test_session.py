@@ -20,7 +20,7 @@ EXPECTED = {  # by hand, in another form than the table
     State.ANSWERED: "ack>confirmed unacked>clearing cancel>answered bye>ended up>leaving",
     State.LEAVING: "ack>clearing unacked>clearing cancel>leaving bye>ended up>leaving",
     State.CONFIRMED: "2xx>confirmed ack>confirmed unacked>clearing cancel>confirmed bye>ended "
-    "up>clearing limit>clearing 481>ended",
+    "up>clearing 481>ended",
     State.CLEARING: "2xx>clearing 401>clearing ack>clearing cancel>clearing bye>ended done>ended "
     "up>clearing",
     State.ENDED: "1xx>ended 2xx>ended 3xx>ended none>ended late>ended cancel>ended ack>ended "
@@ -44,7 +44,6 @@ WORDS = {
     "unacked": Input.NO_ACK,
     "bye": Input.BYE,
     "done": Input.BYE_DONE,
-    "limit": Input.LIMIT,
     "481": Input.UNKNOWN_THERE,
 }
 

@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
-from tests.sip.helpers import ALICE, ANSWER, BOB, OFFER, Party, label
+from tests.sip.helpers import ALICE, ANSWER, BOB, OFFER, Party, Reinvite, label
 from umd.sip.session import Ended, IllegalInput, Incoming, Session, State
 from umd.sip.transaction import Hop, Send
 
@@ -60,7 +60,7 @@ class Walk:
 
     def place(self) -> None:
         party = self.random.choice(self.parties)
-        session = party.call(self.other(party), self.now, limit=self.random.choice((None, 2.0)))
+        session = party.call(self.other(party), self.now)
         self.calls += 1
         self.live.append(session)
         self.seen[id(session)] = session
@@ -73,12 +73,19 @@ class Walk:
             lambda: session.answer(self.now, body=ANSWER),
             lambda: session.answer(self.now, body=ANSWER),
             lambda: session.reject(486, self.now),
-            lambda: session.reinvite(OFFER, self.now),
+            lambda: self.change(session),
         ]
         try:
             self.random.choice(verbs)()
         except IllegalInput:
             self.counts["not in this state"] += 1
+
+    def change(self, session: Session) -> None:
+        """Send a re-INVITE in a call that is up."""
+        if session.state is not State.CONFIRMED:
+            raise IllegalInput("no re-INVITE in this state")
+        party = self.alice if session.local_tag.startswith("a") else self.bob
+        Reinvite(party.endpoint, session, OFFER, self.now)
 
     def deliver(self) -> None:
         """The oldest message, or any; perhaps lost, perhaps twice."""

@@ -337,7 +337,7 @@ class SipLegs:
                 del self._sessions[leg]
                 self._asked.pop(leg, None)
                 self.report(Gone(leg, UNKNOWN_THERE))
-            case sip.Incoming() | sip.Changed():
+            case sip.Incoming():
                 pass
 
     def _until_recorded(self, event: Answered | Ended) -> None:

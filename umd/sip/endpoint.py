@@ -133,7 +133,6 @@ class Endpoint:
         headers: Headers = (),
         routes: Sequence[str] = (),
         login: Login | None = None,
-        max_duration: float | None = None,
         tag: str | None = None,
         branch: str | None = None,
         sent_before: bool = False,
@@ -153,7 +152,6 @@ class Endpoint:
             headers: More of them.
             routes: Raw Route values, for an outbound proxy.
             login: Answers challenges to the INVITE and to later requests.
-            max_duration: Seconds after the answer at which we hang up.
             tag, branch: Of this INVITE, for a user who may have to send it again after a restart:
                 to the far end it is the same one then.
             sent_before: It was sent before a restart: expect what it comes to, and send nothing.
@@ -177,9 +175,7 @@ class Endpoint:
             (*headers, *ALLOW) if headers else ALLOW,
             body,
         )
-        session = Session(
-            self, request, hop, tag, state=State.CALLING, login=login, max_duration=max_duration
-        )
+        session = Session(self, request, hop, tag, state=State.CALLING, login=login)
         if sent_before:
             session.rejoin()
         elif again:

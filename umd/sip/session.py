@@ -82,7 +82,6 @@ class Input(StrEnum):
     NO_ACK = "64*T1 without ACK"
     BYE = "BYE"
     BYE_DONE = "BYE answered or given up"
-    LIMIT = "the longest duration is over"
     UNKNOWN_THERE = "481 to our probe"
 
 
@@ -165,7 +164,6 @@ TRANSITIONS: Final[Mapping[State, Mapping[Input, State]]] = {
         Input.CANCEL: State.CONFIRMED,
         Input.BYE: State.ENDED,
         Input.HANG_UP: State.CLEARING,
-        Input.LIMIT: State.CLEARING,
         Input.UNKNOWN_THERE: State.ENDED,
     },
     State.CLEARING: {
@@ -220,14 +218,6 @@ class Answered:
 
 
 @dataclass(frozen=True, slots=True)
-class Changed:
-    """What our re-INVITE came to."""
-
-    status: int
-    """Its final status; 491 when both ends asked at once; 408 when nothing came."""
-
-
-@dataclass(frozen=True, slots=True)
 class Probed:
     """What `Session.probe` came to, while the leg is up."""
 
@@ -267,7 +257,7 @@ class Ended:
     """
 
 
-Event: TypeAlias = Incoming | Progressed | Answered | Changed | Probed | Gone | Ended
+Event: TypeAlias = Incoming | Progressed | Answered | Probed | Gone | Ended
 
 
 class Alarm(StrEnum):
@@ -277,7 +267,6 @@ class Alarm(StrEnum):
     NO_FINAL = "64*T1 after CANCEL"
     ASK_AGAIN = "no final after the CANCEL of an INVITE sent before a restart"
     RANG_OUT = "no phone rings any longer"
-    LIMIT = "longest duration"
 
 
 class Agent(Surroundings, Protocol):
@@ -341,7 +330,7 @@ class Session:
     One INVITE session, caller or callee; made by the endpoint.
 
     The attributes are for reading; the verbs are `progress`, `answer`, `reject`, `hang_up` and
-    `reinvite`. The methods named `on_...` are the endpoint's.
+    `probe`. The methods named `on_...` are the endpoint's.
     """
 
     __slots__ = (
@@ -360,14 +349,11 @@ class Session:
         "_early",
         "_acks",
         "_pending",
-        "_reinvite",
         "_probe",
         "_options_silent",
         "_bye",
         "_alarm",
         "_cancellation",
-        "_limit",
-        "_max_duration",
         "_credentials",
         "_status",
         "_reasons",
@@ -382,7 +368,6 @@ class Session:
         local_tag: str,
         *,
         state: State,
-        max_duration: float | None = None,
         login: Login | None = None,
         dialog: Dialog | None = None,
     ) -> None:
@@ -415,15 +400,12 @@ class Session:
         """Every ACK of a 2xx that we sent, to be sent again when that 2xx comes again."""
         self._pending: PendingAck | None = None
         """Our 2xx whose ACK has not come."""
-        self._reinvite: Transaction | None = None
         self._probe: Transaction | None = None
         self._options_silent = False
         """The far end said that it answers OPTIONS, and did not."""
         self._bye: Transaction | None = None
         self._alarm: Timer[tuple[Session, Alarm]] | None = None
         self._cancellation: Cancellation | None = None
-        self._limit: Timer[tuple[Session, Alarm]] | None = None
-        self._max_duration = max_duration
         self._credentials = None if login is None else CredentialCache(login, agent.new_id)
         self._status = 200
         self._reasons: tuple[str, ...] = ()
@@ -488,21 +470,6 @@ class Session:
         """The transaction of the first INVITE, while there is something to do with it."""
         return self._invite
 
-    def reinvite(self, body: bytes, now: float) -> None:
-        """
-        Offer a changed session description (§14.1); the outcome is a `Changed`.
-
-        Raises:
-            IllegalInput: not confirmed, or an INVITE is under way in either direction.
-        """
-        if self.state is not CONFIRMED or self._reinvite or self._pending:
-            raise IllegalInput(f"re-INVITE in state {self.state.value}, or another is under way")
-        assert self.dialog is not None
-        self.local_body = body
-        self._reinvite = self._request(
-            self.dialog, "INVITE", now, contact=self._agent.contact, body=body
-        )
-
     def probe(self, now: float) -> bool:
         """
         Ask the far end by OPTIONS in the dialog whether it still knows the call (§11, §12.2.1).
@@ -545,8 +512,8 @@ class Session:
             if response.cseq_method == "UPDATE" and self.dialog and 200 <= response.status < 300:
                 self.dialog.refresh_target(response, self._agent)  # RFC 3311 §5.1
             self._on_probe_response(response.status)
-        elif response.cseq_method == "INVITE" and response.status >= 200:
-            self._on_other_invite_response(transaction, response, now)
+        elif response.cseq_method == "INVITE" and 200 <= response.status < 300:
+            self._on_other_success(response, now)
         elif response.cseq_method == "CANCEL":
             self._on_cancel_response(response, now)
         # What an old try came to changes nothing.
@@ -564,11 +531,6 @@ class Session:
             self._bye_done(confirmed=False)
         elif transaction is self._probe:
             self._on_probe_response(status)
-        elif transaction is self._reinvite:
-            self._reinvite = None
-            if self.state is CONFIRMED:
-                self._agent.emit(self, Changed(status))
-                self.hang_up(now)  # §14.1: the dialog is no longer
 
     def _on_invite_response(self, response: Response, now: float) -> None:
         status = response.status
@@ -664,9 +626,7 @@ class Session:
         if response.body:
             self.remote_body = description_in(response) or self.remote_body
         self._agent.emit(self, _ANSWERED_EVENT)
-        if self.state is CONFIRMED:
-            self._start_limit(now)
-        else:
+        if self.state is not CONFIRMED:
             self._send_bye(now)
 
     def _clear_fork(self, dialog: Dialog, now: float) -> None:
@@ -783,22 +743,16 @@ class Session:
             self._options_silent = self.answers_options
         self._agent.emit(self, Probed(answered))
 
-    def _on_other_invite_response(
-        self, transaction: Transaction, response: Response, now: float
-    ) -> None:
-        """A final to our re-INVITE; a repeated 2xx to it; a late 2xx to a challenged INVITE."""
-        if response.status < 300 and not self._ack_again(response):
-            if self.dialog is None or not self._is_of(self.dialog, response):
-                dialog = self._dialog_of(response)
-                self._send_ack(dialog, response)
-                self._clear_fork(dialog, now)
-                return
-            self.dialog.refresh_target(response, self._agent)
+    def _on_other_success(self, response: Response, now: float) -> None:
+        """A 2xx to an INVITE that was challenged before: another server asked for nothing."""
+        if self._ack_again(response):
+            return
+        if self.dialog is not None and self._is_of(self.dialog, response):
             self._send_ack(self.dialog, response)
-        if transaction is self._reinvite:
-            self._reinvite = None
-            if self.state is CONFIRMED:
-                self._changed(response, now)
+            return
+        dialog = self._dialog_of(response)
+        self._send_ack(dialog, response)
+        self._clear_fork(dialog, now)
 
     def on_stray_success(self, response: Response, now: float) -> None:
         """
@@ -819,14 +773,6 @@ class Session:
             self._clear_fork(other, now)
         elif self.state is UNPROVEN:
             self._on_success(response, now)
-
-    def _changed(self, response: Response, now: float) -> None:
-        status = response.status
-        if status < 300 and response.body:
-            self.remote_body = description_in(response) or self.remote_body
-        self._agent.emit(self, Changed(status))
-        if status in (408, 481):
-            self.hang_up(now)  # §14.1: the dialog is no longer
 
     # Requests, from the endpoint
 
@@ -917,7 +863,6 @@ class Session:
         if before is ANSWERED:
             self._settle()
             self._agent.emit(self, _ANSWERED_EVENT)
-            self._start_limit(now)
         elif before is LEAVING:
             self._settle()
             self._send_bye(now)
@@ -1025,8 +970,6 @@ class Session:
         """Answer a changed offer at once (§14.2)."""
         if self.state is not CONFIRMED and self.state is not ANSWERED:
             self._reply(transaction, request, 481 if self._bye else 500, now, headers=RETRY_AFTER)
-        elif self._reinvite is not None:
-            self._reply(transaction, request, 491, now)
         elif self._pending is not None:
             self._reply(transaction, request, 500, now, headers=RETRY_AFTER)
         else:
@@ -1038,9 +981,7 @@ class Session:
         self, dialog: Dialog, transaction: Transaction, request: Request, offer: bytes, now: float
     ) -> None:
         """The same for UPDATE (RFC 3311 §5.2), which has no ACK and may come early."""
-        if offer and self._reinvite is not None:
-            self._reply(transaction, request, 491, now)
-        elif offer and (dialog.early or self._pending is not None):
+        if offer and (dialog.early or self._pending is not None):
             self._reply(transaction, request, 500, now, headers=RETRY_AFTER)
         else:
             self._accept_change(dialog, transaction, request, offer, now)
@@ -1078,10 +1019,6 @@ class Session:
                 self._cancel_next_try(self._earlier, now)
             case Alarm.RANG_OUT:
                 self._agent.stop_listening(self)
-            case Alarm.LIMIT:
-                self._limit = None
-                self._advance(Input.LIMIT)
-                self._send_bye(now)
 
     def _on_cancel_response(self, response: Response, now: float) -> None:
         """
@@ -1224,7 +1161,6 @@ class Session:
         self._pending = None
         if self.dialog is not None:
             self._agent.unregister(self.dialog)
-        self._stop_limit()
         self._stop_probe()
         if isinstance(self._invite, ServerInvite):  # no late 2xx can come: let it linger alone
             self._invite.user = None
@@ -1251,15 +1187,6 @@ class Session:
     def _start_alarm(self, alarm: Alarm, interval: float, now: float) -> None:
         self._stop_alarm()
         self._alarm = self._agent.start_timer(interval, self, alarm, now)
-
-    def _start_limit(self, now: float) -> None:
-        if self._max_duration is not None:
-            self._limit = self._agent.start_timer(self._max_duration, self, Alarm.LIMIT, now)
-
-    def _stop_limit(self) -> None:
-        if self._limit is not None:
-            self._limit.cancel()
-            self._limit = None
 
     def _stop_probe(self) -> None:
         """Send OPTIONS no more: the dialog is over, or about to be."""
@@ -1356,7 +1283,6 @@ class Session:
         if self._pending is not None:
             self._pending = None
             self._stop_alarm()
-        self._stop_limit()
         self._stop_probe()
         headers = _reason_headers(self._reasons) if self._reasons else ()
         self._bye = self._request(self.dialog, "BYE", now, headers=headers)
@@ -1428,8 +1354,6 @@ class Session:
         elif old is self._bye:
             self._advance(Input.CHALLENGE)
             self._bye = new
-        elif old is self._reinvite:
-            self._reinvite = new
         elif old is self._probe:
             self._probe = new
 

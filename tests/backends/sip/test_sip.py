@@ -13,6 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from tests.backends.sip.memory import MemoryUdp, captured_log
 from tests.helpers import capturing_log
+from tests.sip.helpers import Reinvite
 from umd.backend import Answered, BackendUnavailable, Ended, LegBackend, LegId, Progressed
 from umd.backends.sim.far_ends import Behaviour, Directory, FarEnds
 from umd.backends.sip import CannotStart, SipBackend, SipSection
@@ -232,10 +233,10 @@ class CallTests(SipCase):
         self.run_for(2)
         session = next(self.pbx.endpoint.sessions())
         offer = sdp.offer(address="127.0.0.1", port=4002, session_id=2, version=2)
-        session.reinvite(offer.encode(), self.clock.seconds())
+        reinvite = Reinvite(self.pbx.endpoint, session, offer.encode(), self.clock.seconds())
         self.far.pump()
         self.run_for(1)
-        answered = sdp.parse(session.remote_body)
+        answered = sdp.parse(reinvite.answer)
         self.assertEqual((answered.version, len(answered.media)), (2, 1))
         self.assertEqual(answered.media[0].direction, sdp.Direction.INACTIVE)
 

@@ -190,7 +190,7 @@ class FarEnds:
                     self._talk(session, now)
                 case sip.Ended() | sip.Gone():
                     self._forget(session)
-                case sip.Progressed() | sip.Changed() | sip.Probed():
+                case sip.Progressed() | sip.Probed():
                     pass
 
     def _begin(self, session: Session, now: float) -> None:
