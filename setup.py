@@ -30,10 +30,10 @@ COMPILED = [
         "sip/message",
         "sip/outgoing",
         "sip/parser",
-        "sip/session",
-        "sip/transaction",
+        "sip/session/session",
+        "sip/transaction/layer",
         "sip/validate",
-        "backends/sip_legs",
+        "backends/sip_legs/legs",
         "timers",
         "text",
     )

@@ -24,6 +24,7 @@ from umd.lab.scenario import one_call
 from umd.lab.seeds import read_seed, seed_of
 from umd.sip import session as sip
 from umd.sip.session import Input, Session, State
+from umd.sip.session import session as session_module
 from umd.sip.transaction import Event, TransactionLayer
 
 ASKS = ((A, Verb.DISCONNECT),)
@@ -216,7 +217,7 @@ class PlantedTests(PlantingCase):
             for what, state in table[State.CANCELLING].items()
             if what is not Input.SUCCESS
         }
-        self.patch(sip, "TRANSITIONS", table)
+        self.patch(session_module, "TRANSITIONS", table)
         found = self.find(Rule.RAISED, acts=2, who_does=RACE)
         self.assertIn("2xx in state cancelling", found.violation.said)
 
