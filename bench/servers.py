@@ -20,7 +20,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Site
 
 from umd.call.principal import Principal
-from umd.control.control import Outcome
+from umd.control.outcome import Outcome
 from umd.http.authentication import Identity, Rules
 from umd.http.exchange import TEXT_XML, Reply, Request
 from umd.http.front import Front

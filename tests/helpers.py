@@ -21,8 +21,9 @@ from umd.backend import LegBackend
 from umd.call.call import Call
 from umd.call.events import LifecycleEvent
 from umd.call.principal import Principal
-from umd.control.control import Control, ControlSettings
+from umd.control.control import Control
 from umd.control.journal import NullJournal
+from umd.control.settings import ControlSettings
 from umd.messaging.dialplan import DialPlan, Rule
 from umd.messaging.pin import PinDelivery, PinNotSent
 from umd.messaging.users import Users, UserSettings

@@ -24,16 +24,10 @@ from umd.call.call_id import CallId, split_call_id
 from umd.call.cause import Cause, EndedBy, rejection
 from umd.call.events import Disconnected, DisconnectRequested, Lost, Resumed
 from umd.call.principal import Principal, Scope
-from umd.control.control import (
-    HANG_UP_AGAIN,
-    BackendFailed,
-    ControlSettings,
-    MayNotPlace,
-    NoSuchBackend,
-    NoSuchCall,
-    Outcome,
-    Stopping,
-)
+from umd.control.control import HANG_UP_AGAIN
+from umd.control.errors import BackendFailed, MayNotPlace, NoSuchBackend, NoSuchCall, Stopping
+from umd.control.outcome import Outcome
+from umd.control.settings import ControlSettings
 from umd.testing import FakeBackend
 
 

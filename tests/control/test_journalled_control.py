@@ -17,15 +17,11 @@ from umd.call.call_id import CallId, split_call_id
 from umd.call.cause import Cause, EndedBy
 from umd.call.events import DisconnectRequested, LifecycleEvent, Placed, Resumed
 from umd.call.record import decode, encode, replay
-from umd.control.control import (
-    TOLD_AT_ONCE,
-    Control,
-    ControlSettings,
-    JournalUnavailable,
-    NoSuchCall,
-    Outcome,
-)
+from umd.control.control import TOLD_AT_ONCE, Control
+from umd.control.errors import JournalUnavailable, NoSuchCall
 from umd.control.journal import CallJournal, NullJournal
+from umd.control.outcome import Outcome
+from umd.control.settings import ControlSettings
 from umd.testing import FakeBackend
 
 

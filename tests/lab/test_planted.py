@@ -14,7 +14,8 @@ from umd.backends.sip_legs import SipLegs
 from umd.call.call import Call
 from umd.call.cause import Cause, EndedBy
 from umd.call.leg import Ended
-from umd.control.control import Control, Outcome, Teardown
+from umd.control.control import Control, Teardown
+from umd.control.outcome import Outcome
 from umd.lab import scenario as files
 from umd.lab.choices import FAR, Fate, Verb
 from umd.lab.explore import A, B, Finding, Plan, Shape, Tally, explore, shrink, units_of

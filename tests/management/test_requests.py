@@ -16,7 +16,7 @@ from umd.backend import Ended
 from umd.backends.sim import SimBackend
 from umd.backends.sim.simulation import SimSection
 from umd.call.cause import Cause, EndedBy
-from umd.control.control import NoSuchCall
+from umd.control.errors import NoSuchCall
 from umd.management import requests
 from umd.management.requests import REQUESTS, Console, Refused, refusal
 from umd.sip.message import Request

@@ -13,7 +13,7 @@ from tests.helpers import ALICE, FAKE_NUMBERS, ControlRoom, MemoryUsers, Recordi
 from umd.backend import CarriesMedia, LegId, Media
 from umd.call.call import Call
 from umd.call.cause import rejection
-from umd.control.control import NoSuchCall
+from umd.control.errors import NoSuchCall
 from umd.messaging import use_cases as module
 from umd.messaging.dialplan import DialPlan, NotDialable, Rule
 from umd.messaging.operations import carry_out

@@ -19,7 +19,7 @@ from tests.http.helpers import request
 from tests.soap.test_contract import disconnect
 from umd.backends.sim import SimBackend
 from umd.backends.sim.simulation import SimSection
-from umd.control.control import ControlSettings
+from umd.control.settings import ControlSettings
 from umd.http.front import Front
 from umd.messaging.service import SoapService
 from umd.messaging.use_cases import UseCases

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any, Final, NamedTuple
 from uuid import uuid4
 
@@ -38,9 +36,19 @@ from umd.call.cause import (
 )
 from umd.call.events import Connected, Disconnected, LifecycleEvent, Lost
 from umd.call.leg import Ended
-from umd.call.principal import Principal, Scope
+from umd.call.principal import Principal
+from umd.control.authorisation import Authorisation
+from umd.control.errors import (
+    BackendFailed,
+    JournalUnavailable,
+    NoSuchBackend,
+    NoSuchCall,
+    Stopping,
+)
 from umd.control.journal import CallJournal
 from umd.control.leases import Leases, Limit
+from umd.control.outcome import Outcome
+from umd.control.settings import ControlSettings
 from umd.errors import UmdError
 from umd.runtime.clock import Alarms
 from umd.timers import Timer
@@ -58,62 +66,8 @@ TOLD_AT_ONCE: Final = 256
 """Calls found again after a restart of which that is put on record in one turn."""
 
 
-class NoSuchCall(UmdError):
-    """umd never issued this id, or forgot the call after its retention."""
-
-
-class Forbidden(NoSuchCall):
-    """The call is not theirs: it must look to them as if there were none."""
-
-
-class MayNotPlace(UmdError):
-    """Somebody asks for a call who may place none."""
-
-
-class Stopping(UmdError):
-    """The daemon finishes what it has and takes no new calls."""
-
-
-class NoSuchBackend(UmdError):
-    """No backend of this name is configured."""
-
-
-class BackendFailed(UmdError):
-    """A backend cannot be started."""
-
-
-class JournalUnavailable(UmdError):
-    """What is asked for cannot be put on record, so it is not done."""
-
-
 class UnusableLeg(UmdError):
     """A leg that a backend carries and that cannot be a call; the others can."""
-
-
-class Outcome(StrEnum):
-    """What became of a request to end a call that exists."""
-
-    ENDED = "ended"
-    ENDED_UNCONFIRMED = "ended-unconfirmed"
-    ALREADY_ENDED = "already-ended"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ControlSettings:
-    """What the use cases can be told; durations in seconds."""
-
-    deadline: float = 6.5
-    """How long a request to end a call waits for the far end before it is answered unconfirmed."""
-    retention: float = 86400.0
-    """How long an ended call is remembered."""
-    retained_calls: int = 200_000
-    """How many ended calls are remembered at most; the oldest are forgotten first."""
-    max_age: float | None = None
-    """How long a call may last; None: for ever. It is given to calls that begin, as `ring_time`."""
-    ring_time: float | None = None
-    """How long a call may last that nobody answers."""
-    ended_is_success: bool = True
-    """Whether a Disconnect of an ended call succeeds; else it is like one of an unknown call."""
 
 
 class Counts(NamedTuple):
@@ -283,6 +237,7 @@ class Control:
         self._clock = clock
         self._wall = wall
         self._log = log
+        self._authorisation = Authorisation(log)
         self._make_leg_name = make_leg_name
         self._calls: dict[CallId, Call] = {}
         self._teardowns: dict[CallId, Teardown] = {}
@@ -365,11 +320,7 @@ class Control:
         Raises:
             MayNotPlace, Stopping, NoSuchBackend, JournalUnavailable: nothing was dialled.
         """
-        if Scope.PLACE not in principal.scopes:
-            self._log.warning(
-                "control.forbidden", principal=principal.name, action="place", request_id=request_id
-            )
-            raise MayNotPlace(f"{principal.name} may not place calls")
+        self._authorisation.require_place(principal, request_id)
         if not self._accepting:
             raise Stopping("umd is stopping and places no more calls")
         self._must_be_recordable()
@@ -433,7 +384,7 @@ class Control:
                 was done; else it is carried out once it is on record.
         """
         call = self.find(call_id)
-        self._authorise(principal, call, Scope.END_ANY, "end", request_id)
+        self._authorisation.require_end(principal, call, request_id)
         if call.ended:
             return await self._ended_before(call)
         teardown = self._teardown(call, principal, request_id, by)
@@ -453,27 +404,8 @@ class Control:
             NoSuchCall: there is none, or it is not theirs.
         """
         call = self.find(call_id)
-        self._authorise(principal, call, Scope.READ, "inform")
+        self._authorisation.require_read(principal, call)
         return call
-
-    def _authorise(
-        self, principal: Principal, call: Call, any_call: Scope, action: str, request_id: str = ""
-    ) -> None:
-        """Let whoever has the scope for any call, or placed this one."""
-        scopes = principal.scopes
-        if any_call in scopes or Scope.END_ANY in scopes:
-            return
-        if Scope.END_OWN in scopes and call.owner and call.owner == principal.name:
-            return
-        self._log.warning(
-            "control.forbidden",
-            principal=principal.name,
-            address=principal.address,
-            action=action,
-            call=call.id,
-            request_id=request_id,
-        )
-        raise Forbidden(f"no call {call.id!r}")
 
     def find(self, call_id: CallId) -> Call:
         """

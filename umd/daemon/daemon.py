@@ -27,8 +27,9 @@ from umd.call.record import UnknownRecord
 from umd.config import ConfigError, Settings
 from umd.config.endpoints import endpoint_fields
 from umd.config.sections import CallSection, HttpSection, JournalSection
-from umd.control.control import Control, ControlSettings
+from umd.control.control import Control
 from umd.control.journal import CallJournal, NullJournal
+from umd.control.settings import ControlSettings
 from umd.daemon.auth import make_rules
 from umd.daemon.certificates import open_tls
 from umd.daemon.messaging import apply

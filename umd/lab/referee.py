@@ -19,7 +19,8 @@ from umd.backends.sim.simulation import OURS
 from umd.call.call import Call
 from umd.call.cause import EndedBy
 from umd.call.events import Disconnected, LifecycleEvent
-from umd.control.control import Control, Outcome
+from umd.control.control import Control
+from umd.control.outcome import Outcome
 from umd.sip.endpoint import Endpoint
 from umd.sip.message import Request, Response
 from umd.sip.session import Session, State

@@ -11,7 +11,7 @@ from typing import Final
 from umd.backends.sim.network import Fate as Delays
 from umd.call.call import Call
 from umd.call.events import Disconnected, DisconnectRequested, LifecycleEvent
-from umd.control.control import Outcome
+from umd.control.outcome import Outcome
 from umd.lab.choices import DELAYS, OUTAGE, REST, Act, ActAt, Choice, Fate, Fault, Verb
 from umd.lab.referee import Referee, Rule, Violation
 from umd.lab.scenario import Expectation, Scenario, Step

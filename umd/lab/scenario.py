@@ -14,7 +14,8 @@ from umd.call.cause import EndedBy
 from umd.config import Duration, Section
 from umd.config.loading import load_model
 from umd.config.words import KeyPath
-from umd.control.control import ControlSettings, Outcome
+from umd.control.outcome import Outcome
+from umd.control.settings import ControlSettings
 from umd.lab.choices import (
     FIRST_CALL,
     Act,

@@ -17,7 +17,7 @@ from umd.call.events import (
     Placed,
     Resumed,
 )
-from umd.control.control import Outcome
+from umd.control.outcome import Outcome
 from umd.lab.choices import FAR, REST
 from umd.lab.referee import Violation
 from umd.lab.run import Result

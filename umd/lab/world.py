@@ -25,8 +25,10 @@ from umd.call.call import Call
 from umd.call.cause import Cause
 from umd.call.events import LifecycleEvent
 from umd.call.principal import Principal
-from umd.control.control import Control, ControlSettings, Outcome
+from umd.control.control import Control
 from umd.control.journal import NullJournal
+from umd.control.outcome import Outcome
+from umd.control.settings import ControlSettings
 from umd.lab.referee import Asked, Referee, Rule
 from umd.sip.message import Message, Request, Response
 from umd.sip.session import Session, State

@@ -28,7 +28,8 @@ from umd.call.cause import EndedBy
 from umd.call.principal import Principal
 from umd.call.record import ENDS, leg_of, seq_of
 from umd.config import Section
-from umd.control.control import Control, JournalUnavailable, NoSuchBackend, NoSuchCall, Stopping
+from umd.control.control import Control
+from umd.control.errors import JournalUnavailable, NoSuchBackend, NoSuchCall, Stopping
 from umd.errors import UmdError
 from umd.journal.check import JournalCheck
 from umd.journal.copy import copied_to_json

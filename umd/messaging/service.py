@@ -16,7 +16,7 @@ from twisted.internet.defer import CancelledError, succeed
 
 from umd.backend import BackendUnavailable
 from umd.call.principal import LONGEST_NAME, Principal, is_name
-from umd.control.control import (
+from umd.control.errors import (
     Forbidden,
     JournalUnavailable,
     MayNotPlace,

@@ -17,7 +17,8 @@ from umd.call.call import Call
 from umd.call.call_id import CallId
 from umd.call.leg import Media
 from umd.call.principal import Principal, Scope
-from umd.control.control import Control, Outcome
+from umd.control.control import Control
+from umd.control.outcome import Outcome
 from umd.errors import UmdError
 from umd.messaging.dialplan import DialPlan
 from umd.messaging.pin import PinDelivery, PinNotSent, hash_pin, make_pin

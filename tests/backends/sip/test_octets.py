@@ -24,8 +24,10 @@ from umd.backends.sip_legs import SipLegs
 from umd.call.call import Call, CallState
 from umd.call.cause import Cause
 from umd.cli.timeline import line_of, story_of
-from umd.control.control import BackendLink, Control, NoSuchCall, Outcome
+from umd.control.control import BackendLink, Control
+from umd.control.errors import NoSuchCall
 from umd.control.journal import CallJournal, NullJournal
+from umd.control.outcome import Outcome
 from umd.journal.file import JournalFile
 from umd.journal.ledger import CallLog, Ledger, ended_calls, live_calls
 from umd.journal.store import Row, Store, Stored

@@ -1,0 +1,65 @@
+"""Which principal may place calls, and which calls it may read or end."""
+
+from __future__ import annotations
+
+from structlog.typing import FilteringBoundLogger
+
+from umd.call.call import Call
+from umd.call.principal import Principal, Scope
+from umd.control.errors import Forbidden, MayNotPlace
+
+
+class Authorisation:
+    """
+    Checks the scopes of a principal before control acts.
+
+    Args:
+        log: gets `control.forbidden` for each refusal.
+    """
+
+    def __init__(self, log: FilteringBoundLogger) -> None:
+        self._log = log
+
+    def require_place(self, principal: Principal, request_id: str) -> None:
+        """
+        Raises:
+            MayNotPlace: the principal lacks the scope `calls:place`.
+        """
+        if Scope.PLACE not in principal.scopes:
+            self._log.warning(
+                "control.forbidden", principal=principal.name, action="place", request_id=request_id
+            )
+            raise MayNotPlace(f"{principal.name} may not place calls")
+
+    def require_end(self, principal: Principal, call: Call, request_id: str) -> None:
+        """
+        Raises:
+            Forbidden: the principal may neither end any call nor end its own and own this one.
+        """
+        if Scope.END_ANY not in principal.scopes and not _owns(principal, call):
+            self._refuse(principal, call, "end", request_id)
+
+    def require_read(self, principal: Principal, call: Call) -> None:
+        """
+        Raises:
+            Forbidden: the principal may neither read nor end this call.
+        """
+        scopes = principal.scopes
+        if Scope.READ not in scopes and Scope.END_ANY not in scopes and not _owns(principal, call):
+            self._refuse(principal, call, "inform", "")
+
+    def _refuse(self, principal: Principal, call: Call, action: str, request_id: str) -> None:
+        self._log.warning(
+            "control.forbidden",
+            principal=principal.name,
+            address=principal.address,
+            action=action,
+            call=call.id,
+            request_id=request_id,
+        )
+        raise Forbidden(f"no call {call.id!r}")
+
+
+def _owns(principal: Principal, call: Call) -> bool:
+    """Whether the principal placed the call and may end its own; found calls have no owner."""
+    return Scope.END_OWN in principal.scopes and bool(call.owner) and call.owner == principal.name

@@ -1,0 +1,23 @@
+"""The settings of control, section `[call]` of the configuration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlSettings:
+    """Limits of calls and of requests to end them; durations in seconds."""
+
+    deadline: float = 6.5
+    """How long a request to end a call waits for the far end before the answer is unconfirmed."""
+    retention: float = 86400.0
+    """How long an ended call is remembered."""
+    retained_calls: int = 200_000
+    """How many ended calls are remembered at most; the oldest are forgotten first."""
+    max_age: float | None = None
+    """How long a call may last, None for ever. Applies to calls that begin later."""
+    ring_time: float | None = None
+    """How long a call may ring unanswered, None for ever. Applies to calls that begin later."""
+    ended_is_success: bool = True
+    """Whether to end an ended call succeeds. If not, the CallId is treated as unknown."""
