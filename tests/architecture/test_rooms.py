@@ -51,12 +51,10 @@ class RoomTests(SynchronousTestCase):
 class LoadedTests(SynchronousTestCase):
     """What a fresh interpreter loads, in whatever way a module is reached."""
 
-    @not_yet
     def test_the_core_loads_no_twisted(self) -> None:
         core = [name for name in Source().files if room_of(name) in WITHOUT_TWISTED]
         self.assertEqual(loaded_by(*core) & {"twisted", "structlog"}, set())
 
-    @not_yet
     def test_only_the_configuration_loads_pydantic(self) -> None:
         core = {*WITHOUT_TWISTED} - {"config"}
         names = [name for name in Source().files if room_of(name) in core]

@@ -11,6 +11,7 @@ from tests.lab.planting import PlantingCase
 from umd.backend import Ended as LegEnded
 from umd.backends.sim.far_ends import FarEnds
 from umd.backends.sip_legs import SipLegs
+from umd.backends.sip_legs import legs as legs_module
 from umd.call.call import Call
 from umd.call.cause import Cause, EndedBy
 from umd.call.leg import Ended
@@ -193,10 +194,8 @@ class PlantedTests(PlantingCase):
             crossed = ended.confirmed and ended.status == 200 and asked is not None
             return Cause(by=EndedBy.FAR_END) if crossed else cause
 
-        import umd.backends.sip_legs
-
         self.plant(Call, "_end", latest)
-        self.plant(umd.backends.sip_legs, "cause_of", remote)
+        self.plant(legs_module, "cause_of", remote)
         self.find(Rule.CAUSE, "5550190")
 
     def test_a_backend_that_reports_what_cannot_be(self) -> None:

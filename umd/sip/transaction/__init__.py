@@ -1,26 +1,32 @@
 """SIP transactions: requests, their responses and their retransmissions (RFC 3261 §17)."""
 
+from umd.sip.transaction.hop import (
+    Hop,
+    Send,
+    response_hop,
+)
 from umd.sip.transaction.layer import (
+    TransactionLayer,
+)
+from umd.sip.transaction.states import (
     CLIENT_INVITE,
     CLIENT_NON_INVITE,
     SERVER_INVITE,
     SERVER_NON_INVITE,
+    Event,
+    State,
+    Table,
+)
+from umd.sip.transaction.transaction import (
     ClientInvite,
     ClientNonInvite,
     Core,
-    Event,
-    Hop,
     IllegalEvent,
     Key,
-    Send,
     ServerInvite,
     ServerNonInvite,
-    State,
-    Table,
     Transaction,
-    TransactionLayer,
-    User,
-    response_hop,
+    TransactionUser,
     server_key,
 )
 
@@ -43,7 +49,7 @@ __all__ = [
     "Table",
     "Transaction",
     "TransactionLayer",
-    "User",
+    "TransactionUser",
     "response_hop",
     "server_key",
 ]

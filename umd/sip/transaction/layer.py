@@ -1,205 +1,53 @@
 """
-SIP transactions: who answers whom, who repeats what, and for how long (RFC 3261 §17, RFC 6026).
+All SIP transactions of one endpoint: which one a message belongs to, and what is sent again when.
 
-Theory of operation. Four machines, each a table `TRANSITIONS[state][event] -> state` that can be
-read against its figure: 5 (INVITE client) and 7 (INVITE server), both as RFC 6026 redraws them with
-the state Accepted, 6 and 8 (all other methods). What is not in a table is an error: of ours if we
-sent it (`IllegalEvent`), of the peer if it came from the network (an `Unmatched` action; never an
-exception). The rows that keep a state absorb or repeat something.
+A transaction has one timer at a time. While it repeats its message, the waits of timer A, E or G
+count down to the deadline of timer B, F or H. Later the one timer is D, I, J, K, L or M. So a
+finished call leaves no cancelled 32 s timer behind. A lingering transaction holds its key and, if
+it may have to repeat it, its last message.
 
-A transaction has one timer at a time. While it repeats its message the waits of timer A, E or G
-count down to the deadline of B, F or H; later the one timer is D, I, J, K, L or M. So a finished
-call leaves no cancelled 32 s timer behind, and a lingering transaction holds its key, its last
-message where it may have to repeat it, and nothing else.
-
-What a transaction has to say goes straight to its `user`, the session that opened or answers it;
-what opens or concerns none goes to the `core`, the endpoint. Whatever the layer does itself is done
-before it tells them, so that they may use it again at once. What is to be sent gathers in
-`outgoing`, in order.
+The layer calls the `user` of a transaction, which is the session that opened or answers it. For a
+message that opens or concerns no transaction it calls the `core`, which is the endpoint. The layer
+finishes its own work before such a call, so that the user and the core may call back into it.
+Messages to send gather in `outgoing`, in order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from enum import StrEnum
-from typing import ClassVar, Final, NamedTuple, Protocol, TypeAlias
+from collections.abc import Iterator
+from typing import Final
 
-from umd.errors import UmdError
 from umd.sip import build, outgoing
-from umd.sip.fields import MAGIC_COOKIE, is_ip_address
 from umd.sip.message import Message, Request, Response
 from umd.sip.timing import TRYING_AFTER, Timing
-from umd.timers import Timer, Timers
-
-
-class Hop(NamedTuple):
-    """Where a message goes to or came from: the next hop, as the transport sees it."""
-
-    host: str
-    port: int
-    transport: str = "UDP"
-    flow: int = 0
-    """The driver's number of the connection; 0 where there is none (UDP)."""
-
-    @property
-    def reliable(self) -> bool:
-        """Whether the transport itself repeats what was lost (§17)."""
-        return self.transport != "UDP"
-
-
-class State(StrEnum):
-    """Where a transaction stands; the words of figures 5 to 8."""
-
-    CALLING = "calling"
-    TRYING = "trying"
-    PROCEEDING = "proceeding"
-    COMPLETED = "completed"
-    ACCEPTED = "accepted"
-    CONFIRMED = "confirmed"
-    TERMINATED = "terminated"
-
-
-class Event(StrEnum):
-    """What can happen to a transaction. A client receives responses, a server sends them."""
-
-    PROVISIONAL = "1xx"
-    SUCCESS = "2xx"
-    FAILURE = "300-699"
-    REQUEST = "request again"
-    ACK = "ACK"
-    TRYING = "100 after 200 ms"
-    TIMER_A = "A"
-    TIMER_B = "B"
-    TIMER_D = "D"
-    TIMER_E = "E"
-    TIMER_F = "F"
-    TIMER_G = "G"
-    TIMER_H = "H"
-    TIMER_I = "I"
-    TIMER_J = "J"
-    TIMER_K = "K"
-    TIMER_L = "L"
-    TIMER_M = "M"
-    TRANSPORT_ERROR = "transport error"
-
-
-# As plain names: the enums' own attributes cost several times as much up to Python 3.11.
-CALLING, TRYING, PROCEEDING, COMPLETED, ACCEPTED, CONFIRMED, TERMINATED = State
-PROVISIONAL, SUCCESS, FAILURE = Event.PROVISIONAL, Event.SUCCESS, Event.FAILURE
-REQUEST, ACK = Event.REQUEST, Event.ACK
-
-Table: TypeAlias = Mapping[State, Mapping[Event, State]]
-
-CLIENT_INVITE: Final[Table] = {  # figure 5 with RFC 6026 §7.2
-    CALLING: {
-        PROVISIONAL: PROCEEDING,
-        SUCCESS: ACCEPTED,
-        FAILURE: COMPLETED,
-        Event.TIMER_A: CALLING,
-        Event.TIMER_B: TERMINATED,
-        Event.TRANSPORT_ERROR: TERMINATED,
-    },
-    PROCEEDING: {
-        PROVISIONAL: PROCEEDING,
-        SUCCESS: ACCEPTED,
-        FAILURE: COMPLETED,
-    },
-    COMPLETED: {
-        PROVISIONAL: COMPLETED,  # overtaken on the way
-        SUCCESS: COMPLETED,  # a fork answered too (§16.7 step 5): the user hears of it
-        FAILURE: COMPLETED,
-        Event.TIMER_D: TERMINATED,
-        Event.TRANSPORT_ERROR: TERMINATED,
-    },
-    ACCEPTED: {
-        PROVISIONAL: ACCEPTED,  # overtaken on the way, or another fork still ringing
-        SUCCESS: ACCEPTED,
-        FAILURE: ACCEPTED,
-        Event.TIMER_M: TERMINATED,
-    },
-    TERMINATED: {},
-}
-
-CLIENT_NON_INVITE: Final[Table] = {  # figure 6
-    TRYING: {
-        PROVISIONAL: PROCEEDING,
-        SUCCESS: COMPLETED,
-        FAILURE: COMPLETED,
-        Event.TIMER_E: TRYING,
-        Event.TIMER_F: TERMINATED,
-        Event.TRANSPORT_ERROR: TERMINATED,
-    },
-    PROCEEDING: {
-        PROVISIONAL: PROCEEDING,
-        SUCCESS: COMPLETED,
-        FAILURE: COMPLETED,
-        Event.TIMER_E: PROCEEDING,
-        Event.TIMER_F: TERMINATED,
-        Event.TRANSPORT_ERROR: TERMINATED,
-    },
-    COMPLETED: {
-        PROVISIONAL: COMPLETED,
-        SUCCESS: COMPLETED,
-        FAILURE: COMPLETED,
-        Event.TIMER_K: TERMINATED,
-    },
-    TERMINATED: {},
-}
-
-SERVER_INVITE: Final[Table] = {  # figure 7 with RFC 6026 §7.1: a transport error ends nothing
-    PROCEEDING: {
-        REQUEST: PROCEEDING,
-        Event.TRYING: PROCEEDING,
-        PROVISIONAL: PROCEEDING,
-        SUCCESS: ACCEPTED,
-        FAILURE: COMPLETED,
-        Event.TRANSPORT_ERROR: PROCEEDING,
-    },
-    COMPLETED: {
-        REQUEST: COMPLETED,
-        ACK: CONFIRMED,
-        Event.TIMER_G: COMPLETED,
-        Event.TIMER_H: TERMINATED,
-        Event.TRANSPORT_ERROR: COMPLETED,
-    },
-    CONFIRMED: {
-        REQUEST: CONFIRMED,  # overtaken by its own ACK
-        ACK: CONFIRMED,
-        Event.TIMER_I: TERMINATED,
-    },
-    ACCEPTED: {
-        REQUEST: ACCEPTED,
-        ACK: ACCEPTED,
-        SUCCESS: ACCEPTED,
-        Event.TIMER_L: TERMINATED,
-        Event.TRANSPORT_ERROR: ACCEPTED,
-    },
-    TERMINATED: {},
-}
-
-SERVER_NON_INVITE: Final[Table] = {  # figure 8
-    TRYING: {
-        REQUEST: TRYING,
-        PROVISIONAL: PROCEEDING,
-        SUCCESS: COMPLETED,
-        FAILURE: COMPLETED,
-    },
-    PROCEEDING: {
-        REQUEST: PROCEEDING,
-        PROVISIONAL: PROCEEDING,
-        SUCCESS: COMPLETED,
-        FAILURE: COMPLETED,
-        Event.TRANSPORT_ERROR: TERMINATED,
-    },
-    COMPLETED: {
-        REQUEST: COMPLETED,
-        SUCCESS: COMPLETED,  # a second final is discarded, not sent (§17.2.2)
-        FAILURE: COMPLETED,
-        Event.TIMER_J: TERMINATED,
-        Event.TRANSPORT_ERROR: TERMINATED,
-    },
-    TERMINATED: {},
-}
+from umd.sip.transaction.hop import Hop, Send, response_hop
+from umd.sip.transaction.states import (
+    ACCEPTED,
+    ACK,
+    CALLING,
+    COMPLETED,
+    FAILURE,
+    PROCEEDING,
+    PROVISIONAL,
+    REQUEST,
+    SUCCESS,
+    TERMINATED,
+    TRYING,
+    Event,
+)
+from umd.sip.transaction.transaction import (
+    ClientInvite,
+    ClientNonInvite,
+    Core,
+    IllegalEvent,
+    Key,
+    ServerInvite,
+    ServerNonInvite,
+    Transaction,
+    TransactionUser,
+    server_key,
+)
+from umd.timers import Timers
 
 _OF_CLASS: Final = (
     FAILURE,  # no status begins with 0
@@ -211,196 +59,7 @@ _OF_CLASS: Final = (
     FAILURE,
 )
 """The event of a response, by the first digit of its status."""
-
-
 _ON_ANY_TRANSPORT: Final = frozenset((Event.TIMER_L, Event.TIMER_M))
-
-
-class IllegalEvent(UmdError):
-    """We asked a transaction for something its state has no row for: a mistake of ours."""
-
-
-class Transaction:
-    """One request and its responses; made and moved by the layer only."""
-
-    __slots__ = ("key", "state", "last", "hop", "user", "timer", "wait", "deadline")
-
-    TRANSITIONS: ClassVar[Table]
-    TIMERS: ClassVar[Mapping[State, tuple[Event, Event]]]
-    """What the one timer means in a state: while `wait` runs, and when `wait` is 0."""
-
-    def __init__(self, key: Key, state: State, last: Message | None, hop: Hop) -> None:
-        self.key = key
-        """What its messages have in common (§17.1.3, §17.2.3)."""
-        self.state = state
-        self.last = last
-        """
-        The message to send again; None once nothing has to be repeated.
-
-        In an INVITE server transaction that has sent nothing yet it is the request, for its 100.
-        """
-        self.hop = hop
-        """Where `last` goes."""
-        self.user: User | None = None
-        """Whom its messages are for."""
-        self.timer: Timer[Transaction] | None = None
-        self.wait = 0.0
-        """Seconds until `last` goes out once more; 0 when the running timer is the deadline."""
-        self.deadline = 0.0
-        """When to give up repeating `last`."""
-
-    @property
-    def terminated(self) -> bool:
-        """Whether it is gone from the layer."""
-        return self.state is TERMINATED
-
-    def advance(self, event: Event) -> None:
-        """Take the table's step. Raises `IllegalEvent` when there is none."""
-        try:
-            self.state = self.TRANSITIONS[self.state][event]
-        except KeyError:
-            raise IllegalEvent(
-                f"{event.value} in {self.state.value} ({type(self).__name__} {self.key})"
-            ) from None
-
-
-class ClientInvite(Transaction):
-    """An INVITE we sent."""
-
-    __slots__ = ()
-    TRANSITIONS = CLIENT_INVITE
-    TIMERS: ClassVar = {
-        CALLING: (Event.TIMER_A, Event.TIMER_B),
-        COMPLETED: (Event.TIMER_D, Event.TIMER_D),
-        ACCEPTED: (Event.TIMER_M, Event.TIMER_M),
-    }
-
-
-class ClientNonInvite(Transaction):
-    """Any other request we sent, but ACK."""
-
-    __slots__ = ()
-    TRANSITIONS = CLIENT_NON_INVITE
-    TIMERS: ClassVar = {
-        TRYING: (Event.TIMER_E, Event.TIMER_F),
-        PROCEEDING: (Event.TIMER_E, Event.TIMER_F),
-        COMPLETED: (Event.TIMER_K, Event.TIMER_K),
-    }
-
-
-class ServerInvite(Transaction):
-    """An INVITE we received."""
-
-    __slots__ = ()
-    TRANSITIONS = SERVER_INVITE
-    TIMERS: ClassVar = {
-        PROCEEDING: (Event.TRYING, Event.TRYING),
-        COMPLETED: (Event.TIMER_G, Event.TIMER_H),
-        CONFIRMED: (Event.TIMER_I, Event.TIMER_I),
-        ACCEPTED: (Event.TIMER_L, Event.TIMER_L),
-    }
-
-
-class ServerNonInvite(Transaction):
-    """Any other request we received, but ACK."""
-
-    __slots__ = ()
-    TRANSITIONS = SERVER_NON_INVITE
-    TIMERS: ClassVar = {
-        COMPLETED: (Event.TIMER_J, Event.TIMER_J),
-    }
-
-
-Key: TypeAlias = tuple[str | int, ...]
-
-
-class Send(NamedTuple):
-    """Put this message on the wire."""
-
-    message: Message
-    hop: Hop
-
-
-class User(Protocol):
-    """Whom a transaction serves (the RFC's TU): a session."""
-
-    def on_response(self, transaction: Transaction, response: Response, now: float) -> None:
-        """A response that was not here before, or a 2xx to INVITE once more."""
-
-    def on_no_response(self, transaction: Transaction, status: int, now: float) -> None:
-        """Our request has timed out (408) or could not be sent (503)."""
-
-    def on_failure_acknowledged(self, transaction: Transaction) -> None:
-        """
-        The ACK of our non-2xx final has come.
-
-        The figures keep this from the user; ours wants to know that the far end has heard.
-        """
-
-    def on_no_ack(self, transaction: Transaction) -> None:
-        """It has not come (timer H)."""
-
-    def on_terminated(self, transaction: Transaction) -> None:
-        """The transaction is gone; nothing more comes from it."""
-
-
-class Core(Protocol):
-    """Whose the layer is: the user agent."""
-
-    def on_request(
-        self, transaction: ServerInvite | ServerNonInvite, request: Request, now: float
-    ) -> None:
-        """A request has opened this transaction: answer it."""
-
-    def on_ack(self, ack: Request, now: float) -> None:
-        """The ACK of a 2xx, or of nothing: it belongs to no transaction."""
-
-    def on_stray(self, response: Response, now: float) -> None:
-        """A response of no transaction."""
-
-
-def server_key(request: Request, method: str) -> Key:
-    """
-    The key of the server transaction of `method` that a request belongs to (§17.2.3).
-
-    For an ACK that is its INVITE's, and for a CANCEL there is one of its own and the INVITE's.
-
-    A branch without the magic cookie is one of RFC 2543 and says nothing: then the fields that a
-    repetition keeps are compared. The To tag is not among them, since ACK has one and INVITE not.
-    """
-    branch = request.branch
-    if branch.startswith(MAGIC_COOKIE):
-        return (branch, request.sent_by, method)
-    return (
-        request.uri,
-        request.from_tag or "",
-        request.call_id,
-        request.cseq.number,
-        str(request.via),
-        method,
-    )
-
-
-def response_hop(request: Request, source: Hop) -> Hop:
-    """
-    Where the responses to a request go (§18.2.2, RFC 3581 §4).
-
-    Over a connection: back through it. Over UDP: to the address the request came from, at the port
-    it came from when the Via asks for that (rport), else at the port of the Via. A `maddr` that is
-    an address goes before both.
-    """
-    if source.reliable:
-        return source
-    if request.made_of_values:  # asks for rport
-        return source
-    via = request.via
-    port = via.port or 5060
-    maddr = via.maddr
-    if maddr and is_ip_address(maddr):
-        return Hop(maddr.strip("[]"), port, source.transport, source.flow)
-    if port == source.port or via.rport is not None:
-        return source
-    return Hop(source.host, port, source.transport, source.flow)
 
 
 class Counts:
@@ -461,7 +120,7 @@ class TransactionLayer:
     # The user's side
 
     def send_request(
-        self, request: Request, hop: Hop, now: float, user: User | None = None
+        self, request: Request, hop: Hop, now: float, user: TransactionUser | None = None
     ) -> ClientInvite | ClientNonInvite:
         """Open a client transaction for a request with a branch of its own (not for ACK)."""
         method = request.method
@@ -480,7 +139,7 @@ class TransactionLayer:
         self._start_repeating(transaction, now)
         return transaction
 
-    def expect(self, invite: Request, hop: Hop, user: User) -> ClientInvite:
+    def expect(self, invite: Request, hop: Hop, user: TransactionUser) -> ClientInvite:
         """Open the client transaction of an INVITE that was sent before a restart."""
         key = (invite.branch, "INVITE")
         if key in self._client:

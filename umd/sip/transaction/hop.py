@@ -1,0 +1,52 @@
+"""Where a SIP message goes to or came from."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from umd.sip.fields import is_ip_address
+from umd.sip.message import Message, Request
+
+
+class Hop(NamedTuple):
+    """Where a message goes to or came from: the next hop, as the transport sees it."""
+
+    host: str
+    port: int
+    transport: str = "UDP"
+    flow: int = 0
+    """The driver's number of the connection; 0 where there is none (UDP)."""
+
+    @property
+    def reliable(self) -> bool:
+        """Whether the transport itself repeats what was lost (§17)."""
+        return self.transport != "UDP"
+
+
+class Send(NamedTuple):
+    """Put this message on the wire."""
+
+    message: Message
+    hop: Hop
+
+
+def response_hop(request: Request, source: Hop) -> Hop:
+    """
+    Where the responses to a request go (§18.2.2, RFC 3581 §4).
+
+    Over a connection: back through it. Over UDP: to the address the request came from, at the port
+    it came from when the Via asks for that (rport), else at the port of the Via. A `maddr` that is
+    an address goes before both.
+    """
+    if source.reliable:
+        return source
+    if request.made_of_values:  # asks for rport
+        return source
+    via = request.via
+    port = via.port or 5060
+    maddr = via.maddr
+    if maddr and is_ip_address(maddr):
+        return Hop(maddr.strip("[]"), port, source.transport, source.flow)
+    if port == source.port or via.rport is not None:
+        return source
+    return Hop(source.host, port, source.transport, source.flow)
