@@ -21,7 +21,8 @@ from umd.cli.screen import STATES, short_name, table
 from umd.config import Settings, load
 from umd.daemon.daemon import Daemon
 from umd.daemon.process import run
-from umd.runtime.log import Lines, Tap, unblocked
+from umd.runtime.log import Tap
+from umd.runtime.log_sinks import LineWriter, nonblocking_sink
 from umd.runtime.reactor import install
 from umd.runtime.signals import remember_hangups
 from umd.soap.envelope import SOAP11, XSD, XSI
@@ -73,7 +74,7 @@ def run_demo(overrides: Sequence[str], as_json: bool = False) -> int:
 
     hangups = remember_hangups()
     reactor = install()
-    screen = Screen(Lines(unblocked(sys.stdout), reactor=reactor), sys.stdout)
+    screen = Screen(LineWriter(nonblocking_sink(sys.stdout), reactor=reactor), sys.stdout)
 
     def started(daemon: Daemon) -> None:
         for text in _objects(daemon) if as_json else [_screen(daemon)]:
@@ -98,7 +99,7 @@ class Screen:
         like: the stream itself: whether it has colours, and which characters.
     """
 
-    def __init__(self, lines: Lines, like: TextIO) -> None:
+    def __init__(self, lines: LineWriter, like: TextIO) -> None:
         self.lines = lines
         self._encoding = like.encoding
         self._color = click.get_current_context().color

@@ -13,7 +13,7 @@ from umd.call.events import Disconnected, LifecycleEvent, Lost, Placed, Resumed
 from umd.call.record import NewerRecord, UnknownRecord, decode, encode, replay
 from umd.journal.replay import replay_readable
 from umd.journal.store import Row, Step, Store, Stored
-from umd.runtime.log import json_lines
+from umd.runtime.log import json_line_writer
 
 _STEP_OF = {
     Placed: Step.BEGINS,
@@ -29,7 +29,7 @@ class CallLog:
     def __init__(self, log: FilteringBoundLogger) -> None:
         self._log = log
         self._wanted = log.is_enabled_for(logging.INFO)
-        self.write: Callable[[bytes], None] = json_lines(log) or self._write_fields
+        self.write: Callable[[bytes], None] = json_line_writer(log) or self._write_fields
         """Writes what `encode` gave."""
 
     def record(self, call: Call, event: LifecycleEvent) -> None:
