@@ -69,4 +69,4 @@ class ReadyTests(ProcessCase):
                 process.wait(30)
                 os.close(ours)
         self.assertIn(b"daemon.simulating", screen)
-        self.assertIn(b"none reaches anybody", screen)
+        self.assertIn(b"none reaches a phone", screen)

@@ -19,15 +19,13 @@ from umd.config.endpoints import endpoint_fields
 from umd.config.words import KeyPath
 from umd.daemon.auth import read_tokens
 from umd.daemon.certificates import open_tls
+from umd.daemon.paths import control_socket_path, journal_path, users_path
 from umd.errors import UmdError
 from umd.http.passwords import PasswordFile
-from umd.journal.address import default_path as default_journal
 from umd.journal.schema import APPLICATION_ID, MIGRATIONS
-from umd.management.address import default_path as default_socket
 from umd.management.socket import CannotOpen, check_directory
 from umd.messaging.prompts import NoSuchPrompt, read_prompt
-from umd.messaging.users import VERSION
-from umd.runtime.systemd import state_directory
+from umd.messaging.users import MEMORY, VERSION
 
 Trouble: TypeAlias = tuple[KeyPath, object, str]
 """A key, its value, and what is wrong with what it names."""
@@ -102,10 +100,8 @@ def _prompt_files(settings: Settings) -> Iterator[Trouble]:
 
 
 def _users(settings: Settings) -> Iterator[Trouble]:
-    store = settings.users.store
-    state = state_directory(os.environ)
-    path = store if store != "auto" else f"{state}/users.sqlite" if state else "memory"
-    if path != "memory":
+    path = users_path(settings.users)
+    if path != MEMORY:
         yield from _database(("users", "store"), path, 0, VERSION)
 
 
@@ -117,12 +113,12 @@ def _pin_spool(settings: Settings) -> Iterator[Trouble]:
 
 
 def _journal(settings: Settings) -> Iterator[Trouble]:
-    if path := _journal_path(settings):
+    if path := journal_path(settings.journal):
         yield from _database(("journal", "path"), path, APPLICATION_ID, len(MIGRATIONS))
 
 
 def _journal_disk(settings: Settings) -> Iterator[Trouble]:
-    if path := _journal_path(settings):
+    if path := journal_path(settings.journal):
         disk = os.statvfs(os.path.dirname(path))
         free = disk.f_bavail * disk.f_frsize
         if free < LEAST_ROOM:
@@ -130,17 +126,10 @@ def _journal_disk(settings: Settings) -> Iterator[Trouble]:
             yield ("journal", "path"), path, said
 
 
-def _journal_path(settings: Settings) -> str | None:
-    journal = settings.journal
-    path = default_journal() if journal.path == "auto" else journal.path
-    return None if path == "none" or journal.durability == "off" else path
-
-
 def _control_socket(settings: Settings) -> Iterator[Trouble]:
-    socket = settings.control.socket
-    if socket == "none":
+    path = control_socket_path(settings.control)
+    if path is None:
         return
-    path = default_socket() if socket == "auto" else socket
     yield from _socket(("control", "socket"), path, may_make_folder=True)
     try:
         check_directory(os.path.dirname(path))

@@ -1,219 +1,254 @@
-"""The wiring: builds everything from the settings, and starts, reloads, drains and stops it."""
+"""The daemon: builds all parts from the settings, then starts, reloads, drains and stops them."""
 
 from __future__ import annotations
 
 import gc
-import os
-import resource
-import sqlite3
-import sys
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, fields
-from ipaddress import ip_address
-from typing import Any
+from typing import Any, Final
 
 from structlog.typing import FilteringBoundLogger
-from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.defer import Deferred, TimeoutError, ensureDeferred
-from twisted.internet.endpoints import serverFromString
-from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort, IProtocolFactory
-from twisted.internet.task import deferLater
+from twisted.internet.defer import TimeoutError, ensureDeferred
+from twisted.internet.interfaces import IListeningPort
 
 from umd import __version__
-from umd.backend import MessageTap, ShowsMessages
-from umd.call.record import UnknownRecord
 from umd.config import ConfigError, Settings
-from umd.config.endpoints import endpoint_fields
-from umd.config.sections import CallSection, HttpSection, JournalSection
 from umd.control.control import Control
-from umd.control.journal import CallJournal, NullJournal
-from umd.control.settings import ControlSettings
 from umd.daemon.auth import make_rules
+from umd.daemon.build import (
+    control_settings,
+    http_limits,
+    make_backends,
+    make_call_journal,
+    make_control_socket,
+    make_store,
+    tap_messages,
+)
 from umd.daemon.certificates import open_tls
-from umd.daemon.messaging import apply
+from umd.daemon.listeners import Listeners
+from umd.daemon.messaging import apply as apply_messaging
 from umd.daemon.messaging import check as check_messaging
 from umd.daemon.messaging import make_use_cases, make_users
+from umd.daemon.recovery import restore_calls
+from umd.daemon.status import ReloadResult, daemon_status
 from umd.errors import UmdError
 from umd.http.authentication import Identity
 from umd.http.front import Front
 from umd.http.hosts import hosts_asked_for
-from umd.http.limits import Limits
 from umd.http.tls import TlsServer
-from umd.journal.address import default_path as default_journal
-from umd.journal.file import JournalFile
-from umd.journal.ledger import CallLog, Ledger, ended_calls, live_calls
-from umd.journal.sqlite import SqliteStore
-from umd.journal.store import Stored
-from umd.management.address import default_path
-from umd.management.requests import Console
-from umd.management.socket import ControlSocket
 from umd.messaging.service import SoapService
 from umd.runtime import systemd
-from umd.runtime.activation import adopt
 from umd.runtime.garbage import Garbage
-from umd.sip.message import Message
-from umd.sip.transaction import Hop
-from umd.text import iso_time
 from umd.trace.capture import Capture
 from umd.trace.wire import WireLog
 
-SPARE_DESCRIPTORS = 200
-"""Files, sockets and pipes that are no connection of a client."""
-BLOCKS_OF_ONE = 100
-"""Blocks of memory: more than a call takes, its transactions with it, or a connection."""
-BLOCKS_OF_MESSAGE = 30
-"""More than a SIP message takes that is remembered."""
+MEMORY_BLOCKS_PER_ITEM: Final = 100
+"""More memory blocks than a connection takes, or a call together with its transactions."""
+MEMORY_BLOCKS_PER_MESSAGE: Final = 30
+"""More memory blocks than a captured SIP message takes."""
 
 
 class CannotStart(UmdError):
-    """Nothing is served; the text says what is in the way."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reload:
-    """What came of reading the configuration again."""
-
-    at: float
-    """Wall time, seconds since the epoch."""
-    mistakes: tuple[str, ...]
-    """Why it was refused; none: it was taken over."""
-
-    @property
-    def summary(self) -> str:
-        """Why it was refused, on one line; empty if it was not."""
-        if not self.mistakes:
-            return ""
-        first, *others = self.mistakes
-        more = f" (and {len(others)} more)" if others else ""
-        text = f"reload refused at {iso_time(self.at)}, nothing has changed: {first}{more}"
-        return " ".join(text.split())[:500]
+    """The daemon could not start, and serves nothing; the text says why."""
 
 
 class Daemon:
     """
-    One umd.
+    One umd: its backends, its calls, its journal, its HTTP server and its control socket.
+
+    `start` and `stop` are each called once. In between, `reload` applies changed settings.
 
     Args:
         settings: what to build.
-        reactor: the global one, its clock monotonic already.
-        log: for everybody.
+        reactor: the global reactor, whose clock is monotonic already.
+        log: gets the events of all parts.
     """
 
     def __init__(self, settings: Settings, reactor: Any, log: FilteringBoundLogger) -> None:
         self.settings = settings
-        self.ports: list[IListeningPort] = []
-        self._tls_ports: list[IListeningPort] = []
         self.ready = False
-        self._last_reload: Reload | None = None
-        self._built_from = settings
+        """Whether the daemon has started and does not stop yet."""
+        self._started_with = settings
+        self._last_reload: ReloadResult | None = None
         self._reactor = reactor
         self._log = log
+        self.store = make_store(settings.journal, reactor, log, self._journal_failed)
         self.capture = Capture(settings.trace.messages, time.time)
-        backends = {
-            one.name: one.type(one.name, one.settings, reactor) for one in settings.backends
-        }
-        call_log = CallLog(log)
-        self.store = self._make_store(settings.journal)
-        kept = self.store is not None and settings.journal.trace
-        wire = WireLog(time.time) if kept else None
-        tap = _tap(self.capture, wire)
-        for backend in backends.values():
-            if tap is not None and isinstance(backend, ShowsMessages):
-                backend.capture_to(tap)
+        keeps_trace = self.store is not None and settings.journal.trace
+        wire = WireLog(time.time) if keeps_trace else None
+        backends = make_backends(settings, reactor)
+        tap_messages(backends.values(), self.capture, wire)
         self.control = Control(
             backends=backends,
             node=settings.node,
             clock=reactor,
             wall=time.time,
-            journal=self._journal(call_log),
+            journal=make_call_journal(self.store, log, settings.journal),
             log=log,
-            settings=_control_settings(settings.call),
+            settings=control_settings(settings.call),
             wire=wire,
         )
         self.users = make_users(settings.users, reactor)
         self.use_cases = make_use_cases(settings, self.control, self.users, reactor)
         self._soap = SoapService(self.use_cases, log, reactor.seconds)
         self._soap.soap12_sender_status = settings.um.soap12_sender_status
-        self.front = Front(self._soap.serve, reactor, log, _http_limits(settings.http))
-        self.garbage = Garbage(reactor, log, self._blocks_explained)
+        self.front = Front(self._soap.serve, reactor, log, http_limits(settings.http))
         if self.store is not None:
             self.front.admission.probe = self.store.flush
         self._tls: TlsServer | None = None
-        self.control_socket = self._control_socket(settings.control.socket)
+        self._listeners = Listeners(reactor)
+        self.garbage = Garbage(reactor, log, self._expected_memory_blocks)
+        self.control_socket = make_control_socket(
+            settings,
+            reactor,
+            log,
+            control=self.control,
+            capture=self.capture,
+            store=self.store,
+            status=self.status,
+        )
+
+    @property
+    def ports(self) -> list[IListeningPort]:
+        """The ports of HTTP and HTTPS that listen now."""
+        return self._listeners.ports
+
+    # -- start
 
     async def start(self) -> None:
         """
-        Start the backends, then listen, then say so.
+        Restore the calls and start the backends, then listen, then report readiness.
 
         Raises:
-            CannotStart
+            CannotStart: everything that had been started is stopped again.
         """
-        self._allow_descriptors()
         try:
             check_messaging(self.settings)
-            self._identify(self.settings)
+            self._read_credentials(self.settings)
             await self.users.open()
-            await self._take_over_calls()
-            for listen in self.settings.http.listen:
-                await self._listen(listen, self.front)
-            for listen in self.settings.http.listen_tls:
-                assert self._tls is not None
-                wrapped = self._tls.wrap(self.front)
-                self._tls_ports += await self._listen(listen, wrapped, "http.listen_tls")
-            self._check_hosts()
+            await self._restore_calls()
+            await self._listen()
+            self._set_allowed_hosts()
             if self.control_socket is not None:
                 self.control_socket.open()
         except UmdError as error:
             await self._close()
             raise CannotStart(str(error).replace("\n", "; ")) from error
         self.ready = True
-        self._tell_ready()
+        self._log_ready()
+        self._warn_of_unserved_sockets()
+        systemd.notify("READY=1", "STATUS=" + self._serving_text())
 
-    def _tell_ready(self) -> None:
-        """Say what serves where; loudly if calls are simulated and nobody has asked for that."""
+    async def _restore_calls(self) -> None:
+        """Restore the calls from the journal, then let the backends report theirs."""
+        # A million calls make many objects and no garbage: a collection would find nothing.
+        gc.disable()
+        try:
+            if self.store is not None:
+                restore_calls(self.store, self.control, self.settings, self._log)
+            await self.control.start()
+        finally:
+            gc.enable()
+        gc.freeze()
+
+    async def _listen(self) -> None:
+        http = self.settings.http
+        open_to_all = http.allow_anonymous or self.front.identity is not None
+        for endpoint in http.listen:
+            await self._listeners.listen(
+                "http.listen", endpoint, self.front, tls=False, open_to_all=open_to_all
+            )
+        for endpoint in http.listen_tls:
+            assert self._tls is not None
+            wrapped = self._tls.wrap(self.front)
+            await self._listeners.listen(
+                "http.listen_tls", endpoint, wrapped, tls=True, open_to_all=open_to_all
+            )
+
+    def _log_ready(self) -> None:
+        """Log what serves where; warn if calls are simulated and no configuration says so."""
         settings = self.settings
-        listeners = [_listener(port, port in self._tls_ports) for port in self.ports]
+        listeners = self._listeners.describe()
         control = None if self.control_socket is None else self.control_socket.path
         if control is not None:
             listeners.append({"address": control, "protocol": "control", "tls": False})
         if not settings.backend_configured:
             self._log.warning(
                 "daemon.simulating",
-                why="no backend is configured: calls are simulated, and none reaches anybody",
+                why="no backend is configured: calls are simulated, and none reaches a phone",
                 hint='name one, such as [backend.pbx] with type = "sip", see conf/umd-sip.toml; '
                 "if the simulator is wanted, say so: [backend.sim]",
             )
         self._log.info(
             "daemon.ready",
             version=__version__,
-            listen=self._addresses(),
+            listen=self._listeners.addresses,
             listeners=listeners,
             node=settings.node,
-            backends=[{"name": one.name, "type": one.type_name} for one in settings.backends],
-            simulating=all(one.type_name == "sim" for one in settings.backends),
+            backends=[
+                {"name": backend.name, "type": backend.type_name} for backend in settings.backends
+            ],
+            simulating=all(backend.type_name == "sim" for backend in settings.backends),
             control=control,
             journal=None if self.store is None else self.store.path,
         )
-        self._tell_idle_sockets()
-        systemd.notify("READY=1", "STATUS=" + self._serving())
 
-    def _addresses(self) -> list[str]:
-        return [_name_of(port.getHost()) for port in self.ports]
+    def _warn_of_unserved_sockets(self) -> None:
+        """Log each socket of systemd that umd does not serve: its clients would wait for ever."""
+        for index, socket in enumerate(systemd.handed_over()):
+            if not socket.served:
+                self._log.warning("http.socket-not-served", index=index, name=socket.name)
 
-    def _serving(self) -> str:
-        """What `systemctl status` shows."""
-        simulating = "; SIMULATING, no call reaches anybody"
-        configured = self._built_from.backend_configured
-        return "serving " + ", ".join(self._addresses()) + ("" if configured else simulating)
+    # -- reload
+
+    def reload(self, read: Callable[[], Settings]) -> None:
+        """
+        Read the configuration again and apply it; if it has a mistake, log it and change nothing.
+
+        What only a restart applies is named in the log; its keys are those of `_need_restart`.
+
+        Args:
+            read: reads the configuration.
+        """
+        systemd.notify(*systemd.reloading())
+        mistakes: Sequence[str] = ()
+        try:
+            self._apply(read())
+        except UmdError as error:
+            mistakes = error.mistakes if isinstance(error, ConfigError) else [str(error)]
+            self._log.error("config.refused", mistakes=mistakes)
+        except Exception as error:
+            mistakes = [f"a bug in umd: {error!r}; its log has the traceback"]
+            self._log.exception("config.refused", mistakes=mistakes)
+        self._last_reload = ReloadResult(time.time(), tuple(mistakes))
+        # systemd has no state for a reload that failed: the text is all it can show.
+        refusal = self._last_reload.summary
+        systemd.notify("READY=1", f"STATUS={refusal or self._serving_text()}")
+
+    def _apply(self, settings: Settings) -> None:
+        # What can fail comes first, so that a mistake changes nothing.
+        check_messaging(settings)
+        self._read_credentials(settings)
+        needs_restart = _need_restart(self._started_with, settings)
+        self.settings = settings
+        self.control.settings = control_settings(settings.call)
+        apply_messaging(settings, self.use_cases, self._reactor)
+        self._soap.soap12_sender_status = settings.um.soap12_sender_status
+        self.front.limits = http_limits(settings.http)
+        self._set_allowed_hosts()
+        if needs_restart:
+            self._log.warning("config.needs-restart", keys=needs_restart)
+        self._log.info("config.reloaded")
+
+    # -- stop
 
     async def stop(self) -> None:
         """
-        Finish what was asked for, within the drain deadline, then close everything.
+        Finish the requests and teardowns that have begun, then close everything.
 
-        Nobody new is let in: under systemd's socket they wait for the next umd. Who is connected is
-        still served, each with a last answer.
+        New connections are not accepted; those to a socket of systemd wait for the next umd. Each
+        open connection gets the answers to its requests. After `drain.deadline` seconds, requests
+        that still wait get a fault that asks the client to try again.
         """
         self.ready = False
         deadline = self.settings.drain.deadline
@@ -221,240 +256,21 @@ class Daemon:
         self._log.info("daemon.stopping", deadline_s=deadline)
         if not await self._within(deadline, self._drain()):
             self._log.warning("daemon.drain-expired", deadline_s=deadline)
-            # Better a fault that says to ask again than no answer.
             self.control.dismiss()
         await self._close()
-        live = sum(1 for _ in self.control.live_calls())
-        self._log.info("daemon.stopped", live_calls=live)
-
-    def reload(self, read: Callable[[], Settings]) -> None:
-        """
-        Take over a changed configuration; a wrong one is told and changes nothing.
-
-        `call`, `um`, `dial`, `prompts`, `users` but for its store, `pin`, `drain` and the limits of
-        `http` change at once; what else has changed is named in the log, and needs a restart.
-        """
-        systemd.notify(*systemd.reloading())
-        mistakes: Sequence[str] = ()
-        try:
-            self._take_over(read())
-        except UmdError as error:
-            mistakes = error.mistakes if isinstance(error, ConfigError) else [str(error)]
-            self._log.error("config.refused", mistakes=mistakes)
-        except Exception as error:
-            mistakes = [f"a mistake of umd's own: {error!r}; its log tells more"]
-            self._log.exception("config.refused", mistakes=mistakes)
-        self._last_reload = Reload(time.time(), tuple(mistakes))
-        # systemd knows no reload that failed: the text is all it can show.
-        refused = self._last_reload.summary
-        systemd.notify("READY=1", f"STATUS={refused or self._serving()}")
-
-    def status(self) -> dict[str, object]:
-        """What an operator watches; durations in seconds, as their names say."""
-        admission, store, reload = self.front.admission, self.store, self._last_reload
-        return {
-            "live_calls": self.control.live,
-            "known_calls": self.control.known,
-            "connections": len(self.front.connections),
-            "requests_waiting": self.front.waiting,
-            "requests_put_off": admission.put_off,
-            "reactor_stall_seconds_max": round(admission.longest, 4),
-            "reactor_stalls": admission.stalls,
-            "garbage_looks": self.garbage.looks,
-            "garbage_look_seconds_max": round(self.garbage.longest, 4),
-            "memory_blocks": sys.getallocatedblocks(),
-            "journal_waiting": 0 if store is None else store.waiting,
-            "journal_records": 0 if store is None else store.last,
-            "journal_trouble": None if store is None else store.trouble,
-            "journal_set_aside": None if store is None else store.set_aside,
-            "last_reload": reload and ("refused" if reload.mistakes else "done"),
-            "last_reload_at": reload and iso_time(reload.at),
-            "last_reload_why": reload and (reload.summary or None),
-        }
-
-    # -- parts
-
-    def _identify(self, settings: Settings) -> None:
-        """
-        Read who is who, and the certificate; nothing changes where one of them is wrong.
-
-        Raises:
-            UmdError
-        """
-        rules = make_rules(settings.auth) if settings.auth.identifies else None
-        if settings.http.listen_tls:
-            context, warnings = open_tls(settings)
-            for warning in warnings:
-                self._log.warning("tls.certificate-not-valid", why=warning)
-            if self._tls is None:
-                self._tls = TlsServer(context)
-            else:
-                self._tls.context = context
-        if rules is None:
-            return
-        if self.front.identity is None:
-            self.front.identity = Identity(rules, self._reactor, self._log, self.front.busy)
-        else:
-            self.front.identity.rules = rules
-
-    def _check_hosts(self) -> None:
-        """Let requests ask by the names that are umd's."""
-        identity = self.front.identity
-        self.front.hosts = hosts_asked_for(
-            self.settings.http.hosts,
-            trusting=identity is None or identity.rules.believes_this_machine,
-            private=all(_is_private(port.getHost()) for port in self.ports),
-        )
-
-    def _blocks_explained(self) -> int:
-        """How many blocks of memory the calls, connections and messages that are there may take."""
-        ones = self.control.known + len(self.front.connections)
-        return ones * BLOCKS_OF_ONE + self.capture.size * BLOCKS_OF_MESSAGE
-
-    def _allow_descriptors(self) -> None:
-        """Let there be as many open connections as are allowed, if the system does."""
-        wanted = self.settings.http.max_connections + SPARE_DESCRIPTORS
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        if soft != resource.RLIM_INFINITY and soft < wanted:
-            allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-            try:
-                resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, allowed), hard))
-            except (OSError, ValueError):
-                allowed = soft
-            if allowed < wanted:
-                self._log.warning(
-                    "http.few-descriptors",
-                    allowed=allowed,
-                    wanted=wanted,
-                    hint="raise LimitNOFILE= of the unit, or lower http.max_connections",
-                )
-
-    def _make_store(self, journal: JournalSection) -> SqliteStore | None:
-        path = default_journal() if journal.path == "auto" else journal.path
-        if journal.durability == "off" or path is None or path == "none":
-            return None
-        file = JournalFile(path, journal.durability, journal.keep, journal.max_size)
-
-        def told(trouble: str | None) -> None:
-            if trouble is not None and journal.on_error == "refuse":
-                self.control.journal_failed(trouble)
-
-        return SqliteStore(
-            file,
-            self._reactor.callFromThread,
-            self._log,
-            insist=journal.on_error == "refuse",
-            told=told,
-        )
-
-    def _journal(self, call_log: CallLog) -> CallJournal:
-        """What control writes to: the store and the log, or the log alone."""
-        if self.store is None:
-            return NullJournal(call_log.record)
-        return Ledger(self.store, call_log, self.settings.journal.on_error == "refuse")
-
-    async def _take_over_calls(self) -> None:
-        """Let the journal and the backends tell what calls there are."""
-        # A million calls make many objects and no garbage.
-        gc.disable()
-        try:
-            self._recover()
-            await self.control.start()
-        finally:
-            gc.enable()
-        gc.freeze()
-
-    def _recover(self) -> None:
-        """Open the journal, and take over the calls it knows."""
-        store = self.store
-        if store is None:
-            return
-        began = time.monotonic()
-        store.open()
-        call = self.settings.call
-        since = time.time() - call.retention
-        for ended in ended_calls(store, since, call.retained, self._record_unreadable):
-            self.control.recover(ended, None)
-        for live, leg_record, heard_at in live_calls(store, self._record_unreadable):
-            self.control.recover(live, leg_record, heard_at)
-        store.begin()
-        self._log.info(
-            "journal.opened",
-            path=store.path,
-            durability=self.settings.journal.durability,
-            live_calls=self.control.begun,
-            ended_calls=len(self.control.known_calls()) - self.control.begun,
-            records=store.last,
-            sqlite=sqlite3.sqlite_version,
-            took_ms=round((time.monotonic() - began) * 1000, 3),
-        )
-
-    def _record_unreadable(self, stored: Stored, why: UnknownRecord) -> None:
-        self._log.error(
-            "journal.record-unreadable",
-            position=stored.position,
-            call=stored.call,
-            why=str(why),
-        )
-
-    def _control_socket(self, socket: str) -> ControlSocket | None:
-        if socket == "none":
-            return None
-        path = default_path() if socket == "auto" else socket
-
-        def breathe() -> Deferred[None]:
-            return deferLater(self._reactor, 0)
-
-        console = Console(
-            self.control, self.capture, time.time, breathe, self.store, self._log, self.status
-        )
-        return ControlSocket(path, console, self._reactor, self._log)
-
-    async def _listen(
-        self, listen: str, factory: IProtocolFactory, key: str = "http.listen"
-    ) -> list[IListeningPort]:
-        """
-        Serve at an endpoint. Its ports are in `ports` then, for one to be stopped that is refused.
-
-        Raises:
-            CannotStart
-        """
-        try:
-            if listen.startswith("systemd:"):
-                handed = systemd.handed_over()
-                ports = adopt(endpoint_fields(listen), handed, factory, self._reactor)
-            else:
-                ports = [await serverFromString(self._reactor, listen).listen(factory)]
-        except CannotListenError as error:
-            why = str(getattr(error.socketError, "strerror", None) or error.socketError)
-            raise CannotStart(f"{key} = {listen!r}: {why}") from error
-        except Exception as error:
-            raise CannotStart(f"{key} = {listen!r}: {error}") from error
-        self.ports += ports
-        asked = self.settings.http.allow_anonymous or self.front.identity is not None
-        if not (asked or all(_is_private(port.getHost()) for port in ports)):
-            raise CannotStart(
-                f"{key} = {listen!r}: whoever reaches this address could end any call, as "
-                "nobody is asked who they are; listen on loopback or a unix: socket, or set "
-                "http.allow_anonymous = true"
-            )
-        return ports
-
-    def _tell_idle_sockets(self) -> None:
-        """Clients of a socket that nobody serves wait for ever."""
-        for index, one in enumerate(systemd.handed_over()):
-            if not one.served:
-                self._log.warning("http.socket-not-served", index=index, name=one.name)
+        live_calls = sum(1 for _ in self.control.live_calls())
+        self._log.info("daemon.stopped", live_calls=live_calls)
 
     async def _drain(self) -> None:
-        await self._stop_listening()
+        await self._listeners.close()
         self.front.close_idle()
         await self.control.drain()
         await self.front.answered()
 
     async def _close(self) -> None:
+        """Stop every part, also one that was never started."""
         self.garbage.stop()
-        await self._stop_listening()
+        await self._listeners.close()
         await self.front.close()
         if self.front.identity is not None:
             self.front.identity.stop()
@@ -472,63 +288,73 @@ class Daemon:
         await self.store.close()
 
     async def _within(self, seconds: float, work: Coroutine[Any, Any, None]) -> bool:
-        """Do something, but not for ever; False when it was given up."""
+        """Await `work` for at most so many seconds, then cancel it and return False."""
         try:
             await ensureDeferred(work).addTimeout(seconds, self._reactor)
         except TimeoutError:
             return False
         return True
 
-    async def _stop_listening(self) -> None:
-        ports, self.ports = self.ports, []
-        for port in ports:
-            closed = port.stopListening()
-            if closed is not None:
-                await closed
+    # -- what the parts ask for
 
-    def _take_over(self, settings: Settings) -> None:
-        check_messaging(settings)
-        self._identify(settings)
-        restart = _need_restart(self._built_from, settings)
-        self.settings = settings
-        self.control.settings = _control_settings(settings.call)
-        apply(settings, self.use_cases, self._reactor)
-        self._soap.soap12_sender_status = settings.um.soap12_sender_status
-        self.front.limits = _http_limits(settings.http)
-        self._check_hosts()
-        if restart:
-            self._log.warning("config.needs-restart", keys=restart)
-        self._log.info("config.reloaded")
+    def status(self) -> dict[str, object]:
+        """Return the values that `umd status` shows, by their names."""
+        return daemon_status(
+            control=self.control,
+            front=self.front,
+            garbage=self.garbage,
+            store=self.store,
+            reload=self._last_reload,
+        )
 
+    def _serving_text(self) -> str:
+        """Return what `systemctl status` shows while umd serves."""
+        text = "serving " + ", ".join(self._listeners.addresses)
+        if not self._started_with.backend_configured:
+            text += "; SIMULATING, no call reaches a phone"
+        return text
 
-def _tap(capture: Capture, wire: WireLog | None) -> MessageTap | None:
-    """Whoever wants to see the messages; None where nobody does."""
-    if wire is None:
-        return capture.tap if capture.size else None
-    if not capture.size:
-        return wire.tap
-    last_ones, of_calls = capture.tap, wire.tap
+    def _journal_failed(self, reason: str) -> None:
+        self.control.journal_failed(reason)
 
-    def tap(source: Hop, target: Hop, message: Message) -> None:
-        last_ones(source, target, message)
-        of_calls(source, target, message)
+    def _expected_memory_blocks(self) -> int:
+        """Return how many memory blocks the calls, connections and messages may take."""
+        items = self.control.known + len(self.front.connections)
+        return items * MEMORY_BLOCKS_PER_ITEM + self.capture.size * MEMORY_BLOCKS_PER_MESSAGE
 
-    return tap
+    # -- credentials and host names
 
+    def _read_credentials(self, settings: Settings) -> None:
+        """
+        Read the files of `[auth]` and `[tls]` and use them; if one cannot be used, change nothing.
 
-def _http_limits(http: HttpSection) -> Limits:
-    return Limits(**{limit.name: getattr(http, limit.name) for limit in fields(Limits)})
+        Raises:
+            UmdError: a file cannot be used.
+        """
+        rules = make_rules(settings.auth) if settings.auth.identifies else None
+        if settings.http.listen_tls:
+            context, warnings = open_tls(settings)
+            for warning in warnings:
+                self._log.warning("tls.certificate-not-valid", why=warning)
+            if self._tls is None:
+                self._tls = TlsServer(context)
+            else:
+                self._tls.context = context
+        if rules is None:
+            return
+        if self.front.identity is None:
+            self.front.identity = Identity(rules, self._reactor, self._log, self.front.busy)
+        else:
+            self.front.identity.rules = rules
 
-
-def _control_settings(call: CallSection) -> ControlSettings:
-    return ControlSettings(
-        deadline=call.deadline,
-        retention=call.retention,
-        retained_calls=call.retained,
-        max_age=call.max_age,
-        ring_time=call.ring_time,
-        ended_is_success=call.ended_is == "success",
-    )
+    def _set_allowed_hosts(self) -> None:
+        """Tell the front which host names a request may be addressed to."""
+        identity = self.front.identity
+        self.front.hosts = hosts_asked_for(
+            self.settings.http.hosts,
+            trusting=identity is None or identity.rules.believes_this_machine,
+            private=self._listeners.are_private,
+        )
 
 
 def _need_restart(old: Settings, new: Settings) -> list[str]:
@@ -548,23 +374,3 @@ def _need_restart(old: Settings, new: Settings) -> list[str]:
         if getattr(old, name) != getattr(new, name):
             keys.append(name)
     return keys
-
-
-def _is_private(address: object) -> bool:
-    """Whether only this machine's own users reach an address."""
-    if isinstance(address, (IPv4Address, IPv6Address)):
-        return ip_address(address.host).is_loopback
-    return True  # a socket in the file system has its owner and mode
-
-
-def _listener(port: IListeningPort, tls: bool) -> dict[str, object]:
-    return {"address": _name_of(port.getHost()), "protocol": "http", "tls": tls}
-
-
-def _name_of(address: Any) -> str:
-    if isinstance(address, IPv6Address):
-        return f"[{address.host}]:{address.port}"
-    if isinstance(address, IPv4Address):
-        return f"{address.host}:{address.port}"
-    name = getattr(address, "name", address)
-    return os.fsdecode(name) if isinstance(name, bytes) else str(name)

@@ -8,13 +8,13 @@ from typing import Any
 from umd.config import Settings
 from umd.config.sections import DialSection, PinSection, PromptsSection, UsersSection
 from umd.control.control import Control
+from umd.daemon.paths import users_path
 from umd.errors import UmdError
 from umd.messaging.dialplan import DialPlan, Rule
 from umd.messaging.pin import NoDelivery, PinDelivery, SmtpDelivery, SpoolDelivery
 from umd.messaging.prompts import TONE, NoSuchPrompt, Prompts
 from umd.messaging.use_cases import MessagingSettings, UseCases
-from umd.messaging.users import MEMORY, Users
-from umd.runtime.systemd import state_directory
+from umd.messaging.users import Users
 
 
 class Unusable(UmdError):
@@ -41,12 +41,8 @@ def check(settings: Settings) -> None:
 
 
 def make_users(section: UsersSection, reactor: Any) -> Users:
-    """The store of `users.store`; by default in the StateDirectory of systemd, else in memory."""
-    path = section.store
-    if path == "auto":
-        state = state_directory(os.environ)
-        path = "memory" if state is None else f"{state}/users.sqlite"
-    return Users(MEMORY if path == "memory" else path, reactor)
+    """Make the store of users, not open yet."""
+    return Users(users_path(section), reactor)
 
 
 def make_use_cases(settings: Settings, control: Control, users: Users, reactor: Any) -> UseCases:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import resource
 import signal
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from structlog.typing import FilteringBoundLogger
 from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
@@ -18,7 +19,9 @@ from umd.runtime.log import Tap, adopt_twisted, configure
 from umd.runtime.reactor import install
 from umd.runtime.signals import Hangups
 
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+SPARE_DESCRIPTORS: Final = 200
+"""File descriptors beside those of client connections: files, sockets and pipes of umd itself."""
 
 
 def run(
@@ -59,6 +62,7 @@ def run(
     except Exception as error:
         log.exception("daemon.cannot-start", why=f"a backend cannot be made: {error!r}")
         return 1
+    _allow_descriptors(settings.http.max_connections, log)
     process = _Process(daemon, reactor, log, read, started, hangups)
     reactor.callWhenRunning(process.begin)
     # From `run` to `begin` there are Twisted's handlers, which would leave a daemon half built.
@@ -76,6 +80,26 @@ def _has_threads() -> bool:
         return False
     thread.join()
     return True
+
+
+def _allow_descriptors(max_connections: int, log: FilteringBoundLogger) -> None:
+    """Raise the soft limit of file descriptors for `max_connections`, if the system allows it."""
+    wanted = max_connections + SPARE_DESCRIPTORS
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, allowed), hard))
+    except (OSError, ValueError):
+        allowed = soft
+    if allowed < wanted:
+        log.warning(
+            "http.few-descriptors",
+            allowed=allowed,
+            wanted=wanted,
+            hint="raise LimitNOFILE= of the unit, or lower http.max_connections",
+        )
 
 
 class _Process:
