@@ -65,7 +65,7 @@ def forbidden_imports(source: Source) -> Iterator[tuple[str, str]]:
 
 def cycles(graph: Mapping[str, frozenset[str]]) -> list[list[str]]:
     """Return the groups of nodes that import each other, directly or through others."""
-    reached = {node: _reachable(graph, node) for node in graph}
+    reached = {node: reachable(graph, node) for node in graph}
     groups = {
         frozenset(other for other in reached[node] if node in reached.get(other, ()))
         for node in graph
@@ -74,7 +74,8 @@ def cycles(graph: Mapping[str, frozenset[str]]) -> list[list[str]]:
     return sorted(sorted(group) for group in groups)
 
 
-def _reachable(graph: Mapping[str, frozenset[str]], start: str) -> set[str]:
+def reachable(graph: Mapping[str, frozenset[str]], start: str) -> set[str]:
+    """Return the nodes that lead from `start` through one arrow or more."""
     found: set[str] = set()
     waiting = list(graph.get(start, ()))
     while waiting:
