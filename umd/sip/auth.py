@@ -1,18 +1,16 @@
 """
-Digest authentication, both ends (RFC 3261 §22, RFC 7616, RFC 8760).
+The client's end of digest authentication (RFC 3261 §22, RFC 7616, RFC 8760).
 
-MD5, SHA-256 and SHA-512-256, each also as -sess. The client answers with qop=auth, with
-qop=auth-int where nothing else is offered, and without qop where none is (RFC 2069), since old
-registrars ask so. Nonces and cnonces are handed in. What a client keeps from one request to the
-next is in `umd.sip.credentials`.
+The algorithms are MD5, SHA-256 and SHA-512-256, each also as -sess. The client answers with
+qop=auth, with qop=auth-int if nothing else is offered, and without qop if the challenge has none
+(RFC 2069), as old registrars do. The caller supplies the random cnonce. `umd.sip.credentials` keeps
+the state between the requests of a call.
 """
 
 from __future__ import annotations
 
 import hashlib
-import hmac
-from collections.abc import Callable, Iterable
-from enum import StrEnum
+from collections.abc import Callable
 from typing import Final
 
 from umd.errors import UmdError
@@ -23,37 +21,25 @@ _HASHES: Final[dict[str, Callable[[bytes], str]]] = {
     "SHA-256": lambda data: hashlib.sha256(data).hexdigest(),
     "MD5": lambda data: hashlib.md5(data, usedforsecurity=False).hexdigest(),
 }
-if "sha512_256" not in hashlib.algorithms_available:  # it is OpenSSL's, from 1.1.1 on
+if "sha512_256" not in hashlib.algorithms_available:  # it needs OpenSSL 1.1.1 or later
     del _HASHES["SHA-512-256"]
-ALGORITHMS: Final = tuple(name + kind for name in _HASHES for kind in ("", "-sess"))
-"""The strongest first."""
-_SPELLINGS: Final = {name.upper(): name for name in ALGORITHMS}
+ALGORITHMS: Final = tuple(name + suffix for name in _HASHES for suffix in ("", "-sess"))
+"""The algorithms that umd knows, the strongest first."""
+_ALGORITHM_BY_UPPER: Final = {name.upper(): name for name in ALGORITHMS}
 
 
 class AuthError(UmdError):
-    """A challenge that cannot be answered."""
-
-
-class Verdict(StrEnum):
-    """What a server thinks of credentials."""
-
-    ACCEPTED = "accepted"
-    STALE = "stale"
-    """Right, but with another nonce: challenge again with stale=true."""
-    REPLAYED = "replayed"
-    """A nonce count that was there before."""
-    WRONG = "wrong"
-    """Challenge again, or refuse."""
+    """umd cannot answer a challenge."""
 
 
 def _algorithm(params: Params) -> str | None:
-    """The algorithm in our spelling; None when it is not one of ours."""
+    """Return the algorithm as `ALGORITHMS` spells it, MD5 if none is stated, None if unknown."""
     stated = next((value for name, value in params if name == "algorithm"), None)
-    return _SPELLINGS.get(stated.strip('"').upper()) if stated else "MD5"
+    return _ALGORITHM_BY_UPPER.get(stated.strip('"').upper()) if stated else "MD5"
 
 
 def _hash(algorithm: str, *parts: str) -> str:
-    """The hash of the parts with colons between them, in hexadecimal."""
+    """Return the hash of the parts, joined by colons, in hexadecimal."""
     return _hash_octets(algorithm, ":".join(parts).encode("utf-8", "surrogateescape"))
 
 
@@ -62,21 +48,25 @@ def _hash_octets(algorithm: str, data: bytes) -> str:
 
 
 def secret_hash(algorithm: str, username: str, realm: str, password: str) -> str:
-    """H(A1) without a session's share: what a server may store instead of the password."""
+    """Return the hash of username, realm and password: H(A1) of an algorithm without -sess."""
     return _hash(algorithm, username, realm, password)
 
 
 def session_hash(algorithm: str, secret: str, nonce: str, cnonce: str) -> str:
     """
-    H(A1), from `secret_hash`.
+    Return H(A1).
 
-    For -sess it belongs to the first nonce and cnonce of a session, and stays when the server
-    replaces the nonce by Authentication-Info (RFC 7616 §3.4.2).
+    Args:
+        algorithm: one of `ALGORITHMS`.
+        secret: the result of `secret_hash`.
+        nonce: the first nonce of the session. Only -sess uses it, and a nonce from
+            Authentication-Info does not replace it (RFC 7616 §3.4.2).
+        cnonce: the client's nonce, as for `nonce`.
     """
     return _hash(algorithm, secret, nonce, cnonce) if algorithm.endswith("-sess") else secret
 
 
-def _response(
+def digest(
     algorithm: str,
     secret: str,
     *,
@@ -88,7 +78,20 @@ def _response(
     count: str = "",
     qop: str = "",
 ) -> str:
-    """The digest (RFC 7616 §3.4.1) for a `session_hash`; without `qop` as RFC 2069 has it."""
+    """
+    Return the `response` parameter of credentials (RFC 7616 §3.4.1).
+
+    Args:
+        algorithm: one of `ALGORITHMS`.
+        secret: the result of `session_hash`.
+        nonce: the server's nonce.
+        method: of the request.
+        uri: the Request-URI.
+        body: used with qop=auth-int.
+        cnonce: the client's nonce, used with a qop.
+        count: the nonce count, eight hexadecimal digits, used with a qop.
+        qop: `auth`, `auth-int`, or empty for the digest of RFC 2069.
+    """
     if qop == "auth-int":
         request = _hash(algorithm, method, uri, _hash_octets(algorithm, body))
     else:
@@ -98,11 +101,8 @@ def _response(
     return _hash(algorithm, secret, nonce, count, cnonce, qop, request)
 
 
-# Client
-
-
 def can_answer(challenge: Challenge) -> bool:
-    """Whether it is a Digest challenge with an algorithm and a qop that we know."""
+    """Whether this is a Digest challenge with an algorithm and a qop that umd knows."""
     realm, nonce = challenge.param("realm"), challenge.param("nonce")
     return (
         challenge.scheme.lower() == "digest"
@@ -115,36 +115,36 @@ def can_answer(challenge: Challenge) -> bool:
 
 
 def _qop(challenge: Challenge) -> str | None:
-    """The quality of protection to answer with; empty for RFC 2069, None where we know none."""
-    words = [word.strip().lower() for word in (challenge.param("qop") or "").split(",")]
-    if not any(words):
+    """Return the qop to answer with; empty if the challenge has none, None if none is known."""
+    offered = [word.strip().lower() for word in (challenge.param("qop") or "").split(",")]
+    if not any(offered):
         return ""
-    return next((qop for qop in ("auth", "auth-int") if qop in words), None)
+    return next((qop for qop in ("auth", "auth-int") if qop in offered), None)
 
 
 def _has_controls(text: str) -> bool:
-    """Whether it has what may not stand in a header field, where it would be sent back."""
+    """Whether the text has control characters, which must not be sent in a header field."""
     return any(character < " " or character == "\x7f" for character in text)
 
 
 def is_stale(challenge: Challenge) -> bool | None:
-    """Whether only the nonce was refused, not the password; None when the server does not say."""
+    """Whether the server refused only the nonce, not the password; None if it does not say."""
     value = challenge.param("stale")
     return None if value is None else value.lower() == "true"
 
 
 class DigestSession:
     """
-    The client's end of an authentication session: the answer to one challenge, for each request.
+    The credentials that answer one challenge, computed anew for each request.
 
     Args:
-        challenge: One that `can_answer` takes.
-        username: As the server knows it.
-        password: Is not kept.
-        cnonce: Random; a new one for each challenge.
+        challenge: a challenge that `can_answer` accepts.
+        username: as the server knows it.
+        password: only its hash is kept.
+        cnonce: a random token, a new one for each challenge.
 
     Raises:
-        AuthError: it cannot be answered.
+        AuthError: umd cannot answer the challenge.
     """
 
     __slots__ = ("count", "nonce", "_algorithm", "_cnonce", "_fixed", "_opaque", "_qop", "_secret")
@@ -154,11 +154,11 @@ class DigestSession:
     ) -> None:
         algorithm, qop = _algorithm(challenge.params), _qop(challenge)
         if algorithm is None or qop is None or not can_answer(challenge):
-            raise AuthError(f"{challenge.scheme} challenge with nothing that umd can answer")
+            raise AuthError(f"umd cannot answer this {challenge.scheme} challenge")
         realm = challenge.param("realm") or ""
         self.nonce = challenge.param("nonce") or ""
         self.count = 0
-        """How many requests have been answered with this nonce."""
+        """How many requests have used this nonce."""
         self._algorithm = algorithm
         self._cnonce = cnonce
         self._qop = qop
@@ -168,15 +168,15 @@ class DigestSession:
         self._secret = session_hash(algorithm, secret, self.nonce, cnonce)
 
     def take_next_nonce(self, nonce: str) -> None:
-        """Use the nonce of an Authentication-Info from now on (RFC 7616 §3.5)."""
+        """Use the `nextnonce` of an Authentication-Info from now on (RFC 7616 §3.5)."""
         if nonce and nonce != self.nonce and not _has_controls(nonce):
             self.nonce, self.count = nonce, 0
 
     def next(self, method: str, uri: str, body: bytes = b"") -> Credentials:
-        """The credentials of the next request, with its method, Request-URI and body."""
+        """Return the credentials for the next request, given its method, Request-URI and body."""
         self.count += 1
         nc = f"{self.count:08x}"
-        digest = _response(
+        response = digest(
             self._algorithm,
             self._secret,
             nonce=self.nonce,
@@ -191,7 +191,7 @@ class DigestSession:
             *self._fixed,
             ("nonce", quote(self.nonce)),
             ("uri", quote(uri)),
-            ("response", quote(digest)),
+            ("response", quote(response)),
             ("algorithm", self._algorithm),
         ]
         if self._qop or self._algorithm.endswith("-sess"):
@@ -201,89 +201,3 @@ class DigestSession:
         if self._opaque is not None:
             params.append(("opaque", quote(self._opaque)))
         return Credentials("Digest", tuple(params))
-
-
-# Server
-
-
-def challenge(
-    realm: str, nonce: str, *, algorithm: str = "SHA-256", stale: bool = False
-) -> Challenge:
-    """One challenge; for old clients send one with SHA-256 and below it one with MD5."""
-    params: list[tuple[str, str | None]] = [
-        ("realm", quote(realm)),
-        ("nonce", quote(nonce)),
-        ("algorithm", algorithm),
-        ("qop", '"auth"'),
-    ]
-    if stale:
-        params.append(("stale", "true"))
-    return Challenge("Digest", tuple(params))
-
-
-def verify(
-    credentials: Credentials,
-    *,
-    realm: str,
-    nonce: str,
-    method: str,
-    uri: str,
-    secret: Callable[[str, str], str | None],
-    algorithms: Iterable[str] = ALGORITHMS,
-    last_count: int = 0,
-) -> Verdict:
-    """
-    Whether the credentials of a request are right.
-
-    Args:
-        credentials: As received.
-        realm: Ours.
-        nonce: The one that is valid now.
-        method: Of the request.
-        uri: Its Request-URI; a digest made for another one does not count.
-        secret: From username and algorithm to `secret_hash`, None for nobody.
-        algorithms: Those that were offered, so that nobody can choose a weaker one.
-        last_count: The highest nonce count that was accepted with this nonce.
-    """
-    algorithm = _algorithm(credentials.params)
-    count, cnonce = credentials.param("nc") or "", credentials.param("cnonce") or ""
-    if (
-        credentials.scheme.lower() != "digest"
-        or algorithm is None
-        or algorithm not in algorithms
-        or credentials.param("realm") != realm
-        or credentials.param("uri") != uri
-        or (credentials.param("qop") or "").lower() != "auth"
-        or not cnonce
-        or not _is_count(count)
-    ):
-        return Verdict.WRONG
-    known = secret(credentials.param("username") or "", algorithm)
-    # An unknown user costs the same time as a known one with a wrong password.
-    stored = known if known is not None else _hash(algorithm, nonce)
-    shown_nonce = credentials.param("nonce") or ""
-    expected = _response(
-        algorithm,
-        session_hash(algorithm, stored, shown_nonce, cnonce),
-        nonce=shown_nonce,
-        method=method,
-        uri=uri,
-        cnonce=cnonce,
-        count=count,
-        qop="auth",
-    )
-    shown = (credentials.param("response") or "").lower()
-    right = hmac.compare_digest(_octets(expected), _octets(shown))
-    if not right or known is None:
-        return Verdict.WRONG
-    if not hmac.compare_digest(_octets(shown_nonce), _octets(nonce)):
-        return Verdict.STALE
-    return Verdict.ACCEPTED if int(count, 16) > last_count else Verdict.REPLAYED
-
-
-def _is_count(text: str) -> bool:
-    return len(text) == 8 and all(letter in "0123456789abcdefABCDEF" for letter in text)
-
-
-def _octets(text: str) -> bytes:
-    return text.encode("utf-8", "surrogateescape")
