@@ -216,7 +216,7 @@ def _read_everything(message: Message) -> None:
 
 
 def _answer_offer(body: bytes) -> None:
-    answered, _ = sdp.answer(sdp.parse(body), address="192.0.2.9", port=4000, session_id=1)
+    answered = sdp.answer(sdp.parse(body), address="192.0.2.9", port=4000, session_id=1)
     sdp.parse(answered.encode())
 
 

@@ -1,25 +1,27 @@
 """
-Offer and answer for one audio stream in G.711 with telephone events (RFC 3264, RFC 8866).
+Session descriptions: offer and answer for one audio stream in G.711 with telephone events.
 
-Every other stream that is offered is refused in its place, with port 0 (RFC 3264 §6).
+The format is RFC 8866, the rules of offer and answer are RFC 3264. An answer refuses every other
+stream of the offer by port 0 (RFC 3264 §6).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
 from umd.errors import UmdError
 
 MAX_LINES: Final = 512
-"""An offer of a browser with video has some hundred."""
-NO_ADDRESS: Final = frozenset(("0.0.0.0", "::"))
+"""Lines of a session description. The offer of a browser with video has a few hundred."""
+HOLD_ADDRESSES: Final = frozenset(("0.0.0.0", "::"))
+"""Addresses that put a stream on hold, as RFC 2543 had it (RFC 3264 §8.4)."""
 
 
 class SdpError(UmdError):
-    """A session description that cannot be taken; `status` is what to answer it with."""
+    """A session description is refused; `status` is the status of the answer."""
 
     def __init__(self, why: str, status: int = 400) -> None:
         super().__init__(why)
@@ -27,7 +29,7 @@ class SdpError(UmdError):
 
 
 class Direction(StrEnum):
-    """Who sends, as the side says that writes it (RFC 8866 §6.7)."""
+    """The direction of a stream, as seen by the side that wrote the description (RFC 8866 §6.7)."""
 
     SENDRECV = "sendrecv"
     SENDONLY = "sendonly"
@@ -36,17 +38,17 @@ class Direction(StrEnum):
 
     @property
     def sends(self) -> bool:
-        """Whether the side that writes it sends."""
+        """Whether the side that wrote it sends."""
         return self in (Direction.SENDRECV, Direction.SENDONLY)
 
     @property
     def receives(self) -> bool:
-        """Whether the side that writes it wants to receive."""
+        """Whether the side that wrote it receives."""
         return self in (Direction.SENDRECV, Direction.RECVONLY)
 
     @classmethod
     def of(cls, *, sends: bool, receives: bool) -> Direction:
-        """The word for both facts."""
+        """Return the direction of a side that sends, receives, or both."""
         if sends:
             return cls.SENDRECV if receives else cls.SENDONLY
         return cls.RECVONLY if receives else cls.INACTIVE
@@ -54,16 +56,16 @@ class Direction(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Codec:
-    """One RTP payload type."""
+    """One RTP payload type and its meaning."""
 
     payload: int
     name: str
-    """As in rtpmap, in upper case, with its rate: `PCMU/8000`."""
+    """Name and clock rate as in rtpmap, such as `PCMU/8000`."""
     parameters: str = ""
-    """What fmtp says."""
+    """The format parameters, as in fmtp."""
 
     def lines(self) -> list[str]:
-        """Its attributes."""
+        """Return the attribute lines for this codec."""
         lines = [f"a=rtpmap:{self.payload} {self.name}"]
         if self.parameters:
             lines.append(f"a=fmtp:{self.payload} {self.parameters}")
@@ -72,29 +74,30 @@ class Codec:
 
 PCMU: Final = Codec(0, "PCMU/8000")
 PCMA: Final = Codec(8, "PCMA/8000")
-EVENTS: Final = Codec(101, "telephone-event/8000", "0-16")  # RFC 4733
-CODECS: Final = (PCMU, PCMA, EVENTS)
-_STATIC: Final = {"0": PCMU.name, "8": PCMA.name}  # RFC 3551 §6
-_EVENT_NAME: Final = EVENTS.name.upper()
+TELEPHONE_EVENTS: Final = Codec(101, "telephone-event/8000", "0-16")  # RFC 4733
+CODECS: Final = (PCMU, PCMA, TELEPHONE_EVENTS)
+_STATIC_NAMES: Final = {"0": PCMU.name, "8": PCMA.name}
+"""Names of the static payload types that umd knows (RFC 3551 §6)."""
+_EVENTS_NAME: Final = TELEPHONE_EVENTS.name.upper()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Media:
-    """One m= section."""
+class Stream:
+    """One stream: an m= line and the lines that follow it."""
 
     kind: str
     port: int
     protocol: str
     formats: tuple[str, ...]
     codecs: tuple[Codec, ...] = ()
-    """The formats whose meaning is known, in the order of preference."""
+    """The formats whose meaning is known, most preferred first."""
     address: str = ""
-    """Where it wants its packets, when that is not the address of the session."""
+    """The address of this stream; empty if the address of the session applies."""
     direction: Direction = Direction.SENDRECV
 
     @property
     def is_audio(self) -> bool:
-        """Whether it is a stream of the kind we can take."""
+        """Whether umd can use this stream: audio over RTP/AVP, and not refused."""
         return self.kind == "audio" and self.protocol == "RTP/AVP" and self.port > 0
 
 
@@ -104,43 +107,30 @@ class Description:
 
     session_id: int
     version: int
-    """Goes up by one with every change (RFC 3264 §8)."""
+    """Incremented with every change (RFC 3264 §8)."""
     address: str
-    media: tuple[Media, ...]
+    streams: tuple[Stream, ...]
 
     def encode(self) -> bytes:
-        """The body of a message."""
-        where = _where(self.address)
-        lines = ["v=0", f"o=- {self.session_id} {self.version} {where}", "s=-", f"c={where}"]
+        """Return the description as the body of a message."""
+        address = _address_text(self.address)
+        lines = ["v=0", f"o=- {self.session_id} {self.version} {address}", "s=-", f"c={address}"]
         lines.append("t=0 0")
-        for media in self.media:
-            lines += _media_lines(media)
+        for stream in self.streams:
+            lines += _stream_lines(stream)
         return ("\r\n".join(lines) + "\r\n").encode("utf-8", "surrogateescape")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Agreed:
-    """What offer and answer came to, as seen from this end."""
-
-    address: str
-    port: int
-    codec: Codec
-    events: int | None
-    """The payload type of telephone events, when both ends know them."""
-    direction: Direction
-    """What this end does."""
-
-
-def _where(address: str) -> str:
+def _address_text(address: str) -> str:
     return f"IN IP6 {address}" if ":" in address else f"IN IP4 {address}"
 
 
-def _media_lines(media: Media) -> list[str]:
-    lines = [f"m={media.kind} {media.port} {media.protocol} {' '.join(media.formats)}"]
-    if media.port:
-        for codec in media.codecs:
+def _stream_lines(stream: Stream) -> list[str]:
+    lines = [f"m={stream.kind} {stream.port} {stream.protocol} {' '.join(stream.formats)}"]
+    if stream.port:
+        for codec in stream.codecs:
             lines += codec.lines()
-        lines.append(f"a={media.direction}")
+        lines.append(f"a={stream.direction}")
     return lines
 
 
@@ -153,13 +143,13 @@ def offer(
     direction: Direction = Direction.SENDRECV,
     codecs: Sequence[Codec] = CODECS,
 ) -> Description:
-    """The first offer of a session; later ones come from `changed`."""
+    """Return an offer of one audio stream."""
     audio = _audio(port, tuple(codecs), direction)
-    return Description(session_id=session_id, version=version, address=address, media=(audio,))
+    return Description(session_id=session_id, version=version, address=address, streams=(audio,))
 
 
-def _audio(port: int, codecs: tuple[Codec, ...], direction: Direction) -> Media:
-    return Media(
+def _audio(port: int, codecs: tuple[Codec, ...], direction: Direction) -> Stream:
+    return Stream(
         kind="audio",
         port=port,
         protocol="RTP/AVP",
@@ -167,18 +157,6 @@ def _audio(port: int, codecs: tuple[Codec, ...], direction: Direction) -> Media:
         codecs=codecs,
         direction=direction,
     )
-
-
-def changed(ours: Description, direction: Direction) -> Description:
-    """
-    Our next offer in a session, from what we said last: hold, or its end (RFC 3264 §8).
-
-    It keeps every stream in its place, those that were refused too.
-    """
-    media = tuple(
-        replace(each, direction=direction) if each.is_audio else each for each in ours.media
-    )
-    return replace(ours, version=ours.version + 1, media=media)
 
 
 def answer(
@@ -190,120 +168,84 @@ def answer(
     version: int = 1,
     direction: Direction = Direction.SENDRECV,
     codecs: Sequence[Codec] = CODECS,
-) -> tuple[Description, Agreed]:
+) -> Description:
     """
-    The answer to an offer, and what was agreed.
+    Return the answer to an offer; it accepts the first usable audio stream.
 
-    `direction` is what this end would like; the answer has what the offer leaves of it. The codecs
-    keep the order of the offer, and its payload types.
+    Args:
+        offered: the offer.
+        address: of this end, for RTP.
+        port: of this end, for RTP.
+        session_id: the number in the o= line.
+        version: the version in the o= line.
+        direction: the direction that this end wants. The offer may reduce it (RFC 3264 §6.1).
+        codecs: those of this end. The answer has the order and the payload types of the offer.
 
     Raises:
-        SdpError: 488, no audio stream is offered or no codec is shared.
+        SdpError: with status 488; the offer has no usable audio stream or no codec in common.
     """
-    chosen = next((media for media in offered.media if media.is_audio), None)
+    chosen = next((stream for stream in offered.streams if stream.is_audio), None)
     if chosen is None:
         raise SdpError("no audio over RTP/AVP is offered", 488)
-    shared = _shared(codecs, chosen.codecs)
-    theirs = _effective(chosen, offered)
-    ours = Direction.of(
-        sends=direction.sends and theirs.receives, receives=direction.receives and theirs.sends
+    shared = _shared_codecs(codecs, chosen.codecs)
+    if all(codec.name.upper() == _EVENTS_NAME for codec in shared):
+        raise SdpError("no codec is shared", 488)
+    remote = _effective_direction(chosen, offered)
+    local = Direction.of(
+        sends=direction.sends and remote.receives, receives=direction.receives and remote.sends
     )
-    agreed = _agree(offered, chosen, shared, ours)
-    media = tuple(
-        _audio(port, shared, ours) if each is chosen else _refused(each) for each in offered.media
+    streams = tuple(
+        _audio(port, shared, local) if stream is chosen else _refused(stream)
+        for stream in offered.streams
     )
-    return (
-        Description(session_id=session_id, version=version, address=address, media=media),
-        agreed,
-    )
+    return Description(session_id=session_id, version=version, address=address, streams=streams)
 
 
 def without_streams(
     offered: Description, *, address: str, session_id: int, version: int = 1
 ) -> Description | None:
     """
-    The answer to an offer that takes every stream out by port 0, or has none (RFC 3264 §5, §8.2).
+    Return the answer to an offer without an active stream (RFC 3264 §5, §8.2).
 
-    None when it does offer a stream.
+    Such an offer has no stream, or port 0 for each. None if a stream is active.
     """
-    if any(media.port for media in offered.media):
+    if any(stream.port for stream in offered.streams):
         return None
-    media = tuple(map(_refused, offered.media))
-    return Description(session_id=session_id, version=version, address=address, media=media)
+    streams = tuple(map(_refused, offered.streams))
+    return Description(session_id=session_id, version=version, address=address, streams=streams)
 
 
-def read_answer(offered: Description, answered: Description) -> Agreed:
-    """
-    What the answer to our offer came to.
-
-    Raises:
-        SdpError: it does not fit the offer, or refuses the stream.
-    """
-    if len(answered.media) != len(offered.media):
-        raise SdpError("the answer has another number of streams than the offer", 488)
-    pairs = zip(offered.media, answered.media, strict=True)
-    ours, theirs = next((pair for pair in pairs if pair[0].is_audio), (None, None))
-    if ours is None or theirs is None or not theirs.is_audio:
-        raise SdpError("the answer refuses the audio stream", 488)
-    shared = _shared(ours.codecs, theirs.codecs)
-    there = _effective(theirs, answered)
-    direction = Direction.of(
-        sends=ours.direction.sends and there.receives,
-        receives=ours.direction.receives and there.sends,
-    )
-    return _agree(answered, theirs, shared, direction)
-
-
-def _shared(ours: Iterable[Codec], theirs: Iterable[Codec]) -> tuple[Codec, ...]:
-    """Their order and payload types, with our parameters."""
-    known = {codec.name.upper(): codec for codec in ours}
-    found = []
-    for codec in theirs:
-        own = known.pop(codec.name.upper(), None)
+def _shared_codecs(local: Iterable[Codec], remote: Iterable[Codec]) -> tuple[Codec, ...]:
+    """Return the codecs of both: in the remote order and payload types, with local parameters."""
+    local_by_name = {codec.name.upper(): codec for codec in local}
+    shared = []
+    for codec in remote:
+        own = local_by_name.pop(codec.name.upper(), None)
         if own is not None:
-            found.append(Codec(codec.payload, own.name, own.parameters))
-    return tuple(found)
+            shared.append(Codec(codec.payload, own.name, own.parameters))
+    return tuple(shared)
 
 
-def _agree(
-    remote: Description, media: Media, shared: tuple[Codec, ...], direction: Direction
-) -> Agreed:
-    speech = [codec for codec in shared if codec.name.upper() != _EVENT_NAME]
-    if not speech:
-        raise SdpError("no codec is shared", 488)
-    events = [codec.payload for codec in shared if codec.name.upper() == _EVENT_NAME]
-    return Agreed(
-        address=media.address or remote.address,
-        port=media.port,
-        codec=speech[0],
-        events=events[0] if events else None,
-        direction=direction,
-    )
+def _effective_direction(stream: Stream, description: Description) -> Direction:
+    """Return the direction of a stream; its side does not receive if its address means hold."""
+    if (stream.address or description.address) in HOLD_ADDRESSES:
+        return Direction.of(sends=stream.direction.sends, receives=False)
+    return stream.direction
 
 
-def _effective(media: Media, description: Description) -> Direction:
-    """The direction; to give no address is the hold of RFC 2543 (RFC 3264 §8.4)."""
-    if (media.address or description.address) in NO_ADDRESS:
-        return Direction.of(sends=media.direction.sends, receives=False)
-    return media.direction
-
-
-def _refused(media: Media) -> Media:
-    return Media(kind=media.kind, port=0, protocol=media.protocol, formats=media.formats)
-
-
-# Reading
+def _refused(stream: Stream) -> Stream:
+    return Stream(kind=stream.kind, port=0, protocol=stream.protocol, formats=stream.formats)
 
 
 def parse(body: bytes) -> Description:
     """
-    Read a session description; what is of no use here is passed over.
+    Parse a session description.
 
-    So are blanks where there should be none, any kind of line end, lines that are no `x=value`, and
-    an o= line whatever is in it: umd never compares a far end's descriptions.
+    The parser accepts surplus blanks, any kind of line end, lines that are not `x=value`, and a
+    missing or malformed o= line, since umd does not compare the descriptions of a far end.
 
     Raises:
-        SdpError: 400, it is none.
+        SdpError: with status 400, the text is not a session description; with 413, it is too long.
     """
     text = body.decode("utf-8", "surrogateescape").replace("\r\n", "\n").replace("\r", "\n")
     if text.count("\n") > MAX_LINES:
@@ -313,35 +255,35 @@ def parse(body: bytes) -> Description:
         raise SdpError("does not begin with v=0")
     starts = [index for index, line in enumerate(lines) if line.startswith("m=")]
     head = lines[: starts[0]] if starts else lines
-    session_id, version = _origin(head)
-    default = _direction(head, Direction.SENDRECV)
+    session_id, version = _parse_origin(head)
+    default = _parse_direction(head, Direction.SENDRECV)
     sections = [lines[a:b] for a, b in zip(starts, [*starts, len(lines)][1:], strict=True)]
-    address = _address(head)
-    media = tuple(_media(section, default) for section in sections)
-    if not address and any(not each.address and each.port for each in media):
+    address = _parse_address(head)
+    streams = tuple(_parse_stream(section, default) for section in sections)
+    if not address and any(not stream.address and stream.port for stream in streams):
         raise SdpError("a stream has no address")
-    return Description(session_id=session_id, version=version, address=address, media=media)
+    return Description(session_id=session_id, version=version, address=address, streams=streams)
 
 
-def _origin(lines: list[str]) -> tuple[int, int]:
-    """Session id and version; 0 for what cannot be read."""
+def _parse_origin(lines: list[str]) -> tuple[int, int]:
+    """Return session id and version from the o= line; 0 and 0 if it is missing or malformed."""
     line = next((line for line in lines if line.startswith("o=")), "")
     words = line[2:].split()[-5:]  # the user name before them may have blanks
     if len(words) < 5:
         return 0, 0
     try:
-        return _number(words[0], 2**64), _number(words[1], 2**64)
+        return _parse_number(words[0], 2**64), _parse_number(words[1], 2**64)
     except SdpError:
         return 0, 0
 
 
-def _number(text: str, limit: int) -> int:
+def _parse_number(text: str, limit: int) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) <= 20 and int(text) < limit):
         raise SdpError("a number is missing or out of range")
     return int(text)
 
 
-def _address(lines: list[str]) -> str:
+def _parse_address(lines: list[str]) -> str:
     line = next((line for line in lines if line.startswith("c=")), None)
     if line is None:
         return ""
@@ -351,40 +293,40 @@ def _address(lines: list[str]) -> str:
     return words[2].partition("/")[0]
 
 
-def _direction(lines: list[str], default: Direction) -> Direction:
+def _parse_direction(lines: list[str], default: Direction) -> Direction:
     for line in lines:
         if line.startswith("a=") and line[2:].strip() in Direction.__members__.values():
             return Direction(line[2:].strip())
     return default
 
 
-def _media(lines: list[str], default: Direction) -> Media:
+def _parse_stream(lines: list[str], default: Direction) -> Stream:
     words = lines[0][2:].split()
     if len(words) < 4:
         raise SdpError("m= does not have four parts")
     kind, port, protocol, formats = words[0], words[1], words[2], tuple(words[3:])
-    return Media(
+    return Stream(
         kind=kind,
-        port=_number(port.partition("/")[0], 65536),
+        port=_parse_number(port.partition("/")[0], 65536),
         protocol=protocol,
         formats=formats,
-        codecs=_codecs(formats, lines) if kind == "audio" else (),
-        address=_address(lines),
-        direction=_direction(lines, default),
+        codecs=_named_codecs(formats, lines) if kind == "audio" else (),
+        address=_parse_address(lines),
+        direction=_parse_direction(lines, default),
     )
 
 
-def _codecs(formats: tuple[str, ...], lines: list[str]) -> tuple[Codec, ...]:
-    """The formats of an audio stream that rtpmap or RFC 3551 give a name to."""
-    names, parameters = dict(_STATIC), {}
+def _named_codecs(formats: tuple[str, ...], lines: list[str]) -> tuple[Codec, ...]:
+    """Return the formats of an audio stream that have a name by rtpmap or RFC 3551."""
+    names, parameters = dict(_STATIC_NAMES), {}
     for line in lines:
         if line.startswith("a=rtpmap:"):
             payload, _, name = line[9:].partition(" ")
             names[payload] = name.strip().removesuffix("/1")  # one channel is the default
         elif line.startswith("a=fmtp:"):
             payload, _, parameters[payload] = line[7:].partition(" ")
-    found = []
+    codecs = []
     for format_ in formats:
         if format_ in names and format_.isascii() and format_.isdecimal() and len(format_) <= 3:
-            found.append(Codec(int(format_), names[format_], parameters.get(format_, "")))
-    return tuple(found)
+            codecs.append(Codec(int(format_), names[format_], parameters.get(format_, "")))
+    return tuple(codecs)

@@ -224,8 +224,8 @@ class CallTests(SipCase):
         self.place(backend, "5550100")
         self.run_for(0.1)
         one, other = (sdp.parse(request.body) for request in self.pbx.heard)
-        self.assertEqual(one.media[0].direction, sdp.Direction.INACTIVE)
-        self.assertEqual((one.address, one.media[0].port), ("127.0.0.1", 9))
+        self.assertEqual(one.streams[0].direction, sdp.Direction.INACTIVE)
+        self.assertEqual((one.address, one.streams[0].port), ("127.0.0.1", 9))
         self.assertNotEqual(one.session_id, other.session_id)
 
     async def test_a_changed_offer_is_answered_as_silently(self) -> None:
@@ -238,8 +238,8 @@ class CallTests(SipCase):
         self.far.pump()
         self.run_for(1)
         answered = sdp.parse(reinvite.answer)
-        self.assertEqual((answered.version, len(answered.media)), (2, 1))
-        self.assertEqual(answered.media[0].direction, sdp.Direction.INACTIVE)
+        self.assertEqual((answered.version, len(answered.streams)), (2, 1))
+        self.assertEqual(answered.streams[0].direction, sdp.Direction.INACTIVE)
 
 
 class StopTests(SipCase):
@@ -455,6 +455,6 @@ class SilenceTests(SynchronousTestCase):
         self.assertEqual(silence.answer(self.session(first), b""), first)
         answer = silence.answer(self.session(b""), ANSWER)
         assert answer is not None
-        self.assertEqual(sdp.parse(answer).media[0].direction, sdp.Direction.INACTIVE)
+        self.assertEqual(sdp.parse(answer).streams[0].direction, sdp.Direction.INACTIVE)
         for nothing in (b"no description", ANSWER.replace(b"audio", b"video")):
             self.assertIsNone(silence.answer(self.session(first), nothing))

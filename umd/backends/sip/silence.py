@@ -66,7 +66,7 @@ class Silence:
         )
         if empty is not None:
             return empty.encode()
-        description, _ = sdp.answer(
+        description = sdp.answer(
             offered,
             address=self._address,
             port=DISCARD,
