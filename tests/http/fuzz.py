@@ -49,7 +49,7 @@ from umd.http.tls import TlsServer, make_context
 from umd.http.tokens import Tokens
 from umd.messaging.service import SoapService
 from umd.messaging.use_cases import UseCases
-from umd.runtime.garbage import Garbage
+from umd.runtime.garbage_collection import IncrementalCollector
 
 DATA = Path(__file__).parent.parent / "data"
 LIMIT = 0.02  # seconds of CPU for one request
@@ -312,8 +312,8 @@ def run(count: int, seed: int) -> dict[str, Any]:
     rooms = [Room(), Room(rules())]
     begin_tls = TlsBeginnings()
     first = rooms[0].room
-    garbage = Garbage(first.clock, first.log, lambda: 0)  # as the daemon has it
-    garbage.begin()
+    garbage = IncrementalCollector(first.clock, first.log, lambda: 0)  # as the daemon has it
+    garbage.start()
     choices = random.Random(seed + 1)
     statuses: Counter[str] = Counter()
     worst, over, worst_octets = 0.0, 0, b""

@@ -38,7 +38,7 @@ from umd.http.hosts import hosts_asked_for
 from umd.http.tls import TlsServer
 from umd.messaging.service import SoapService
 from umd.runtime import systemd
-from umd.runtime.garbage import Garbage
+from umd.runtime.garbage_collection import IncrementalCollector
 from umd.trace.capture import Capture
 from umd.trace.wire import WireLog
 
@@ -97,7 +97,7 @@ class Daemon:
             self.front.admission.probe = self.store.flush
         self._tls: TlsServer | None = None
         self._listeners = Listeners(reactor)
-        self.garbage = Garbage(reactor, log, self._expected_memory_blocks)
+        self.garbage = IncrementalCollector(reactor, log, self._expected_memory_blocks)
         self.control_socket = make_control_socket(
             settings,
             reactor,

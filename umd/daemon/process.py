@@ -147,7 +147,7 @@ class _Process:
             return
         except CancelledError:
             return  # by a signal to stop, which goes on from here
-        self._daemon.garbage.begin()
+        self._daemon.garbage.start()
         if self._started is not None:
             self._started(self._daemon)
         # In this order: one that comes between the two reads the file a second time, no more.

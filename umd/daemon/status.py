@@ -9,7 +9,7 @@ from typing import Final
 from umd.control.control import Control
 from umd.http.front import Front
 from umd.journal.sqlite import SqliteStore
-from umd.runtime.garbage import Garbage
+from umd.runtime.garbage_collection import IncrementalCollector
 from umd.text import iso_time
 
 MAX_SUMMARY_CHARACTERS: Final = 500
@@ -39,7 +39,7 @@ def daemon_status(
     *,
     control: Control,
     front: Front,
-    garbage: Garbage,
+    garbage: IncrementalCollector,
     store: SqliteStore | None,
     reload: ReloadResult | None,
 ) -> dict[str, object]:
@@ -58,8 +58,8 @@ def daemon_status(
         "requests_put_off": admission.put_off,
         "reactor_stall_seconds_max": round(admission.longest, 4),
         "reactor_stalls": admission.stalls,
-        "garbage_looks": garbage.looks,
-        "garbage_look_seconds_max": round(garbage.longest, 4),
+        "garbage_looks": garbage.passes,
+        "garbage_look_seconds_max": round(garbage.longest_pass, 4),
         "memory_blocks": sys.getallocatedblocks(),
         "journal_waiting": 0 if store is None else store.waiting,
         "journal_records": 0 if store is None else store.last,
