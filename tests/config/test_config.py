@@ -19,7 +19,6 @@ from umd.config import ConfigError, Settings, load
 from umd.config.endpoints import endpoint_fields, parse_listen
 from umd.config.mistakes import ANY, known_keys
 from umd.config.places import find_lines
-from umd.config.sections import Sections
 from umd.config.values import parse_duration, parse_size
 
 EXAMPLE = Path(__file__).parents[2] / "conf" / "umd.toml"
@@ -100,7 +99,7 @@ class ReadTests(ConfigCase):
     def test_the_example_says_every_key_and_every_default(self) -> None:
         text = EXAMPLE.read_text()
         example, default = load(str(EXAMPLE)), load(None, ["node=lab-1"])
-        for section in known_keys(Sections):
+        for section in known_keys(Settings):
             if section[0] != "backend":
                 name = section[0]
                 self.assertEqual(getattr(example, name), getattr(default, name), name)
@@ -109,7 +108,7 @@ class ReadTests(ConfigCase):
         said = {
             tuple(ANY if part.isdigit() else part for part in path) for path in find_lines(shown)
         }
-        known = known_keys(Sections) + known_keys(SimSection, ("backend", "sim"))
+        known = known_keys(Settings) + known_keys(SimSection, ("backend", "sim"))
         self.assertEqual(sorted(set(known) - said), [])
 
     def test_the_sip_example_says_every_key_and_every_default(self) -> None:
@@ -360,7 +359,7 @@ class MistakeTests(ConfigCase):
             "tcp:1:interface=127.0.0.1:interface=0.0.0.0",
         ):
             (mistake,) = self.mistakes(f'http.listen = "{listen}"')
-            self.assertIn(f"whoever reaches {listen} could end any call", mistake)
+            self.assertIn(f"anyone who reaches {listen} could end any call", mistake)
             self.read(f'http.listen = "{listen}"\nhttp.allow_anonymous = true')
         for listen in ("tcp:1:interface=127.0.0.2", "tcp:1:interface=localhost", "unix:/x"):
             self.read(f'http.listen = "{listen}"')

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 
 from tests.messaging.test_faults import DaemonCase
 from umd.config import ConfigError, Settings
@@ -22,19 +21,20 @@ class ReloadTests(DaemonCase):
     async def test_a_changed_dial_plan_counts_at_once(self) -> None:
         self.assertEqual((await self.play())[1], "ok")
         plan = DialSection(rule=[DialRule(match="2", refuse=True)])
-        self.reload(replace(self.daemon.settings, dial=plan))
+        self.reload(self.daemon.settings.model_copy(update={"dial": plan}))
         self.assertEqual((await self.play())[1], "not-dialable")
         self.assertEqual(self.daemon.use_cases.settings, MessagingSettings())
 
     async def test_the_status_of_soap_1_2_faults_counts_at_once(self) -> None:
         self.assertEqual(self.daemon._soap.soap12_sender_status, 400)
-        self.reload(replace(self.daemon.settings, um=UmSection(soap12_sender_status=500)))
+        um = UmSection(soap12_sender_status=500)
+        self.reload(self.daemon.settings.model_copy(update={"um": um}))
         self.assertEqual(self.daemon._soap.soap12_sender_status, 500)
 
     async def test_what_is_of_no_use_changes_nothing(self) -> None:
         plan = DialSection(rule=[DialRule(match="2", refuse=True)])
         prompts = PromptsSection(folder="/nowhere")
-        self.reload(replace(self.daemon.settings, dial=plan, prompts=prompts))
+        self.reload(self.daemon.settings.model_copy(update={"dial": plan, "prompts": prompts}))
         (line,) = (line for line in self.lines if line["event"] == "config.refused")
         self.assertIn("prompts.folder", line["mistakes"][0])
         self.assertEqual((await self.play())[1], "ok")

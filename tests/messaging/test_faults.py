@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from tests.helpers import FAKE_NUMBERS, RecordingDelivery, capturing_log
 from tests.soap.test_contract import envelope
 from umd.call.principal import ANONYMOUS, Principal
 from umd.config import Section, load
-from umd.config.sections import BackendSettings
+from umd.config.settings import BackendSettings
 from umd.control.control import Control
 from umd.daemon.daemon import Daemon
 from umd.messaging.prompts import Prompts
@@ -57,7 +56,7 @@ class DaemonCase(TestCase):
         log, self.lines = capturing_log()
         settings = load(None, ["http.listen=tcp:0:interface=127.0.0.1", "control.socket=none"])
         fake = BackendSettings("fake", FakeBackend, Section())
-        self.daemon = Daemon(replace(settings, backends=(fake,)), reactor, log)
+        self.daemon = Daemon(settings.with_backends([fake]), reactor, log)
         await self.daemon.start()
         self.addCleanup(self.daemon.stop)
         self.delivery = RecordingDelivery()

@@ -5,7 +5,8 @@ A backend derives the model of its own section from `Section`.
 """
 
 from umd.config.loading import load
-from umd.config.sections import Section, Settings
+from umd.config.sections import Section
+from umd.config.settings import Settings
 from umd.config.values import Duration
 from umd.config.words import ConfigError
 

@@ -13,7 +13,7 @@ from umd.backend import UnknownBackendType, load_backend_type
 from umd.config.endpoints import EXAMPLE, is_loopback
 from umd.config.mistakes import Mistakes
 from umd.config.places import Places
-from umd.config.sections import BackendSettings, Sections, Settings
+from umd.config.settings import BackendSettings, Settings
 from umd.config.syntax import Tree, override_key, read_text, read_toml
 from umd.config.words import ConfigError, KeyPath, dotted, quote, show_value
 
@@ -72,71 +72,72 @@ def load_model(file: str, model: type[M], check: Callable[[M], Iterable[tuple[Ke
 
 def _read_tree(tree: Tree, places: Places, mistakes: Mistakes) -> Settings | None:
     try:
-        file = Sections.model_validate(tree)
+        settings = Settings.model_validate(tree)
     except ValidationError as error:
-        mistakes.add_all(error, Sections)
-        file = None
-    sections = tree.get("backend", {"sim": {}})
-    backends = tuple(_read_backends(sections, mistakes))
-    if file is None:
+        mistakes.add_all(error, Settings)
+        settings = None
+    tables = tree.get("backend", {"sim": {}})
+    backends = tuple(_read_backends(tables, mistakes))
+    if settings is None:
         return None
-    for number, rule in enumerate(file.dial.rule):
-        if rule.backend is not None and rule.backend not in sections:
-            there = ", ".join(sections) if isinstance(sections, dict) else "none"
-            said = f"dial.rule.{number}.backend = {quote(rule.backend)}: expected one of {there}"
-            mistakes.add(("dial", "rule", str(number), "backend"), said)
-    _check_reach(file, mistakes)
+    _check_dial_rules(settings, mistakes)
+    _check_listeners(settings, mistakes)
     if not backends and not mistakes.lines:
         mistakes.add(("backend",), "backend has no section; expected one such as [backend.sim]")
-    return Settings(
-        node=file.node,
-        http=file.http,
-        tls=file.tls,
-        auth=file.auth,
-        call=file.call,
-        um=file.um,
-        dial=file.dial,
-        prompts=file.prompts,
-        users=file.users,
-        pin=file.pin,
-        drain=file.drain,
-        log=file.log,
-        trace=file.trace,
-        control=file.control,
-        journal=file.journal,
-        backends=backends,
-        backend_configured="backend" in tree,
-        places=places,
-    )
+    return settings.with_backends(backends, places)
 
 
-def _check_reach(file: Sections, mistakes: Mistakes) -> None:
-    """Whoever reaches umd is asked who they are, unless it is said that they are not."""
-    if not (file.http.listen or file.http.listen_tls):
-        said = (
-            f"http.listen = []: expected a Twisted endpoint string such as {EXAMPLE}, or one in "
-            "http.listen_tls: umd would listen nowhere"
-        )
-        mistakes.add(("http", "listen"), said)
-    if file.http.listen_tls and not (file.tls.certificate and file.tls.key):
-        said = "http.listen_tls: expected tls.certificate and tls.key beside it"
-        mistakes.add(("http", "listen_tls"), said)
-    if file.tls.client_required and file.tls.client_ca is None:
-        said = "tls.client_required = true: expected tls.client_ca beside it"
-        mistakes.add(("tls", "client_required"), said)
-    if file.http.allow_anonymous or file.auth.identifies:
-        return
-    for key, listen in (("listen", file.http.listen), ("listen_tls", file.http.listen_tls)):
-        # The socket of systemd is looked at when it is there.
-        open_ones = [one for one in listen if one.startswith("tcp") and not is_loopback(one)]
-        if open_ones:
-            said = (
-                f"http.{key} = {quote(open_ones[0])}: expected loopback, as in {EXAMPLE}, or a "
-                f"unix: socket: whoever reaches {open_ones[0]} could end any call, as nobody is "
-                "asked who they are; set auth.password_file or another key of [auth], or "
-                "http.allow_anonymous = true"
+def _check_dial_rules(settings: Settings, mistakes: Mistakes) -> None:
+    """See that the backends exist that the dial plan names."""
+    for number, rule in enumerate(settings.dial.rule):
+        if rule.backend is not None and rule.backend not in settings.backend:
+            path = ("dial", "rule", str(number), "backend")
+            names = ", ".join(settings.backend)
+            mistakes.add(
+                path, f"{dotted(path)} = {quote(rule.backend)}: expected one of {names}"
             )
-            mistakes.add(("http", key), said)
+
+
+def _check_listeners(settings: Settings, mistakes: Mistakes) -> None:
+    """See that umd listens somewhere, and serves other machines only as it is configured to."""
+    http, tls = settings.http, settings.tls
+    if not (http.listen or http.listen_tls):
+        mistakes.add(
+            ("http", "listen"),
+            f"http.listen = []: expected a Twisted endpoint string such as {EXAMPLE}, or one in "
+            "http.listen_tls: umd would listen nowhere",
+        )
+    if http.listen_tls and not (tls.certificate and tls.key):
+        mistakes.add(
+            ("http", "listen_tls"),
+            "http.listen_tls: expected tls.certificate and tls.key beside it",
+        )
+    if tls.client_required and tls.client_ca is None:
+        mistakes.add(
+            ("tls", "client_required"),
+            "tls.client_required = true: expected tls.client_ca beside it",
+        )
+    if not (http.allow_anonymous or settings.auth.identifies):
+        _check_reachable("listen", http.listen, mistakes)
+        _check_reachable("listen_tls", http.listen_tls, mistakes)
+
+
+def _check_reachable(key: str, endpoints: Sequence[str], mistakes: Mistakes) -> None:
+    """Refuse endpoints that other machines reach, as umd would not authenticate them."""
+    # The address of a socket from systemd is known, and checked, only when umd starts.
+    reachable = [
+        endpoint
+        for endpoint in endpoints
+        if endpoint.startswith("tcp") and not is_loopback(endpoint)
+    ]
+    if reachable:
+        mistakes.add(
+            ("http", key),
+            f"http.{key} = {quote(reachable[0])}: expected loopback, as in {EXAMPLE}, or a unix: "
+            f"socket: anyone who reaches {reachable[0]} could end any call, as umd would not "
+            "authenticate clients; set auth.password_file or another key of [auth], or "
+            "http.allow_anonymous = true",
+        )
 
 
 def _read_backends(sections: Any, mistakes: Mistakes) -> Iterator[BackendSettings]:

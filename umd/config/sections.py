@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import re
-import socket
-from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from enum import Enum
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
-from umd.backend import LegBackend
 from umd.config.endpoints import parse_listen
 from umd.config.patterns import check_replacement, count_groups
-from umd.config.places import Places
 from umd.config.values import (
     Duration,
     FilePath,
@@ -26,10 +21,8 @@ from umd.config.values import (
     parse_journal,
     parse_mail_address,
     parse_networks,
-    parse_node,
     parse_socket,
 )
-from umd.config.words import KeyPath, dotted, one_line
 
 
 class Section(BaseModel):
@@ -38,8 +31,30 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-class HttpSection(Section):
+class AppliedBy(Enum):
+    """What applies a changed value while umd runs."""
+
+    RELOAD = "a reload"
+    RESTART = "a restart"
+
+
+class CoreSection(Section):
+    """
+    Base of the sections of umd itself, in contrast to those of backends.
+
+    Each declares what applies its changes.
+    """
+
+    applied_by: ClassVar[AppliedBy]
+    restart_attributes: ClassVar[tuple[str, ...]] = ()
+    """In a section that a reload applies: the attributes whose changes need a restart anyway."""
+
+
+class HttpSection(CoreSection):
     """Where and how HTTP is served."""
+
+    applied_by = AppliedBy.RELOAD
+    restart_attributes = ("listen", "listen_tls", "allow_anonymous")
 
     allow_anonymous: bool = False
     listen: Annotated[tuple[str, ...], BeforeValidator(parse_listen)] = (
@@ -84,8 +99,11 @@ class TokenSection(Section):
         return value
 
 
-class AuthSection(Section):
+class AuthSection(CoreSection):
     """How umd finds out who is asking."""
+
+    applied_by = AppliedBy.RELOAD
+    restart_attributes = ("identifies",)
 
     realm: Annotated[str, Field(pattern=r"^[ !#-\[\]-~]{1,100}$")] = "umd"
     password_file: FilePath | None = None
@@ -104,8 +122,10 @@ class AuthSection(Section):
         return bool(known)
 
 
-class TlsSection(Section):
+class TlsSection(CoreSection):
     """How TLS is served."""
+
+    applied_by = AppliedBy.RELOAD
 
     certificate: FilePath | None = None
     key: FilePath | None = None
@@ -113,8 +133,10 @@ class TlsSection(Section):
     client_required: bool = False
 
 
-class CallSection(Section):
+class CallSection(CoreSection):
     """How calls are ended and remembered."""
+
+    applied_by = AppliedBy.RELOAD
 
     deadline: Duration = 6.5
     retention: Duration = 86400.0
@@ -124,8 +146,10 @@ class CallSection(Section):
     ended_is: Literal["success", "fault"] = "success"
 
 
-class UmSection(Section):
+class UmSection(CoreSection):
     """How the state of a call, and a fault, is told."""
+
+    applied_by = AppliedBy.RELOAD
 
     profile: Literal["strict", "extended"] = "strict"
     soap12_sender_status: Literal[400, 500] = 400
@@ -153,29 +177,38 @@ class DialRule(Section):
         return value
 
 
-class DialSection(Section):
+class DialSection(CoreSection):
     """The dial plan."""
+
+    applied_by = AppliedBy.RELOAD
 
     rule: list[DialRule] = []
 
 
-class PromptsSection(Section):
+class PromptsSection(CoreSection):
     """What is played to whom."""
+
+    applied_by = AppliedBy.RELOAD
 
     folder: FilePath | None = None
     default: FilePath = "auto"
 
 
-class UsersSection(Section):
+class UsersSection(CoreSection):
     """The settings of users."""
+
+    applied_by = AppliedBy.RELOAD
+    restart_attributes = ("store",)
 
     store: FilePath = "auto"
     enabled: list[str] = ["*"]
     access_numbers: list[str] = []
 
 
-class PinSection(Section):
+class PinSection(CoreSection):
     """How a new PIN is made, and how it reaches its owner."""
+
+    applied_by = AppliedBy.RELOAD
 
     length: Annotated[int, Field(ge=4, le=24)] = 6
     sender: Annotated[str, BeforeValidator(parse_mail_address)] = "umd@localhost"
@@ -193,33 +226,43 @@ class PinSection(Section):
         return value
 
 
-class DrainSection(Section):
+class DrainSection(CoreSection):
     """How umd stops."""
+
+    applied_by = AppliedBy.RELOAD
 
     deadline: Duration = 10.0
 
 
-class LogSection(Section):
+class LogSection(CoreSection):
     """What is written to standard error."""
+
+    applied_by = AppliedBy.RESTART
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "json", "console"] = "auto"
 
 
-class TraceSection(Section):
+class TraceSection(CoreSection):
     """What is remembered of the SIP messages that cross."""
+
+    applied_by = AppliedBy.RESTART
 
     messages: Annotated[int, Field(ge=0, le=1_000_000)] = 10_000
 
 
-class ControlSection(Section):
+class ControlSection(CoreSection):
     """Where the commands on this machine reach umd."""
+
+    applied_by = AppliedBy.RESTART
 
     socket: Annotated[str, BeforeValidator(parse_socket)] = "auto"
 
 
-class JournalSection(Section):
+class JournalSection(CoreSection):
     """Where what happened to each call is put on record, and what that promises."""
+
+    applied_by = AppliedBy.RESTART
 
     path: Annotated[str, BeforeValidator(parse_journal)] = "auto"
     durability: Literal["full", "relaxed", "off"] = "full"
@@ -227,68 +270,3 @@ class JournalSection(Section):
     trace: bool = True
     keep: Duration = 30 * 86400.0
     max_size: Annotated[Size, Field(ge=16 * 1024**2)] = 4 * 1024**3
-
-
-class Sections(Section):
-    """The whole file, but that each backend reads its own section."""
-
-    node: Annotated[str, BeforeValidator(parse_node)] = Field(
-        default_factory=lambda: re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname()) or "umd"
-    )
-    http: HttpSection = HttpSection()
-    tls: TlsSection = TlsSection()
-    auth: AuthSection = AuthSection()
-    call: CallSection = CallSection()
-    um: UmSection = UmSection()
-    dial: DialSection = DialSection()
-    prompts: PromptsSection = PromptsSection()
-    users: UsersSection = UsersSection()
-    pin: PinSection = PinSection()
-    drain: DrainSection = DrainSection()
-    log: LogSection = LogSection()
-    trace: TraceSection = TraceSection()
-    control: ControlSection = ControlSection()
-    journal: JournalSection = JournalSection()
-    backend: dict[str, dict[str, Any]] = {"sim": {}}
-
-
-@dataclass(frozen=True, slots=True)
-class BackendSettings:
-    """One `[backend.NAME]`."""
-
-    name: str
-    type: type[LegBackend]
-    settings: BaseModel
-    type_name: str = ""
-    """As the configuration has it: `sip`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """All that umd can be told."""
-
-    node: str
-    http: HttpSection
-    tls: TlsSection
-    auth: AuthSection
-    call: CallSection
-    um: UmSection
-    dial: DialSection
-    prompts: PromptsSection
-    users: UsersSection
-    pin: PinSection
-    drain: DrainSection
-    log: LogSection
-    trace: TraceSection
-    control: ControlSection
-    journal: JournalSection
-    backends: tuple[BackendSettings, ...]
-    """In the order of the file; the first one places calls by default."""
-    backend_configured: bool
-    """Whether a backend is asked for; else the simulator is there, which reaches nobody."""
-    places: Places = field(repr=False, compare=False)
-
-    def mistake(self, path: KeyPath, value: object, said: str) -> str:
-        """The line that tells of a value that turned out wrong after it was read."""
-        text = json.dumps(value, default=str)
-        return one_line(f"{self.places.find(path)[1]}: {dotted(path)} = {text}: {said}")

@@ -13,6 +13,7 @@ from twisted.internet.interfaces import IListeningPort
 
 from umd import __version__
 from umd.config import ConfigError, Settings
+from umd.config.settings import changes_for_restart
 from umd.control.control import Control
 from umd.daemon.auth import make_rules
 from umd.daemon.build import (
@@ -205,7 +206,8 @@ class Daemon:
         """
         Read the configuration again and apply it; if it has a mistake, log it and change nothing.
 
-        What only a restart applies is named in the log; its keys are those of `_need_restart`.
+        What only a restart applies is named in the log; each section declares it, see
+        `umd.config.sections`.
 
         Args:
             read: reads the configuration.
@@ -229,7 +231,7 @@ class Daemon:
         # What can fail comes first, so that a mistake changes nothing.
         check_messaging(settings)
         self._read_credentials(settings)
-        needs_restart = _need_restart(self._started_with, settings)
+        needs_restart = changes_for_restart(self._started_with, settings)
         self.settings = settings
         self.control.settings = control_settings(settings.call)
         apply_messaging(settings, self.use_cases, self._reactor)
@@ -355,22 +357,3 @@ class Daemon:
             trusting=identity is None or identity.rules.believes_this_machine,
             private=self._listeners.are_private,
         )
-
-
-def _need_restart(old: Settings, new: Settings) -> list[str]:
-    keys = []
-    if old.node != new.node:
-        keys.append("node")
-    for name in ("listen", "listen_tls", "allow_anonymous"):
-        if getattr(old.http, name) != getattr(new.http, name):
-            keys.append(f"http.{name}")
-    if old.auth.identifies != new.auth.identifies:
-        keys.append("auth")
-    if old.users.store != new.users.store:
-        keys.append("users.store")
-    if old.backends != new.backends:
-        keys.append("backend")
-    for name in ("log", "trace", "control", "journal"):
-        if getattr(old, name) != getattr(new, name):
-            keys.append(name)
-    return keys
