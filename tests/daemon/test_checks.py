@@ -19,7 +19,7 @@ from umd.config import ConfigError, Section, Settings, load
 from umd.config.values import FilePath
 from umd.daemon.checks import check_files
 from umd.journal.file import JournalFile
-from umd.messaging.users import VERSION
+from umd.messaging.users import SCHEMA_VERSION
 
 
 def snapshot(folder: Path) -> dict[str, tuple[int, int, int]]:
@@ -142,7 +142,7 @@ class WrongTests(FilesCase):
             database.execute("PRAGMA application_id = 7")
             database.execute("CREATE TABLE a (b)")
         with closing(sqlite3.connect(self.folder / "newer.db")) as database:
-            database.execute(f"PRAGMA user_version = {VERSION + 99}")
+            database.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 99}")
             database.execute("CREATE TABLE a (b)")
         foreign = "another program's file; name another path, or move that file away"
 
@@ -159,7 +159,7 @@ class WrongTests(FilesCase):
         yield "prompts.default = HERE/short", ["prompt short cannot be read: "]
         yield "users.store = HERE/none/users.db", ["its folder: there is no such folder"]
         yield "users.store = HERE/file", [foreign]
-        newer = f"a newer umd has written it (version {VERSION + 99})"
+        newer = f"a newer umd has written it (version {SCHEMA_VERSION + 99})"
         yield "users.store = HERE/newer.db", [newer]
         yield "users.store = HERE/open", ["not a regular file"]
         yield "control.socket = HERE/none/more/c.sock", ["HERE/none: there is no such folder"]

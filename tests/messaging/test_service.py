@@ -101,7 +101,7 @@ class ServiceTests(SynchronousTestCase):
             ("sip:sip:7042@pbx", "a scheme twice"),
             ("\u0667\u0660", "its digits are not 0 to 9"),
             ("tel:7042;ext=x", "wrong ext"),
-            ("bob", "no telephone number"),
+            ("bob", "not a telephone number"),
             ("7" * 5000, "5000 characters"),
         ):
             reply = self.answer(body % number)

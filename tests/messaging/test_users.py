@@ -53,7 +53,7 @@ class UsersTests(TestCase):
             await users.change("alice", oof_status=True)
         with open(path, "wb"):
             pass
-        with self.assertRaisesRegex(UsersUnusable, "another file"):
+        with self.assertRaisesRegex(UsersUnusable, "was replaced"):
             await users.change("alice", oof_status=True)
 
     async def test_a_file_that_somebody_has_locked(self) -> None:

@@ -25,7 +25,7 @@ from umd.http.passwords import PasswordFile
 from umd.journal.schema import APPLICATION_ID, MIGRATIONS
 from umd.management.socket import CannotOpen, check_directory
 from umd.messaging.prompts import NoSuchPrompt, read_prompt
-from umd.messaging.users import MEMORY, VERSION
+from umd.messaging.users import MEMORY, SCHEMA_VERSION
 
 Trouble: TypeAlias = tuple[KeyPath, object, str]
 """A key, its value, and what is wrong with what it names."""
@@ -102,7 +102,7 @@ def _prompt_files(settings: Settings) -> Iterator[Trouble]:
 def _users(settings: Settings) -> Iterator[Trouble]:
     path = users_path(settings.users)
     if path != MEMORY:
-        yield from _database(("users", "store"), path, 0, VERSION)
+        yield from _database(("users", "store"), path, 0, SCHEMA_VERSION)
 
 
 def _pin_spool(settings: Settings) -> Iterator[Trouble]:

@@ -1,4 +1,4 @@
-"""The dial plan: what a client dials, to what is called on which backend, or refused."""
+"""The dial plan: maps a dialled number to a number and a backend, or refuses it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _REFERENCE: Final = re.compile(r"\\([0-9])")
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """Whom a backend is to call."""
+    """The number that a backend is to call; `backend` None: the first one."""
 
     number: str
     backend: str | None
@@ -41,16 +41,15 @@ class Destination:
 
 class Rule:
     r"""
-    One line of the plan; the first whose pattern is the whole number counts.
+    One rule of the plan. The first rule whose pattern matches the whole number applies.
 
     Args:
-        match: a regular expression as RE2 has them: whatever is dialled, it takes no longer than
-            the number is long.
-        to: what is called instead, with `\1` for the first group of the pattern; empty: the same.
-        backend: which backend calls it; None: the first.
-        refuse: nothing is called.
-
-    The configuration has checked `match` and `to`.
+        match: a regular expression of RE2, whose matching time is linear in the number's length.
+            The configuration has checked it, as `to`.
+        to: the number to call instead, with `\1` for the first group of the pattern; empty: the
+            dialled number.
+        backend: the name of the backend; None: the first.
+        refuse: whether the rule refuses the number.
     """
 
     def __init__(
@@ -63,19 +62,19 @@ class Rule:
 
     def apply(self, number: str) -> Destination | None:
         """
-        Where this rule leads; None where it does not fit.
+        Return the destination of a number; None if the pattern does not match it.
 
         Raises:
-            NotDialable: nowhere.
+            NotDialable: the rule refuses the number, or maps it to an empty one.
         """
         match = self.pattern.fullmatch(number)
         if match is None:
             return None
         if self.refuse:
             raise NotDialable(f"the dial plan refuses {number!r}")
-        to = _REFERENCE.sub(lambda one: match.group(int(one[1])) or "", self.to)
+        to = _REFERENCE.sub(lambda reference: match.group(int(reference[1])) or "", self.to)
         if self.to and not to:
-            raise NotDialable(f"the dial plan makes an empty number of {number!r}")
+            raise NotDialable(f"the dial plan maps {number!r} to an empty number")
         return Destination(to or number, self.backend)
 
 
@@ -84,7 +83,7 @@ class DialPlan:
     Ordered rules.
 
     Args:
-        rules: without any, every number is called as it is, and no SIP URI.
+        rules: if there are none, telephone numbers are called as they are, and SIP URIs refused.
     """
 
     def __init__(self, rules: Sequence[Rule] = ()) -> None:
@@ -92,18 +91,19 @@ class DialPlan:
 
     def find(self, dialled: str) -> Destination:
         """
-        Where to call.
+        Return the destination of a dialled number.
 
         Args:
-            dialled: what `umd.sip.number` reads, but for a name. Rules see a number without
-                separators and parameters, a URI as it is; parameters go along with the number.
+            dialled: a telephone number or a SIP URI, as `umd.sip.number` reads them. Rules see a
+                number without separators and parameters, and a URI as it is. Parameters, such as
+                an extension, are kept.
 
         Raises:
-            NotDialable
+            NotDialable: it is neither, no rule matches, or a rule refuses it.
         """
         number = read_number(dialled)
         if isinstance(number, Name):
-            raise NotDialable(f"{dialled!r} is no telephone number")
+            raise NotDialable(f"{dialled!r} is not a telephone number")
         if isinstance(number, Telephone) and number.full is not None:
             self._check_not_refused(number.full)
         return self._checked(number, self._find(number))
@@ -115,21 +115,21 @@ class DialPlan:
             destination = rule.apply(number.plain)
             if destination is not None:
                 return destination
-        check_dialable(number)  # the better reason, where that is one
-        raise NotDialable(f"no rule of the dial plan fits {number.plain!r}; see [[dial.rule]]")
+        check_dialable(number)  # if it is not dialable at all, that is the better reason
+        raise NotDialable(f"no rule of the dial plan matches {number.plain!r}; see [[dial.rule]]")
 
     def _check_not_refused(self, full_number: str) -> None:
-        """A number must not be had by way of a phone-context that is refused as a whole."""
+        """Check the rules against the global number: a phone-context must not bypass a refusal."""
         for rule in self._rules:
             if rule.apply(full_number) is not None:
                 return
 
     def _checked(self, dialled: Dialled, found: Destination) -> Destination:
-        """What the plan has made can be dialled; an extension dialled with it is kept."""
+        """Check that the plan's number is dialable; keep an extension that was dialled with it."""
         if found.number == dialled.plain:
             return Destination(str(check_dialable(dialled)), found.backend)
         try:
-            made = with_params_of(require_dialable(found.number), dialled)
+            number = with_params_of(require_dialable(found.number), dialled)
         except NotDialable as error:
-            raise NotDialable(f"the dial plan makes of {dialled.plain!r}: {error}") from None
-        return Destination(str(made), found.backend)
+            raise NotDialable(f"the dial plan maps {dialled.plain!r} to: {error}") from None
+        return Destination(str(number), found.backend)

@@ -1,4 +1,4 @@
-"""PINs: made under a policy, kept as a salted hash, and handed to their owner in person."""
+"""Makes PINs under a policy, hashes them, and sends them to their owner."""
 
 from __future__ import annotations
 
@@ -18,22 +18,33 @@ from twisted.internet.threads import deferToThread
 from umd.errors import UmdError
 from umd.text import is_mail_address
 
-# RFC 7914 section 2: these cost about 16 MiB and 50 ms. A PIN has few digits: the hash alone does
-# not hide it from whoever has the file, it only makes each guess dear.
-_N, _R, _P = 2**14, 8, 1
+SCRYPT_N: Final = 2**14
+SCRYPT_R: Final = 8
+SCRYPT_P: Final = 1
+"""
+Cost parameters of scrypt (RFC 7914 section 2): about 16 MiB and 50 ms for a hash.
+
+All PINs of a few digits can be tried against a stolen hash. The cost slows that down.
+"""
 SMTP_TIMEOUT: Final = 30.0
-"""Seconds that a mail server has for a whole message."""
-_RUNS: Final = ("01234567890", "09876543210")
+"""Seconds that a mail server has to take one message."""
+_RUNS_OF_DIGITS: Final = ("01234567890", "09876543210")
 
 
 class PinNotSent(UmdError):
-    """A PIN could not be handed over; the one before remains."""
+    """A PIN could not be sent; the old one stays valid."""
 
 
 def make_pin(length: int, old_hash: str = "") -> str:
     """
-    A PIN that is not easily guessed: no digit alone, no run up or down, no repeated half, and not
-    the one before.
+    Return a new random PIN that is hard to guess.
+
+    It has more than two different digits, is no run such as 3456 or 6543, does not repeat its first
+    half, and is not the old PIN.
+
+    Args:
+        length: digits.
+        old_hash: the old PIN as `hash_pin` returned it; empty if there is none.
     """
     while True:
         pin = "".join(secrets.choice("0123456789") for _ in range(length))
@@ -42,17 +53,18 @@ def make_pin(length: int, old_hash: str = "") -> str:
 
 
 def hash_pin(pin: str) -> str:
-    """`scrypt$N$R$P$SALT$HASH`, salt and hash in hexadecimal digits."""
+    """Return `scrypt$N$R$P$SALT$HASH`, salt and hash in hexadecimal digits."""
     salt = os.urandom(16)
-    return f"scrypt${_N}${_R}${_P}${salt.hex()}${_scrypt(pin, salt, _N, _R, _P).hex()}"
+    digest = _scrypt(pin, salt, SCRYPT_N, SCRYPT_R, SCRYPT_P)
+    return f"scrypt${SCRYPT_N}${SCRYPT_R}${SCRYPT_P}${salt.hex()}${digest.hex()}"
 
 
 def verify_pin(pin: str, hashed: str) -> bool:
-    """Whether a PIN is the one of which `hash_pin` made this."""
-    kind, n, r, p, salt, digest = hashed.split("$")
-    assert kind == "scrypt"
-    made = _scrypt(pin, bytes.fromhex(salt), int(n), int(r), int(p))
-    return hmac.compare_digest(made, bytes.fromhex(digest))
+    """Return whether `hash_pin` made `hashed` from this PIN."""
+    algorithm, n, r, p, salt, digest = hashed.split("$")
+    assert algorithm == "scrypt"
+    computed = _scrypt(pin, bytes.fromhex(salt), int(n), int(r), int(p))
+    return hmac.compare_digest(computed, bytes.fromhex(digest))
 
 
 def _scrypt(pin: str, salt: bytes, n: int, r: int, p: int) -> bytes:
@@ -61,21 +73,22 @@ def _scrypt(pin: str, salt: bytes, n: int, r: int, p: int) -> bytes:
 
 def _is_weak(pin: str) -> bool:
     half = len(pin) // 2
-    return len(set(pin)) <= 2 or any(pin in run for run in _RUNS) or pin[:half] == pin[half:]
+    is_run = any(pin in run for run in _RUNS_OF_DIGITS)
+    return len(set(pin)) <= 2 or is_run or pin[:half] == pin[half:]
 
 
-# -- handing it over
+# -- delivery
 
 
 class PinDelivery(Protocol):
-    """How a new PIN reaches its owner."""
+    """Sends a new PIN to its owner."""
 
     async def deliver(self, address: str, pin: str) -> None:
         """
-        Hand it over.
+        Send the PIN.
 
         Args:
-            address: of the owner's mail.
+            address: the owner's mail address.
 
         Raises:
             PinNotSent
@@ -83,7 +96,7 @@ class PinDelivery(Protocol):
 
 
 class NoDelivery(PinDelivery):
-    """There is no way to hand over a PIN."""
+    """Sends nothing: no delivery is configured."""
 
     async def deliver(self, address: str, pin: str) -> None:
         raise PinNotSent("no pin.delivery is configured")
@@ -91,7 +104,7 @@ class NoDelivery(PinDelivery):
 
 @dataclass(frozen=True, slots=True)
 class SpoolDelivery(PinDelivery):
-    """Writes each message into a folder, for another program to send: `*.eml`, for umd's user."""
+    """Writes each message to a file `*.eml` (mode 0600), for another program to send."""
 
     folder: str
     sender: str
@@ -106,18 +119,19 @@ class SpoolDelivery(PinDelivery):
 
 @dataclass(frozen=True, slots=True)
 class SmtpDelivery(PinDelivery):
-    """Sends each message to a mail server."""
+    """Sends each message to a mail server by SMTP."""
 
     host: str
     port: int
     sender: str
     reactor: Any
     tls: bool = True
-    """Whether STARTTLS is required; without, a PIN crosses the network for all to read."""
+    """Whether the server must offer STARTTLS; otherwise the PIN may cross the network in clear."""
 
     def __post_init__(self) -> None:
-        # Here, so that the first PIN need not wait for it, and not with this module: it asks
-        # Twisted for its reactor, and that would not be `umd.runtime.reactor`'s yet.
+        # Importing twisted.mail installs Twisted's default reactor. So this module does not import
+        # it: umd.runtime.reactor must install its own first. The first PIN must not wait for the
+        # import either.
         import twisted.mail.smtp  # noqa: F401
 
     async def deliver(self, address: str, pin: str) -> None:
@@ -142,7 +156,7 @@ class SmtpDelivery(PinDelivery):
 
 def _message(sender: str, address: str, pin: str) -> EmailMessage:
     if not is_mail_address(address):
-        raise PinNotSent(f"{address!r} is no mail address")
+        raise PinNotSent(f"{address!r} is not a mail address")
     message = EmailMessage()
     message["From"], message["To"] = sender, address
     message["Subject"] = "Your new PIN"
@@ -154,7 +168,7 @@ def _message(sender: str, address: str, pin: str) -> EmailMessage:
 
 
 def _write_new(folder: Path, octets: bytes) -> None:
-    """A file appears with all that is in it, or not at all."""
+    """Write a file that appears complete or not at all."""
     name = secrets.token_hex(16)
     unfinished = folder / f".{name}.tmp"
     opened = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)

@@ -1,4 +1,4 @@
-"""The settings of each user, kept in an SQLite file of their own."""
+"""Keeps the settings of each user in an SQLite file."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from twisted.enterprise.adbapi import ConnectionPool
 from umd.errors import UmdError
 
 MEMORY: Final = ":memory:"
-"""A path that keeps nothing."""
-VERSION: Final = 1
-"""Of the tables, in the file's `user_version`."""
+"""The path that keeps the settings in memory only."""
+SCHEMA_VERSION: Final = 1
+"""The version of the tables, kept in the file's `user_version`."""
 _COLUMNS: Final = (
     "oof_status",
     "missed_call_notification",
@@ -24,48 +24,47 @@ _COLUMNS: Final = (
     "access_folder",
     "pin_hash",
 )
+_LOCK_TIMEOUT: Final = 1.0
+"""Seconds to wait while another program locks the file; all users' requests wait meanwhile."""
+
 _T = TypeVar("_T")
 
 
-_LOCK_TIMEOUT: Final = 1.0
-"""Seconds to wait for another program that has locked the file; everybody waits with us."""
-
-
 class UsersUnusable(UmdError):
-    """The file cannot be used at the moment; nothing in it was changed."""
+    """The file cannot be read or written at the moment; nothing was changed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UserSettings:
-    """What one user has set."""
+    """The settings of one user."""
 
     oof_status: bool = False
     """Whether the out-of-office greeting is played."""
     missed_call_notification: bool = True
+    """Whether the user is notified of missed calls."""
     dial_string: str = ""
-    """What an empty DialString stands for; empty: nothing."""
+    """The number to call if a request has an empty DialString; empty: none."""
     access_folder: str = ""
-    """The folder of mail that is read on the telephone, as base64; empty: none."""
+    """The id, in base64, of the mail folder that is read on the telephone; empty: none."""
     pin_hash: str = ""
-    """See `umd.messaging.pin.hash_pin`; empty: no PIN was made yet."""
+    """The PIN as `umd.messaging.pin.hash_pin` returns it; empty: the user has no PIN yet."""
 
 
 class Users:
     """
     The settings of all users by their names.
 
-    What is set is on disk before it is answered. SQLite is used on a thread of its own, as a disk
-    may take its time.
+    A change is on disk before `change` returns. SQLite has its own thread, as a disk may be slow.
 
     Args:
-        path: of the file, or `MEMORY`.
+        path: the path of the file, or `MEMORY`.
     """
 
     def __init__(self, path: str, reactor: Any) -> None:
         self.path = path
         self._closed = False
-        self._file: int | None = None
-        """Its inode."""
+        self._inode: int | None = None
+        """The inode of the file that was opened."""
         self._pool = ConnectionPool(
             "sqlite3",
             path,
@@ -75,59 +74,59 @@ class Users:
             cp_min=1,
             cp_max=1,
             cp_noisy=False,
-            cp_openfun=_tune,
+            cp_openfun=_set_pragmas,
             cp_reactor=reactor,
         )
 
     async def open(self) -> None:
         """
-        Make the tables, or see that they are ours.
+        Open the file; make its tables if there are none.
 
         Raises:
-            UsersUnusable
+            UsersUnusable: the file cannot be used, or a newer umd made it.
         """
         if self.path != MEMORY:
             try:
-                # For umd's user alone: SQLite gives its other files the mode of this one.
-                opened = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+                # Mode 0600: SQLite gives its other files the mode of this one.
+                descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             except OSError as error:
                 raise UsersUnusable(f"users.store {self.path}: {error.strerror}") from error
-            found = os.fstat(opened)
-            os.close(opened)
-            if not stat.S_ISREG(found.st_mode):
+            status = os.fstat(descriptor)
+            os.close(descriptor)
+            if not stat.S_ISREG(status.st_mode):
                 raise UsersUnusable(f"users.store {self.path}: not a regular file")
-            self._file = found.st_ino
+            self._inode = status.st_ino
         await self._run(_make_tables)
 
     def close(self) -> None:
-        """Close the file once what is under way is done; harmless when it is closed."""
+        """Close the file after the work that is under way. Closing it again does nothing."""
         if not self._closed:
             self._closed = True
             self._pool.close()
 
     async def get(self, name: str) -> UserSettings:
         """
-        What a user has set; the defaults for one who has set nothing.
+        Return the settings of a user; the defaults if there are none.
 
         Raises:
-            UsersUnusable
+            UsersUnusable: the file cannot be read.
         """
         return await self._run(_select, name)
 
     async def change(self, name: str, **settings: bool | str) -> None:
         """
-        Set some of a user's settings, named as in `UserSettings`.
+        Change some settings of a user, named as in `UserSettings`.
 
         Raises:
-            UsersUnusable
+            UsersUnusable: the file cannot be written; nothing was changed.
         """
         await self._run(self._change, name, settings)
 
     def _change(self, cursor: Any, name: str, settings: dict[str, Any]) -> None:
         _write(cursor, name, settings)
-        # SQLite goes on writing into a file that somebody has removed.
-        if self._file is not None and os.stat(self.path).st_ino != self._file:
-            raise UsersUnusable(f"users.store {self.path} is another file than at the start")
+        # SQLite goes on writing to a file that was removed, and the change would be lost.
+        if self._inode is not None and os.stat(self.path).st_ino != self._inode:
+            raise UsersUnusable(f"users.store {self.path} was replaced; restart umd")
 
     async def _run(self, work: Callable[..., _T], *arguments: Any) -> _T:
         try:
@@ -137,23 +136,26 @@ class Users:
         return result
 
 
-def _tune(connection: sqlite3.Connection) -> None:
+def _set_pragmas(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA journal_mode = WAL")
-    # With less, a power cut takes what was answered (hardening, finding 2).
+    # In WAL mode, synchronous=NORMAL may lose acknowledged changes in a power cut
+    # (https://www.sqlite.org/pragma.html#pragma_synchronous).
     connection.execute("PRAGMA synchronous = FULL")
 
 
 def _make_tables(cursor: Any) -> None:
     (version,) = cursor.execute("PRAGMA user_version").fetchone()
-    if version > VERSION:
-        raise UsersUnusable(f"users.store is of version {version}; this umd knows {VERSION}")
+    if version > SCHEMA_VERSION:
+        raise UsersUnusable(
+            f"a newer umd made users.store (version {version}); this one knows {SCHEMA_VERSION}"
+        )
     cursor.execute("BEGIN IMMEDIATE")
     cursor.execute(
         "CREATE TABLE IF NOT EXISTS users (name TEXT PRIMARY KEY, oof_status INTEGER NOT NULL, "
         "missed_call_notification INTEGER NOT NULL, dial_string TEXT NOT NULL, "
         "access_folder TEXT NOT NULL, pin_hash TEXT NOT NULL) STRICT"
     )
-    cursor.execute(f"PRAGMA user_version = {VERSION}")
+    cursor.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 
 def _select(cursor: Any, name: str) -> UserSettings:
