@@ -23,7 +23,7 @@ from twisted.internet.defer import ensureDeferred
 from twisted.internet.task import Clock
 
 from umd.backends.sim import SimBackend
-from umd.backends.sim.simulation import SimSection
+from umd.backends.sim.section import SimSection
 from umd.call.call_id import CallId
 from umd.call.principal import Principal
 from umd.control.control import Control

@@ -23,7 +23,7 @@ from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
-from umd.backends.sim.simulation import Seed, SimSection
+from umd.backends.sim.section import Seed, SimSection
 from umd.call.call import Call, CallState
 from umd.call.call_id import make_call_id
 from umd.call.leg import LegId

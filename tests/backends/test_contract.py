@@ -11,7 +11,7 @@ from umd.backend import (
     load_backend_type,
 )
 from umd.backends.sim import SimBackend
-from umd.backends.sim.simulation import SimSection
+from umd.backends.sim.section import SimSection
 from umd.backends.sip import SipBackend
 from umd.call.cause import EndedBy
 from umd.testing import FakeBackend, LegBackendContract, RecordingSink

@@ -12,7 +12,7 @@ from tests.backends.sip.test_sip import FAR, OURS, PASSWORD, Doorman, FarPbx, se
 from tests.helpers import capturing_log
 from umd.backend import Answered, Ended, KnownLeg, LegId, Progressed
 from umd.backends.sim import SimBackend
-from umd.backends.sim.simulation import Seed, SimSection
+from umd.backends.sim.section import Seed, SimSection
 from umd.backends.sip import SipBackend
 from umd.backends.sip.udp import UdpPort
 from umd.call.call import CallState

@@ -13,7 +13,7 @@ from twisted.internet.endpoints import serverFromString
 from twisted.trial.unittest import SynchronousTestCase
 
 from umd.backends.sim import SimBackend
-from umd.backends.sim.simulation import SimSection
+from umd.backends.sim.section import SimSection
 from umd.backends.sip import SipSection
 from umd.config import ConfigError, Settings, load
 from umd.config.endpoints import endpoint_fields, parse_listen

@@ -27,7 +27,9 @@ from tests.interop import sipp_load
 from tests.interop.sipp import LOOPBACK, Sipp, SippFailed, Traced, need_sipp
 from tests.soap.test_contract import disconnect
 from umd.backend import LegBackend
-from umd.backends.sim.far_ends import Behaviour, Directory, FarEnds
+from umd.backends.sim.directory import Directory
+from umd.backends.sim.far_ends import FarEnds
+from umd.backends.sim.section import Behaviour
 from umd.backends.sip import SipBackend, SipSection
 from umd.backends.sip.udp import UdpPort
 from umd.call.call import Call

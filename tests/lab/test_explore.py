@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from umd.backends.sim.far_ends import built_in
+from umd.backends.sim.directory import built_in_far_ends
 from umd.lab.choices import FAR, REST, Fate, Verb
 from umd.lab.explore import (
     A,
@@ -47,7 +47,7 @@ class ExploreTests(SynchronousTestCase):
     def test_the_default_set_has_every_far_end(self) -> None:
         plan = default_plans()[0]
         numbers = [scenario.step[0].number for scenario in plan.scenarios]
-        self.assertEqual(numbers, list(built_in()))
+        self.assertEqual(numbers, list(built_in_far_ends()))
 
     def test_every_place_and_every_message(self) -> None:
         """A client can ask after each step of a call, and each message can get lost."""

@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.helpers import ALICE, ControlRoom
 from umd.backend import Ended
 from umd.backends.sim import SimBackend
-from umd.backends.sim.simulation import SimSection
+from umd.backends.sim.section import SimSection
 from umd.call.cause import Cause, EndedBy
 from umd.control.errors import NoSuchCall
 from umd.management import requests

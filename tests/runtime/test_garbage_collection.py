@@ -18,7 +18,7 @@ from tests.helpers import ALICE, ControlRoom, MemoryUsers, RecordingDelivery, ca
 from tests.http.helpers import request
 from tests.soap.test_contract import disconnect
 from umd.backends.sim import SimBackend
-from umd.backends.sim.simulation import SimSection
+from umd.backends.sim.section import SimSection
 from umd.control.settings import ControlSettings
 from umd.http.front import Front
 from umd.messaging.service import SoapService

@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from umd.backend import LegId, ShowsMessages
 from umd.backends.sim import SimBackend
-from umd.backends.sim.simulation import SimSection
+from umd.backends.sim.section import SimSection
 from umd.call.cause import Cause, EndedBy
 from umd.sip.framing import read_datagram
 from umd.sip.message import Headers, Message, Request, Response

@@ -15,7 +15,7 @@ from typing import Any, Final, TextIO
 import click
 
 from umd import __version__
-from umd.backends.sim.far_ends import Directory
+from umd.backends.sim.directory import Directory
 from umd.call.call import Call
 from umd.cli.screen import STATES, short_name, table
 from umd.config import Settings, load

@@ -23,7 +23,7 @@ from multiprocessing import get_context
 from multiprocessing.pool import Pool
 from typing import Final, NamedTuple
 
-from umd.backends.sim.far_ends import built_in
+from umd.backends.sim.directory import built_in_far_ends
 from umd.lab.choices import FAR, REST, Act, ActAt, Choice, Fate, Fault, Verb
 from umd.lab.referee import Violation
 from umd.lab.run import Result, Turn, run
@@ -129,7 +129,7 @@ def default_plans(numbers: Sequence[str] | None = None, *, short: bool = False) 
         numbers: only these far ends.
         short: only what a unit test has time for.
     """
-    chosen = tuple(built_in()) if numbers is None else tuple(numbers)
+    chosen = tuple(built_in_far_ends()) if numbers is None else tuple(numbers)
     free = tuple(number for number in chosen if number == RINGS)
     patient = tuple(number for number in chosen if number in PATIENT)
     each = tuple(map(one_call, chosen))

@@ -13,8 +13,8 @@ from math import inf
 from typing import Final
 
 from umd.backend import Answered, Ended, Gone, LegEvent, Progressed
-from umd.backends.sim.far_ends import Behaviour
 from umd.backends.sim.network import Flight
+from umd.backends.sim.section import Behaviour
 from umd.backends.sim.simulation import OURS
 from umd.call.call import Call
 from umd.call.cause import EndedBy

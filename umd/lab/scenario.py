@@ -8,8 +8,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import BeforeValidator, Field, PlainSerializer
 
-from umd.backends.sim.far_ends import Behaviour
-from umd.backends.sim.simulation import SimSection
+from umd.backends.sim.section import Behaviour, SimSection
 from umd.call.cause import EndedBy
 from umd.config import Duration, Section
 from umd.config.loading import load_model

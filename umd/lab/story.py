@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
-from umd.backends.sim.far_ends import Directory
+from umd.backends.sim.directory import Directory
 from umd.call.call import CallState
 from umd.call.events import (
     Alerting,

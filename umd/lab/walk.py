@@ -9,7 +9,7 @@ from itertools import accumulate, count
 from random import Random
 from typing import Final
 
-from umd.backends.sim.far_ends import built_in
+from umd.backends.sim.directory import built_in_far_ends
 from umd.lab.referee import Referee, Rule, Violation
 from umd.lab.run import where
 from umd.lab.scenario import Scenario
@@ -59,7 +59,7 @@ class Walk:
         self.referee = Referee(scenario.call.deadline)
         self.world = World(section, scenario.control_settings(), self.referee, keep=watch)
         self.live: list[str] = []
-        self.numbers = (*built_in(), *scenario.far_end)
+        self.numbers = (*built_in_far_ends(), *scenario.far_end)
         self.most = calls
         self.walked = Walked(0)
         self._clients = (f"c{number}" for number in count(1))

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from umd.backends.sim.far_ends import Directory, built_in, digits_of
+from umd.backends.sim.directory import Directory, built_in_far_ends, last_digits
 from umd.config import ConfigError
 from umd.lab import scenario as files
 from umd.lab.choices import Fate
@@ -99,13 +99,13 @@ class Bounds(NamedTuple):
             ConfigError: there is no such file or far end.
         """
         for number in self.numbers:
-            if digits_of(number) not in built_in():
+            if last_digits(number) not in built_in_far_ends():
                 raise ConfigError([f"--far-end {number}: no far end of the simulator is {number}"])
-        numbers = [digits_of(number) for number in self.numbers] or None
+        numbers = [last_digits(number) for number in self.numbers] or None
         if self.scenario is None and self.depth is None and self.losses is None:
             return default_plans(numbers, short=self.short)
         scenarios = (
-            tuple(map(one_call, numbers or built_in()))
+            tuple(map(one_call, numbers or built_in_far_ends()))
             if self.scenario is None
             else (files.load(self.scenario),)
         )

@@ -20,7 +20,8 @@ from twisted.python.failure import Failure
 from umd.backend import FoundLeg, LegBackend, LegEvent, LegId, LegSink
 from umd.backends.sim import SimBackend
 from umd.backends.sim.network import Fate, Flight
-from umd.backends.sim.simulation import ANSWER, DEAD, OURS, REFUSING, SimSection
+from umd.backends.sim.section import SimSection
+from umd.backends.sim.simulation import ANSWER, DEAD, OURS, REFUSING
 from umd.call.call import Call
 from umd.call.cause import Cause
 from umd.call.events import LifecycleEvent

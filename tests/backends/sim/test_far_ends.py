@@ -7,8 +7,9 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from umd.backend import Answered, Ended, LegEvent, LegId, Progressed
-from umd.backends.sim.far_ends import Behaviour, Directory, built_in, digits_of
-from umd.backends.sim.simulation import SimSection, Simulation
+from umd.backends.sim.directory import Directory, built_in_far_ends, last_digits
+from umd.backends.sim.section import Behaviour, SimSection
+from umd.backends.sim.simulation import Simulation
 from umd.call.call import CallState
 from umd.call.cause import Cause, EndedBy
 
@@ -221,7 +222,7 @@ class HangUpTests(FarEndCase):
 class DirectoryTests(SynchronousTestCase):
     def test_a_number_may_be_written_as_people_write_it(self) -> None:
         for number in ("5550186", "+15550186", "+1 (555) 0186", "sip:+1-555-0186@10.0.0.1:5060"):
-            self.assertEqual(digits_of(number), "5550186", number)
+            self.assertEqual(last_digits(number), "5550186", number)
         self.assertEqual(Directory().find("12").words, "answers, stays")
         self.assertEqual(Directory().find("").words, "answers, stays")
 
@@ -232,7 +233,7 @@ class DirectoryTests(SynchronousTestCase):
 
     def test_the_readme_lists_them_all(self) -> None:
         text = README.read_text()
-        for number, behaviour in built_in().items():
+        for number, behaviour in built_in_far_ends().items():
             self.assertIn(f"| 555 {number[3:]}", text)
             self.assertIn(behaviour.words, text)
 
@@ -240,7 +241,7 @@ class DirectoryTests(SynchronousTestCase):
 class SeedTests(SynchronousTestCase):
     def test_calls_are_put_into_their_state(self) -> None:
         for state in ("connecting", "alerting", "connected"):
-            for number in built_in():
+            for number in built_in_far_ends():
                 world = World()
                 world.simulation.put(LEG, number, CallState(state), 0.0)
                 ((leg, is_in, user),) = world.simulation.legs.states()

@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from umd.backend import Ended, LegId, Media, MediaCount
 from umd.backends.sim import SimBackend
 from umd.backends.sim.media import MediaCounter
-from umd.backends.sim.simulation import SimSection
+from umd.backends.sim.section import SimSection
 from umd.call.cause import Cause, EndedBy
 from umd.testing import RecordingSink
 

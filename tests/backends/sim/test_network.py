@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.backends.sim.test_far_ends import World
 from umd.backend import LegId
-from umd.backends.sim.far_ends import built_in
+from umd.backends.sim.directory import built_in_far_ends
 from umd.backends.sim.network import Conditions, Differs, Network, reread
 from umd.sip import build
 from umd.sip.message import Message
@@ -130,10 +130,10 @@ class BothWaysTests(SynchronousTestCase):
     def story(self, octets: bool, **section: object) -> list[tuple[float, str]]:
         """A call to each far end, hung up after three seconds; every event with its time."""
         world = World(octets=octets, check_every=0, **section)
-        for number in built_in():
+        for number in built_in_far_ends():
             world.place(number, LegId(number))
         world.run(3.0)
-        for number in built_in():
+        for number in built_in_far_ends():
             if LegId(number) in {leg for leg, *_ in world.simulation.legs.states()}:
                 world.hang_up(LegId(number))
         world.run(200.0)

@@ -16,7 +16,9 @@ from tests.helpers import capturing_log
 from tests.sip import digest_server
 from tests.sip.helpers import Reinvite
 from umd.backend import Answered, BackendUnavailable, Ended, LegBackend, LegId, Progressed
-from umd.backends.sim.far_ends import Behaviour, Directory, FarEnds
+from umd.backends.sim.directory import Directory
+from umd.backends.sim.far_ends import FarEnds
+from umd.backends.sim.section import Behaviour
 from umd.backends.sip import CannotStart, SipBackend, SipSection
 from umd.backends.sip.section import (
     NoPassword,

@@ -8,10 +8,10 @@ between them is made up. Nothing leaves the machine.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import structlog
-from pydantic import BaseModel
 from twisted.internet.interfaces import IReactorTime
 
 from umd.backend import (
@@ -30,12 +30,16 @@ from umd.backend import (
 )
 from umd.backends.sim.media import MediaCounter
 from umd.backends.sim.network import Flight
-from umd.backends.sim.simulation import Seed, SimSection, Simulation
+from umd.backends.sim.section import Seed, SimSection
+from umd.backends.sim.simulation import Simulation
 from umd.call.call import CallState
 from umd.call.call_id import CallId, split_call_id
 from umd.call.cause import INVALID_NUMBER_FORMAT, Cause, EndedBy
 from umd.runtime.clock import Wakeup
 from umd.sip.number import NotDialable, require_dialable
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 
 class SimBackend(LegBackend, ShowsMessages, CarriesMedia, RestoresLegs):

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Callable, Mapping
-from functools import cache, lru_cache, partial
-from importlib.resources import files
+from collections.abc import Callable
+from functools import partial
 from random import Random
-from typing import Annotated, Final, Literal
+from typing import Final
 
-from pydantic import Field
-
+from umd.backends.sim.directory import Directory
+from umd.backends.sim.section import Behaviour
 from umd.call.call import CallState
-from umd.config import Duration, Section
 from umd.sip import build
 from umd.sip import session as sip
 from umd.sip.dialog import Dialog
@@ -25,53 +22,7 @@ from umd.sip.timing import Timing
 from umd.sip.transaction import Hop, Send, response_hop
 from umd.timers import Timer, Timers
 
-
-class Behaviour(Section):
-    """How a far end behaves; the keys are explained in `far_ends.toml`."""
-
-    words: str = "as configured"
-    reachable: Literal["yes", "dead", "refuses"] = "yes"
-    ring_after: Duration | None = None
-    forks: Annotated[int, Field(ge=1, le=10)] = 1
-    answer_after: Duration | None = None
-    answer_spread: Duration | None = None
-    reject_with: Annotated[int, Field(ge=300, le=699)] | None = None
-    redirect_to: Annotated[str, Field(pattern=r"^[ -~]+$")] | None = None
-    hang_up_after: Duration | None = None
-    cancel: Literal["obeys", "answers first"] = "obeys"
-    bye: Literal["answers", "silent", "481", "500", "408", "crosses"] = "answers"
-
-
 MOMENT: Final = 0.001
-DEFAULT: Final = "5550100"
-"""The number that every other one is like."""
-
-
-@cache
-def built_in() -> Mapping[str, Behaviour]:
-    """The far ends that are there without configuration, by their last seven digits."""
-    text = (files("umd.backends.sim") / "far_ends.toml").read_text()
-    return {
-        number: Behaviour.model_validate(keys) for number, keys in tomllib.loads(text).items()
-    }
-
-
-@lru_cache(4096)
-def digits_of(number: str) -> str:
-    """The last seven digits of a number, however it is written; not those of its extension."""
-    user = number.partition("@")[0].partition(";")[0]
-    return "".join(filter(str.isdecimal, user))[-7:]
-
-
-class Directory:
-    """Who is behind a number: the configured far ends before the built-in ones."""
-
-    def __init__(self, configured: Mapping[str, Behaviour] | None = None) -> None:
-        self._far_ends = {**built_in(), **(configured or {})}
-
-    def find(self, number: str) -> Behaviour:
-        """The far end of a number as dialled, or of the user part of a SIP URI."""
-        return self._far_ends.get(digits_of(number)) or self._far_ends[DEFAULT]
 
 
 class _Party:

@@ -5,20 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import count
 from random import Random
-from typing import Annotated, Final, Literal
+from typing import Final
 
 import orjson
-from pydantic import AfterValidator, Field, field_validator
 
 from umd.backend import KnownLeg, LegEvent, LegId
-from umd.backends.sim.far_ends import Behaviour, Directory, FarEnds, digits_of
+from umd.backends.sim.directory import Directory, last_digits
+from umd.backends.sim.far_ends import FarEnds
 from umd.backends.sim.network import PERFECT, Conditions, Network
+from umd.backends.sim.section import SimSection
 from umd.backends.sip_legs import SipLegs
 from umd.call.call import CallState
-from umd.call.call_id import InvalidCallId, split_call_id
 from umd.call.cause import Cause
-from umd.config import Duration, Section
-from umd.config.values import Delay
 from umd.sip import sdp
 from umd.sip.dialog import Dialog, DialogId
 from umd.sip.endpoint import Endpoint
@@ -42,15 +40,7 @@ ANSWER: Final = sdp.offer(address="192.0.2.2", port=4000, session_id=2).encode()
 
 
 def _uri_of(number: str, hop: Hop) -> str:
-    return f"sip:{digits_of(number) or 'nobody'}@{hop.host}"
-
-
-def _check_call_id(value: str) -> str:
-    try:
-        split_call_id(value)
-    except InvalidCallId as error:
-        raise ValueError(f"base64 of NAME@NODE: {error}") from None
-    return value
+    return f"sip:{last_digits(number) or 'nobody'}@{hop.host}"
 
 
 def _read_record(leg: KnownLeg) -> tuple[str, str, int, int]:
@@ -61,47 +51,6 @@ def _read_record(leg: KnownLeg) -> tuple[str, str, int, int]:
     if not (0 <= local_cseq < MAX_CSEQ and -1 <= remote_cseq < MAX_CSEQ):
         raise ValueError("a CSeq that is out of range")
     return local_tag, remote_tag, local_cseq, remote_cseq
-
-
-class Seed(Section):
-    """Calls that are there when umd starts."""
-
-    number: Annotated[str, Field(min_length=1)] = "+15550100"
-    state: Literal["connecting", "alerting", "connected"] = "connected"
-    call_id: Annotated[str, AfterValidator(_check_call_id)] | None = None
-    count: Annotated[int, Field(ge=1, le=1_000_000)] = 1
-
-
-class SimSection(Section):
-    """`[backend.sim]`."""
-
-    delay: Delay = 0.001
-    jitter: Duration | None = None
-    loss: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    duplicate: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    octets: bool = False
-    check_every: Annotated[int, Field(ge=0)] = 1000
-    random_seed: int | None = None
-    far_end: dict[str, Behaviour] = {}
-    seed: list[Seed] = []
-
-    @field_validator("far_end")
-    @classmethod
-    def _check_numbers(cls, value: dict[str, Behaviour]) -> dict[str, Behaviour]:
-        for number in value:
-            if not (number.isascii() and number.isdigit() and len(number) <= 7):
-                raise ValueError(f"numbers of one to seven digits, not {number!r}")
-        return value
-
-    @field_validator("seed")
-    @classmethod
-    def _check_seeds(cls, value: list[Seed]) -> list[Seed]:
-        names = [split_call_id(seed.call_id)[0] for seed in value if seed.call_id is not None]
-        if len(set(names)) < len(names):
-            raise ValueError("a call_id with a name of its own for each call")
-        if any(seed.count > 1 for seed in value if seed.call_id is not None):
-            raise ValueError("count = 1 where a call_id is given")
-        return value
 
 
 class Simulation:

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
-from pydantic import BaseModel
 from twisted.internet.interfaces import IReactorTime
 
 from umd.backend import (
@@ -55,6 +54,9 @@ from umd.sip.number import NotDialable
 from umd.sip.session import Session
 from umd.sip.timing import Timing
 from umd.sip.transaction import Hop
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 __all__ = ["SipBackend", "SipSection"]
 
