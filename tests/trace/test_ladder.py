@@ -1,4 +1,4 @@
-"""The ladder on the screen."""
+"""The ladder of a call as text."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from typing import Any
 import click
 from twisted.trial.unittest import SynchronousTestCase
 
-from umd.trace.ladder import Step, draw, printable
+from umd.trace.ladder import LadderStep, draw, printable
 
-US, THEM = "umd.sim:5060", "far.sim:5060"
+UMD, FAR_END = "umd.sim:5060", "far.sim:5060"
 
 
-def step(what: str, at: float = 0.0, source: str = US, target: str = THEM, **more: Any) -> Step:
-    status, _, reason = what.partition(" ")
+def step(
+    kind: str, at: float = 0.0, source: str = UMD, target: str = FAR_END, **more: Any
+) -> LadderStep:
+    status, _, reason = kind.partition(" ")
     is_response = status.isdecimal()
     fields: dict[str, Any] = {
         "at": 1_000_000.0 + at,
@@ -22,19 +24,19 @@ def step(what: str, at: float = 0.0, source: str = US, target: str = THEM, **mor
         "target": target,
         "transport": "UDP",
         "sip_call_id": "call-1",
-        "start_line": what,
-        "method": None if is_response else what,
+        "start_line": kind,
+        "method": None if is_response else kind,
         "status": int(status) if is_response else None,
         "reason": reason,
-        "cseq": "1 INVITE" if is_response else f"1 {what}",
+        "cseq": "1 INVITE" if is_response else f"1 {kind}",
         "branch": "z9hG4bK1",
         "sdp": False,
     }
-    return Step(**{**fields, **more})
+    return LadderStep(**{**fields, **more})
 
 
-def back(what: str, at: float, **more: Any) -> Step:
-    return step(what, at, THEM, US, **more)
+def back(kind: str, at: float, **more: Any) -> LadderStep:
+    return step(kind, at, FAR_END, UMD, **more)
 
 
 CALL = [
@@ -66,10 +68,10 @@ class LadderTests(SynchronousTestCase):
             ],
         )
 
-    def test_three_ends_and_an_arrow_over_the_one_in_between(self) -> None:
+    def test_an_arrow_crosses_the_bar_of_an_end_in_between(self) -> None:
         lines = draw(
             [step("INVITE", target="a:1"), step("INVITE", 0.1, "a:1", "b:2"),
-             step("487 Request Terminated", 0.2, "b:2", US)]
+             step("487 Request Terminated", 0.2, "b:2", UMD)]
         )  # fmt: skip
         self.assertEqual(
             lines,
@@ -81,7 +83,7 @@ class LadderTests(SynchronousTestCase):
             ],
         )
 
-    def test_eighty_columns_for_up_to_five_ends(self) -> None:
+    def test_a_ladder_of_up_to_five_ends_fits_80_columns(self) -> None:
         for count in range(2, 6):
             ends = [f"192.168.100.{end}:50{end}0" for end in range(count)]
             ladder = [
@@ -104,13 +106,13 @@ class LadderTests(SynchronousTestCase):
             ],
         )
 
-    def test_more_ends_than_fit_still_are_drawn(self) -> None:
+    def test_a_ladder_with_too_many_ends_is_wider(self) -> None:
         ends = [f"host{end}:5060" for end in range(30)]
         lines = draw([step("BYE", 0.0, *pair) for pair in zip(ends, ends[1:])])
         self.assertEqual(len(lines), 30 + 1 + 1 + 29)
 
-    def test_an_end_that_talks_to_itself(self) -> None:
-        lines = draw([step("BYE", target=US), step("BYE", 1.0)])
+    def test_an_end_that_sends_to_itself(self) -> None:
+        lines = draw([step("BYE", target=UMD), step("BYE", 1.0)])
         self.assertEqual(lines[1], "    0.000      | <> BYE")
 
     def test_a_label_that_does_not_fit_is_cut(self) -> None:
@@ -118,20 +120,20 @@ class LadderTests(SynchronousTestCase):
         ladder = [step("SUBSCRIBE", 0.0, *pair) for pair in zip(ends, ends[1:])]
         self.assertIn("| SUBS.. ->|", draw(ladder)[1])
 
-    def test_colours_change_nothing_but_colours(self) -> None:
+    def test_without_its_colours_a_coloured_ladder_is_the_plain_one(self) -> None:
         failed = [*CALL, back("486 Busy Here", 13.0), back("302 Moved", 13.0)]
         coloured = draw(failed, colour=True)
         self.assertNotEqual(coloured, draw(failed))
         self.assertEqual([click.unstyle(line) for line in coloured], draw(failed))
 
-    def test_what_a_stranger_wrote_does_not_drive_the_terminal(self) -> None:
+    def test_control_characters_of_a_message_do_not_reach_the_terminal(self) -> None:
         lines = draw([back("200 \x1b[2J\x9b2J", 0.0)])
         self.assertIn("200 ?[2J?2J (INVITE)", lines[1])
         self.assertTrue(all(line.isprintable() for line in lines))
         self.assertEqual(printable("Занято"), "Занято")
 
-    def test_json_and_back(self) -> None:
-        for one in CALL:
-            fields = one.to_json()
-            self.assertEqual(Step.from_json({**json.loads(json.dumps(fields)), "new": 1}), one)
+    def test_from_json_restores_what_to_json_wrote(self) -> None:
+        for original in CALL:
+            fields = json.loads(json.dumps(original.to_json()))
+            self.assertEqual(LadderStep.from_json({**fields, "new": 1}), original)
         self.assertEqual(CALL[1].to_json()["at"], "1970-01-12T13:46:40.002000Z")

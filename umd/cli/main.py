@@ -32,7 +32,7 @@ from umd.runtime import signals, streams
 
 if TYPE_CHECKING:
     from umd.management.client import Refusal
-    from umd.trace.ladder import Step
+    from umd.trace.ladder import LadderStep
 
 LAST_POSITION = 2**63 - 1  # what SQLite counts to
 FOLLOW_EVERY = 0.5  # seconds between two looks of `umd events --follow`
@@ -225,7 +225,7 @@ def trace(call: str, pcap: str | None, as_json: bool, path: str | None) -> None:
     that has ended can be traced as long as its messages are among the last ones (trace.messages).
     """
     from umd.management.client import Unreachable, ask
-    from umd.trace.ladder import Step
+    from umd.trace.ladder import LadderStep
 
     if as_json and pcap is not None:
         raise click.UsageError("--json and --pcap are two ways to give the same messages.")
@@ -234,7 +234,7 @@ def trace(call: str, pcap: str | None, as_json: bool, path: str | None) -> None:
         about: dict[str, Any] = next((reply["call"] for reply in replies if "call" in reply), {})
         messages = [reply["message"] for reply in replies if "message" in reply]
         try:
-            steps = [Step.from_json(message) for message in messages]
+            steps = [LadderStep.from_json(message) for message in messages]
         except (KeyError, ValueError) as error:
             raise Unreachable(f"the umd there is of another version: no {error}") from error
     if as_json:
@@ -325,12 +325,12 @@ def why(call: str, as_json: bool, journal: str | None, path: str | None) -> None
     from umd.cli.timeline import story_of
     from umd.management.history import story
     from umd.trace.ladder import printable
-    from umd.trace.wire import to_json
+    from umd.trace.summary import summaries_to_json
 
     with _asking():
         records, crossed = story(path, journal, call)
     if as_json:
-        for record in (*records, *to_json(crossed)):
+        for record in (*records, *summaries_to_json(crossed)):
             click.echo(json.dumps(record))
     else:
         for line in story_of(records, crossed):
@@ -468,7 +468,7 @@ def _show_calls(found: list[dict[str, Any]]) -> None:
         click.echo(click.style(line, fg="yellow") if line.startswith("!") else line)
 
 
-def _show_ladder(about: dict[str, Any], steps: list[Step]) -> None:
+def _show_ladder(about: dict[str, Any], steps: list[LadderStep]) -> None:
     from umd.cli.screen import STATES, ago
     from umd.trace.ladder import draw, printable
 
@@ -488,7 +488,7 @@ def _show_ladder(about: dict[str, Any], steps: list[Step]) -> None:
         click.echo(line)
 
 
-def _write_pcap(file: str, steps: list[Step], octets: list[str | None]) -> None:
+def _write_pcap(file: str, steps: list[LadderStep], octets: list[str | None]) -> None:
     from base64 import b64decode
 
     from umd.trace.pcap import Packet, capture_file

@@ -9,7 +9,7 @@ from typing import Any, Final
 from umd.cli.screen import STATES, short_name
 from umd.sip.build import reason_for
 from umd.text import iso_time
-from umd.trace.wire import Crossed
+from umd.trace.summary import MessageSummary
 
 Record = Mapping[str, Any]
 
@@ -20,7 +20,7 @@ def line_of(record: Record) -> str:
     return f"{record['position']:>8}  {at}  {short_name(record['leg']):8}  {words_of(record)}"
 
 
-def story_of(records: Sequence[Record], crossed: Sequence[Crossed] = ()) -> Iterator[str]:
+def story_of(records: Sequence[Record], crossed: Sequence[MessageSummary] = ()) -> Iterator[str]:
     """All that is known of one call, a line each: the heading, what happened, and why it ended."""
     if not records:
         return
@@ -69,9 +69,9 @@ def _in_order(
         yield at, words
 
 
-def _wire_lines(crossed: Sequence[Crossed], ours: str | None) -> list[tuple[str, bool, str]]:
+def _wire_lines(crossed: Sequence[MessageSummary], ours: str | None) -> list[tuple[str, bool, str]]:
     """`(time, whether it may have come to umd, words)` of each message; repetitions in one."""
-    first: dict[tuple[str, str, str, int | None], Crossed] = {}
+    first: dict[tuple[str, str, str, int | None], MessageSummary] = {}
     again: dict[tuple[str, str, str, int | None], list[str]] = {}
     for one in crossed:
         key = (one.source, one.target, one.method, one.status)
@@ -96,7 +96,7 @@ def _wire_lines(crossed: Sequence[Crossed], ours: str | None) -> list[tuple[str,
     return lines
 
 
-def _ours(crossed: Sequence[Crossed], last: Record) -> str | None:
+def _ours(crossed: Sequence[MessageSummary], last: Record) -> str | None:
     """Which end was umd's: it sends the INVITE, the ACK and the CANCEL; None: it cannot be told."""
     for one in crossed:
         if one.method in ("INVITE", "ACK", "CANCEL"):

@@ -52,7 +52,7 @@ from umd.control.settings import ControlSettings
 from umd.errors import UmdError
 from umd.runtime.clock import Alarms
 from umd.timers import Timer
-from umd.trace.wire import WireLog
+from umd.trace.summary import CallSummaries
 
 HANG_UP_AGAIN: Final = 5.0
 """Seconds after which a backend that failed to end a call is told again."""
@@ -215,7 +215,7 @@ class Control:
         log: FilteringBoundLogger,
         settings: ControlSettings | None = None,
         make_leg_name: Callable[[], str] = lambda: str(uuid4()),
-        wire: WireLog | None = None,
+        wire: CallSummaries | None = None,
     ) -> None:
         self.settings = settings or ControlSettings()
         """May be replaced while running."""

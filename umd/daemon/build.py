@@ -27,7 +27,7 @@ from umd.management.socket import ControlSocket
 from umd.sip.message import Message
 from umd.sip.transaction import Hop
 from umd.trace.capture import Capture
-from umd.trace.wire import WireLog
+from umd.trace.summary import CallSummaries
 
 
 def make_backends(settings: Settings, reactor: Any) -> dict[str, LegBackend]:
@@ -39,7 +39,7 @@ def make_backends(settings: Settings, reactor: Any) -> dict[str, LegBackend]:
 
 
 def tap_messages(
-    backends: Iterable[LegBackend], capture: Capture, wire: WireLog | None
+    backends: Iterable[LegBackend], capture: Capture, wire: CallSummaries | None
 ) -> None:
     """Let `capture` and `wire` see the SIP messages of the backends, as far as each has a use."""
     tap = _message_tap(capture, wire)
@@ -48,7 +48,7 @@ def tap_messages(
             backend.capture_to(tap)
 
 
-def _message_tap(capture: Capture, wire: WireLog | None) -> MessageTap | None:
+def _message_tap(capture: Capture, wire: CallSummaries | None) -> MessageTap | None:
     # The common cases call one function for each message, without another one around it.
     if wire is None:
         return capture.tap if capture.size else None

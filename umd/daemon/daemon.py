@@ -41,7 +41,7 @@ from umd.messaging.service import SoapService
 from umd.runtime import systemd
 from umd.runtime.garbage_collection import IncrementalCollector
 from umd.trace.capture import Capture
-from umd.trace.wire import WireLog
+from umd.trace.summary import CallSummaries
 
 MEMORY_BLOCKS_PER_ITEM: Final = 100
 """More memory blocks than a connection takes, or a call together with its transactions."""
@@ -76,7 +76,7 @@ class Daemon:
         self.store = make_store(settings.journal, reactor, log, self._journal_failed)
         self.capture = Capture(settings.trace.messages, time.time)
         keeps_trace = self.store is not None and settings.journal.trace
-        wire = WireLog(time.time) if keeps_trace else None
+        wire = CallSummaries(time.time) if keeps_trace else None
         backends = make_backends(settings, reactor)
         tap_messages(backends.values(), self.capture, wire)
         self.control = Control(

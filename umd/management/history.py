@@ -16,7 +16,7 @@ from umd.journal.replay import record_to_json, replay_readable
 from umd.journal.store import CannotOpen, Stored
 from umd.management.client import Refusal, Unreachable, ask
 from umd.text import iso_time
-from umd.trace.wire import Crossed, read
+from umd.trace.summary import MessageSummary, read_summaries
 
 PAGE: Final = 1000
 MOST_OF_A_CALL: Final = 10_000
@@ -56,7 +56,7 @@ def events(
 
 def story(
     socket: str | None, journal: str | None, call: str
-) -> tuple[list[dict[str, Any]], list[Crossed]]:
+) -> tuple[list[dict[str, Any]], list[MessageSummary]]:
     """
     The records of one call, and what went over the wire as far as that is known.
 
@@ -72,7 +72,7 @@ def story(
         stored = reader.read(0, MOST_OF_A_CALL, _one_of(reader, call))
     records = [record_to_json(one) for one in stored]
     ends = [
-        read(one.extra)
+        read_summaries(one.extra)
         for one, record in zip(stored, records, strict=True)
         if record["event"] in ENDS
     ]
@@ -172,14 +172,14 @@ def _ask_events(
         after = found[-1]["position"]
 
 
-def _ask_story(socket: str | None, call: str) -> tuple[list[dict[str, Any]], list[Crossed]]:
+def _ask_story(socket: str | None, call: str) -> tuple[list[dict[str, Any]], list[MessageSummary]]:
     records: list[dict[str, Any]] = []
-    crossed: list[Crossed] = []
+    crossed: list[MessageSummary] = []
     for reply in ask("events", socket, limit=MOST_OF_A_CALL, call=call, wire=True):
         if "event" in reply:
             records.append(reply["event"])
         for one in reply.get("wire", ()):
-            crossed.append(Crossed(**one))
+            crossed.append(MessageSummary(**one))
     return records, crossed
 
 

@@ -40,10 +40,15 @@ from umd.journal.store import Store
 from umd.management.history import beginnings, is_named
 from umd.sip.number import NotDialable, require_dialable
 from umd.text import iso_time, load_json
-from umd.trace.capture import Capture, Captured, clean, octets, sip_call_id, steps
-from umd.trace.wire import Crossed
-from umd.trace.wire import read as read_wire
-from umd.trace.wire import to_json
+from umd.trace.capture import (
+    Capture,
+    CapturedMessage,
+    ladder_steps,
+    message_octets,
+    sip_call_id,
+    valid_text,
+)
+from umd.trace.summary import MessageSummary, read_summaries, summaries_to_json
 
 T = TypeVar("T")
 Reply: TypeAlias = Mapping[str, Any]
@@ -230,11 +235,11 @@ class Console:
         found = await self._find(request.call)
         messages = await self._messages(found)
         about = {} if found.call is None else self._describe(found.call)
-        yield {"call": {**about, "sip_call_id": clean(found.sip_call_id)}}
-        for step, (_, _, _, message) in zip(steps(messages), messages, strict=True):
+        yield {"call": {**about, "sip_call_id": valid_text(found.sip_call_id)}}
+        for step, (_, _, _, message) in zip(ladder_steps(messages), messages, strict=True):
             fields = step.to_json()
             if request.octets:
-                wire = octets(message)
+                wire = message_octets(message)
                 fields["octets"] = wire and b64encode(wire).decode()
             yield {"message": fields}
 
@@ -243,14 +248,14 @@ class Console:
         if store is None:
             raise NoJournal("no journal is kept: journal.path in the configuration says where")
         call = None if request.call is None else await self._find_recorded(store, request.call)
-        crossed: list[Crossed] = []
+        crossed: list[MessageSummary] = []
         for stored in await store.read(request.after, request.limit, call):
             record = record_to_json(stored)
             yield {"event": record}
             if request.wire and record["event"] in ENDS:
-                crossed = read_wire(stored.extra)
+                crossed = read_summaries(stored.extra)
         if request.wire and call is not None:
-            yield {"wire": to_json(crossed or await self._crossed(leg_of(call)))}
+            yield {"wire": summaries_to_json(crossed or await self._crossed(leg_of(call)))}
 
     async def copy(self, request: CopyRequest) -> AsyncGenerator[Reply, None]:
         """The records that are durable when it is asked for; umd goes on meanwhile."""
@@ -295,10 +300,10 @@ class Console:
             raise NoJournal("the journal of this umd is no file")
         return self._store
 
-    async def _crossed(self, leg: str) -> list[Crossed]:
+    async def _crossed(self, leg: str) -> list[MessageSummary]:
         """What went over the wire of a call, where its end is not on record with that."""
         wire = self._control.wire
-        noted = [] if wire is None else read_wire(wire.of(leg))
+        noted = [] if wire is None else read_summaries(wire.current(leg))
         if noted:
             return noted
         try:
@@ -306,8 +311,14 @@ class Console:
         except NoMessages:
             return []
         return [
-            Crossed(step.at, step.source, step.target, step.cseq.rpartition(" ")[2], step.status)
-            for step in steps(messages)
+            MessageSummary(
+                at=step.at,
+                source=step.source,
+                target=step.target,
+                method=step.cseq.rpartition(" ")[2],
+                status=step.status,
+            )
+            for step in ladder_steps(messages)
         ]
 
     async def end(self, request: EndRequest) -> AsyncGenerator[Reply, None]:
@@ -420,8 +431,8 @@ class Console:
             raise Ambiguous(text, found)
         return found[0]
 
-    async def _messages(self, found: Found) -> list[Captured]:
-        kept: list[Captured] = []
+    async def _messages(self, found: Found) -> list[CapturedMessage]:
+        kept: list[CapturedMessage] = []
         async for some in self._in_turns(self._capture.messages()):
             kept += [one for one in some if sip_call_id(one[3]) == found.sip_call_id]
         if kept:
@@ -477,15 +488,15 @@ REQUESTS: Final[Mapping[str, RequestType]] = {
 def refusal(error: Exception) -> Reply | None:
     """The last reply to a request that ran into an error; None: the error is a mistake of ours."""
     if isinstance(error, NoSuchCall):
-        return {"error": clean(str(error)), "kind": "no-such-call"}
+        return {"error": valid_text(str(error)), "kind": "no-such-call"}
     if isinstance(error, (BackendUnavailable, JournalUnavailable, Stopping)):
-        return {"error": clean(str(error)), "kind": "unavailable"}
+        return {"error": valid_text(str(error)), "kind": "unavailable"}
     if isinstance(error, NotDialable):
-        return {"error": clean(str(error)), "kind": "not-dialable"}
+        return {"error": valid_text(str(error)), "kind": "not-dialable"}
     if isinstance(error, NoSuchBackend):
-        return {"error": clean(str(error)), "kind": "bad-request"}
+        return {"error": valid_text(str(error)), "kind": "bad-request"}
     if isinstance(error, Refused):
-        return {"error": clean(str(error)), "kind": error.kind, **error.more}
+        return {"error": valid_text(str(error)), "kind": error.kind, **error.more}
     return None
 
 
@@ -520,5 +531,5 @@ def _brief(call: Call) -> dict[str, Any]:
 
 def _found(found: Found) -> dict[str, Any]:
     if found.call is None:
-        return {"leg": clean(found.sip_call_id)}
+        return {"leg": valid_text(found.sip_call_id)}
     return _brief(found.call)

@@ -1,8 +1,8 @@
 """
-The last SIP messages that crossed, for whoever asks: a ring that forgets the oldest.
+Keeps the latest SIP messages of all calls in memory, and prepares them to be drawn as a ladder.
 
-What crosses is only remembered, by reference; it is looked into, and becomes octets, when somebody
-asks. So the ring costs each message the time of one tuple, and the memory that the message has.
+The capture stores references to the messages and looks into them only when they are asked for. A
+message costs one tuple at the time it crosses, and the memory it already has.
 """
 
 from __future__ import annotations
@@ -13,34 +13,34 @@ from typing import TypeAlias
 
 from umd.sip.message import Message, MessageError, Request, Response
 from umd.sip.transaction import Hop
-from umd.trace.ladder import Step
+from umd.trace.ladder import LadderStep
 
-Captured: TypeAlias = tuple[float, Hop, Hop, Message]
+CapturedMessage: TypeAlias = tuple[float, Hop, Hop, Message]
 """`(wall time, source, target, message)`; a bare tuple, since one is made for every message."""
 
 
 class Capture:
     """
-    Remembers messages; hand its `tap` to whoever carries them.
+    A ring buffer of messages: a new message replaces the oldest. Pass its `tap` to a backend.
 
     Args:
-        size: how many.
-        wall: the time they are stamped with, seconds since the epoch.
+        size: how many messages it holds.
+        wall: returns the wall time of a message, in seconds since the epoch.
     """
 
     def __init__(self, size: int, wall: Callable[[], float]) -> None:
         self.size = size
-        self._ring: deque[Captured] = deque(maxlen=size)
-        self.tap = _tap(self._ring, wall)
-        """Call it with the source, the target and the message, as the message crosses."""
+        self._ring: deque[CapturedMessage] = deque(maxlen=size)
+        self.tap = _make_tap(self._ring, wall)
+        """Called with the source, the target and the message, as the message crosses."""
 
-    def messages(self) -> list[Captured]:
-        """What is remembered, in the order it crossed; the list is the caller's."""
+    def messages(self) -> list[CapturedMessage]:
+        """Return a new list of the messages held, in the order they crossed."""
         return list(self._ring)
 
 
-def _tap(
-    ring: deque[Captured], wall: Callable[[], float]
+def _make_tap(
+    ring: deque[CapturedMessage], wall: Callable[[], float]
 ) -> Callable[[Hop, Hop, Message], None]:
     append = ring.append
 
@@ -52,9 +52,9 @@ def _tap(
 
 def sip_call_id(message: Message) -> str:
     """
-    The Call-ID of a message, "" where it has none.
+    Return the Call-ID of a message, "" if it has none.
 
-    It leaves nothing behind in the message, which `message.get` does: thousands are asked here.
+    Unlike `message.get`, this leaves no parsed header in the message: a search reads thousands.
     """
     for name, value in message.headers:
         if name == "Call-ID":
@@ -62,54 +62,55 @@ def sip_call_id(message: Message) -> str:
     return ""
 
 
-def steps(captured: Iterable[Captured]) -> list[Step]:
+def ladder_steps(captured: Iterable[CapturedMessage]) -> list[LadderStep]:
     """
-    The messages of a call in the words of a ladder, retransmissions counted.
+    Return the steps of a ladder for the messages of one call, with retransmissions counted.
 
-    A message is one when the same went the same way before: same branch of the topmost Via, same
-    CSeq, same method or status (RFC 3261 §17.1.3); and the same To tag and body, as forks answer
-    in one transaction, and a far end that rings may describe its session anew.
+    A message is a retransmission if an earlier one had the same source and target, branch of the
+    topmost Via, CSeq, and method or status (RFC 3261 section 17.1.3), and the same To and body. To
+    and body count because several forks answer within one transaction, and because a far end that
+    rings may send a new session description.
     """
     seen: dict[tuple[object, ...], int] = {}
-    found = []
+    steps = []
     for at, source, target, message in captured:
         request = message if isinstance(message, Request) else None
         response = message if isinstance(message, Response) else None
-        what = request.method if request else response.status if response else ""
+        kind = request.method if request else response.status if response else ""
         branch, cseq = _branch(message), message.get("CSeq") or ""
-        key = (source, target, branch, cseq, what, message.get("To"), message.body)
-        before = seen.get(key, 0)
-        seen[key] = before + 1
-        found.append(
-            Step(
+        key = (source, target, branch, cseq, kind, message.get("To"), message.body)
+        earlier = seen.get(key, 0)
+        seen[key] = earlier + 1
+        steps.append(
+            LadderStep(
                 at=at,
                 source=end_name(source),
                 target=end_name(target),
                 transport=source.transport,
-                sip_call_id=clean(sip_call_id(message)),
-                start_line=clean(message.start_line),
-                method=clean(request.method) if request else None,
+                sip_call_id=valid_text(sip_call_id(message)),
+                start_line=valid_text(message.start_line),
+                method=valid_text(request.method) if request else None,
                 status=response.status if response else None,
-                reason=clean(response.reason) if response else "",
-                cseq=clean(cseq),
-                branch=clean(branch),
+                reason=valid_text(response.reason) if response else "",
+                cseq=valid_text(cseq),
+                branch=valid_text(branch),
                 sdp=_has_sdp(message),
-                retransmission=before,
+                retransmission=earlier,
             )
         )
-    return found
+    return steps
 
 
-def octets(message: Message) -> bytes | None:
-    """The message as it is on a wire; None when it cannot be written there."""
+def message_octets(message: Message) -> bytes | None:
+    """Return the message as it is sent; None if it breaks the protocol and cannot be sent."""
     try:
         return message.octets()
     except MessageError:
         return None
 
 
-def clean(text: str) -> str:
-    """Header text without the octets that were no UTF-8, as JSON can have it."""
+def valid_text(text: str) -> str:
+    """Return header text with "?" for each octet that was not UTF-8, since JSON has none."""
     return text.encode("utf-8", "replace").decode()
 
 
@@ -128,6 +129,6 @@ def _has_sdp(message: Message) -> bool:
 
 
 def end_name(hop: Hop) -> str:
-    """An end of a message, as `host:port`."""
+    """Return the address of a hop as `host:port`, an IPv6 address in brackets."""
     host = hop.host
     return f"[{host}]:{hop.port}" if ":" in host and host[0] != "[" else f"{host}:{hop.port}"

@@ -40,9 +40,9 @@ from umd.sip import build
 from umd.sip.framing import read_datagram
 from umd.sip.message import Request
 from umd.trace.capture import Capture
-from umd.trace.ladder import Step, draw
+from umd.trace.ladder import LadderStep, draw
 from umd.trace.pcap import Packet, capture_file
-from umd.trace.wire import WireLog
+from umd.trace.summary import CallSummaries
 
 OCTETS = [octet for octet in range(1, 256) if octet not in b"\r\n"]
 """Those that can stand in a line; the others end it."""
@@ -214,7 +214,7 @@ class OddCase(TestCase):
         if self.keeps_journal:
             self.store = FileStore(self.path)
             self.store.open()
-            journal, wire = Ledger(self.store, call_log, True), WireLog(self.wall)
+            journal, wire = Ledger(self.store, call_log, True), CallSummaries(self.wall)
         self.backend.capture_to(self.capture.tap)
         self.control = Control(
             backends={"pbx": self.backend}, node="lab-1", clock=self.clock, wall=self.wall,
@@ -306,7 +306,7 @@ class SweepTests(OddCase):
                 call.id.encode()
             ))  # fmt: skip
             messages = [one["message"] for one in replies if "message" in one]
-            steps = [Step.from_json(message) for message in messages]
+            steps = [LadderStep.from_json(message) for message in messages]
             self.assertEqual(len(steps), 3)
             self.assertTrue(all(line.isprintable() for line in draw(steps)))
             octets = [b64decode(message["octets"]) for message in messages]
