@@ -21,10 +21,11 @@ from twisted.web.server import NOT_DONE_YET, Site
 
 from umd.call.principal import Principal
 from umd.control.outcome import Outcome
-from umd.http.authentication import Identity, Rules
+from umd.http.authentication import Authenticator
 from umd.http.exchange import TEXT_XML, Reply, Request
 from umd.http.front import Front
 from umd.http.passwords import PasswordFile
+from umd.http.rules import Rules
 from umd.messaging.service import SoapService
 from umd.messaging.use_cases import Requester
 from umd.runtime.reactor import install
@@ -94,7 +95,8 @@ def main() -> None:
         site = Front((lambda request: answer) if what == "http" else service.serve, real, log)
     if what == "basic":
         passwords = PasswordFile({"alice": PasswordHasher().hash(PASSWORD).encode()})
-        site.identity = Identity(Rules(passwords=passwords), real, log, site.busy)
+        rules = Rules(passwords=passwords)
+        site.state.authenticator = Authenticator(rules, real, log, site.state.busy)
     real.listenTCP(port, site, backlog=1024, interface="127.0.0.1")
     gc.freeze()
     real.run()

@@ -41,12 +41,13 @@ from tests.soap.test_autodiscover_svc import asking, users
 from tests.soap.test_contract import disconnect
 from umd.config.sections import TlsSection
 from umd.daemon.certificates import read_credentials
-from umd.http.authentication import Identity, Rules
+from umd.http.authentication import Authenticator
 from umd.http.exchange import Reply, Request
 from umd.http.front import Front
 from umd.http.passwords import PasswordFile
+from umd.http.rules import Rules
 from umd.http.tls import TlsServer, make_context
-from umd.http.tokens import Tokens
+from umd.http.tokens import TokenVerifier
 from umd.messaging.service import SoapService
 from umd.messaging.use_cases import UseCases
 from umd.runtime.garbage_collection import IncrementalCollector
@@ -92,7 +93,7 @@ CHEAP = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 def rules() -> Rules:
     """Alice has a password, Bob a token."""
     passwords = PasswordFile({"alice": CHEAP.hash("right").encode()})
-    return Rules(passwords=passwords, tokens=Tokens(SECRET, ["HS256"], "umd", "i"))
+    return Rules(passwords=passwords, tokens=TokenVerifier(SECRET, ["HS256"], "umd", "i"))
 
 
 class AtOnce:
@@ -234,11 +235,12 @@ class Room:
         self.front = Front(self.serve, self.room.clock, self.room.log)
         self.names: Counter[str] = Counter()
         """Of those who were served."""
-        self.identity: Identity | None = None
+        self.authenticator: Authenticator | None = None
         if rules is not None:
-            self.identity = Identity(rules, AtOnceClock(), self.room.log, self.front.busy)
-            self.identity._pool = AtOnce()  # type: ignore[assignment]
-            self.front.identity = self.identity
+            state = self.front.state
+            self.authenticator = Authenticator(rules, AtOnceClock(), self.room.log, state.busy)
+            self.authenticator._passwords._pool = AtOnce()  # type: ignore[assignment]
+            state.authenticator = self.authenticator
 
     def serve(self, asked: Request) -> Awaitable[Reply]:
         self.names[asked.principal.name] += 1
@@ -258,11 +260,12 @@ class Room:
     def check(self) -> None:
         """Nothing has been touched, and nothing is left."""
         assert not any(call.ended or call.asked_at for call in self.calls), "a call was touched"
-        front = self.front
-        assert not (front.connections or front.held or front.waiting), "something is left"
-        known = {"anonymous"} if self.identity is None else {"alice", "bob"}
+        state = self.front.state
+        kept = len(state.connections), state.buffered, state.pending_requests
+        assert kept == (0, 0, 0), kept
+        known = {"anonymous"} if self.authenticator is None else {"alice", "bob"}
         assert self.names.keys() <= known, self.names
-        assert self.identity is None or not self.identity._checking, "somebody waits"
+        assert self.authenticator is None or not self.authenticator._passwords._checks
         unexpected = {"http.failed", "soap.failed", "auth.not-checked"} & set(self.room.logged())
         assert not unexpected, [one for one in self.room.lines if one["event"] in unexpected]
         self.room.lines.clear()

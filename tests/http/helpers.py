@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import NameOID
 
 from umd.http.limits import Limits
-from umd.http.reader import Heads, Reader
+from umd.http.reader import HeadCache, Reader
 
 SPLITS = (1_000_000, 1, 3)
 """Octets per read: all at once, one by one, and across every border."""
@@ -43,7 +43,7 @@ def pieces(octets: bytes, size: int) -> Iterator[bytes]:
 
 def read(octets: bytes, size: int = SPLITS[0], limits: Limits | None = None) -> Reader:
     """A reader that was given these octets."""
-    reader = Reader(Heads(limits or Limits()))
+    reader = Reader(HeadCache(limits or Limits()))
     for piece in pieces(octets, size):
         reader.receive(piece)
     return reader

@@ -22,21 +22,15 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.helpers import capturing_log, missing
 from umd.call.principal import Principal, Scope
 from umd.http import passwords
-from umd.http.authentication import (
-    GIVE_WAY,
-    MOST_HASHING,
-    Denied,
-    Found,
-    Identity,
-    Rules,
-    Verdict,
-    _nicely,
-)
+from umd.http.authentication import Authenticator
 from umd.http.exchange import Reply
-from umd.http.hashing_queue import MOST_IN_ALL
-from umd.http.passwords import PasswordFile, WrongPasswordFile, _fits
-from umd.http.response import put_off
-from umd.http.tokens import Tokens, WrongKey
+from umd.http.hashing_queue import MAX_WAITING
+from umd.http.password_check import MAX_HASHING, NICENESS, _verify_nicely
+from umd.http.passwords import InvalidPasswordFile, PasswordFile, _matches
+from umd.http.response import retry_later
+from umd.http.rules import Rules
+from umd.http.tokens import InvalidKey, TokenVerifier
+from umd.http.verdict import Authenticated, Denied, Verdict
 
 SECRET = b"0123456789abcdef0123456789abcdef"
 CHEAP = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
@@ -85,20 +79,20 @@ class IdentityCase(SynchronousTestCase):
         while self.pool.work:
             self.pool.run()
             self.clock.advance(10.0)
-        self.identity.stop()
+        self.authenticator.stop()
 
     def make(self, rules: Rules) -> None:
-        self.identity = Identity(
-            rules, self.clock, self.log, lambda why: put_off(why, 1), wall=lambda: 1000.0
+        self.authenticator = Authenticator(
+            rules, self.clock, self.log, lambda why: retry_later(why, 1), wall=lambda: 1000.0
         )
-        self.identity._pool = self.pool  # type: ignore[assignment]
+        self.authenticator._passwords._pool = self.pool  # type: ignore[assignment]
 
     def ask(
         self, headers: Mapping[str, str], address: str = "192.0.2.1", subject: str | None = None
-    ) -> list[Found | Reply]:
+    ) -> list[Authenticated | Reply]:
         """What is found, once it is found."""
-        found = self.identity.identify(headers, address, subject)
-        results: list[Found | Reply] = []
+        found = self.authenticator.authenticate(headers, address, subject)
+        results: list[Authenticated | Reply] = []
 
         def told(verdict: Verdict) -> None:
             if isinstance(verdict, Denied):
@@ -112,12 +106,12 @@ class IdentityCase(SynchronousTestCase):
             told(found)
         return results
 
-    def challenged(self, results: list[Found | Reply]) -> None:
+    def challenged(self, results: list[Authenticated | Reply]) -> None:
         (reply,) = results
         assert isinstance(reply, Reply)
         self.assertEqual((reply.status, reply.body, reply.content_type), (401, b"", ""))
 
-    def named(self, results: list[Found | Reply]) -> Principal:
+    def named(self, results: list[Authenticated | Reply]) -> Principal:
         (found,) = results
         assert not isinstance(found, Reply), found
         return found[0]
@@ -150,7 +144,7 @@ class PasswordTests(IdentityCase):
             self.assertEqual(self.named(results).name, "alice")
 
     def test_a_client_that_leaves_takes_nobody_along(self) -> None:
-        first = self.identity.identify(basic("alice", "right"), "192.0.2.1", None)
+        first = self.authenticator.authenticate(basic("alice", "right"), "192.0.2.1", None)
         second = self.ask(basic("alice", "right"))
         assert isinstance(first, Deferred)
         first.cancel()
@@ -234,7 +228,7 @@ class PasswordTests(IdentityCase):
         _ = self.ask(basic("alice", "old"))
         self.assertEqual(len(self.pool.work), 1)
         self.pool.run()
-        self.identity.rules = Rules(
+        self.authenticator.rules = Rules(
             passwords=PasswordFile({"alice": CHEAP.hash("old").encode()})
         )
         results = self.ask(basic("alice", "old"))
@@ -289,7 +283,7 @@ class PasswordTests(IdentityCase):
     def test_new_rules_forget_who_was_right(self) -> None:
         _ = self.ask(basic("alice", "right"))
         self.pool.run()
-        self.identity.rules = Rules(passwords=PasswordFile({"bob": ALICE}))
+        self.authenticator.rules = Rules(passwords=PasswordFile({"bob": ALICE}))
         results = self.ask(basic("alice", "right"))
         self.pool.run()
         self.clock.advance(4.0)
@@ -298,7 +292,7 @@ class PasswordTests(IdentityCase):
     def test_who_was_being_checked_by_old_rules_is_not_let_in_by_them(self) -> None:
         """A user who was removed was remembered once more, and let in for minutes."""
         results = self.ask(basic("alice", "right"))
-        self.identity.rules = Rules(passwords=PasswordFile({"bob": ALICE}))
+        self.authenticator.rules = Rules(passwords=PasswordFile({"bob": ALICE}))
         self.pool.run()
         (reply,) = results
         assert isinstance(reply, Reply)
@@ -335,15 +329,15 @@ class TurnsTests(IdentityCase):
         self.assertEqual(self.named(results).name, "alice")
 
     def test_after_a_reload_too_but_not_all_at_once(self) -> None:
-        names = [f"user {number}" for number in range(MOST_HASHING + 1)]
+        names = [f"user {number}" for number in range(MAX_HASHING + 1)]
         rules = Rules(passwords=PasswordFile(dict.fromkeys(names, ALICE)))
         self.make(rules)
         for name in names:
             _ = self.ask(basic(name, "right"))
             self.pool.run()
-        self.identity.rules = rules
+        self.authenticator.rules = rules
         results = [self.ask(basic(name, "right")) for name in names]
-        self.assertEqual(len(self.pool.work), MOST_HASHING)
+        self.assertEqual(len(self.pool.work), MAX_HASHING)
         (put_off,) = results.pop()
         assert isinstance(put_off, Reply)
         self.assertEqual(put_off.status, 503)
@@ -352,18 +346,18 @@ class TurnsTests(IdentityCase):
 
     def test_who_only_comes_and_goes_costs_no_hash(self) -> None:
         self.guess(1)
-        for number in range(2 * MOST_IN_ALL):
+        for number in range(2 * MAX_WAITING):
             given = basic("alice", str(number))
-            waiting = self.identity.identify(given, f"10.0.0.{number % 99}", None)
+            waiting = self.authenticator.authenticate(given, f"10.0.0.{number % 99}", None)
             assert isinstance(waiting, Deferred)
             waiting.cancel()
             self.failureResultOf(waiting)
-        self.assertEqual(len(self.identity._checking), 1)
+        self.assertEqual(len(self.authenticator._passwords._checks), 1)
         results = self.ask(basic("bob", "right"))
         self.pool.run()
         self.pool.run()
         self.assertEqual((self.named(results).name, self.pool.hashed), ("bob", 2))
-        self.assertEqual(self.identity._checking, {})
+        self.assertEqual(self.authenticator._passwords._checks, {})
 
     def test_a_wrong_one_is_followed_by_a_rest(self) -> None:
         """The time that it took is measured; here it is a tenth of a second."""
@@ -382,10 +376,10 @@ class TurnsTests(IdentityCase):
             return True
 
         before = os.getpriority(os.PRIO_PROCESS, os.getpid())
-        thread = threading.Thread(target=_nicely, args=(verify, "alice", b"x"))
+        thread = threading.Thread(target=_verify_nicely, args=(verify, "alice", b"x"))
         thread.start()
         thread.join()
-        self.assertEqual(found, [(True, min(19, before + GIVE_WAY))])
+        self.assertEqual(found, [(True, min(19, before + NICENESS))])
         self.assertEqual(os.getpriority(os.PRIO_PROCESS, os.getpid()), before)
 
 
@@ -398,9 +392,9 @@ class FileTests(SynchronousTestCase):
 
         def fits(password: bytes, hashed: bytes) -> bool:
             compared.append(hashed)
-            return _fits(password, hashed)
+            return _matches(password, hashed)
 
-        self.patch(passwords, "_fits", fits)
+        self.patch(passwords, "_matches", fits)
         for number in range(100):
             self.assertFalse(file.verify(f"name {number}", b"right"))
         self.assertEqual((len(compared), set(compared)), (100, {ALICE, hashed}))
@@ -429,13 +423,13 @@ class FileTests(SynchronousTestCase):
 
     def test_mistakes_are_told_with_their_line(self) -> None:
         for text in ("alice", "alice:secret", ":$2b$x", "alice:$apr1$x$y", "alice:{SHA}x"):
-            with self.assertRaises(WrongPasswordFile) as caught:
+            with self.assertRaises(InvalidPasswordFile) as caught:
                 self.read("\n" + text)
             self.assertIn(":2: expected NAME:HASH", str(caught.exception))
             self.assertNotIn("secret", str(caught.exception))
-        with self.assertRaises(WrongPasswordFile):
+        with self.assertRaises(InvalidPasswordFile):
             PasswordFile.read("/nowhere")
-        with self.assertRaisesRegex(WrongPasswordFile, "twice"):
+        with self.assertRaisesRegex(InvalidPasswordFile, "twice"):
             self.read(f"a:{ALICE.decode()}\na:{ALICE.decode()}")
 
     def test_a_hash_that_is_not_whole_is_a_mistake(self) -> None:
@@ -445,14 +439,14 @@ class FileTests(SynchronousTestCase):
         cut = [bcrypted[:end] for end in range(len(bcrypted))]
         cut += [argon2ed[:end] for end in range(argon2ed.rindex("$") + 22)]
         for hashed in [*cut, bcrypted + "x", argon2ed + "$x", argon2ed + " x"]:
-            with self.assertRaisesRegex(WrongPasswordFile, ":2: expected NAME:HASH"):
+            with self.assertRaisesRegex(InvalidPasswordFile, ":2: expected NAME:HASH"):
                 self.read(f"b:{bcrypted}\na:{hashed}\n")
 
 
 class TokenTests(IdentityCase):
     def setUp(self) -> None:
         super().setUp()
-        self.make(Rules(tokens=Tokens(SECRET, ["HS256"], "umd", "https://issuer.example")))
+        self.make(Rules(tokens=TokenVerifier(SECRET, ["HS256"], "umd", "https://issuer.example")))
 
     def bearer(self, algorithm: str | None = "HS256", key: Any = SECRET, **claims: Any) -> str:
         every = {"sub": "alice", "aud": "umd", "iss": "https://issuer.example", "exp": 1 << 40}
@@ -515,8 +509,8 @@ class TokenTests(IdentityCase):
     def test_keys_that_do_not_fit(self) -> None:
         public = b"-----BEGIN PUBLIC KEY-----\n" + b"x" * 100
         for key, algorithm in ((b"short", "HS256"), (public, "HS256"), (SECRET, "RS256")):
-            with self.assertRaises(WrongKey):
-                Tokens(key, [algorithm], "umd", "i")
+            with self.assertRaises(InvalidKey):
+                TokenVerifier(key, [algorithm], "umd", "i")
 
 
 class OtherTests(IdentityCase):
@@ -547,7 +541,7 @@ class OtherTests(IdentityCase):
             said = {"x-forwarded-user": wrong.encode().decode("latin-1")}
             self.refused(self.ask(said))
 
-    def refused(self, results: list[Found | Reply]) -> None:
+    def refused(self, results: list[Authenticated | Reply]) -> None:
         """Nothing is offered that would not be taken; it was a Bearer."""
         (reply,) = results
         assert isinstance(reply, Reply)

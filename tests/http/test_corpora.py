@@ -16,7 +16,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.http.helpers import SPLITS, read
-from umd.http.reader import ENDED, HEAD, NOTHING
+from umd.http.reader import NO_MORE_REQUESTS, Part
 
 DATA = Path(__file__).parent.parent / "data"
 
@@ -80,13 +80,13 @@ class CorpusTests(SynchronousTestCase):
         if stricter is not None:
             self.assertEqual(status, int(stricter["status"]), one.file)
             self.assertLess(number, one.requests or 1, one.file)
-        elif one.verdict == "accept" and part is NOTHING:
-            self.assertIn(status, (None, ENDED.status), one.file)
+        elif one.verdict == "accept" and part is Part.NONE:
+            self.assertIn(status, (None, NO_MORE_REQUESTS.status), one.file)
             self.assertEqual(number, one.requests, one.file)
         elif one.verdict == "upgrade" and not status:
             # The offer is ignored: what follows the request begins the next one.
-            self.assertEqual((number, part), (1, HEAD), one.file)
-        elif part is not NOTHING:
+            self.assertEqual((number, part), (1, Part.HEAD), one.file)
+        elif part is not Part.NONE:
             # The end does not come: 408 when its time is over.
             self.assertEqual((status, number), (None, 0), one.file)
         elif one.settings:

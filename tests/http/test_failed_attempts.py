@@ -9,15 +9,16 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.helpers import capturing_log
 from umd.http import failed_attempts
+from umd.http.addresses import network_of
 from umd.http.failed_attempts import (
+    ATTEMPTS_WITHOUT_NETWORK_DELAY,
     FIRST_DELAY,
-    FREE,
-    LONGEST_DELAY,
-    MOST_ADDRESSES,
-    MOST_NAMES,
-    Attempts,
+    MAX_DELAY,
+    MAX_NAMES_PER_NETWORK,
+    MAX_NETWORKS,
+    FailedAttempts,
 )
-from umd.http.rate_limited_log import INTERVAL, MOST_LINES, MOST_LINES_IN_ALL, network_of
+from umd.http.rate_limited_log import INTERVAL, MAX_LINES, MAX_LINES_PER_NETWORK
 
 EVIL, OTHER = "192.0.2.1", "192.0.2.2"
 
@@ -26,14 +27,14 @@ class AttemptsCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.log, self.lines = capturing_log()
-        self.attempts = Attempts(self.clock, self.log)
+        self.attempts = FailedAttempts(self.clock, self.log)
 
     def tearDown(self) -> None:
         self.attempts.stop()
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def wrong(self, name: str = "alice", address: str = EVIL, again: bool = False) -> float:
-        return self.attempts.wrong(name, address, "it is wrong", "r-1", again=again)
+    def wrong(self, name: str = "alice", address: str = EVIL, repeated: bool = False) -> float:
+        return self.attempts.failed(name, address, "it is wrong", "r-1", repeated=repeated)
 
     def told(self) -> tuple[int, int]:
         """How many attempts the log tells of, and by how many lines."""
@@ -54,49 +55,50 @@ class DelayTests(AttemptsCase):
 
     def test_a_right_one_ends_it(self) -> None:
         _ = self.wrong(), self.wrong()
-        self.attempts.right("alice", EVIL)
+        self.attempts.succeeded("alice", EVIL)
         self.assertEqual(self.wrong(), 0.25)
 
     def test_an_office_behind_one_address(self) -> None:
-        for number in range(FREE):
+        for number in range(ATTEMPTS_WITHOUT_NETWORK_DELAY):
             self.assertEqual(self.wrong(str(number)), 0.25)
         self.assertEqual(self.wrong("alice", OTHER), 0.25)
 
     def test_who_tries_ever_new_names_is_slowed_by_its_address(self) -> None:
         """It was 0.25 s for each name, and ten thousand of them made umd forget the rest."""
-        for number in range(FREE + 5):
+        for number in range(ATTEMPTS_WITHOUT_NETWORK_DELAY + 5):
             self.wrong(str(number))
-        self.assertEqual(self.wrong("new"), LONGEST_DELAY)
+        self.assertEqual(self.wrong("new"), MAX_DELAY)
 
     def test_many_names_do_not_flush_the_attempts_of_others(self) -> None:
         for _ in range(5):
             self.wrong("alice", OTHER)
         for number in range(20_000):
             self.wrong(str(number))
-        self.assertEqual(self.wrong("alice", OTHER), LONGEST_DELAY)
-        remembered = self.attempts._addresses
-        self.assertEqual({len(one.names) for one in remembered.values()}, {MOST_NAMES, 1})
+        self.assertEqual(self.wrong("alice", OTHER), MAX_DELAY)
+        remembered = self.attempts._networks
+        sizes = {len(network.names) for network in remembered.values()}
+        self.assertEqual(sizes, {MAX_NAMES_PER_NETWORK, 1})
 
     def test_addresses_are_bounded_too(self) -> None:
-        self.patch(failed_attempts, "MOST_ADDRESSES", 100)
+        self.patch(failed_attempts, "MAX_NETWORKS", 100)
         for number in range(1000):
             self.wrong("alice", f"10.0.{number % 250}.{number // 250}")
             self.wrong("alice")
-        self.assertEqual(len(self.attempts._addresses), 100)
-        self.assertEqual(self.wrong(), LONGEST_DELAY)
+        self.assertEqual(len(self.attempts._networks), 100)
+        self.assertEqual(self.wrong(), MAX_DELAY)
         self.attempts.stop()
         self.assertEqual(self.told()[0], 2001)
 
     def test_a_program_that_repeats_itself_slows_nobody_else(self) -> None:
         for _ in range(100):
-            self.wrong(again=True)
-        self.assertEqual(self.wrong(again=True), LONGEST_DELAY)
+            self.wrong(repeated=True)
+        self.assertEqual(self.wrong(repeated=True), MAX_DELAY)
         self.assertEqual(self.wrong("bob"), 0.25)
 
     def test_one_client_has_a_whole_network_of_ipv6(self) -> None:
-        for number in range(FREE + 5):
+        for number in range(ATTEMPTS_WITHOUT_NETWORK_DELAY + 5):
             self.wrong(str(number), f"2001:db8::{number + 1:x}")
-        self.assertEqual(self.wrong("new", "2001:db8::ffff"), LONGEST_DELAY)
+        self.assertEqual(self.wrong("new", "2001:db8::ffff"), MAX_DELAY)
         self.assertEqual(self.wrong("new", "2001:db8:0:1::1"), 0.25)
         self.assertEqual(network_of("::ffff:192.0.2.1"), "192.0.2.1")
         self.assertEqual(network_of("fe80::1%eth0"), "fe80::/64")
@@ -106,17 +108,17 @@ class DelayTests(AttemptsCase):
 class NoGuessTests(AttemptsCase):
     def test_it_has_a_line_and_delays_nobody(self) -> None:
         for _ in range(50):
-            self.attempts.no_guess(EVIL, "ntlm is not offered", "r-1")
+            self.attempts.unreadable(EVIL, "ntlm is not offered", "r-1")
         (line,) = self.lines
         self.assertEqual((line["event"], line["principal"]), ("auth.failed", ""))
         self.assertEqual(self.wrong(), FIRST_DELAY)
 
-    def test_it_makes_umd_forget_no_guesses(self) -> None:
+    def test_it_makes_umd_forget_unreadable(self) -> None:
         self.wrong()
-        for number in range(2 * MOST_ADDRESSES):
-            self.attempts.no_guess(f"10.0.{number >> 8}.{number & 255}", "unreadable", "r-1")
+        for number in range(2 * MAX_NETWORKS):
+            self.attempts.unreadable(f"10.0.{number >> 8}.{number & 255}", "unreadable", "r-1")
         self.assertEqual(self.wrong(), 2 * FIRST_DELAY)
-        self.assertEqual(len(self.attempts._no_guesses), MOST_ADDRESSES)
+        self.assertEqual(len(self.attempts._unreadable), MAX_NETWORKS)
 
 
 class LogTests(AttemptsCase):
@@ -148,20 +150,20 @@ class LogTests(AttemptsCase):
     def test_ever_new_names_do_not_fill_the_disk(self) -> None:
         for number in range(10_000):
             self.wrong(str(number))
-        self.assertEqual(self.told(), (MOST_LINES, MOST_LINES))
+        self.assertEqual(self.told(), (MAX_LINES_PER_NETWORK, MAX_LINES_PER_NETWORK))
         self.wrong("alice", OTHER)
         self.assertEqual(self.told(), (1, 1))
         self.clock.advance(INTERVAL)
-        self.assertEqual(self.told(), (10_000 - MOST_LINES, 1))
+        self.assertEqual(self.told(), (10_000 - MAX_LINES_PER_NETWORK, 1))
         self.wrong("one more")
         self.assertEqual(self.told(), (1, 1))
 
     def test_ever_new_addresses_do_not_either(self) -> None:
         for number in range(12_000):
             self.wrong("alice", f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}")
-        self.assertEqual(self.told(), (MOST_LINES_IN_ALL, MOST_LINES_IN_ALL))
+        self.assertEqual(self.told(), (MAX_LINES, MAX_LINES))
         self.clock.advance(INTERVAL)
-        self.assertEqual(self.told(), (12_000 - MOST_LINES_IN_ALL, MOST_LINES_IN_ALL + 1))
+        self.assertEqual(self.told(), (12_000 - MAX_LINES, MAX_LINES + 1))
 
     def test_what_was_not_told_is_told_at_the_end(self) -> None:
         _ = self.wrong(), self.wrong(), self.wrong()

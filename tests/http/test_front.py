@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Awaitable
 from ipaddress import ip_network
+from typing import Any
 
 import jwt
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
@@ -18,14 +19,15 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.helpers import capturing_log
 from tests.http.helpers import read, request
 from umd.call.principal import Principal
-from umd.http.admission import LEAST
-from umd.http.authentication import Identity, Rules
+from umd.http.admission import MIN_ADMITTED
+from umd.http.authentication import Authenticator
 from umd.http.exchange import TEXT_XML, Reply, Request
 from umd.http.front import Front
-from umd.http.hosts import hosts_asked_for
+from umd.http.hosts import allowed_hosts
 from umd.http.limits import Limits
-from umd.http.rate_limited_log import INTERVAL, MOST_LINES
-from umd.http.tokens import Tokens
+from umd.http.rate_limited_log import INTERVAL, MAX_LINES_PER_NETWORK
+from umd.http.rules import Rules
+from umd.http.tokens import TokenVerifier
 
 
 class Body(bytes):
@@ -49,6 +51,7 @@ class FrontCase(SynchronousTestCase):
         self.log, self.lines = capturing_log()
         self.limits = Limits(max_body=1024)
         self.front = Front(self.serve, self.clock, self.log, self.limits)
+        self.state = self.front.state
         self.connect()
 
     def serve(self, request: Request) -> Reply | Awaitable[Reply]:
@@ -172,10 +175,10 @@ class RequestTests(FrontCase):
         for _ in range(100):
             self.connect()
             self.channel.dataReceived(b"\x16\x03\x01\x02\x00\x01")
-        self.assertEqual(len(self.lines), MOST_LINES)
+        self.assertEqual(len(self.lines), MAX_LINES_PER_NETWORK)
         self.clock.advance(INTERVAL)
         self.assertEqual(self.lines[-1]["event"], "http.tls-on-plain-port-more")
-        self.assertEqual(self.lines[-1]["suppressed"], 100 - MOST_LINES)
+        self.assertEqual(self.lines[-1]["suppressed"], 100 - MAX_LINES_PER_NETWORK)
 
     def test_a_form_is_not_parsed(self) -> None:
         self.post(b"a=1&b=2", b"Content-Type: application/x-www-form-urlencoded")
@@ -196,7 +199,7 @@ class ProxyTests(FrontCase):
     def setUp(self) -> None:
         super().setUp()
         rules = Rules(proxies=(ip_network("192.168.1.1"),))
-        self.front.identity = Identity(rules, self.clock, self.log, self.front.busy)
+        self.state.authenticator = Authenticator(rules, self.clock, self.log, self.state.busy)
 
     def test_the_name_is_taken(self) -> None:
         self.post(b"<a/>", b"X-Forwarded-User: CN=alice, O=Example")
@@ -210,12 +213,51 @@ class ProxyTests(FrontCase):
         self.assertEqual(self.asked, [])
 
 
+class RememberedPrincipalTests(FrontCase):
+    """A client repeats its credentials on a connection, and is not authenticated each time."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.state.authenticator = Authenticator(
+            self.rules(b"x" * 32), self.clock, self.log, self.state.busy
+        )
+
+    def rules(self, key: bytes) -> Rules:
+        return Rules(tokens=TokenVerifier(key, ["HS256"], "umd", "i"))
+
+    def ask(self, key: bytes) -> int:
+        """Send a request with a token that this key signs; return the status of the response."""
+        claims = {"sub": "alice", "aud": "umd", "iss": "i", "exp": 1 << 40}
+        served = len(self.asked)
+        self.post(b"<a/>", b"Authorization: Bearer " + jwt.encode(claims, key, "HS256").encode())
+        if len(self.asked) > served:
+            self.reply(-1)
+        self.clock.advance(4.0)
+        return int(self.sent()[9:12])
+
+    def test_new_rules_hold_on_an_open_connection(self) -> None:
+        self.assertEqual(self.ask(b"x" * 32), 200)
+        assert self.state.authenticator is not None
+        self.state.authenticator.rules = self.rules(b"y" * 32)
+        self.assertEqual(self.ask(b"x" * 32), 401)
+
+    def test_wrong_credentials_do_not_revive_those_of_old_rules(self) -> None:
+        """A failed attempt marked the principal of the old rules as valid under the new rules."""
+        self.assertEqual(self.ask(b"x" * 32), 200)
+        assert self.state.authenticator is not None
+        self.state.authenticator.rules = self.rules(b"y" * 32)
+        self.assertEqual(self.ask(b"z" * 32), 401)
+        self.assertEqual(self.ask(b"x" * 32), 401)
+
+
 class HostTests(FrontCase):
     """Who asks by a name that is not umd's was led here (DNS rebinding)."""
 
     def setUp(self) -> None:
         super().setUp()
-        self.front.hosts = hosts_asked_for(["umd.example"], trusting=True, private=True)
+        self.state.allowed_hosts = allowed_hosts(
+            ["umd.example"], trusts_local_clients=True, is_private=True
+        )
 
     def ask(self, host: str, version: str = "1.1", target: str = "/x") -> int:
         self.connect()
@@ -270,11 +312,11 @@ class HostTests(FrontCase):
         self.assertEqual(len(self.asked), 1)
 
     def test_where_it_is_looked_at(self) -> None:
-        self.assertIsNotNone(hosts_asked_for((), trusting=True, private=True))
-        self.assertIsNotNone(hosts_asked_for(["a"], trusting=False, private=False))
-        self.assertIsNone(hosts_asked_for((), trusting=False, private=True))
-        self.assertIsNone(hosts_asked_for((), trusting=True, private=False))
-        self.assertIsNone(hosts_asked_for(["*"], trusting=True, private=True))
+        self.assertIsNotNone(allowed_hosts((), trusts_local_clients=True, is_private=True))
+        self.assertIsNotNone(allowed_hosts(["a"], trusts_local_clients=False, is_private=False))
+        self.assertIsNone(allowed_hosts((), trusts_local_clients=False, is_private=True))
+        self.assertIsNone(allowed_hosts((), trusts_local_clients=True, is_private=False))
+        self.assertIsNone(allowed_hosts(["*"], trusts_local_clients=True, is_private=True))
 
 
 class LimitTests(FrontCase):
@@ -344,7 +386,7 @@ class TimeTests(FrontCase):
         self.assertTrue(self.transport.disconnecting)
 
     def test_a_body_that_comes_too_slowly(self) -> None:
-        self.front.limits = Limits(min_body_rate=10)
+        self.state.limits = Limits(min_body_rate=10)
         self.send(b"POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 1000\r\n\r\n")
         for _ in range(10):
             self.send(b"a" * 20)
@@ -394,12 +436,12 @@ class CrowdTests(FrontCase):
         for _ in range(3):
             self.post(b"a" * 1024)
         self.assertEqual(self.transport.producerState, "paused")
-        self.assertEqual(self.front.held, 3072)
+        self.assertEqual(self.state.buffered, 3072)
         self.reply(0)
         self.reply(1)
-        self.assertEqual((self.transport.producerState, self.front.held), ("producing", 1024))
+        self.assertEqual((self.transport.producerState, self.state.buffered), ("producing", 1024))
         self.reply(2)
-        self.assertEqual(self.front.held, 0)
+        self.assertEqual(self.state.buffered, 0)
 
     def test_a_flood_in_one_read_ends_the_connection(self) -> None:
         self.send(b"GET /x HTTP/1.1\r\nHost: h\r\n\r\n" * 3640)
@@ -431,7 +473,7 @@ class CrowdTests(FrontCase):
         self.assertTrue(self.sent().endswith(b"<ok/>HTTP/1.1 100 Continue\r\n\r\n"))
 
     def test_too_many_connections(self) -> None:
-        self.front.limits = Limits(max_connections=3, max_connections_per_address=2)
+        self.state.limits = Limits(max_connections=3, max_connections_per_address=2)
         self.connect()
         self.assertEqual(self.sent(), b"")
         self.connect()
@@ -446,28 +488,30 @@ class CrowdTests(FrontCase):
         self.assertTrue(self.sent().startswith(b"HTTP/1.1 503 "))
 
     def test_one_client_has_a_whole_network_of_ipv6(self) -> None:
-        self.front.limits = Limits(max_connections_per_address=2)
+        self.state.limits = Limits(max_connections_per_address=2)
         for host, full in (("2001:db8::1", False), ("2001:db8::2", False), ("2001:db8::3", True),
                            ("2001:db8:0:1::1", False), ("::ffff:192.0.2.1", False)):  # fmt: skip
             self.channel = self.front.buildProtocol(IPv6Address("TCP", host, 54321))
-            self.assertEqual(self.channel.refused_at_once, full, host)
-            self.channel.makeConnection(StringTransport())
-        while len(self.front.connections) > 1:
-            next(iter(self.front.connections)).connectionLost(Failure(ConnectionDone()))
-        self.assertEqual(self.front._per_address.total(), 1)
+            transport = StringTransport()
+            self.channel.makeConnection(transport)
+            self.assertEqual(transport.value().startswith(b"HTTP/1.1 503 "), full, host)
+        while len(self.state.connections) > 1:
+            connection: Any = next(iter(self.state.connections))
+            connection.connectionLost(Failure(ConnectionDone()))
+        self.assertEqual(self.state.connections._per_network.total(), 1)
 
     def test_who_is_one_too_many_and_does_not_leave_is_left(self) -> None:
         """Nothing ended these: one address could hold every descriptor."""
-        self.front.limits = Limits(max_connections=1, linger=2.0)
+        self.state.limits = Limits(max_connections=1, linger=2.0)
         self.connect("192.168.1.2")
-        self.assertEqual(len(self.front.connections), 2)
+        self.assertEqual(len(self.state.connections), 2)
         self.assertTrue(self.transport.disconnecting)
         self.assertFalse(self.transport.disconnected)
         self.clock.advance(2.1)
         self.assertTrue(self.transport.disconnected)
 
     def test_too_many_requests(self) -> None:
-        self.front.limits = Limits(max_waiting=1)
+        self.state.limits = Limits(max_waiting=1)
         self.post()
         self.connect()
         self.post()
@@ -480,38 +524,38 @@ class CrowdTests(FrontCase):
         self.assertEqual(len(self.asked), 2)
 
     def test_too_much_memory(self) -> None:
-        self.front.limits = Limits(max_held=1500)
+        self.state.limits = Limits(max_held=1500)
         half = b"POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 1001\r\n\r\n" + b"a" * 1000
         self.send(half)
         self.assertEqual(self.sent(), b"")
         self.connect()
         self.send(half)
         self.assertTrue(self.sent().startswith(b"HTTP/1.1 503 "))
-        self.assertEqual(self.front.held, 1000)
+        self.assertEqual(self.state.buffered, 1000)
 
     def test_what_is_being_served_takes_memory(self) -> None:
         """It was not counted: a thousand slow calls with long bodies were taken for nothing."""
-        self.front.limits = Limits(max_held=1500)
+        self.state.limits = Limits(max_held=1500)
         for held in (1000, 2000):
             self.connect()
             self.post(b"a" * 1000)
-            self.assertEqual(self.front.held, held)
+            self.assertEqual(self.state.buffered, held)
         self.connect()
         self.post(b"a" * 1000)
         self.assertTrue(self.sent().startswith(b"HTTP/1.1 503 "))
         self.assertEqual(len(self.asked), 2)
         self.reply(0)
-        self.assertEqual(self.front.held, 1000)
+        self.assertEqual(self.state.buffered, 1000)
         self.connect()
         self.post(b"a" * 1000)
         self.assertEqual(len(self.asked), 3)
         self.channel.connectionLost(Failure(ConnectionDone()))
-        self.assertEqual(self.front.held, 1000)
+        self.assertEqual(self.state.buffered, 1000)
 
     def test_who_is_answered_late_leaves_no_body_here(self) -> None:
         """Wrong passwords, each with a body, were held for the seconds of their delay."""
-        rules = Rules(tokens=Tokens(b"x" * 32, ["HS256"], "umd", "i"))
-        self.front.identity = Identity(rules, self.clock, self.log, self.front.busy)
+        rules = Rules(tokens=TokenVerifier(b"x" * 32, ["HS256"], "umd", "i"))
+        self.state.authenticator = Authenticator(rules, self.clock, self.log, self.state.busy)
         forged = jwt.encode({"sub": "alice"}, b"y" * 32, "HS256")
         (bearer,) = (head for head, _ in read(request(f"Authorization: Bearer {forged}")).complete)
         for _ in range(3):
@@ -519,7 +563,7 @@ class CrowdTests(FrontCase):
             self.channel.reader.complete.append((bearer, Body(b"a" * 1000)))
             self.channel.dataReceived(b"\r\n")
         gc.collect()
-        self.assertEqual((Body.kept, self.front.held, self.front.waiting), (0, 0, 3))
+        self.assertEqual((Body.kept, self.state.buffered, self.state.pending_requests), (0, 0, 3))
         self.assertEqual(self.sent(), b"")
         self.clock.advance(4.0)
         self.assertTrue(self.sent().startswith(b"HTTP/1.1 401 "))
@@ -527,25 +571,26 @@ class CrowdTests(FrontCase):
     def test_octets_lie_too_long(self) -> None:
         """Who is put off keeps the connection: a new one would cost more than the answer."""
         for _ in range(2):
-            for _ in range(2 * LEAST):
+            for _ in range(2 * MIN_ADMITTED):
                 self.post()
                 self.reply(-1)
             self.clock.advance(0.4)
         self.sent()
         before = len(self.asked)
-        for _ in range(2 * LEAST):
+        for _ in range(2 * MIN_ADMITTED):
             self.post()
             if len(self.asked) > before:
                 before += 1
                 self.reply(-1)
         sent = self.sent()
-        self.assertEqual(sent.count(b"HTTP/1.1 200 "), LEAST)
-        self.assertEqual(sent.count(b"HTTP/1.1 503 "), LEAST)
-        self.assertEqual(sent.count(b"Retry-After: 1"), LEAST)
+        self.assertEqual(sent.count(b"HTTP/1.1 200 "), MIN_ADMITTED)
+        self.assertEqual(sent.count(b"HTTP/1.1 503 "), MIN_ADMITTED)
+        self.assertEqual(sent.count(b"Retry-After: 1"), MIN_ADMITTED)
         self.assertNotIn(b"Connection: close", sent)
         self.assertFalse(self.transport.disconnecting)
         told = [line for line in self.lines if line["event"] == "http.refused"]
-        self.assertEqual((len(told), told[0]["why"]), (LEAST, "umd is too busy. Try again later."))
+        self.assertEqual(len(told), MIN_ADMITTED)
+        self.assertEqual(told[0]["why"], "umd is too busy. Try again later.")
         self.clock.pump([0.01] * 100)
         self.post()
         self.reply(-1)
@@ -560,7 +605,7 @@ class LeavingTests(FrontCase):
         self.post()
         self.lose()
         self.assertTrue(self.replies[0].called)
-        self.assertEqual(self.front.connections, set())
+        self.assertEqual(len(self.state.connections), 0)
         self.assertEqual(self.flushLoggedErrors(), [])
         self.assertEqual(self.lines, [])
         self.successResultOf(ensureDeferred(self.front.answered()))

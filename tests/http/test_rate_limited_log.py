@@ -7,17 +7,17 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.helpers import capturing_log
 from umd.http import rate_limited_log
-from umd.http.rate_limited_log import INTERVAL, MOST_LINES, RationedLog
+from umd.http.rate_limited_log import INTERVAL, MAX_LINES_PER_NETWORK, RateLimitedLog
 
 
-class RationedLogTests(SynchronousTestCase):
+class RateLimitedLogTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.log, self.lines = capturing_log()
-        self.rationed = RationedLog(self.log.warning, "door.knocked", self.clock)
+        self.limited = RateLimitedLog(self.log.warning, "door.knocked", self.clock)
 
     def tearDown(self) -> None:
-        self.rationed.stop()
+        self.limited.stop()
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def told(self) -> int:
@@ -27,7 +27,7 @@ class RationedLogTests(SynchronousTestCase):
         return len(own) + suppressed
 
     def test_one_event_is_one_line(self) -> None:
-        self.rationed.tell("192.0.2.1", how="loudly")
+        self.limited.write("192.0.2.1", how="loudly")
         self.clock.advance(INTERVAL)
         (line,) = self.lines
         self.assertEqual((line["event"], line["log_level"]), ("door.knocked", "warning"))
@@ -37,32 +37,32 @@ class RationedLogTests(SynchronousTestCase):
 
     def test_many_of_one_address_leave_room_for_others(self) -> None:
         for _ in range(1000):
-            self.rationed.tell("192.0.2.1")
-        self.rationed.tell("192.0.2.2")
-        self.assertEqual(len(self.lines), MOST_LINES + 1)
+            self.limited.write("192.0.2.1")
+        self.limited.write("192.0.2.2")
+        self.assertEqual(len(self.lines), MAX_LINES_PER_NETWORK + 1)
         self.clock.advance(INTERVAL)
-        self.assertEqual(self.lines[-1]["suppressed"], 1000 - MOST_LINES)
+        self.assertEqual(self.lines[-1]["suppressed"], 1000 - MAX_LINES_PER_NETWORK)
         self.assertEqual(self.told(), 1001)
 
     def test_a_new_interval_begins_with_the_next_event(self) -> None:
-        for _ in range(MOST_LINES):
-            self.rationed.tell("192.0.2.1")
+        for _ in range(MAX_LINES_PER_NETWORK):
+            self.limited.write("192.0.2.1")
         self.clock.advance(INTERVAL)
         self.assertEqual(self.clock.getDelayedCalls(), [])
-        self.rationed.tell("192.0.2.1")
-        self.assertEqual(len(self.lines), MOST_LINES + 1)
+        self.limited.write("192.0.2.1")
+        self.assertEqual(len(self.lines), MAX_LINES_PER_NETWORK + 1)
 
     def test_a_counted_event_is_told_with_the_next_line(self) -> None:
-        self.rationed.count("192.0.2.1")
-        self.rationed.tell("192.0.2.1")
+        self.limited.count("192.0.2.1")
+        self.limited.write("192.0.2.1")
         (line,) = self.lines
         self.assertEqual(line["suppressed"], 1)
 
-    def test_addresses_that_are_forgotten_are_counted(self) -> None:
-        self.patch(rate_limited_log, "MOST_ADDRESSES", 10)
+    def test_networks_that_are_forgotten_are_counted(self) -> None:
+        self.patch(rate_limited_log, "MAX_NETWORKS", 10)
         for number in range(500):
             for _ in range(2):
-                self.rationed.tell(f"10.0.{number >> 8}.{number & 255}")
-        self.assertEqual(len(self.rationed._addresses), 10)
-        self.rationed.stop()
+                self.limited.write(f"10.0.{number >> 8}.{number & 255}")
+        self.assertEqual(len(self.limited._networks), 10)
+        self.limited.stop()
         self.assertEqual(self.told(), 1000)

@@ -16,7 +16,7 @@ import umd.http
 from tests.http.helpers import SPLITS, chunked, pieces, read, request
 from umd.http.head import Head
 from umd.http.limits import Limits
-from umd.http.reader import BODY, ENDED, HEAD, NOTHING, Heads, Reader
+from umd.http.reader import NO_MORE_REQUESTS, HeadCache, Part, Reader
 
 TE = "Transfer-Encoding: chunked"
 
@@ -35,7 +35,8 @@ class ReaderCase(SynchronousTestCase):
         """Taken as requests with these bodies."""
         for size in SPLITS:
             reader = read(octets, size, limits)
-            self.assertIn(reader.refusal, (None, ENDED), (str(reader.refusal), octets[:200], size))
+            told = (str(reader.refusal), octets[:200], size)
+            self.assertIn(reader.refusal, (None, NO_MORE_REQUESTS), told)
             self.assertEqual([body for _, body in reader.complete], list(bodies), size)
         return reader
 
@@ -63,7 +64,7 @@ class RequestTests(ReaderCase):
 
     def test_the_same_head_on_another_connection(self) -> None:
         """The chunks that follow a head that is known still go through llhttp."""
-        heads = Heads(Limits())
+        heads = HeadCache(Limits())
         octets = request(TE) + chunked(b"abc")
         for size in SPLITS:
             reader = Reader(heads)
@@ -77,7 +78,7 @@ class RequestTests(ReaderCase):
             self.assertEqual((wrong.refusal.status, len(wrong.complete)), (400, 0))
 
     def test_a_head_that_was_good_by_other_limits_is_looked_at_again(self) -> None:
-        heads = Heads(Limits())
+        heads = HeadCache(Limits())
         reader = Reader(heads)
         reader.receive(request(body=b"a" * 2000))
         heads.limits = Limits(max_body=1024)
@@ -86,25 +87,28 @@ class RequestTests(ReaderCase):
         self.assertEqual((reader.refusal.status, len(reader.complete)), (413, 1))
 
     def test_the_heads_that_are_remembered_are_few(self) -> None:
-        heads = Heads(Limits())
-        for number in range(2 * Heads.MOST):
+        heads = HeadCache(Limits())
+        for number in range(2 * HeadCache.MAX_HEADS):
             Reader(heads).receive(request(f"X-Number: {number}"))
-        Reader(heads).receive(request("X-Long: " + "x" * Heads.LONGEST))
-        self.assertEqual(len(heads._known), Heads.MOST)
+        Reader(heads).receive(request("X-Long: " + "x" * HeadCache.MAX_OCTETS_PER_HEAD))
+        self.assertEqual(len(heads._heads), HeadCache.MAX_HEADS)
 
     def test_in_which_part_it_is(self) -> None:
-        reader = Reader(Heads(Limits()))
+        reader = Reader(HeadCache(Limits()))
         seen = []
         head = b"POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n"
         for piece in (b"\r\n", head, b"\r\na", b"b"):
             reader.receive(piece)
-            seen.append((reader.part, reader.held > 0))
-        self.assertEqual(seen, [(NOTHING, False), (HEAD, True), (BODY, True), (NOTHING, False)])
+            seen.append((reader.part, reader.buffered > 0))
+        self.assertEqual(
+            seen,
+            [(Part.NONE, False), (Part.HEAD, True), (Part.BODY, True), (Part.NONE, False)],
+        )
 
     def test_http_1_0(self) -> None:
         octets = request(version="1.0", body=b"abc").replace(b"Host: h\r\n", b"")
         reader = self.taken(octets, b"abc")
-        self.assertIs(reader.refusal, ENDED)
+        self.assertIs(reader.refusal, NO_MORE_REQUESTS)
         ((head, _),) = reader.complete
         self.assertEqual((head.keep_alive, head.host), (False, ""))
         ((head, _),) = self.taken(request("Connection: keep-alive", version="1.0"), b"").complete
@@ -317,10 +321,10 @@ class CheckTests(ReaderCase):
         head = request("Expect: 100-Continue").replace(b"Length: 0", b"Length: 3")
         for size in SPLITS:
             reader = read(head, size)
-            self.assertIsNotNone(reader.expected)
+            self.assertTrue(reader.awaits_continue)
             reader.receive(b"abc")
-            self.assertIsNone(reader.expected)
-        self.assertIsNone(read(head + b"abc").expected)
+            self.assertFalse(reader.awaits_continue)
+        self.assertFalse(read(head + b"abc").awaits_continue)
         for value in ("200-ok", "100-continue, 200-ok", "100-continue;a=b", "100"):
             self.refused(417, request(f"Expect: {value}", body=b"abc"))
         for value in ("", " ,", "100-continue, 100-CONTINUE"):  # nothing else is expected
@@ -354,7 +358,7 @@ class CheckTests(ReaderCase):
     def test_18_nothing_is_decided_before_the_head_is_complete(self) -> None:
         octets = request("Expect: 100-continue", "Bad Header: x", body=b"abc")
         for size in SPLITS:
-            self.assertIsNone(read(octets, size).expected)
+            self.assertFalse(read(octets, size).awaits_continue)
         self.refused(400, octets)
 
     def test_19_too_many_requests_in_one_read(self) -> None:
@@ -366,14 +370,14 @@ class CheckTests(ReaderCase):
     def test_20_what_was_good_before_an_error(self) -> None:
         self.refused(400, request(body=b"abc") * 2 + b"garbage\r\n\r\n" + request(), before=2)
         last = request("Connection: close", body=b"abc")
-        self.assertIs(self.taken(last + request(), b"abc").refusal, ENDED)
+        self.assertIs(self.taken(last + request(), b"abc").refusal, NO_MORE_REQUESTS)
 
     def test_21_after_an_error_nothing_is_read(self) -> None:
         reader = read(b"garbage\r\n")
         refusal = reader.refusal
         reader.receive(request())
         self.assertIs(reader.refusal, refusal)
-        self.assertEqual((len(reader.complete), reader.held, reader.part), (0, 0, NOTHING))
+        self.assertEqual((len(reader.complete), reader.buffered, reader.part), (0, 0, Part.NONE))
 
     def test_22_half_a_request_is_none(self) -> None:
         for octets in (request(body=b"abc"), request(TE) + chunked(b"abc"), request()):
@@ -382,7 +386,7 @@ class CheckTests(ReaderCase):
     def test_23_empty_lines_are_no_progress(self) -> None:
         self.refused(400, b"\r\n" * 100)
         reader = read(b"\r\n\r")
-        self.assertEqual((reader.part, reader.refusal), (NOTHING, None))
+        self.assertEqual((reader.part, reader.refusal), (Part.NONE, None))
 
     def test_26_no_leniency_is_ever_asked_for(self) -> None:
         for file in Path(umd.http.__file__).parent.parent.rglob("*.py"):

@@ -9,8 +9,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.http.fuzz import ADDRESS, PATH, XML, Room, rules
 from tests.http.helpers import request
-from umd.http.authentication import Rules
-from umd.http.hosts import hosts_asked_for
+from umd.http.hosts import allowed_hosts
+from umd.http.rules import Rules
 from umd.soap.pages import STATUSES
 
 LONG = "x" * 3000
@@ -55,10 +55,11 @@ class StatusTests(SynchronousTestCase):
         self.assert_answered(415, request(XML, "Content-Encoding: br", target=PATH, body=b"x"))
         self.assert_answered(417, request("Expect: miracles", body=b"x"))
         self.assert_answered(505, request(method="GET", version="2.0"))
-        self.room.front.hosts = hosts_asked_for((), trusting=True, private=True)
+        state = self.room.front.state
+        state.allowed_hosts = allowed_hosts((), trusts_local_clients=True, is_private=True)
         self.assert_answered(421, good)
         self.assert_answered(500, good.replace(b"Host: h", b"Host: localhost"))
-        self.room.front.limits = replace(self.room.front.limits, max_waiting=0)
+        state.limits = replace(state.limits, max_waiting=0)
         answer = self.assert_answered(503, good.replace(b"Host: h", b"Host: localhost"))
         self.assertIn(b"\r\nRetry-After: 1\r\n", answer)
         self.room = Room(rules())

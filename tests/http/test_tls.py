@@ -21,38 +21,39 @@ from tests.helpers import capturing_log, program
 from tests.http.helpers import Authority, request
 from umd.config.sections import TlsSection
 from umd.daemon.certificates import read_credentials
-from umd.http.connection import Connection
+from umd.http.connections import OpenConnection
 from umd.http.exchange import TEXT_PLAIN, Reply, Request
 from umd.http.front import Front
 from umd.http.limits import Limits
-from umd.http.rate_limited_log import MOST_LINES
+from umd.http.rate_limited_log import MAX_LINES_PER_NETWORK
+from umd.http.server_state import ServerState
 from umd.http.tls import TlsServer, make_context
 
 SOON = 0.2
 """Seconds for a limit that the test waits to see pass."""
 
 
-class WatchedFront(Front):
-    """Tells when nobody is connected any more, and how much was held at most."""
+class WatchedState(ServerState):
+    """Reports when no client is connected any more, and the largest size of buffered requests."""
 
     all_left: Deferred[None] | None = None
-    most_held = 0
-    _held = 0
+    max_buffered = 0
+    _buffered = 0
 
     @property
-    def held(self) -> int:
-        return self._held
+    def buffered(self) -> int:
+        return self._buffered
 
-    @held.setter
-    def held(self, octets: int) -> None:
-        self._held = octets
-        self.most_held = max(self.most_held, octets)
+    @buffered.setter
+    def buffered(self, octets: int) -> None:
+        self._buffered = octets
+        self.max_buffered = max(self.max_buffered, octets)
 
-    def left(self, connection: Connection) -> None:
-        super().left(connection)
-        waiting, self.all_left = self.all_left, None
-        if waiting is not None:
-            waiting.callback(None)
+    def remove(self, connection: OpenConnection) -> None:
+        super().remove(connection)
+        all_left, self.all_left = self.all_left, None
+        if all_left is not None:
+            all_left.callback(None)
 
 
 class TlsCase(TestCase):
@@ -70,9 +71,10 @@ class TlsCase(TestCase):
 
     async def listen(self, limits: Limits) -> None:
         real = cast(Any, reactor)
-        self.front = WatchedFront(self.serve, real, self.log, limits)
+        self.front = Front(self.serve, real, self.log)
+        self.state = self.front.state = WatchedState(self.serve, real, self.log, limits)
         self.left: Deferred[None] = Deferred()
-        self.front.all_left = self.left
+        self.state.all_left = self.left
         wrapped = self.tls.wrap(self.front)
         port = real.listenTCP(0, wrapped, interface="127.0.0.1")
         self.port = port.getHost().port
@@ -145,7 +147,7 @@ class SlowReaderTests(TlsCase):
         # The kernel takes some megabytes; all of it would be ten thousand.
         self.assertLess(len(self.asked) * self.LENGTH, 100_000_000)
         self.assertGreater(len(self.asked), 0)
-        self.assertEqual(self.front.connections, set())
+        self.assertEqual(len(self.state.connections), 0)
 
     async def test_many_requests_in_one_read_are_not_served_beyond_what_is_taken(self) -> None:
         """TLS hands over record by record all that it has read, also when told to pause."""
@@ -162,11 +164,11 @@ class SlowReaderTests(TlsCase):
         await self.listen(Limits())
         post = request("Content-Encoding: gzip", body=gzip.compress(b"a" * 65536))
         client, records = await deferToThread(self.records, 300, post)
-        self.front.limits = Limits(idle_timeout=SOON, linger=SOON, write_timeout=SOON)
+        self.state.limits = Limits(idle_timeout=SOON, linger=SOON, write_timeout=SOON)
         await deferToThread(client.sendall, records)
         await self.left
-        self.assertGreater(self.front.most_held, 65536 * 16)
-        self.assertLess(self.front.most_held, 65536 * 40)
+        self.assertGreater(self.state.max_buffered, 65536 * 16)
+        self.assertLess(self.state.max_buffered, 65536 * 40)
 
     async def test_who_reads_late_gets_everything_in_order(self) -> None:
         self.LENGTH = 8_000_000
@@ -197,7 +199,7 @@ class SilentPeerTests(TlsCase):
     async def test_who_is_idle_and_does_not_close(self) -> None:
         await self.listen(Limits())
         client = await deferToThread(self.connect)
-        self.front.limits = Limits(idle_timeout=SOON, linger=SOON)  # from the answer on
+        self.state.limits = Limits(idle_timeout=SOON, linger=SOON)  # from the answer on
         await deferToThread(client.sendall, request(method="GET", target="/a"))
         await self.left
         self.assertEqual(self.asked, ["/a"])
@@ -434,10 +436,10 @@ class HandshakeTests(HandshakeCase):
                 self.sent(b"GET / HTTP/1.0\r\n\r\n")()
 
         await deferToThread(knock)
-        self.assertEqual(len(self.lines), MOST_LINES)
+        self.assertEqual(len(self.lines), MAX_LINES_PER_NETWORK)
         await self.front.close()
         self.assertEqual(self.lines[-1]["event"], "tls.handshake-failed-more")
-        self.assertEqual(self.lines[-1]["suppressed"], 50 - MOST_LINES)
+        self.assertEqual(self.lines[-1]["suppressed"], 50 - MAX_LINES_PER_NETWORK)
 
     async def test_who_closes_right_after_asking_has_asked(self) -> None:
         """As `openssl s_client <FILE` does: close_notify comes with the request."""

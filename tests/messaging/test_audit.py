@@ -24,9 +24,10 @@ from tests.http.fuzz import ADDRESS
 from tests.http.helpers import request
 from tests.soap.test_contract import disconnect, envelope
 from umd.call.principal import Principal, Scope
-from umd.http.authentication import Identity, Rules
+from umd.http.authentication import Authenticator
 from umd.http.front import Front
-from umd.http.tokens import Tokens
+from umd.http.rules import Rules
+from umd.http.tokens import TokenVerifier
 from umd.management.requests import Console
 from umd.messaging.service import SoapService
 from umd.messaging.use_cases import UseCases
@@ -148,15 +149,15 @@ class RequestTests(AuditCase):
         self.assertEqual((line["call"], line["outcome"]), (call.id, "client-gone"))
 
     def test_who_is_not_who_they_say(self) -> None:
-        rules = Rules(tokens=Tokens(b"x" * 32, ["HS256"], "umd", "i"))
-        identity = Identity(rules, self.room.clock, self.room.log, self.front.busy)
-        self.front.identity = identity
+        rules = Rules(tokens=TokenVerifier(b"x" * 32, ["HS256"], "umd", "i"))
+        authenticator = Authenticator(rules, self.room.clock, self.room.log, self.front.state.busy)
+        self.front.state.authenticator = authenticator
         line = self.ask(disconnect(self.call.id), "Authorization: Bearer x")
         self.assertEqual(
             self.told(line), ("auth.failed", "", ADDRESS.host, "authenticate", None, "denied")
         )
         self.assertFalse(self.call.ended)
-        identity.stop()
+        authenticator.stop()
 
 
 class ConsoleTests(AuditCase):

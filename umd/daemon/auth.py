@@ -7,9 +7,9 @@ from ipaddress import ip_network
 from umd.call.principal import Scope
 from umd.config.sections import AuthSection, TokenSection
 from umd.errors import UmdError
-from umd.http.authentication import Rules
 from umd.http.passwords import PasswordFile
-from umd.http.tokens import Tokens, WrongKey
+from umd.http.rules import Rules
+from umd.http.tokens import InvalidKey, TokenVerifier
 from umd.runtime.files import CannotRead, read_file
 
 
@@ -37,7 +37,7 @@ def make_rules(auth: AuthSection) -> Rules:
     )
 
 
-def read_tokens(token: TokenSection) -> Tokens:
+def read_tokens(token: TokenSection) -> TokenVerifier:
     """
     Read the key of `[auth.token]`, which has one.
 
@@ -48,10 +48,10 @@ def read_tokens(token: TokenSection) -> Tokens:
     assert key_file is not None
     issuer = token.issuer or ""  # which goes with key_file
     try:
-        return Tokens(
+        return TokenVerifier(
             _read(key_file), token.algorithms, token.audience, issuer, token.name_claim
         )
-    except WrongKey as error:
+    except InvalidKey as error:
         raise CannotIdentify(f"{key_file}: {error}") from None
 
 

@@ -33,9 +33,9 @@ from umd.daemon.messaging import make_use_cases, make_users
 from umd.daemon.recovery import restore_calls
 from umd.daemon.status import ReloadResult, daemon_status
 from umd.errors import UmdError
-from umd.http.authentication import Identity
+from umd.http.authentication import Authenticator
 from umd.http.front import Front
-from umd.http.hosts import hosts_asked_for
+from umd.http.hosts import allowed_hosts
 from umd.http.tls import TlsServer
 from umd.messaging.service import SoapService
 from umd.runtime import systemd
@@ -95,7 +95,7 @@ class Daemon:
         self._soap.soap12_sender_status = settings.um.soap12_sender_status
         self.front = Front(self._soap.serve, reactor, log, http_limits(settings.http))
         if self.store is not None:
-            self.front.admission.probe = self.store.flush
+            self.front.state.admission.probe = self.store.flush
         self._tls: TlsServer | None = None
         self._listeners = Listeners(reactor)
         self.garbage = IncrementalCollector(reactor, log, self._expected_memory_blocks)
@@ -154,7 +154,7 @@ class Daemon:
 
     async def _listen(self) -> None:
         http = self.settings.http
-        open_to_all = http.allow_anonymous or self.front.identity is not None
+        open_to_all = http.allow_anonymous or self.front.state.authenticator is not None
         for endpoint in http.listen:
             await self._listeners.listen(
                 "http.listen", endpoint, self.front, tls=False, open_to_all=open_to_all
@@ -236,7 +236,7 @@ class Daemon:
         self.control.settings = control_settings(settings.call)
         apply_messaging(settings, self.use_cases, self._reactor)
         self._soap.soap12_sender_status = settings.um.soap12_sender_status
-        self.front.limits = http_limits(settings.http)
+        self.front.state.limits = http_limits(settings.http)
         self._set_allowed_hosts()
         if needs_restart:
             self._log.warning("config.needs-restart", keys=needs_restart)
@@ -274,8 +274,8 @@ class Daemon:
         self.garbage.stop()
         await self._listeners.close()
         await self.front.close()
-        if self.front.identity is not None:
-            self.front.identity.stop()
+        if self.front.state.authenticator is not None:
+            self.front.state.authenticator.stop()
         if self.control_socket is not None:
             await self.control_socket.close()
         deadline = self.settings.drain.deadline
@@ -321,7 +321,7 @@ class Daemon:
 
     def _expected_memory_blocks(self) -> int:
         """Return how many memory blocks the calls, connections and messages may take."""
-        items = self.control.known + len(self.front.connections)
+        items = self.control.known + len(self.front.state.connections)
         return items * MEMORY_BLOCKS_PER_ITEM + self.capture.size * MEMORY_BLOCKS_PER_MESSAGE
 
     # -- credentials and host names
@@ -344,16 +344,17 @@ class Daemon:
                 self._tls.context = context
         if rules is None:
             return
-        if self.front.identity is None:
-            self.front.identity = Identity(rules, self._reactor, self._log, self.front.busy)
+        state = self.front.state
+        if state.authenticator is None:
+            state.authenticator = Authenticator(rules, self._reactor, self._log, state.busy)
         else:
-            self.front.identity.rules = rules
+            state.authenticator.rules = rules
 
     def _set_allowed_hosts(self) -> None:
         """Tell the front which host names a request may be addressed to."""
-        identity = self.front.identity
-        self.front.hosts = hosts_asked_for(
+        authenticator = self.front.state.authenticator
+        self.front.state.allowed_hosts = allowed_hosts(
             self.settings.http.hosts,
-            trusting=identity is None or identity.rules.believes_this_machine,
-            private=self._listeners.are_private,
+            trusts_local_clients=authenticator is None or authenticator.rules.trusts_local_clients,
+            is_private=self._listeners.are_private,
         )

@@ -49,14 +49,14 @@ def daemon_status(
     A name that ends in `_seconds` or `_seconds_max` is a duration in seconds. `reload` is the
     latest reload, or None if there was none.
     """
-    admission = front.admission
+    admission = front.state.admission
     return {
         "live_calls": control.live,
         "known_calls": control.known,
-        "connections": len(front.connections),
-        "requests_waiting": front.waiting,
-        "requests_put_off": admission.put_off,
-        "reactor_stall_seconds_max": round(admission.longest, 4),
+        "connections": len(front.state.connections),
+        "requests_waiting": front.state.pending_requests,
+        "requests_put_off": admission.rejected,
+        "reactor_stall_seconds_max": round(admission.max_seen_late, 4),
         "reactor_stalls": admission.stalls,
         "garbage_looks": garbage.passes,
         "garbage_look_seconds_max": round(garbage.longest_pass, 4),

@@ -1,1 +1,1 @@
-"""The HTTP edge: octets into one request and a reply back; knows no SOAP."""
+"""HTTP/1.1: reads requests from connections, authenticates them, and writes the responses."""

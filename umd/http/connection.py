@@ -1,37 +1,33 @@
-"""One connection: octets to requests, replies to octets in the same order, and when it closes."""
+"""One HTTP connection: reads requests, has them served in order, and writes the responses."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import Final, cast
 
-from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import (
-    IHandshakeListener,
-    IPullProducer,
-    IPushProducer,
-    ITCPTransport,
-)
+from twisted.internet.defer import CancelledError
+from twisted.internet.interfaces import IHandshakeListener
 from twisted.internet.protocol import Protocol
-from twisted.internet.tcp import Connection as TcpConnection
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from umd.call.principal import Principal
-from umd.http.authentication import Denied
+from umd.http.client_identity import ClientIdentity
+from umd.http.connections import Wait
 from umd.http.exchange import TEXT_PLAIN, Reply, Request, refusal
-from umd.http.head import Head, Refused
-from umd.http.hosts import same_address
-from umd.http.pending_reply import Working, begin
-from umd.http.reader import ENDED, HEAD, NOTHING, Reader
-from umd.http.response import CONTINUE, reply_of
-from umd.http.tls import TIMED_OUT, HandshakeFailure, TlsTransport, handshake_failure
+from umd.http.head import Head
+from umd.http.pending_reply import PendingReply, start_reply
+from umd.http.phase import ACCEPTING, Event, Phase, next_phase
+from umd.http.reader import NO_MORE_REQUESTS, Part, Reader
+from umd.http.refused import Refused
+from umd.http.response import CONTINUE, reply_to_refused
+from umd.http.server_state import ServerState
+from umd.http.tls import TIMED_OUT, HandshakeFailure, handshake_failure
+from umd.http.transport import ClientTransport
+from umd.http.verdict import Denied
 
-if TYPE_CHECKING:
-    from umd.http.front import Front
-
-TLS_HANDSHAKE: Final = 0x16  # the first octet of a TLS connection, RFC 8446 section 5.1
+TLS_HANDSHAKE: Final = 0x16
+"""The first octet of a TLS connection (RFC 8446 section 5.1)."""
 
 MISDIRECTED: Final = refusal(
     421,
@@ -40,165 +36,187 @@ MISDIRECTED: Final = refusal(
 )
 INTERNAL_ERROR: Final = Reply(500, b"Internal server error.\n", TEXT_PLAIN)
 
+# Module constants, as an attribute of an enum is slow to read in Python 3.11.
+_OPEN: Final = Phase.OPEN
+_LOST: Final = Phase.LOST
 
-class Wait(StrEnum):
-    """What a connection can be waiting for; each kind has its deadline."""
-
-    HANDSHAKE = "the TLS handshake"
-    NEXT = "a request"
-    HEAD = "the rest of a head"
-    BODY = "the rest of a body"
-    TAKEN = "the client to take an answer"
-    LINGER = "a refused client to see why"
+_WAIT_IN_PHASE: Final = {Phase.HANDSHAKE: Wait.HANDSHAKE, Phase.CLOSED: Wait.CLOSE}
+_WAIT_FOR_PART: Final = {
+    Part.NONE: Wait.REQUEST, Part.HEAD: Wait.HEAD, Part.BODY: Wait.BODY,
+}  # fmt: skip
 
 
-@implementer(IPullProducer, IPushProducer, IHandshakeListener)
+@implementer(IHandshakeListener)
 class Connection(Protocol):
     """
-    Made by `Front`.
+    A connection of one client, made by `Front`.
 
-    One request is served at a time. What comes in the meantime is read up to a limit. While the
-    client does not take what was written, nothing more is read or served, and for so long only. TCP
-    tells of each octet that it does not take, by way of a pull producer; TLS of more than 64 KiB
-    that lie below it, its own records too, by way of a push producer.
+    It serves one request at a time and reads further requests up to a limit. While the client does
+    not take a response, it reads and serves nothing more, and for a limited time only.
+
+    Args:
+        state: what the connections of the front share.
+        address: IP address of the client; empty for a unix: socket.
     """
 
-    def __init__(self, front: Front, address: str) -> None:
-        self.front = front
+    def __init__(self, state: ServerState, address: str) -> None:
         self.address = address
-        self.principal = Principal.anonymous(address)
-        self.reader = Reader(front.heads)
-        self._asked_by: Head | None = None
-        """The last head by which somebody was identified, as `principal`, until `_known_until`."""
-        self._known_until = 0.0
-        self._known_by = 0
-        """The generation of the rules by which it was."""
-        self.refused_at_once = False
-        """There are too many connections already."""
-        self._fresh = True
-        self._waits: Wait | None = None
-        self._answered = False
-        """Since the deadline was set."""
-        self._working: Working | None = None
-        self._serving: Head | None = None
-        """Of the request that is being served."""
-        self._served = 0
-        """Octets of its body, where that is waited for."""
-        self._last = False
-        """Nothing more is answered on this connection: it closes once all is written."""
-        self._closed = False
-        """Its last octets have been handed over."""
-        self._gone = False
-        self._stuck = False
-        """The transport has more than the client takes at the moment."""
-        self._paused = False
-        self._held = 0
-        self._body_seen = 0
-        self._direct: TcpConnection | None = None
-        self._tls = False
-        self._handshaking = False
+        self.phase = Phase.NEW
+        self.reader = Reader(state.heads)
+        self._state = state
+        self._identity = ClientIdentity(address)
+        self._current: Head | None = None
+        """Head of the request that is being served."""
+        self._pending: PendingReply | None = None
+        """Makes the reply to that request, if the reply has to wait for something."""
+        self._pending_body_size = 0
+        """Octets of the body of that request."""
+        self._buffered = 0
+        """This connection's share of `ServerState.buffered`."""
+        self._deadline: Wait | None = None
+        """The wait whose deadline is running."""
+        self._responded = False
+        """Whether a response was written since the deadline was set."""
+        self._body_received = 0
+        """`Reader.body_received` when the deadline was set."""
+        self._reading_paused = False
 
     # -- what Twisted calls
 
     def connectionMade(self) -> None:
-        transport: Any = self.transport
-        # Octets for a TLS transport, which passes unknown methods on, must not go past it.
-        if isinstance(transport, TcpConnection) and not transport.TLS:
-            self._direct = transport
-        if isinstance(transport, TcpConnection) and self.address:
-            transport.setTcpNoDelay(True)
-        self._tls = self._handshaking = self._is_tls()
-        if self._tls and not self.refused_at_once:
-            transport.registerProducer(self, True)
-        self.front.joined(self)
-        if self.refused_at_once:
-            self._refuse(self.front.busy("There are too many connections."))
-        self._wait()
+        """Start with a TLS handshake or with the first request, or refuse one client too many."""
+        client = self._client = ClientTransport(
+            self.transport, self.address, self._rearm, self._resume_after_write
+        )
+        if client.is_tls:
+            self.phase = Phase.HANDSHAKE
+        has_room = self._state.connections.has_room(self.address, self._state.limits)
+        self._state.add(self)
+        if has_room:
+            client.watch_tls()
+        else:
+            self._refuse(self._state.busy("There are too many connections."))
+        self._rearm()
 
     def handshakeCompleted(self) -> None:
-        """The client speaks TLS; what it says follows."""
-        self._handshaking = False
-        self._wait()
+        """Wait for the first request, as TLS is established."""
+        self._advance(Event.HANDSHAKE_COMPLETED)
+        self._rearm()
 
     def dataReceived(self, data: bytes) -> None:
-        if self._last:
-            return  # lingering: read, so that what is unread does not become a reset
-        if self._fresh:
-            self._fresh = False
-            if data[0] == TLS_HANDSHAKE:
-                self.front.spoke_tls(self)
-                self._close()
-                return
+        """Read requests, and serve the next one if none is being served."""
+        if self.phase is not _OPEN and not self._opens_with(data):
+            return
         reader = self.reader
-        if self._paused and len(reader.complete) >= 2 * self.front.limits.max_pipelined:
-            # TLS gives on all that it has read, record by record.
-            reader.stop_as_flood()
+        if self._reading_paused:
+            self._check_flood()
         reader.receive(data)
-        if self._working is None and self._serving is None and not self._stuck:
+        if self._pending is None and self._current is None and not self._client.blocked:
             if reader.complete:
                 self._serve_next()
-            if reader.complete or reader.refusal is not None or reader.expected is not None:
-                self._go_on()
-        if self._working is not None or reader.complete or self._held or reader.held:
-            self._count_held()
-        if not self._gone:
-            self._wait()
+            if reader.complete or reader.refusal is not None or reader.awaits_continue:
+                self._serve_queued()
+        if self._pending is not None or reader.complete or self._buffered or reader.buffered:
+            self._count_buffered()
+        self._rearm()
 
     def connectionLost(self, reason: Failure = cast(Failure, None)) -> None:
-        """The client has gone; what it asked for goes on, only nobody waits for it."""
-        if self._handshaking and not self._closed:
-            self._tell_failure(handshake_failure(cast(TlsTransport, self.transport), reason))
-        self._gone = self._last = self._closed = True
-        self._stop_waiting()
-        self._drop()
-        self.front.left(self)
-        if self._working is not None:
-            self._working.cancel()
+        """Stop waiting for the reply. The operation itself goes on."""
+        if self.phase is Phase.HANDSHAKE:
+            self._log_failed_handshake(handshake_failure(self._client.tls, reason))
+        self._advance(Event.LOSE)
+        self._stop_deadline()
+        self._drop_input()
+        self._client.detach()
+        self._state.remove(self)
+        if self._pending is not None:
+            self._pending.cancel()
 
-    def _tell_failure(self, failure: HandshakeFailure) -> None:
-        if cast(TlsTransport, self.transport).heard:
-            self.front.handshake_failed(self, failure)
+    def _advance(self, event: Event) -> None:
+        self.phase = next_phase(self.phase, event)
+
+    def _opens_with(self, data: bytes) -> bool:
+        """Return whether data that arrives outside of phase OPEN is to be read as requests."""
+        if self.phase is not Phase.NEW:
+            return False  # read and dropped: octets left unread would become a reset
+        if data[0] == TLS_HANDSHAKE:
+            self._state.log.tls_on_plain_port(self.address)
+            self.close()
+            return False
+        self._advance(Event.FIRST_DATA)
+        return True
+
+    def _check_flood(self) -> None:
+        """Refuse more requests if TLS hands over far more than the limit in spite of a pause."""
+        if len(self.reader.complete) >= 2 * self._state.limits.max_pipelined:
+            self.reader.refuse_flood()
+
+    def _log_failed_handshake(self, failure: HandshakeFailure) -> None:
+        if self._client.tls.data_seen:
+            self._state.log.handshake_failed(self.address, failure)
         else:
-            self.front.nothing_sent(self)
+            self._state.log.nothing_sent(self.address)
 
     # -- requests, one after the other
 
+    def _serve_queued(self) -> None:
+        """Serve the complete requests, then refuse what is not readable."""
+        reader = self.reader
+        while reader.complete and self._is_free():
+            self._serve_next()
+        if self._is_free():
+            if reader.refusal is NO_MORE_REQUESTS:
+                self.close()
+            elif reader.refusal is not None:
+                self._refuse(reply_to_refused(reader.refusal))
+            elif reader.awaits_continue:
+                reader.awaits_continue = False
+                self._client.write(CONTINUE)
+
+    def _is_free(self) -> bool:
+        return self.phase is _OPEN and self._pending is None and not self._client.blocked
+
     def _serve_next(self) -> None:
         head, body = self.reader.complete.popleft()
-        front = self.front
-        self._serving = head
-        if front.hosts is not None and head.host_name not in front.hosts:
-            if not self._came_in_at(head.host_name):
+        state = self._state
+        self._current = head
+        if state.allowed_hosts is not None and head.host_name not in state.allowed_hosts:
+            if not self._client.was_reached_by(head.host_name):
                 self._refuse(MISDIRECTED, head)
                 return
-        busy = front.overloaded()
-        if busy is not None:
-            # It stays: to take a new connection would cost more than the answer.
-            front.refused(self, busy.status, head, busy.body.decode().strip())
-            self._answer(busy, head)
+        overload = state.overload_reply()
+        if overload is not None:
+            # The connection stays: a new one costs more than this response.
+            state.log.refused(self.address, overload.status, head, overload.body.decode().strip())
+            self._respond(overload, head)
             return
-        principal: Principal | None = self.principal
-        if front.identity is not None:
-            principal = self._known_principal(head)
         try:
-            if principal is None:
-                made: Reply | Awaitable[Reply] = self._identified(head, body)
-            else:
-                made = front.serve(self._request(principal, head, body))
-            if isinstance(made, Reply):
-                reply = made
-            else:
-                self._served = len(body)
-                begun = begin(made, self._made)
-                if not isinstance(begun, Reply):
-                    self._working = begun
-                    front.waiting += 1
-                    return
-                reply = begun
+            reply = self._start_reply(head, body)
         except Exception as error:
-            front.failed(self, head, error)
+            state.log.failed(self.address, head, error)
             reply = INTERNAL_ERROR
-        self._answer(reply, head)
+        if reply is not None:
+            self._respond(reply, head)
+
+    def _start_reply(self, head: Head, body: bytes) -> Reply | None:
+        """Have a request served; return None if the reply has to wait for something."""
+        state = self._state
+        principal: Principal | None = self._identity.principal
+        if state.authenticator is not None:
+            principal = self._identity.remembered(head, state.authenticator, state.seconds())
+        if principal is None:
+            made: Reply | Awaitable[Reply] = self._authenticate_and_serve(head, body)
+        else:
+            made = state.serve(self._request(principal, head, body))
+        if isinstance(made, Reply):
+            return made
+        self._pending_body_size = len(body)
+        started = start_reply(made, self._reply_ready)
+        if isinstance(started, Reply):
+            return started
+        self._pending = started
+        state.pending_requests += 1
+        return None
 
     def _request(self, principal: Principal, head: Head, body: bytes) -> Request:
         return Request(
@@ -206,324 +224,215 @@ class Connection(Protocol):
             "GET" if head.method == "HEAD" else head.method,
             head.path,
             head.query,
-            head.scheme or ("https" if self._tls else "http"),
-            head.host or self._where(),
+            head.scheme or ("https" if self._client.is_tls else "http"),
+            head.host or self._client.local_authority(),
             head.headers,
             body,
         )
 
-    def _known_principal(self, head: Head) -> Principal | None:
-        """Who sent this head on this connection before, while that holds."""
-        identity = self.front.identity
-        if (
-            head is self._asked_by
-            and self.front.seconds() < self._known_until
-            and identity is not None
-            and identity.generation == self._known_by
-        ):
-            return self.principal
-        return None
-
-    async def _identified(self, head: Head, body: bytes) -> Reply:
-        """Find out who is asking, then serve, or ask who it is."""
-        identity = self.front.identity
-        assert identity is not None
-        self._known_by = identity.generation
-        found = identity.identify(
-            head.headers, self.address, self._subject(), head.repeated
-        )
-        if isinstance(found, Deferred):
-            found = await found
-        if isinstance(found, Reply):
-            return found
-        if isinstance(found, Denied):
-            # The reply is late: very many may wait for theirs, and nobody needs the bodies.
+    async def _authenticate_and_serve(self, head: Head, body: bytes) -> Reply:
+        state = self._state
+        assert state.authenticator is not None
+        subject = self._client.certificate_subject()
+        verdict = await self._identity.authenticate(head, state.authenticator, subject)
+        if isinstance(verdict, Reply):
+            return verdict
+        if isinstance(verdict, Denied):
+            # Drop the body: very many clients may wait for such a delayed response.
             body = b""
-            self._served = 0
-            self._count_held()
-            await self.front.after(found.delay)
-            return found.reply
-        self.principal, self._known_until = found
-        self._asked_by = head
-        reply = self.front.serve(self._request(self.principal, head, body))
+            self._pending_body_size = 0
+            self._count_buffered()
+            await state.delay(verdict.delay)
+            return verdict.reply
+        reply = state.serve(self._request(verdict, head, body))
         return reply if isinstance(reply, Reply) else await reply
 
-    def _made(self, made: Reply | BaseException) -> None:
-        """A reply that was waited for is ready, or something was raised instead."""
-        self._working = None
-        self.front.waiting -= 1
-        head = self._serving
-        if self._gone or head is None:
-            self._serving = None
-            if not isinstance(made, (Reply, CancelledError)):
-                self.front.failed(self, head, made)
-            self.front.answered_one()
+    def _reply_ready(self, reply: Reply | BaseException) -> None:
+        """Respond with a reply that had to wait, or report the error that was raised."""
+        state = self._state
+        self._pending = None
+        state.pending_requests -= 1
+        head = self._current
+        if self.phase is _LOST or head is None:
+            self._current = None
+            if not isinstance(reply, (Reply, CancelledError)):
+                state.log.failed(self.address, head, reply)
+            state.connections.check_answered()
             return
-        if isinstance(made, BaseException):
-            self.front.failed(self, head, made)
-            made = INTERNAL_ERROR
-        self._answer(made, head)
-        self._go_on()
-        self._count_held()
-        if not self._gone:
-            self._wait()
+        if isinstance(reply, BaseException):
+            state.log.failed(self.address, head, reply)
+            reply = INTERNAL_ERROR
+        self._respond(reply, head)
+        self._serve_queued()
+        self._count_buffered()
+        self._rearm()
 
-    def _answer(self, reply: Reply, head: Head) -> None:
-        self._serving = None
-        self._served = 0
-        front = self.front
-        close = not head.keep_alive or front.closing
+    def _respond(self, reply: Reply, head: Head) -> None:
+        self._current = None
+        self._pending_body_size = 0
+        state = self._state
+        close = not head.keep_alive or state.closing
         try:
-            octets = front.answers.write(reply, head, close)
+            octets = state.responses.encode(reply, head, close)
         except ValueError as error:
-            front.failed(self, head, error)
-            octets = front.answers.write(INTERNAL_ERROR, head, close)
+            state.log.failed(self.address, head, error)
+            octets = state.responses.encode(INTERNAL_ERROR, head, close)
         if 400 <= reply.status < 500 and reply.status != 401:
-            front.refused(self, reply.status, head, "")
-        self._write(octets)
-        self._answered = True
+            state.log.refused(self.address, reply.status, head, "")
+        self._client.write(octets)
+        self._responded = True
         if close:
-            self._close()
-        if front.draining:
-            front.answered_one()
+            self.close()
+        if state.connections.draining:
+            state.connections.check_answered()
 
-    def _go_on(self) -> None:
-        """Serve what has come in the meantime, then refuse what could not be read."""
-        reader = self.reader
-        while reader.complete and self._working is None and not (self._last or self._stuck):
-            self._serve_next()
-        if self._working is None and not (self._last or self._stuck):
-            if reader.refusal is ENDED:
-                self._close()
-            elif reader.refusal is not None:
-                self._refuse(reply_of(reader.refusal), why=str(reader.refusal))
-            elif reader.expected is not None:
-                reader.expected = None
-                self._write(CONTINUE)
-
-    def _refuse(self, reply: Reply, head: Head | None = None, why: str = "") -> None:
-        """Answer, and close once the client had time to read it: what it still sends is dropped."""
-        self._serving = None
-        self.front.refused(self, reply.status, head, why or reply.body.decode().strip())
-        self._write(self.front.answers.write(reply, head, close=True))
-        self._drop()
-        self._last = True
-        if not self._stuck:
+    def _refuse(self, reply: Reply, head: Head | None = None) -> None:
+        """Respond, and close when the client has had time to read it. Drop further input."""
+        self._current = None
+        state = self._state
+        state.log.refused(self.address, reply.status, head, reply.body.decode().strip())
+        self._client.write(state.responses.encode(reply, head, close=True))
+        self._drop_input()
+        self._advance(Event.END)
+        if not self._client.blocked:
             self._linger()
-
-    def time_out(self, wait: Wait) -> None:
-        """It has waited for too long."""
-        self._waits = None
-        match wait:
-            case Wait.HANDSHAKE:
-                self._tell_failure(TIMED_OUT)
-                self.abort()
-            case Wait.NEXT:
-                self._close()
-            case Wait.HEAD:
-                self._refuse_late("head")
-            case Wait.BODY:
-                self._check_rate()
-            case Wait.TAKEN | Wait.LINGER:
-                self.abort()
-
-    def _check_rate(self) -> None:
-        limits = self.front.limits
-        received = self.reader.received - self._body_seen
-        if received >= limits.min_body_rate * limits.body_timeout:
-            self._wait()
-        else:
-            self._refuse_late("body")
-
-    def _refuse_late(self, part: str) -> None:
-        late = Refused(408, f"The {part} of the request did not come in time.")
-        self._refuse(reply_of(late), why=str(late))
-        self._wait()
 
     # -- closing
 
     @property
-    def idle(self) -> bool:
-        """Nothing is being served, read or written."""
-        busy = self._serving is not None or self.reader.complete or self._stuck
-        return not busy and self.reader.part is NOTHING
-
-    @property
     def unanswered(self) -> bool:
-        """Something was asked that is not answered yet."""
-        return self._serving is not None or bool(self.reader.complete)
+        """Whether a complete request has no response yet."""
+        return self._current is not None or bool(self.reader.complete)
 
-    def leave(self) -> None:
-        """Close if idle; else after the answer, which says that it is the last."""
-        if not (self._last or self.unanswered):
-            self._close()
+    def close_if_idle(self) -> None:
+        """Close if no request is unanswered; else the next response says that it is the last."""
+        if self.phase in ACCEPTING and not self.unanswered:
+            self.close()
 
     def close(self) -> None:
-        """Close once everything written has left."""
-        self._close()
+        """Close as soon as the client has taken what is written."""
+        self._drop_input()
+        self._advance(Event.END)
+        if not self._client.blocked and self.phase is Phase.ENDING:
+            self._advance(Event.CLOSE)
+            self._client.close()
+            self._rearm()  # TLS waits for the client to close too, but not for ever
 
     def abort(self) -> None:
-        """Close at once."""
-        self._closed = self._last = True
-        if self.transport is not None and not self._gone:
-            cast(ITCPTransport, self.transport).abortConnection()
-
-    def _close(self) -> None:
-        self._last = True
-        self._drop()
-        if not self._stuck and not self._closed and self.transport is not None:
-            self._closed = True
-            if self._tls:
-                # It would not close while somebody may have more to write.
-                cast(Any, self.transport).unregisterProducer()
-            self.transport.loseConnection()
-            if not self._gone:
-                self._wait()  # TLS waits for the other side to close too: not for ever
-
-    def _drop(self) -> None:
-        self.reader.drop()
-        self.front.held -= self._held
-        self._held = 0
+        """Close now and drop what the client has not taken."""
+        self._advance(Event.CLOSE)
+        self._client.abort()
 
     def _linger(self) -> None:
         """
-        Tell the client that nothing more comes, and wait for it to close.
+        Close the direction to the client and wait for the client to close its own.
 
-        To close with octets unread would reset the connection, and the client might lose the answer
-        it has not read yet (RFC 9112 section 9.6).
+        To close with octets unread would reset the connection, and the client might lose the
+        response that it has not read yet (RFC 9112 section 9.6).
         """
-        if self._closed:
-            return
-        if self._direct is None:
-            # TLS waits for the other side's closing alert by itself.
-            self._close()
+        if self.phase is Phase.ENDING:
+            if self._client.half_close():
+                self._advance(Event.CLOSE)
+            else:
+                self.close()
+
+    def _drop_input(self) -> None:
+        self.reader.drop()
+        self._state.buffered -= self._buffered
+        self._buffered = 0
+
+    # -- deadlines
+
+    def time_out(self, wait: Wait) -> None:
+        """React to a deadline that has passed."""
+        self._deadline = None
+        match wait:
+            case Wait.HANDSHAKE:
+                self._log_failed_handshake(TIMED_OUT)
+                self.abort()
+            case Wait.REQUEST:
+                self.close()
+            case Wait.HEAD:
+                self._refuse_slow("head")
+            case Wait.BODY:
+                self._check_body_rate()
+            case Wait.WRITE | Wait.CLOSE:
+                self.abort()
+
+    def _check_body_rate(self) -> None:
+        limits = self._state.limits
+        received = self.reader.body_received - self._body_received
+        if received >= limits.min_body_rate * limits.body_timeout:
+            self._rearm()
         else:
-            self._closed = True
-            self._direct.loseWriteConnection()
-            self._direct.resumeProducing()
+            self._refuse_slow("body")
 
-    # -- writing
+    def _refuse_slow(self, part: str) -> None:
+        self._refuse(reply_to_refused(Refused(408, f"The {part} of the request is too late.")))
+        self._rearm()
 
-    def _write(self, octets: bytes) -> None:
-        if self._gone:
+    def _rearm(self) -> None:
+        """Set the deadline of the current wait, and read only what there is room for."""
+        if self.phase is _LOST:
             return
-        direct = self._direct
-        if direct is not None and not self._stuck:
-            # At once: by way of the reactor it would cost two calls of epoll_ctl and another turn.
-            sent = direct.writeSomeData(octets)
-            if sent.__class__ is int:
-                if sent == len(octets):
-                    return
-                octets = octets[sent:]
-        assert self.transport is not None
-        self.transport.write(octets)
-        if direct is not None and not self._stuck:
-            self._stuck = True
-            direct.registerProducer(self, False)
+        wait = self._current_wait()
+        if wait is not self._deadline:
+            self._stop_deadline()
+        if wait is not None and (wait is not self._deadline or self._responded):
+            self._deadline = wait
+            self._body_received = self.reader.body_received
+            self._state.deadlines.start(wait, self)
+        self._responded = False
+        self._pause_or_resume_reading()
 
-    def pauseProducing(self) -> None:
-        """TLS has more than the client takes at the moment."""
-        self._stuck = True
-        if not self._gone:
-            self._wait()
+    def _current_wait(self) -> Wait | None:
+        """Return what the connection waits for; None if the client waits for umd."""
+        if self.phase is not _OPEN and self.phase in _WAIT_IN_PHASE:
+            return _WAIT_IN_PHASE[self.phase]
+        if self._client.blocked:
+            return Wait.WRITE
+        if self._current is not None:
+            return None
+        return _WAIT_FOR_PART[self.reader.part]
 
-    def resumeProducing(self) -> None:
-        """All was taken (TCP calls it at registration too, before anything could be)."""
-        direct = self._direct
-        if direct is not None:
-            if direct._tempDataBuffer or direct.dataBuffer:
-                return
-            direct.unregisterProducer()
-        self._stuck = False
-        if self._last:
+    def _stop_deadline(self) -> None:
+        if self._deadline is not None:
+            self._state.deadlines.stop(self._deadline, self)
+            self._deadline = None
+
+    # -- limits
+
+    def _pause_or_resume_reading(self) -> None:
+        pause = False
+        if self.phase is _OPEN:
+            limits = self._state.limits
+            queued = len(self.reader.complete)
+            pause = self._client.blocked or queued >= limits.max_pipelined
+            if not pause and queued > 1:
+                pause = self._buffered - self._pending_body_size > limits.max_body
+        if pause is not self._reading_paused:
+            self._reading_paused = pause
+            if pause:
+                self._client.pause_reading()
+            else:
+                self._client.resume_reading()
+
+    def _resume_after_write(self) -> None:
+        """Serve the next request, or close, after the client has taken everything."""
+        if self.phase is Phase.ENDING:
             self._linger()
         else:
-            self._go_on()
-        if not self._gone:
-            self._wait()
+            self._serve_queued()
+        self._rearm()
 
-    def stopProducing(self) -> None:
-        """The connection is lost, which is told by `connectionLost`."""
-
-    # -- waiting
-
-    def _wait(self) -> None:
-        """Set the deadline of what is waited for now, and read only what there is room for."""
-        reader = self.reader
-        if self._closed:
-            wait: Wait | None = Wait.LINGER
-        elif self._handshaking:
-            wait = Wait.HANDSHAKE
-        elif self._stuck:
-            wait = Wait.TAKEN
-        elif self._serving is not None:
-            wait = None
-        else:
-            part = reader.part
-            wait = Wait.NEXT if part is NOTHING else Wait.HEAD if part is HEAD else Wait.BODY
-        if wait is not self._waits:
-            self._stop_waiting()
-        if wait is not None and (wait is not self._waits or self._answered):
-            self._waits = wait
-            self._body_seen = reader.received
-            self.front.deadlines.start(wait, self)
-        self._answered = False
-        self._read_or_not()
-
-    def _stop_waiting(self) -> None:
-        if self._waits is not None:
-            self.front.deadlines.stop(self._waits, self)
-            self._waits = None
-
-    def _read_or_not(self) -> None:
-        waiting = len(self.reader.complete)
-        full = not self._last and (self._stuck or waiting >= self.front.limits.max_pipelined)
-        if not full and waiting > 1 and not self._last:
-            full = self._held - self._served > self.front.limits.max_body
-        if full is not self._paused:
-            self._paused = full
-            transport = cast(Any, self.transport)
-            if full:
-                transport.pauseProducing()
-            else:
-                transport.resumeProducing()
-
-    def _count_held(self) -> None:
-        """Keep account of the memory that unfinished, waiting and served requests take."""
-        reader, front = self.reader, self.front
-        held = 0 if self._gone else self._served + reader.held
+    def _count_buffered(self) -> None:
+        """Count the octets of unfinished, queued and served requests; refuse if too many."""
+        reader, state = self.reader, self._state
+        buffered = 0 if self.phase is _LOST else self._pending_body_size + reader.buffered
         if reader.complete:
-            held += sum(len(body) for _, body in reader.complete)
-        front.held += held - self._held
-        self._held = held
-        if held and not self._serving and front.held > front.limits.max_held and not self._last:
-            self._refuse(front.busy("There are too many requests."))
-
-    # -- where
-
-    def _is_tls(self) -> bool:
-        return hasattr(self.transport, "getPeerCertificate")
-
-    def _subject(self) -> str | None:
-        """Of the certificate by which the client is known (RFC 4514); TLS has checked it."""
-        certificate = getattr(self.transport, "getPeerCertificate", lambda: None)()
-        if certificate is None:
-            return None
-        try:
-            return str(certificate.to_cryptography().subject.rfc4514_string())
-        except ValueError:
-            return None  # octets that are no text: no subject of the configuration is like that
-
-    def _came_in_at(self, name: str) -> bool:
-        """Whether a name is the address by which the client reached umd."""
-        if not self.address:
-            return True  # a unix: socket, which has none and which no browser reaches
-        address: Any = cast(ITCPTransport, self.transport).getHost()
-        return same_address(name, address.host)
-
-    def _where(self) -> str:
-        """Where a request came in, for one that does not say."""
-        address: Any = cast(ITCPTransport, self.transport).getHost()
-        host = getattr(address, "host", "localhost")
-        port = getattr(address, "port", 80)
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+            buffered += sum(len(body) for _, body in reader.complete)
+        state.buffered += buffered - self._buffered
+        self._buffered = buffered
+        if buffered and self._current is None and self.phase is _OPEN:
+            if state.buffered > state.limits.max_held:
+                self._refuse(state.busy("There are too many requests."))

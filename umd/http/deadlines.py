@@ -1,4 +1,4 @@
-"""One deadline for each of very many connections: a queue per kind, one reactor timer for all."""
+"""Deadlines of many connections with one reactor timer: a queue for each kind of deadline."""
 
 from __future__ import annotations
 
@@ -15,36 +15,38 @@ T = TypeVar("T")
 
 class Deadlines(Generic[K, T]):
     """
-    Deadlines that are set anew with each request and hardly ever pass.
+    Deadlines that each request sets again and that hardly ever pass.
 
-    All of one kind last equally long, so a dict is a queue: to set one is to move it to the end,
-    and nothing is left behind, unlike in `umd.timers`, where a cancelled timer waits for its turn.
+    All deadlines of one kind have the same interval, so a dict is their queue: to set a deadline
+    moves its owner to the end. A cancelled deadline leaves nothing behind. In `umd.timers` it stays
+    until it is due, which is too much for one per request.
 
     Args:
         clock: monotonic.
-        intervals: of each kind, in seconds.
-        passed: called with the kind and whose it was.
+        intervals: seconds, by kind.
+        on_passed: called with the kind and the owner of a deadline that has passed.
     """
 
     def __init__(
         self,
         clock: IReactorTime,
         intervals: Mapping[K, float],
-        passed: Callable[[K, T], None],
+        on_passed: Callable[[K, T], None],
     ) -> None:
         self._clock = clock
         self._intervals = dict(intervals)
-        self._passed = passed
+        self._on_passed = on_passed
         self._queues: dict[K, dict[T, float]] = {kind: {} for kind in intervals}
+        """When each owner's deadline is due, by kind, the next first."""
         self._wakeup = Wakeup(clock, self._wake)
         self._next = float("inf")
 
     def set_intervals(self, intervals: Mapping[K, float]) -> None:
-        """From now on; what runs goes on as it was set."""
+        """Replace the intervals. Deadlines that are set already keep theirs."""
         self._intervals = dict(intervals)
 
     def start(self, kind: K, owner: T) -> None:
-        """Let the owner's deadline of a kind pass its interval from now, and not before."""
+        """Set the owner's deadline of a kind to one interval from now."""
         queue = self._queues[kind]
         queue.pop(owner, None)
         due = queue[owner] = self._clock.seconds() + self._intervals[kind]
@@ -53,11 +55,11 @@ class Deadlines(Generic[K, T]):
             self._wakeup.no_later_than(due)
 
     def stop(self, kind: K, owner: T) -> None:
-        """Let it not pass."""
+        """Cancel the owner's deadline of a kind, if it is set."""
         self._queues[kind].pop(owner, None)
 
     def close(self) -> None:
-        """Let none pass any more."""
+        """Cancel all deadlines."""
         for queue in self._queues.values():
             queue.clear()
         self._next = float("inf")
@@ -73,10 +75,10 @@ class Deadlines(Generic[K, T]):
                     if due > now:
                         break
                     del queue[owner]
-                    self._passed(kind, owner)
+                    self._on_passed(kind, owner)
         finally:
-            # Also when one raises: the others must not be forgotten with it.
-            heads = [next(iter(queue.values())) for queue in self._queues.values() if queue]
-            if heads:
-                self._next = min(heads)
+            # Also after an error, which must not stop the deadlines of other connections.
+            next_due = [next(iter(queue.values())) for queue in self._queues.values() if queue]
+            if next_due:
+                self._next = min(next_due)
                 self._wakeup.no_later_than(self._next)

@@ -1,4 +1,4 @@
-"""What passes between an HTTP front and what it serves; no front shows more of itself than this."""
+"""Requests and replies: what the HTTP front exchanges with the service behind it."""
 
 from __future__ import annotations
 
@@ -12,56 +12,66 @@ TEXT_XML: Final = "text/xml; charset=utf-8"
 TEXT_HTML: Final = "text/html; charset=utf-8"
 TEXT_PLAIN: Final = "text/plain; charset=utf-8"
 REQUEST_ID: Final = "X-UMD-Request"
-"""The header by which a client, and the log, name a request."""
+"""The response header field with the id of a request, which is in the log too."""
 
 
 @dataclass(slots=True)
 class Reply:
     """
-    An answer, which nobody changes.
+    The reply to a request; not changed after it is made.
 
-    The front adds what belongs to HTTP itself (Date, Content-Length, Connection).
+    The front adds the header fields of HTTP itself: Date, Content-Length and Connection.
     """
 
     status: int
     body: bytes
     content_type: str
     headers: Mapping[str, str] = field(default_factory=dict)
-    """Further headers; values are printable ASCII."""
+    """Further header fields. Values are printable ASCII."""
 
 
 @dataclass(slots=True)
 class Request:
-    """One request that has come whole; made by a front and not changed by anybody."""
+    """A complete request; not changed after the front has made it."""
 
     principal: Principal
-    """Who is asking."""
+    """The authenticated user, or the anonymous principal."""
     method: str
-    """GET or POST; a HEAD is served as the GET whose body the front leaves out."""
+    """GET or POST. A HEAD is served as a GET, and the front omits the body of the response."""
     path: str
-    """The target's, in its normal spelling; its case is the client's."""
+    """Path of the target, normalised but for its case."""
     query: str
-    """What follows the "?", undecoded; empty where there is none."""
+    """The part of the target after "?", not decoded; empty without."""
     scheme: str
-    """By which the client reached umd, or that of a target in absolute form: http or https."""
+    """Scheme of a target in absolute form, else of the connection: "http" or "https"."""
     host: str
-    """As the client wrote it in the target or in Host, its port included; where it wrote none,
-    where it came in."""
+    """
+    Host and port as the client wrote them in the target or in Host; without either, umd's own
+    address on this connection.
+    """
     headers: Mapping[str, str]
-    """By lower-case name."""
+    """Values by lower-case name."""
     body: bytes
+    """With content coding removed."""
 
 
 Serve: TypeAlias = Callable[[Request], Reply | Awaitable[Reply]]
 """
-Serves one request.
+Serves one request: returns the reply, or an awaitable that makes it.
 
-It gives back the reply, or something to await for it. It may raise: the front then answers 500 and
-logs. What is awaited is cancelled when the client goes away.
+If it raises, the front logs the error and replies with 500. If the client leaves, the front cancels
+what is awaited.
 """
 
 
 def refusal(status: int, text: str, **headers: str) -> Reply:
-    """An answer in plain words, for whoever looks at it."""
+    """
+    Return a reply in plain text.
+
+    Args:
+        status: of the response.
+        text: one line for the person who reads the response.
+        headers: further header fields, with "_" for "-" in their names.
+    """
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return Reply(status, f"{text}\n".encode(), TEXT_PLAIN, named)

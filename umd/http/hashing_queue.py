@@ -1,10 +1,10 @@
 """
-Whose password is hashed next: one at a time, everybody in turn, and wrong ones for a while only.
+Decides which password is hashed next, so that guesses use only a part of the processor.
 
-A hash costs umd a hundred times what it costs a client to send a guess, so guesses must not set
-the pace. After each wrong one there is a rest of RESTS times what it took: whatever comes, it is
-hashed for a quarter of the time at most. Addresses take turns, and so do the names of an address:
-who sends many waits for its own.
+A password hash costs umd a hundred times what a guess costs the client that sends it. So passwords
+are hashed one at a time. After each wrong one the queue rests for `REST_FACTOR` times as long as
+the hash took: guesses use at most a quarter of the time. Addresses take turns, and so do the names
+that one address sends. A client that sends many guesses delays only itself.
 """
 
 from __future__ import annotations
@@ -15,96 +15,94 @@ from typing import Final
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-RESTS: Final = 3.0
-LONGEST_REST: Final = 1.0
-"""Seconds; where a hash takes long because others have the processor, it is they who pace it. One
-that takes more than a third of this by itself, of a cost above the usual, has a larger share."""
-MOST_FOR_A_NAME: Final = 32
-"""Different passwords for one name from one address; further ones are put off."""
-MOST_OF_AN_ADDRESS: Final = 256
-MOST_IN_ALL: Final = 1024
+REST_FACTOR: Final = 3.0
+MAX_REST: Final = 1.0
+"""
+Seconds. If a hash takes long because other work has the processor, that work already slows guesses.
+Hashes that take more than a third of this by themselves get more than a quarter of the time.
+"""
+MAX_WAITING_PER_NAME: Final = 32
+"""Different passwords that wait for one name from one address."""
+MAX_WAITING_PER_ADDRESS: Final = 256
+MAX_WAITING: Final = 1024
 
 
-class Turns:
+class HashingQueue:
     """
-    Who waits for a turn.
+    A queue of passwords to hash.
 
     Args:
-        clock: for the rests.
+        clock: times the rests.
     """
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
         self._waiting: dict[str, dict[str, deque[Deferred[None]]]] = {}
-        """By address and name, the one whose turn is next at the beginning."""
-        self._lengths: Counter[str] = Counter()
-        """Of the lines of each address."""
-        self._taken = False
-        """Somebody's turn has not ended, or the rest after it."""
-        self._giving = False
+        """By address and name; the next address, and the next name of each, come first."""
+        self._waiting_per_address: Counter[str] = Counter()
+        self._busy = False
+        """Whether a turn, or the rest after it, has not ended."""
+        self._giving_turns = False
+        """Whether the loop in `_give_turns` runs."""
         self._rest: IDelayedCall | None = None
 
     def stop(self) -> None:
-        """Give nobody a turn any more."""
+        """Give no more turns."""
         self._waiting.clear()
-        self._taken = True
+        self._busy = True
         if self._rest is not None:
             self._rest.cancel()
             self._rest = None
 
     def has_room(self, address: str, name: str) -> bool:
-        """Whether one more may wait."""
+        """Return whether one more password of this name may wait."""
         return (
-            self._lengths[address] < MOST_OF_AN_ADDRESS
-            and self._lengths.total() < MOST_IN_ALL
-            and len(self._waiting.get(address, {}).get(name, ())) < MOST_FOR_A_NAME
+            self._waiting_per_address[address] < MAX_WAITING_PER_ADDRESS
+            and self._waiting_per_address.total() < MAX_WAITING
+            and len(self._waiting.get(address, {}).get(name, ())) < MAX_WAITING_PER_NAME
         )
 
-    def wait(self, address: str, name: str) -> Deferred[None]:
-        """Fires when it is their turn, which they end by `done`; cancelled, it makes room."""
-        turn: Deferred[None] = Deferred(lambda leaving: self._leave(address, name, leaving))
+    def wait_for_turn(self, address: str, name: str) -> Deferred[None]:
+        """
+        Return a Deferred that fires when a password may be hashed.
+
+        The caller ends the turn by `end_turn`. To cancel the Deferred removes it from the queue.
+        """
+        turn: Deferred[None] = Deferred(lambda cancelled: self._remove(address, name, cancelled))
         self._waiting.setdefault(address, {}).setdefault(name, deque()).append(turn)
-        self._lengths[address] += 1
-        self._go_on()
+        self._waiting_per_address[address] += 1
+        self._give_turns()
         return turn
 
-    def _leave(self, address: str, name: str, turn: Deferred[None]) -> None:
-        names = self._waiting[address]
-        names[name].remove(turn)
-        if not names[name]:
-            del names[name]
-        if not names:
-            del self._waiting[address]
-        self._one_less(address)
-
-    def done(self, wrong_for: float = 0.0) -> None:
+    def end_turn(self, wrong_password_took: float = 0.0) -> None:
         """
         End a turn.
 
         Args:
-            wrong_for: seconds that a wrong password took; none for one that was right.
+            wrong_password_took: seconds that the hash of a wrong password took; 0 for a right one.
         """
-        if wrong_for > 0.0:
-            self._rest = self._clock.callLater(min(RESTS * wrong_for, LONGEST_REST), self._rested)
+        if wrong_password_took > 0.0:
+            rest = min(REST_FACTOR * wrong_password_took, MAX_REST)
+            self._rest = self._clock.callLater(rest, self._end_rest)
         else:
-            self._rested()
+            self._end_rest()
 
-    def _rested(self) -> None:
+    def _end_rest(self) -> None:
         self._rest = None
-        self._taken = False
-        self._go_on()
+        self._busy = False
+        self._give_turns()
 
-    def _go_on(self) -> None:
-        if self._giving:
-            return  # a turn that ended at once: the loop below goes on
-        self._giving = True
-        while self._waiting and not self._taken:
-            self._taken = True
+    def _give_turns(self) -> None:
+        if self._giving_turns:
+            return  # called from a turn that ends at once: the loop below goes on
+        self._giving_turns = True
+        while self._waiting and not self._busy:
+            self._busy = True
             self._take_next().callback(None)
-        self._giving = False
+        self._giving_turns = False
 
     def _take_next(self) -> Deferred[None]:
-        """Whoever has more to come goes to the end."""
+        """Take the next turn out. Its address and name go to the end if they have further turns."""
         address, names = next(iter(self._waiting.items()))
         del self._waiting[address]
         name, turns = next(iter(names.items()))
@@ -114,10 +112,19 @@ class Turns:
             names[name] = turns
         if names:
             self._waiting[address] = names
-        self._one_less(address)
+        self._count_removed(address)
         return turn
 
-    def _one_less(self, address: str) -> None:
-        self._lengths[address] -= 1
-        if not self._lengths[address]:
-            del self._lengths[address]
+    def _remove(self, address: str, name: str, turn: Deferred[None]) -> None:
+        names = self._waiting[address]
+        names[name].remove(turn)
+        if not names[name]:
+            del names[name]
+        if not names:
+            del self._waiting[address]
+        self._count_removed(address)
+
+    def _count_removed(self, address: str) -> None:
+        self._waiting_per_address[address] -= 1
+        if not self._waiting_per_address[address]:
+            del self._waiting_per_address[address]

@@ -1,4 +1,4 @@
-"""How much of a client's patience and of umd's memory one connection may use; each is a setting."""
+"""The limits of the HTTP front; each is a setting of `[http]`."""
 
 from __future__ import annotations
 
@@ -7,40 +7,41 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Sizes in octets, durations in seconds. The defaults are those of `[http]`."""
+    """Sizes are in octets and durations in seconds. The defaults are those of `[http]`."""
 
     max_body: int = 64 * 1024
-    """Of a body, also after it is inflated; a chunked one may take twice this and 1 KiB in all."""
+    """Size of a body, also after decoding. A chunked body may take twice this plus 1 KiB in all."""
     max_head: int = 16 * 1024
-    """Of a request line with its header fields."""
+    """Size of the request line with the header fields."""
     max_header_lines: int = 64
-    """Header fields, and trailer fields, of one request."""
+    """Header fields of one request; as many trailer fields."""
     max_target: int = 2 * 1024
-    """Of the target in the request line."""
+    """Size of the target in the request line."""
     max_chunks: int = 1024
-    """In which a body may come; ever so many of one octet would cost more than they carry."""
+    """Chunks of one body. A chunk of one octet costs far more memory than it carries."""
     max_pipelined: int = 16
-    """Requests that wait for an answer on one connection."""
+    """Requests that wait for their turn on one connection."""
     head_timeout: float = 10.0
-    """From the first octet of a request to the end of its head."""
+    """From the first octet of a request to the end of its head; also for a TLS handshake."""
     body_timeout: float = 10.0
-    """Each so long, a body that is not complete must have brought `min_body_rate` on average."""
+    """Interval at which an unfinished body is checked for `min_body_rate`."""
     min_body_rate: int = 1024
-    """Octets per second."""
+    """Octets per second that a body must bring on average."""
     idle_timeout: float = 75.0
     """Between two requests."""
     write_timeout: float = 30.0
-    """For an answer to be taken by the client."""
+    """For the client to take a response."""
     linger: float = 2.0
-    """How long a refused client's octets are still read and thrown away, so that it sees why."""
+    """For the client to close its side, while umd reads and drops what it still sends."""
     max_connections: int = 12_000
+    """Open connections."""
     max_connections_per_address: int = 2_000
+    """Open connections from one IPv4 address, or from one /64 network of IPv6."""
     max_waiting: int = 10_000
-    """Requests, on all connections, that wait for what they asked for."""
+    """Requests, on all connections, whose response is not ready."""
     max_held: int = 128 * 1024 * 1024
-    """Of all requests on all connections, until they are answered."""
+    """Size of all unanswered requests on all connections."""
     max_stall: float = 0.1
-    """When octets lie that long before they are looked at, only so many requests are let in that
-    they lie half as long; the others are put off."""
+    """Lateness of umd above which it answers some requests with 503 until the wait has halved."""
     retry_after: float = 1.0
-    """How long a client that is put off is asked to wait; told in whole seconds, rounded up."""
+    """Sent in Retry-After with a 503, rounded up to whole seconds."""

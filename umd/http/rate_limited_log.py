@@ -1,18 +1,21 @@
-"""Log lines that strangers can cause as often as they like, written only so often."""
+"""Limits the log lines that clients can cause as often as they like."""
 
 from __future__ import annotations
 
-from ipaddress import IPv6Address, ip_address
 from typing import Any, Final, Protocol
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+from umd.http.addresses import network_of
+
 INTERVAL: Final = 60.0
-"""Seconds for which the lines are counted."""
-MOST_LINES: Final = 5
-"""Of one address in an interval."""
-MOST_LINES_IN_ALL: Final = 100
-MOST_ADDRESSES: Final = 4096
+"""Seconds for which the limits hold."""
+MAX_LINES_PER_NETWORK: Final = 5
+"""In one interval."""
+MAX_LINES: Final = 100
+"""In one interval, of all networks."""
+MAX_NETWORKS: Final = 4096
+"""Networks that are remembered."""
 
 
 class Write(Protocol):
@@ -21,24 +24,26 @@ class Write(Protocol):
     def __call__(self, event: str, **keys: Any) -> Any: ...
 
 
-class _Address:
+class _Network:
     __slots__ = ("lines", "suppressed")
 
     def __init__(self) -> None:
         self.lines = 0
-        """Written in this interval."""
+        """Lines written in this interval."""
         self.suppressed = 0
-        """Events since the last line that have none."""
+        """Events without a line since the last line."""
 
 
-class RationedLog:
+class RateLimitedLog:
     """
-    One kind of event. Each is in the log, by its own line or as one of the `suppressed` of a later
-    line; how many lines there are does not depend on how many events.
+    Writes one kind of event, a limited number of lines in each interval.
+
+    No event is lost: each has its own line or is counted in `suppressed` of a later line.
 
     Args:
-        write: at the level of the event.
-        event: its name; what has no line by the end of an interval is told as `EVENT-more`.
+        write: a method of a logger.
+        event: name of the event. At the end of an interval, `EVENT-more` counts the events that
+            no line has counted.
         clock: monotonic.
     """
 
@@ -46,64 +51,53 @@ class RationedLog:
         self._write = write
         self._event = event
         self._clock = clock
-        self._addresses: dict[str, _Address] = {}
-        """By network, of this interval; the one that was last at the end."""
+        self._networks: dict[str, _Network] = {}
+        """Client networks of this interval, the one with the latest event at the end."""
         self._lines = 0
+        """Lines written in this interval."""
         self._forgotten = 0
-        """Suppressed events of addresses that are not remembered any more."""
+        """Suppressed events of networks that are no longer remembered."""
         self._timer: IDelayedCall | None = None
         """Runs from the first event of an interval to its end."""
 
-    def tell(self, address: str, **keys: Any) -> None:
-        """Write a line, unless there were too many."""
-        known = self._touch(network_of(address))
-        if known.lines >= MOST_LINES or self._lines >= MOST_LINES_IN_ALL:
-            known.suppressed += 1
+    def write(self, address: str, **keys: Any) -> None:
+        """Write a line for an event of a client, or count it if there are too many lines."""
+        network = self._touch(network_of(address))
+        if network.lines >= MAX_LINES_PER_NETWORK or self._lines >= MAX_LINES:
+            network.suppressed += 1
             return
-        known.lines += 1
+        network.lines += 1
         self._lines += 1
-        suppressed, known.suppressed = known.suppressed, 0
+        suppressed, network.suppressed = network.suppressed, 0
         self._write(self._event, **keys, address=address, suppressed=suppressed)
 
     def count(self, address: str) -> None:
-        """Count an event that needs no line of its own."""
+        """Count an event of a client without a line of its own."""
         self._touch(network_of(address)).suppressed += 1
 
     def stop(self) -> None:
-        """Tell what was not told."""
+        """End the interval now: write the counts of events that no line has counted."""
         if self._timer is not None:
             self._timer.cancel()
             self._end_interval()
 
-    def _touch(self, network: str) -> _Address:
+    def _touch(self, name: str) -> _Network:
         if self._timer is None:
             self._timer = self._clock.callLater(INTERVAL, self._end_interval)
-        known = self._addresses.pop(network, None) or _Address()
-        while len(self._addresses) >= MOST_ADDRESSES:
-            self._forgotten += self._addresses.pop(next(iter(self._addresses))).suppressed
-        self._addresses[network] = known
-        return known
+        network = self._networks.pop(name, None) or _Network()
+        while len(self._networks) >= MAX_NETWORKS:
+            self._forgotten += self._networks.pop(next(iter(self._networks))).suppressed
+        self._networks[name] = network
+        return network
 
     def _end_interval(self) -> None:
-        """Tell how many events have no line."""
-        untold = [(one.suppressed, network) for network, one in self._addresses.items()]
-        untold = sorted((one for one in untold if one[0]), reverse=True)
-        for suppressed, network in untold[:MOST_LINES_IN_ALL]:
-            self._write(f"{self._event}-more", address=network, suppressed=suppressed)
-        others = self._forgotten + sum(count for count, _ in untold[MOST_LINES_IN_ALL:])
+        counts = [(network.suppressed, name) for name, network in self._networks.items()]
+        counts = sorted((count for count in counts if count[0]), reverse=True)
+        for suppressed, name in counts[:MAX_LINES]:
+            self._write(f"{self._event}-more", address=name, suppressed=suppressed)
+        others = self._forgotten + sum(suppressed for suppressed, _ in counts[MAX_LINES:])
         if others:
             self._write(f"{self._event}-more", address="", suppressed=others)
         self._timer = None
-        self._addresses.clear()
+        self._networks.clear()
         self._lines = self._forgotten = 0
-
-
-def network_of(address: str) -> str:
-    """What one client has for itself: an IPv4 address, or the /64 of an IPv6 address."""
-    if ":" not in address:
-        return address
-    found = ip_address(address.partition("%")[0])
-    assert isinstance(found, IPv6Address)
-    if found.ipv4_mapped is not None:
-        return str(found.ipv4_mapped)
-    return f"{IPv6Address(int(found) >> 64 << 64)}/64"

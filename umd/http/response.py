@@ -1,4 +1,4 @@
-"""Replies as octets: a fixed set of header fields, and never anything a client sent unescaped."""
+"""Encodes replies as HTTP responses."""
 
 from __future__ import annotations
 
@@ -6,39 +6,42 @@ import time
 from collections.abc import Callable
 from email.utils import formatdate
 from functools import lru_cache
+from http import HTTPStatus
 from math import ceil
 from typing import Final
 
 from umd.http.exchange import TEXT_PLAIN, Reply
-from umd.http.head import Head, Refused, phrase
+from umd.http.head import Head
+from umd.http.refused import Refused
 
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
-class Answers:
+class ResponseEncoder:
     """
-    Writes replies.
+    Encodes replies, and adds the header fields that belong to HTTP itself.
 
     Args:
-        wall: the time for Date, seconds since the epoch; written once a second.
+        wall: returns the time for Date, in seconds since the epoch.
     """
 
     def __init__(self, wall: Callable[[], float] = time.time) -> None:
         self._wall = wall
         self._second = -1
         self._starts: dict[tuple[int, str], str] = {}
+        """Beginnings of the responses of this second, by status and content type."""
 
-    def write(self, reply: Reply, head: Head | None, close: bool) -> bytes:
+    def encode(self, reply: Reply, head: Head | None, close: bool) -> bytes:
         """
-        Write a reply.
+        Encode a reply.
 
         Args:
-            reply: what to say.
-            head: of the request; None where it could not be read.
-            close: whether it is the last one on the connection.
+            reply: what the response says.
+            head: of the request; None if it was not readable.
+            close: whether this is the last response on the connection.
 
         Raises:
-            ValueError: a header field would not stay one.
+            ValueError: the value of a header field is not printable, and might become two fields.
         """
         second = int(self._wall())
         if second != self._second:
@@ -57,26 +60,36 @@ class Answers:
             fields += "Connection: close\r\n"
         elif head is not None and head.says_keep_alive:
             fields += "Connection: keep-alive\r\n"
-        written = f"{start}{len(body)}\r\n{fields}\r\n".encode("ascii")
-        return written if head is not None and head.method == "HEAD" else written + body
+        encoded = f"{start}{len(body)}\r\n{fields}\r\n".encode("ascii")
+        return encoded if head is not None and head.method == "HEAD" else encoded + body
 
     def _start(self, reply: Reply) -> str:
-        """What the replies of one kind begin with during one second."""
         content_type = f"Content-Type: {reply.content_type}\r\n" if reply.content_type else ""
         start = self._starts[reply.status, reply.content_type] = (
-            f"HTTP/1.1 {reply.status} {phrase(reply.status)}\r\n"
+            f"HTTP/1.1 {reply.status} {reason_phrase(reply.status)}\r\n"
             f"Date: {formatdate(self._second, usegmt=True)}\r\n"
             f"{content_type}Content-Length: "
         )
         return start
 
 
-def reply_of(refused: Refused) -> Reply:
-    """The answer that says why nothing more is read."""
+def reason_phrase(status: int) -> str:
+    """Return the words for a status, as in RFC 9110 section 15."""
+    return HTTPStatus(status).phrase if status in HTTPStatus._value2member_map_ else "Other"
+
+
+def reply_to_refused(refused: Refused) -> Reply:
+    """Return the reply that says why a request is refused."""
     return Reply(refused.status, f"{refused}\n".encode(), TEXT_PLAIN, refused.headers)
 
 
 @lru_cache(maxsize=32)
-def put_off(why: str, retry_after: float) -> Reply:
-    """The answer to who may come again later; made once, as there is least time for it then."""
+def retry_later(why: str, retry_after: float) -> Reply:
+    """
+    Return a 503 with Retry-After; cached, as an overloaded umd sends it often.
+
+    Args:
+        why: text for the client.
+        retry_after: seconds, rounded up.
+    """
     return Reply(503, f"{why}\n".encode(), TEXT_PLAIN, {"Retry-After": str(ceil(retry_after))})

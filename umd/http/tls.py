@@ -1,4 +1,4 @@
-"""TLS below HTTP: what umd shows and accepts, and why a handshake failed."""
+"""TLS below HTTP: certificates, versions and ciphers, and the reasons of failed handshakes."""
 
 from __future__ import annotations
 
@@ -18,18 +18,17 @@ from twisted.protocols.tls import (
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-PROTOCOLS: Final = (b"http/1.1", b"http/1.0")
-"""What umd speaks, in the words of ALPN, the better first (RFC 7301 section 6)."""
+ALPN_PROTOCOLS: Final = (b"http/1.1", b"http/1.0")
+"""Protocols that umd speaks, the preferred one first (RFC 7301 section 6)."""
 CIPHERS: Final = (
     b"ECDH+AESGCM:ECDH+CHACHA20:DH+AESGCM:DH+CHACHA20:ECDH+AES256:DH+AES256:ECDH+AES128:DH+AES:"
     b"RSA+AESGCM:RSA+AES:!aNULL:!MD5:!DSS"
 )
 """For TLS 1.2: forward secrecy and AEAD first; the others for old clients of .NET and Java."""
 
-
 _CODES: Final = SSL.X509VerificationCodes
 _UNKNOWN_CA: Final = "client certificate of unknown ca"
-_CLIENT_CERTIFICATE: Final = {
+_CLIENT_CERTIFICATE_REASONS: Final = {
     _CODES.ERR_CERT_HAS_EXPIRED: "client certificate expired",
     _CODES.ERR_CERT_NOT_YET_VALID: "client certificate not yet valid",
     _CODES.ERR_DEPTH_ZERO_SELF_SIGNED_CERT: _UNKNOWN_CA,
@@ -38,7 +37,7 @@ _CLIENT_CERTIFICATE: Final = {
     _CODES.ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY: _UNKNOWN_CA,
     _CODES.ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE: _UNKNOWN_CA,
 }
-"""Reasons by the code of OpenSSL; of the others the code itself is told."""
+"""Reasons by OpenSSL's error code. For other codes the reason has the code itself."""
 _UNTRUSTED: Final = "the client does not trust tls.certificate; does its file hold the whole chain?"
 _HINTS: Final = {
     "http request": "use https://",
@@ -50,16 +49,16 @@ _HINTS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class HandshakeFailure:
-    """Why a client got no TLS."""
+    """Why a TLS handshake failed."""
 
     reason: str
-    """In a few words that stay the same: those of OpenSSL, or umd's own."""
+    """A fixed phrase, OpenSSL's or umd's own."""
     by: Literal["client", "umd"]
-    """Who gave up."""
+    """The side that ended the handshake."""
 
     @property
     def hint(self) -> str:
-        """What to do about it, where that is known."""
+        """What the operator or the client can do; empty if umd has no advice."""
         return _HINTS.get(self.reason, "")
 
 
@@ -69,26 +68,27 @@ CLOSED: Final = HandshakeFailure("closed during handshake", "client")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credentials:
-    """What umd shows to clients, and what it wants to see of them."""
+    """The certificate that umd shows, and the certificates that it accepts from clients."""
 
     chain: tuple[x509.Certificate, ...]
-    """Its own certificate, then those that lead to an authority."""
+    """umd's own certificate, then the intermediate certificates."""
     key: PrivateKeyTypes
     client_authorities: tuple[x509.Certificate, ...] = ()
-    """Who signs the certificates of clients; without any, no client is asked for one."""
+    """Authorities of client certificates. Without any, umd asks no client for a certificate."""
     client_required: bool = False
+    """Whether the handshake fails without a client certificate."""
 
 
 class NoApplicationProtocol(SSL.Error):
-    """The client offers protocols by ALPN, and umd speaks none of them."""
+    """The client offers protocols in ALPN, and umd speaks none of them."""
 
 
 def make_context(credentials: Credentials) -> SSL.Context:
     """
-    Everything that new connections have in common. TLS 1.2 is the least, and nothing is resumed.
+    Make the context of new connections: TLS 1.2 or 1.3, without session resumption.
 
     Raises:
-        SSL.Error: OpenSSL does not take the certificate or the key.
+        SSL.Error: OpenSSL rejects the certificate or the key.
     """
     context = SSL.Context(SSL.TLS_SERVER_METHOD)
     context.set_min_proto_version(SSL.TLS1_2_VERSION)
@@ -101,11 +101,11 @@ def make_context(credentials: Credentials) -> SSL.Context:
     context.set_mode(SSL.MODE_RELEASE_BUFFERS)
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     context.set_cipher_list(CIPHERS)
-    own, *others = credentials.chain
+    own, *intermediates = credentials.chain
     context.use_certificate(own)
-    context.use_privatekey(credentials.key)  # type: ignore[arg-type]  # it refuses other kinds
+    context.use_privatekey(credentials.key)  # type: ignore[arg-type]  # it raises for other kinds
     context.check_privatekey()
-    for certificate in others:
+    for certificate in intermediates:
         context.add_extra_chain_cert(certificate)
     if credentials.client_authorities:
         store = context.get_cert_store()
@@ -113,7 +113,7 @@ def make_context(credentials: Credentials) -> SSL.Context:
         for authority in credentials.client_authorities:
             store.add_cert(crypto.X509.from_cryptography(authority))
         required = SSL.VERIFY_FAIL_IF_NO_PEER_CERT if credentials.client_required else 0
-        # One that is shown must be good, whether it is demanded or not.
+        # A certificate that the client sends must be valid even if it is not required.
         context.set_verify(SSL.VERIFY_PEER | required, _check_client)
         context.set_session_id(b"umd")
     context.set_alpn_select_callback(_choose_protocol)
@@ -122,12 +122,12 @@ def make_context(credentials: Credentials) -> SSL.Context:
 
 def _choose_protocol(connection: SSL.Connection, offered: Sequence[bytes]) -> bytes:
     """
-    Answer a client's ALPN offer; a client that makes none is not asked about here.
+    Choose a protocol from a client's ALPN offer. OpenSSL does not call this without an offer.
 
     Raises:
-        NoApplicationProtocol: OpenSSL then sends the alert of this name (RFC 7301 section 3.2).
+        NoApplicationProtocol: OpenSSL then sends no_application_protocol (RFC 7301 section 3.2).
     """
-    for protocol in PROTOCOLS:
+    for protocol in ALPN_PROTOCOLS:
         if protocol in offered:
             return protocol
     raise NoApplicationProtocol([("", "", "no application protocol")])
@@ -143,35 +143,38 @@ def _check_client(
 
 def handshake_failure(transport: TlsTransport, reason: Failure) -> HandshakeFailure:
     """
-    Find out why a handshake failed.
+    Return why a handshake failed.
 
     Args:
-        reason: that Twisted gives for the loss of the connection.
+        transport: of the connection that is lost.
+        reason: the failure that Twisted passes to `connectionLost`.
     """
     error = reason.value
     queue = error.args[0] if isinstance(error, SSL.Error) and error.args else ()
     if not queue:
         return CLOSED
-    # Tuples of library, function and reason, that which came first in front.
+    # Tuples of library, function and reason. The first error is the cause of the others.
     words = queue[0][2]
-    _, alert, told = words.partition(" alert ")
+    _, alert, alert_name = words.partition(" alert ")
     if alert:
-        return HandshakeFailure(told, "client")
+        return HandshakeFailure(alert_name, "client")
     if words == "peer did not return a certificate":
         words = "client certificate missing"
     elif words == "certificate verify failed":
         code = transport.getHandle().get_app_data()
-        words = _CLIENT_CERTIFICATE.get(code, f"client certificate not valid, X.509 error {code}")
+        words = _CLIENT_CERTIFICATE_REASONS.get(
+            code, f"client certificate not valid, X.509 error {code}"
+        )
     return HandshakeFailure(words, "umd")
 
 
 class TlsTransport(BufferingTLSTransport):
-    """TLS that knows whether the client has sent anything at all."""
+    """A TLS transport that knows whether the client has sent any octet."""
 
-    heard = False
+    data_seen = False
 
     def dataReceived(self, data: bytes) -> None:
-        self.heard = True
+        self.data_seen = True
         super().dataReceived(data)
 
 
@@ -182,10 +185,10 @@ class _TlsFactory(TLSMemoryBIOFactory):
 @implementer(IOpenSSLServerConnectionCreator)
 class TlsServer:
     """
-    Makes the TLS side of connections.
+    Wraps a protocol factory in TLS.
 
     Args:
-        context: by `make_context`; may be replaced, which is for connections to come.
+        context: from `make_context`. A new one may be set; it holds for new connections.
     """
 
     def __init__(self, context: SSL.Context) -> None:
@@ -196,5 +199,5 @@ class TlsServer:
         return SSL.Connection(self.context, None)
 
     def wrap(self, factory: IProtocolFactory) -> TLSMemoryBIOFactory:
-        """A factory that speaks TLS below another."""
+        """Return a factory whose connections speak TLS below those of another factory."""
         return _TlsFactory(self, False, factory)

@@ -1,50 +1,58 @@
-"""Bearer tokens: JSON Web Tokens whose algorithm, audience and issuer are pinned (RFC 8725)."""
+"""Verifies bearer tokens: JSON Web Tokens with pinned algorithm, audience and issuer (RFC 8725)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import jwt
 
 from umd.call.principal import is_name
 from umd.errors import UmdError
 
+MIN_SECRET_OCTETS: Final = 32
+"""Of an HMAC secret: as long as the hash of HS256 (RFC 7518 section 3.2)."""
 
-class WrongKey(UmdError):
-    """The key of tokens cannot be used."""
+
+class InvalidKey(UmdError):
+    """The key for tokens cannot be used."""
 
 
-class WrongToken(UmdError):
-    """A token that is not good; the text says why, for the log."""
+class InvalidToken(UmdError):
+    """A token that umd does not accept; the text is the reason for the log."""
 
-    def __init__(self, why: str, *, guess: bool) -> None:
+    def __init__(self, why: str, *, may_be_guess: bool) -> None:
         super().__init__(why)
-        self.guess = guess
-        """Whether somebody may have made it up in the hope that it is good."""
+        self.may_be_guess = may_be_guess
+        """Whether the client may have forged the token; counts as a failed attempt."""
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """What a good token says."""
+    """The claims of a valid token."""
 
     name: str
+    """The user."""
     expires: float
     """Seconds since the epoch."""
     scopes: tuple[str, ...] | None
-    """As the token lists them; None where it lists none."""
+    """Rights that the token lists; None if it has no such claim."""
 
 
-class Tokens:
+class TokenVerifier:
     """
-    Reads tokens.
+    Verifies tokens.
 
     Args:
         key: a public key in PEM, or the secret of an HS algorithm.
-        algorithms: the only ones that are taken, whatever the token says.
-        audience, issuer: that it must be for, and by.
-        name_claim: where it says who it is about.
+        algorithms: the accepted ones; the token itself has no say.
+        audience: required value of the claim `aud`.
+        issuer: required value of the claim `iss`.
+        name_claim: the claim with the name of the user.
+
+    Raises:
+        InvalidKey: the key is too short, or does not go with the algorithms.
     """
 
     def __init__(
@@ -55,27 +63,34 @@ class Tokens:
         issuer: str,
         name_claim: str = "sub",
     ) -> None:
-        secret = all(one.startswith("HS") for one in algorithms)
-        if secret and len(key.strip()) < 32:
-            raise WrongKey("the secret of tokens is shorter than 32 octets")
-        if secret == key.lstrip().startswith(b"-----BEGIN"):
-            # A public key that is taken for a secret lets everybody make tokens.
-            raise WrongKey("a key in PEM goes with RS, ES, PS and EdDSA; a secret with HS")
+        is_secret = all(algorithm.startswith("HS") for algorithm in algorithms)
+        if is_secret and len(key.strip()) < MIN_SECRET_OCTETS:
+            raise InvalidKey(f"the secret of tokens is shorter than {MIN_SECRET_OCTETS} octets")
+        if is_secret == key.lstrip().startswith(b"-----BEGIN"):
+            # With a public key as the secret, every client could make valid tokens.
+            raise InvalidKey("a key in PEM goes with RS, ES, PS and EdDSA; a secret with HS")
         self._key: Any = key.strip()
         self._algorithms = list(algorithms)
         self._audience = audience
         self._issuer = issuer
         self._name_claim = name_claim
 
-    def read(self, token: str) -> Token:
+    def verify(self, token: str) -> Token:
         """
-        What a token says.
+        Verify a token and return its claims.
 
         Raises:
-            WrongToken: no guess if it is not readable at all, or if its signature is good.
+            InvalidToken: `may_be_guess` is False if it is no token at all, or has a good signature.
         """
+        claims = self._decode(token)
+        name = claims[self._name_claim]
+        if not isinstance(name, str) or not is_name(name):
+            raise InvalidToken(f"{self._name_claim} of the token is no name", may_be_guess=False)
+        return Token(name, float(claims["exp"]), _scopes(claims.get("scope")))
+
+    def _decode(self, token: str) -> dict[str, Any]:
         try:
-            claims = jwt.decode(
+            return jwt.decode(
                 token,
                 self._key,
                 algorithms=self._algorithms,
@@ -84,26 +99,28 @@ class Tokens:
                 options={"require": ["exp", "aud", "iss", self._name_claim]},
             )
         except (jwt.InvalidSignatureError, jwt.InvalidAlgorithmError, jwt.InvalidKeyError):
-            raise WrongToken("the token is not signed as it should be", guess=True) from None
+            raise InvalidToken(
+                "the token is not signed as it should be", may_be_guess=True
+            ) from None
         except jwt.DecodeError:
-            raise WrongToken("that is no JSON Web Token", guess=False) from None
+            raise InvalidToken("that is no JSON Web Token", may_be_guess=False) from None
         except jwt.ExpiredSignatureError:
-            raise WrongToken("the token has expired", guess=False) from None
+            raise InvalidToken("the token has expired", may_be_guess=False) from None
         except jwt.InvalidTokenError:
-            # PyJWT looks at the claims after the signature.
-            raise WrongToken("a claim of the token is missing or wrong", guess=False) from None
+            # PyJWT checks the claims after the signature.
+            raise InvalidToken(
+                "a claim of the token is missing or wrong", may_be_guess=False
+            ) from None
         except (jwt.PyJWTError, ValueError):
-            raise WrongToken("the token is not good", guess=True) from None
-        name = claims[self._name_claim]
-        if not isinstance(name, str) or not is_name(name):
-            raise WrongToken(f"{self._name_claim} of the token is no name", guess=False)
-        listed = claims.get("scope")
-        if listed is None:
-            scopes = None
-        elif isinstance(listed, str):
-            scopes = tuple(listed.split())
-        elif isinstance(listed, list) and all(isinstance(one, str) for one in listed):
-            scopes = tuple(listed)
-        else:
-            raise WrongToken("scope of the token is neither text nor a list", guess=False)
-        return Token(name, float(claims["exp"]), scopes)
+            raise InvalidToken("the token is not valid", may_be_guess=True) from None
+
+
+def _scopes(claim: object) -> tuple[str, ...] | None:
+    """Return the rights in the claim `scope`: text with spaces (RFC 8693), or a list."""
+    if claim is None:
+        return None
+    if isinstance(claim, str):
+        return tuple(claim.split())
+    if isinstance(claim, list) and all(isinstance(scope, str) for scope in claim):
+        return tuple(claim)
+    raise InvalidToken("scope of the token is neither text nor a list", may_be_guess=False)
