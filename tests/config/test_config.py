@@ -153,7 +153,7 @@ class ReadTests(ConfigCase):
         section = settings.backends[0].settings
         assert isinstance(section, SimSection)
         self.assertEqual(section.delay, 0.0)
-        with self.assertRaisesRegex(ConfigError, "call.deadline.*a duration of more than none"):
+        with self.assertRaisesRegex(ConfigError, "call.deadline.*a duration longer than zero"):
             self.read('call.deadline = "0s"')
 
     def test_durations(self) -> None:
@@ -366,7 +366,7 @@ class MistakeTests(ConfigCase):
 
     def test_control_sockets_that_cannot_be(self) -> None:
         for value, words in (
-            ('"@umd"', "a path: an abstract socket has no owner, and anybody could connect to it"),
+            ('"@umd"', "a path: an abstract socket has no owner, so any user could connect to it"),
             ('"umd.sock"', '"auto", "none", or a path that begins with "/"'),
             ("5", '"auto", "none", or a path that begins with "/"'),
             (f'"/{"x" * 107}"', "a path of at most 107 octets"),

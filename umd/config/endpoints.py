@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
 
-from umd.config.words import quote
+from umd.config.notation import quote
 from umd.runtime.files import MAX_SOCKET_PATH_OCTETS
 
 

@@ -3,41 +3,43 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from umd.backend import UnknownBackendType, load_backend_type
+from umd.backend import LegBackend, UnknownBackendType, load_backend_type
 from umd.config.endpoints import EXAMPLE, is_loopback
 from umd.config.mistakes import Mistakes
+from umd.config.notation import ConfigError, KeyPath, dotted, quote, show_value
 from umd.config.places import Places
 from umd.config.settings import BackendSettings, Settings
-from umd.config.syntax import Tree, override_key, read_text, read_toml
-from umd.config.words import ConfigError, KeyPath, dotted, quote, show_value
+from umd.config.source import Tree, apply_override, parse_toml, read_text
 
 M = TypeVar("M", bound=BaseModel)
+
+_BACKEND_NAME: Final = re.compile(r"[A-Za-z0-9._-]+")
 
 
 def load(file: str | None, overrides: Sequence[str] = ()) -> Settings:
     """
-    Read a configuration.
+    Load a configuration.
 
     Args:
-        file: its path, or None for the defaults alone.
-        overrides: `key=value` pairs that go before the file; a key is dotted (`http.listen`), a
-            value is TOML, or a plain string where it is no TOML.
+        file: its path; None takes the defaults alone.
+        overrides: `key=value` pairs, which replace what the file says. A key is dotted, such as
+            `http.listen`. A value is TOML, or a plain string if it is not TOML.
 
     Raises:
-        ConfigError: with a line for each mistake.
+        ConfigError: with a message for each mistake.
     """
     text = "" if file is None else read_text(file)
-    tree = read_toml(text, file)
-    set_by = [(override_key(tree, override), override) for override in overrides]
-    places = Places(file, text, set_by)
+    tree = parse_toml(text, file)
+    overridden = [(apply_override(tree, override), override) for override in overrides]
+    places = Places(file, text, overridden)
     mistakes = Mistakes(places)
-    settings = _read_tree(tree, places, mistakes)
+    settings = _read_settings(tree, places, mistakes)
     if settings is None or mistakes.lines:
         raise ConfigError(mistakes.lines)
     return settings
@@ -45,32 +47,32 @@ def load(file: str | None, overrides: Sequence[str] = ()) -> Settings:
 
 def load_model(file: str, model: type[M], check: Callable[[M], Iterable[tuple[KeyPath, str]]]) -> M:
     """
-    Read another file by the same rules and with the same messages: a scenario of the race lab.
+    Load another TOML file by the rules of a configuration, such as a scenario of the race lab.
 
     Args:
         file: its path.
-        model: derived from `Section`.
-        check: says what is wrong between the keys, `(where, what)` for each mistake.
+        model: what the file holds; derived from `Section`.
+        check: yields the key and the message of each mistake that concerns several keys.
 
     Raises:
-        ConfigError: with a line for each mistake.
+        ConfigError: with a message for each mistake.
     """
     text = read_text(file)
-    tree = read_toml(text, file)
+    tree = parse_toml(text, file)
     mistakes = Mistakes(Places(file, text, ()))
     try:
-        read = model.model_validate(tree)
+        loaded = model.model_validate(tree)
     except ValidationError as error:
         mistakes.add_all(error, model)
         raise ConfigError(mistakes.lines) from None
-    for path, said in check(read):
-        mistakes.add(path, said)
+    for path, message in check(loaded):
+        mistakes.add(path, message)
     if mistakes.lines:
         raise ConfigError(mistakes.lines)
-    return read
+    return loaded
 
 
-def _read_tree(tree: Tree, places: Places, mistakes: Mistakes) -> Settings | None:
+def _read_settings(tree: Tree, places: Places, mistakes: Mistakes) -> Settings | None:
     try:
         settings = Settings.model_validate(tree)
     except ValidationError as error:
@@ -117,7 +119,7 @@ def _check_listeners(settings: Settings, mistakes: Mistakes) -> None:
             ("tls", "client_required"),
             "tls.client_required = true: expected tls.client_ca beside it",
         )
-    if not (http.allow_anonymous or settings.auth.identifies):
+    if not (http.allow_anonymous or settings.auth.authenticates):
         _check_reachable("listen", http.listen, mistakes)
         _check_reachable("listen_tls", http.listen_tls, mistakes)
 
@@ -140,33 +142,44 @@ def _check_reachable(key: str, endpoints: Sequence[str], mistakes: Mistakes) -> 
         )
 
 
-def _read_backends(sections: Any, mistakes: Mistakes) -> Iterator[BackendSettings]:
-    if not isinstance(sections, dict):
+def _read_backends(tables: Any, mistakes: Mistakes) -> Iterator[BackendSettings]:
+    if not isinstance(tables, dict):
         return
-    load_type = cache(load_backend_type)
-    for name, section in sections.items():
-        if mistakes.enough:
+    load_type = cache(load_backend_type)  # an entry point is searched among all distributions
+    for name, table in tables.items():
+        if mistakes.is_full:
             return
-        path = ("backend", name)
-        if not isinstance(section, dict):
-            continue
-        if not re.fullmatch(r"[A-Za-z0-9._-]+", name):
-            mistakes.add(path, f"backend {quote(name)}: expected letters, digits, dots, hyphens")
-            continue
-        own = dict(section)
-        type_name = own.pop("type", name)
-        if not isinstance(type_name, str):
-            found = show_value(type_name)
-            mistakes.add((*path, "type"), f"{dotted(path)}.type = {found}: expected a string")
-            continue
-        try:
-            backend_type = load_type(type_name)
-        except UnknownBackendType as error:
-            mistakes.add((*path, "type"), f"{dotted(path)}: {error}")
-            continue
-        try:
-            settings = backend_type.Settings.model_validate(own)
-        except ValidationError as error:
-            mistakes.add_all(error, backend_type.Settings, path)
-            continue
-        yield BackendSettings(name, backend_type, settings, type_name)
+        if isinstance(table, dict):
+            backend = _read_backend(name, table, load_type, mistakes)
+            if backend is not None:
+                yield backend
+
+
+def _read_backend(
+    name: str,
+    table: Mapping[str, Any],
+    load_type: Callable[[str], type[LegBackend]],
+    mistakes: Mistakes,
+) -> BackendSettings | None:
+    """Validate one `[backend.NAME]` by the model of its type; None if that has a mistake."""
+    path = ("backend", name)
+    if not _BACKEND_NAME.fullmatch(name):
+        mistakes.add(path, f"backend {quote(name)}: expected letters, digits, dots, hyphens")
+        return None
+    values = dict(table)
+    type_name = values.pop("type", name)
+    if not isinstance(type_name, str):
+        shown = show_value(type_name)
+        mistakes.add((*path, "type"), f"{dotted(path)}.type = {shown}: expected a string")
+        return None
+    try:
+        backend_type = load_type(type_name)
+    except UnknownBackendType as error:
+        mistakes.add((*path, "type"), f"{dotted(path)}: {error}")
+        return None
+    try:
+        settings = backend_type.Settings.model_validate(values)
+    except ValidationError as error:
+        mistakes.add_all(error, backend_type.Settings, path)
+        return None
+    return BackendSettings(name, backend_type, settings, type_name)

@@ -1,4 +1,8 @@
-"""The sections of the configuration, their keys and the defaults of these."""
+"""
+The sections of the configuration: their keys, the types and the defaults.
+
+`conf/umd.toml` explains each key. A validator's ValueError completes the message "expected ...".
+"""
 
 from __future__ import annotations
 
@@ -18,21 +22,26 @@ from umd.config.values import (
     parse_algorithms,
     parse_host_port,
     parse_hosts,
-    parse_journal,
     parse_mail_address,
     parse_networks,
-    parse_socket,
+    parse_path_or_auto,
+    parse_socket_path,
 )
 
 
 class Section(BaseModel):
-    """Base of every section: unknown keys and other types than the one asked for are refused."""
+    """
+    Base of every section, also of a backend's own.
+
+    A key that is not a field is refused, and so is a value of another type: TOML has types, so none
+    is converted.
+    """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
 class AppliedBy(Enum):
-    """What applies a changed value while umd runs."""
+    """What makes a running umd use a changed value."""
 
     RELOAD = "a reload"
     RESTART = "a restart"
@@ -42,16 +51,16 @@ class CoreSection(Section):
     """
     Base of the sections of umd itself, in contrast to those of backends.
 
-    Each declares what applies its changes.
+    Each declares what makes a running umd use its changed values.
     """
 
     applied_by: ClassVar[AppliedBy]
     restart_attributes: ClassVar[tuple[str, ...]] = ()
-    """In a section that a reload applies: the attributes whose changes need a restart anyway."""
+    """The attributes that only a restart applies, in a section that a reload applies otherwise."""
 
 
 class HttpSection(CoreSection):
-    """Where and how HTTP is served."""
+    """`[http]`: where umd serves HTTP and HTTPS, and the limits of requests and connections."""
 
     applied_by = AppliedBy.RELOAD
     restart_attributes = ("listen", "listen_tls", "allow_anonymous")
@@ -83,7 +92,7 @@ class HttpSection(CoreSection):
 
 
 class TokenSection(Section):
-    """Bearer tokens (JWT)."""
+    """`[auth.token]`: which bearer tokens (JWT) are accepted."""
 
     algorithms: Annotated[tuple[str, ...], BeforeValidator(parse_algorithms)] = ("RS256",)
     audience: Text = "umd"
@@ -100,10 +109,10 @@ class TokenSection(Section):
 
 
 class AuthSection(CoreSection):
-    """How umd finds out who is asking."""
+    """`[auth]`: how umd authenticates clients, and what each may do."""
 
     applied_by = AppliedBy.RELOAD
-    restart_attributes = ("identifies",)
+    restart_attributes = ("authenticates",)
 
     realm: Annotated[str, Field(pattern=r"^[ !#-\[\]-~]{1,100}$")] = "umd"
     password_file: FilePath | None = None
@@ -116,14 +125,14 @@ class AuthSection(CoreSection):
     scopes: dict[str, Scopes] = {}
 
     @property
-    def identifies(self) -> bool:
-        """Whether anybody is asked who they are."""
+    def authenticates(self) -> bool:
+        """Whether any way to authenticate is configured."""
         known = self.password_file or self.token.key_file or self.subjects or self.trusted_proxies
         return bool(known)
 
 
 class TlsSection(CoreSection):
-    """How TLS is served."""
+    """`[tls]`: the certificates of HTTPS."""
 
     applied_by = AppliedBy.RELOAD
 
@@ -134,7 +143,7 @@ class TlsSection(CoreSection):
 
 
 class CallSection(CoreSection):
-    """How calls are ended and remembered."""
+    """`[call]`: how calls end, and how long umd remembers ended ones."""
 
     applied_by = AppliedBy.RELOAD
 
@@ -147,7 +156,7 @@ class CallSection(CoreSection):
 
 
 class UmSection(CoreSection):
-    """How the state of a call, and a fault, is told."""
+    """`[um]`: how much the replies of unified messaging tell."""
 
     applied_by = AppliedBy.RELOAD
 
@@ -156,7 +165,7 @@ class UmSection(CoreSection):
 
 
 class DialRule(Section):
-    """One `[[dial.rule]]`."""
+    """One `[[dial.rule]]`: which numbers it is for, and what is dialled instead."""
 
     match: Annotated[str, Field(min_length=1, max_length=1000)]
     to: str = ""
@@ -178,7 +187,7 @@ class DialRule(Section):
 
 
 class DialSection(CoreSection):
-    """The dial plan."""
+    """`[dial]`: the dial plan."""
 
     applied_by = AppliedBy.RELOAD
 
@@ -186,7 +195,7 @@ class DialSection(CoreSection):
 
 
 class PromptsSection(CoreSection):
-    """What is played to whom."""
+    """`[prompts]`: the sound files that PlayOnPhone plays."""
 
     applied_by = AppliedBy.RELOAD
 
@@ -195,7 +204,7 @@ class PromptsSection(CoreSection):
 
 
 class UsersSection(CoreSection):
-    """The settings of users."""
+    """`[users]`: the users of unified messaging, and where their settings are stored."""
 
     applied_by = AppliedBy.RELOAD
     restart_attributes = ("store",)
@@ -206,7 +215,7 @@ class UsersSection(CoreSection):
 
 
 class PinSection(CoreSection):
-    """How a new PIN is made, and how it reaches its owner."""
+    """`[pin]`: how long a new PIN is, and how its owner gets it."""
 
     applied_by = AppliedBy.RELOAD
 
@@ -227,7 +236,7 @@ class PinSection(CoreSection):
 
 
 class DrainSection(CoreSection):
-    """How umd stops."""
+    """`[drain]`: how umd stops."""
 
     applied_by = AppliedBy.RELOAD
 
@@ -235,7 +244,7 @@ class DrainSection(CoreSection):
 
 
 class LogSection(CoreSection):
-    """What is written to standard error."""
+    """`[log]`: what umd writes to standard error."""
 
     applied_by = AppliedBy.RESTART
 
@@ -244,7 +253,7 @@ class LogSection(CoreSection):
 
 
 class TraceSection(CoreSection):
-    """What is remembered of the SIP messages that cross."""
+    """`[trace]`: how many SIP messages umd keeps in memory for `umd trace`."""
 
     applied_by = AppliedBy.RESTART
 
@@ -252,19 +261,19 @@ class TraceSection(CoreSection):
 
 
 class ControlSection(CoreSection):
-    """Where the commands on this machine reach umd."""
+    """`[control]`: the socket through which commands on this machine reach umd."""
 
     applied_by = AppliedBy.RESTART
 
-    socket: Annotated[str, BeforeValidator(parse_socket)] = "auto"
+    socket: Annotated[str, BeforeValidator(parse_socket_path)] = "auto"
 
 
 class JournalSection(CoreSection):
-    """Where what happened to each call is put on record, and what that promises."""
+    """`[journal]`: the file that records the events of calls, and what it survives."""
 
     applied_by = AppliedBy.RESTART
 
-    path: Annotated[str, BeforeValidator(parse_journal)] = "auto"
+    path: Annotated[str, BeforeValidator(parse_path_or_auto)] = "auto"
     durability: Literal["full", "relaxed", "off"] = "full"
     on_error: Literal["refuse", "continue"] = "refuse"
     trace: bool = True

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, BeforeValidator, Field, PrivateAttr
 
 from umd.backend import LegBackend
+from umd.config.notation import KeyPath, dotted, one_line
 from umd.config.places import Places
 from umd.config.sections import (
     AppliedBy,
@@ -33,7 +34,6 @@ from umd.config.sections import (
     UsersSection,
 )
 from umd.config.values import parse_node
-from umd.config.words import KeyPath, dotted, one_line
 
 
 @dataclass(frozen=True, slots=True)

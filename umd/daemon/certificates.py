@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives.serialization import (
 from OpenSSL import SSL
 
 from umd.config import ConfigError, Settings
+from umd.config.notation import KeyPath
 from umd.config.sections import TlsSection
-from umd.config.words import KeyPath
 from umd.errors import UmdError
 from umd.http.tls import Credentials, make_context
 from umd.runtime.files import CannotRead, read_file

@@ -16,7 +16,7 @@ from typing import Final, TypeAlias
 from umd.backend import ChecksFiles, LegBackend
 from umd.config import ConfigError, Settings
 from umd.config.endpoints import endpoint_fields
-from umd.config.words import KeyPath
+from umd.config.notation import KeyPath
 from umd.daemon.auth import read_tokens
 from umd.daemon.certificates import open_tls
 from umd.daemon.paths import control_socket_path, journal_path, users_path

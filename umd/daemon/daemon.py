@@ -333,7 +333,7 @@ class Daemon:
         Raises:
             UmdError: a file cannot be used.
         """
-        rules = make_rules(settings.auth) if settings.auth.identifies else None
+        rules = make_rules(settings.auth) if settings.auth.authenticates else None
         if settings.http.listen_tls:
             context, warnings = open_tls(settings)
             for warning in warnings:

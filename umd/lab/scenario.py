@@ -12,7 +12,7 @@ from umd.backends.sim.section import Behaviour, SimSection
 from umd.call.cause import EndedBy
 from umd.config import Duration, Section
 from umd.config.loading import load_model
-from umd.config.words import KeyPath
+from umd.config.notation import KeyPath
 from umd.control.outcome import Outcome
 from umd.control.settings import ControlSettings
 from umd.lab.choices import (
