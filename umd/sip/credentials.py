@@ -1,20 +1,20 @@
 """
-What a session of ours knows of the servers that challenge it (RFC 3261 §22.2, §22.3).
+Credentials of one call for the servers that challenge it (RFC 3261 §22.2, §22.3).
 
-The credentials that answered a challenge go into every later request with the same Call-ID as well,
-each time with the next nonce count, so that most servers challenge a call once. They are held in
-memory alone: after a restart the next challenge is answered anew.
+After a challenge is answered, every later request of the same Call-ID carries credentials too, each
+time with the next nonce count, so most servers challenge a call once. Credentials are kept only in
+memory: after a restart umd answers the next challenge.
 
-A request is sent again while its challenges leave hope that the password is right: a server has not
-asked before, or says that the nonce was stale. Whoever repeats a password that was refused gets the
-account locked.
+A challenged request is sent again if the password may still be right: the server challenges it for
+the first time, or says that the nonce was stale. Otherwise umd gives up, since a server may lock an
+account after some attempts with a wrong password.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeAlias
 
 from umd.sip import auth
 from umd.sip.auth import DigestSession
@@ -25,63 +25,69 @@ from umd.sip.outgoing import OwnRequest
 from umd.sip.transaction import Key
 
 MAX_TRIES: Final = 6
-"""How often one request is sent again: to a proxy and a server, each of them stale twice."""
+"""Retries of one request: enough for a proxy and a server with two stale nonces each."""
 MAX_REALMS: Final = 8
-"""How many protection spaces are known at once; one more displaces the oldest."""
+"""Protection spaces with credentials at one time; a new one replaces the oldest."""
 MAX_INVITES: Final = 2 * (MAX_TRIES + 1)
-"""For how many INVITEs the credentials are kept, which their ACKs carry too."""
+"""INVITEs whose credentials are kept for their ACKs."""
 
 CHALLENGES: Final = (401, 407)
-_ANSWERED_BY: Final = (
+"""Statuses that challenge a request."""
+_CHALLENGE_FIELDS: Final = (
     ("WWW-Authenticate", "Authorization"),
     ("Proxy-Authenticate", "Proxy-Authorization"),
 )
-_INFO: Final = (
+"""Header field of a challenge, and header field of the credentials that answer it."""
+_INFO_FIELDS: Final = (
     ("Authentication-Info", "Authorization"),
     ("Proxy-Authentication-Info", "Proxy-Authorization"),
 )
+"""Header field that may give the next nonce, and header field of the credentials it is for."""
+
+Space: TypeAlias = tuple[str, str]
+"""A protection space: the header field of its credentials, and the realm."""
 
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """Who we are to a server that challenges us (RFC 3261 §22)."""
+    """User name and password for the servers that challenge umd (RFC 3261 §22)."""
 
     username: str
     password: str = field(repr=False)
 
 
 class Attempt:
-    """A request of ours that may be challenged, and what its challenges have come to so far."""
+    """A request of umd that a server may challenge, and its retries so far."""
 
-    __slots__ = ("request", "dialog", "tries", "nonces", "doubtful")
+    __slots__ = ("request", "dialog", "tries", "nonces", "nonce_changed")
 
     def __init__(self, request: OwnRequest, dialog: Dialog | None) -> None:
         self.request = request
-        """The last try."""
+        """The request as it was sent last."""
         self.dialog = dialog
-        """The one that the request is in; None for the first INVITE."""
+        """The dialog of the request; None for the INVITE that begins the call."""
         self.tries = 0
-        """How often it was sent again."""
-        self.nonces: dict[tuple[str, str], str] = {}
-        """Which nonce each protection space asked it for last."""
-        self.doubtful: set[tuple[str, str]] = set()
-        """The spaces that have changed the nonce without a word on whether the old was stale."""
+        """How many times the request was sent again."""
+        self.nonces: dict[Space, str] = {}
+        """The nonce of the last challenge by each protection space."""
+        self.nonce_changed: set[Space] = set()
+        """The spaces that have once sent a new nonce without a `stale` parameter."""
 
-    def leaves_hope(self, space: tuple[str, str], challenge: Challenge) -> bool:
+    def may_retry(self, space: Space, challenge: Challenge) -> bool:
         """
-        Whether this challenge says less than that the password is wrong.
+        Whether the password may still be right in spite of this challenge.
 
-        Stale is what the server calls so (RFC 7616 §3.3). Some servers change an old nonce and do
-        not say why: that is taken for stale once. A server that got the nonce of an earlier request
-        has not judged the password yet: it counts as one that asks for the first time.
+        It may if the space challenges this request for the first time, or says that the nonce was
+        stale (RFC 7616 §3.3). Some servers change the nonce without saying why: umd takes that for
+        a stale nonce once.
         """
-        before = self.nonces.get(space)
+        last_nonce = self.nonces.get(space)
         stale = auth.is_stale(challenge)
-        if before is None or stale:
+        if last_nonce is None or stale:
             return True
-        if stale is False or challenge.param("nonce") == before or space in self.doubtful:
+        if stale is False or challenge.param("nonce") == last_nonce or space in self.nonce_changed:
             return False
-        self.doubtful.add(space)
+        self.nonce_changed.add(space)
         return True
 
 
@@ -90,74 +96,75 @@ class CredentialCache:
     The credentials of one Call-ID.
 
     Args:
-        login: Who we are, to every server of the call.
-        new_cnonce: Gives an unpredictable token at every call.
+        login: for every server of the call.
+        new_cnonce: returns a new random token.
     """
 
-    __slots__ = ("_login", "_new_cnonce", "_spaces", "_open", "_invites")
+    __slots__ = ("_login", "_new_cnonce", "_sessions", "_pending", "_of_invites")
 
     def __init__(self, login: Login, new_cnonce: Callable[[], str]) -> None:
         self._login = login
         self._new_cnonce = new_cnonce
-        self._spaces: dict[tuple[str, str], DigestSession] = {}
-        """By protection space: the header field that answers it, and the realm."""
-        self._open: dict[Key, Attempt] = {}
-        """By the key of the transaction, the requests that have no final response yet."""
-        self._invites: dict[int, ExtraHeaders] = {}
-        """By CSeq, the credentials of the last INVITEs that had some."""
+        self._sessions: dict[Space, DigestSession] = {}
+        self._pending: dict[Key, Attempt] = {}
+        """The requests without a final response, by transaction."""
+        self._of_invites: dict[int, ExtraHeaders] = {}
+        """The credentials of the last INVITEs that had some, by CSeq."""
 
     def headers(self, method: str, uri: str, body: bytes = b"") -> ExtraHeaders:
-        """The header fields for a request that is sent now, one for each protection space."""
+        """Return the header fields for the next request, one for each protection space."""
         return tuple(
             (name, str(session.next(method, uri, body)))
-            for (name, _), session in self._spaces.items()
+            for (name, _), session in self._sessions.items()
         )
 
     def of_invite(self, cseq: int) -> ExtraHeaders:
-        """What the INVITE with this CSeq carried: its ACK carries the same (§22.1)."""
-        return self._invites.get(cseq, ())
+        """Return the credentials of the INVITE with this CSeq, for its ACK (§22.1)."""
+        return self._of_invites.get(cseq, ())
 
     def sent(self, attempt: Attempt) -> None:
-        """Its request has been sent: expect the final response."""
+        """Note that the request has been sent and may be challenged."""
         request = attempt.request
-        self._open[request.branch, request.method] = attempt
+        self._pending[request.branch, request.method] = attempt
         if request.method == "INVITE" and (credentials := request.credentials):
-            self._invites[request.cseq_number] = credentials
-            if len(self._invites) > MAX_INVITES:
-                del self._invites[next(iter(self._invites))]
+            self._of_invites[request.cseq_number] = credentials
+            if len(self._of_invites) > MAX_INVITES:
+                del self._of_invites[next(iter(self._of_invites))]
 
     def settled(self, key: Key) -> Attempt | None:
-        """The final response in this transaction has come, or none will come."""
-        return self._open.pop(key, None)
+        """Forget and return the request of a transaction that has ended; None if unknown."""
+        return self._pending.pop(key, None)
 
     def take_challenges(self, response: Response, attempt: Attempt) -> bool:
-        """Take the challenges of a 401 or 407; whether the request is to be sent again."""
+        """Answer the challenges in a 401 or 407; return whether to send the request again."""
         if attempt.tries == MAX_TRIES:
             return False
-        asked = _choose_in(response)
-        for space, challenge in asked.items():
-            if not attempt.leaves_hope(space, challenge):
+        challenges = _answerable_challenges(response)
+        for space, challenge in challenges.items():
+            if not attempt.may_retry(space, challenge):
                 return False
-        for space, challenge in asked.items():
+        for space, challenge in challenges.items():
             self._answer(space, challenge)
-            attempt.nonces[space] = self._spaces[space].nonce
+            attempt.nonces[space] = self._sessions[space].nonce
         attempt.tries += 1
-        return bool(asked)
+        return bool(challenges)
 
     def take_next_nonce(self, response: Response) -> None:
-        """Take the nonce that a 2xx gives for the next request (RFC 7616 §3.5, RFC 7615)."""
-        for field_name, name in _INFO:
+        """Use the nonce that a 2xx gives for the next request (RFC 7616 §3.5, RFC 7615)."""
+        for field_name, name in _INFO_FIELDS:
             info = response.get(field_name)
-            sessions = [each for space, each in self._spaces.items() if space[0] == name]
-            if info is None or len(sessions) != 1:  # it names no realm
+            sessions = [session for space, session in self._sessions.items() if space[0] == name]
+            # The field names no realm, so it is clear only with one protection space.
+            if info is None or len(sessions) != 1:
                 continue
-            for read in parse_challenges(f"Digest {info}"):  # the parameters are written alike
-                sessions[0].take_next_nonce(read.param("nextnonce") or "")
+            # Its parameters have the syntax of a challenge without the scheme.
+            for parsed in parse_challenges(f"Digest {info}"):
+                sessions[0].take_next_nonce(parsed.param("nextnonce") or "")
 
-    def _answer(self, space: tuple[str, str], challenge: Challenge) -> None:
-        known = self._spaces.pop(space, None)
-        if len(self._spaces) == MAX_REALMS:
-            del self._spaces[next(iter(self._spaces))]
+    def _answer(self, space: Space, challenge: Challenge) -> None:
+        known = self._sessions.pop(space, None)
+        if len(self._sessions) == MAX_REALMS:
+            del self._sessions[next(iter(self._sessions))]
         session = DigestSession(
             challenge,
             username=self._login.username,
@@ -165,19 +172,20 @@ class CredentialCache:
             cnonce=self._new_cnonce(),
         )
         if known is not None and known.nonce == session.nonce:
-            session.count = known.count  # the server may know the counts so far
-        self._spaces[space] = session
+            session.count = known.count  # the server may have accepted these counts
+        self._sessions[space] = session
 
 
-def _choose_in(response: Response) -> dict[tuple[str, str], Challenge]:
+def _answerable_challenges(response: Response) -> dict[Space, Challenge]:
     """
-    The challenges to answer, by protection space: of those of one realm the topmost that we can.
+    Return the challenges to answer: for each protection space the topmost that umd can answer.
 
-    A proxy that has forked joins what its branches ask for, also in both header fields (§16.7).
+    A response may have challenges in both header fields: a forking proxy collects the challenges of
+    its branches in one response (§16.7).
     """
-    found: dict[tuple[str, str], Challenge] = {}
-    for asks, name in _ANSWERED_BY:
-        for value in response.all(asks):
+    found: dict[Space, Challenge] = {}
+    for field_name, name in _CHALLENGE_FIELDS:
+        for value in response.all(field_name):
             for challenge in parse_challenges(value):
                 space = (name, challenge.param("realm") or "")
                 if space not in found and len(found) < MAX_REALMS and auth.can_answer(challenge):

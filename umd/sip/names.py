@@ -1,4 +1,4 @@
-"""The words of SIP: header fields (canonical, compact, lists, single values) and methods."""
+"""The names of SIP header fields and methods."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ _is_token: Final = re.compile(TOKEN).fullmatch
 
 
 class HeaderName(NamedTuple):
-    """One row of the table."""
+    """One header field of `TABLE`."""
 
     name: str
-    """As umd writes it."""
+    """The canonical spelling, which umd writes."""
     compact: str = ""
-    """The one-letter form (RFC 3261 §7.3.3 and the IANA registry), or nothing."""
+    """The one-letter form (RFC 3261 §7.3.3 and the IANA registry); empty if there is none."""
     listed: bool = False
-    """Whether `name: a, b` is the same as `name: a` and `name: b` (RFC 3261 §7.3.1)."""
+    """Whether the value is a comma-separated list (RFC 3261 §7.3.1)."""
     single: bool = False
-    """Whether a message may hold one value at most."""
+    """Whether a message may have this header field only once."""
 
 
 TABLE: Final = (
@@ -33,7 +33,7 @@ TABLE: Final = (
     HeaderName("Allow", listed=True),
     HeaderName("Allow-Events", "u", listed=True),
     HeaderName("Authentication-Info"),
-    # The commas of a challenge or of credentials are its own (RFC 3261 §7.3.1).
+    # The commas in challenges and credentials do not separate values (RFC 3261 §7.3.1).
     HeaderName("Authorization"),
     HeaderName("Call-ID", "i", single=True),
     HeaderName("Call-Info", listed=True),
@@ -97,7 +97,7 @@ METHODS: Final = frozenset(
     "ACK BYE CANCEL INFO INVITE MESSAGE NOTIFY OPTIONS PRACK "
     "PUBLISH REFER REGISTER SUBSCRIBE UPDATE".split()
 )
-"""Every method in the IANA registry; a server may know fewer."""
+"""All methods in the IANA registry. A user agent may support fewer."""
 
 KNOWN: Final = frozenset(row.name for row in TABLE)
 LISTED: Final = frozenset(row.name for row in TABLE if row.listed)
@@ -111,16 +111,21 @@ SPELLINGS: Final = (
     | {lower.upper(): name for lower, name in _BY_LOWER.items()}
     | {row.name: row.name for row in TABLE}
 )
-"""The spellings seen most, so that nearly every name costs one look-up."""
+"""Canonical name by the most frequent spellings: canonical, compact, all lower or upper case."""
 
 
 def canonical(spelling: str) -> str | None:
     """
-    The name in the spelling of the table; an unknown one unchanged; None when it is no token.
+    Return the canonical spelling of a header field name.
 
-    `spelling` may still have the blanks that RFC 3261 §25.1 (HCOLON) allows before the colon.
+    Args:
+        spelling: the name as received. It may end in blanks, which are allowed before the colon
+            (HCOLON, RFC 3261 §25.1).
+
+    Returns:
+        The canonical name, an unknown name unchanged, or None if it is not a token.
     """
     name = spelling.rstrip(" \t")
-    if _is_token(name) is None:  # before lower(): U+212A, the Kelvin sign, is "k" in lower case
+    if _is_token(name) is None:  # before lower(), which turns the Kelvin sign (U+212A) into "k"
         return None
     return _BY_LOWER.get(name.lower(), name)
