@@ -334,9 +334,9 @@ class PlaceTests(ConsoleCase):
         for number, why in (
             ("", "empty"),
             ("sips:bob@example.com", "asks for TLS"),
-            ("7042\x1b[2J", "cannot be seen"),
+            ("7042\x1b[2J", "invisible characters"),
             ("7" * 5000, "5000 characters"),
-            ("caf\udce9", "cannot be seen"),  # not UTF-8 on the command line
+            ("caf\udce9", "invisible characters"),  # not UTF-8 on the command line
         ):
             (refused,) = self.ask("place", number=number)
             self.assertEqual(refused["kind"], "not-dialable")

@@ -104,19 +104,20 @@ class DialPlan:
         number = read_number(dialled)
         if isinstance(number, Name):
             raise NotDialable(f"{dialled!r} is not a telephone number")
-        if isinstance(number, Telephone) and number.full is not None:
-            self._check_not_refused(number.full)
+        if isinstance(number, Telephone) and number.global_digits is not None:
+            self._check_not_refused(number.global_digits)
         return self._checked(number, self._find(number))
 
     def _find(self, number: Telephone | SipAddress) -> Destination:
         if not self._rules and isinstance(number, Telephone):
-            return Destination(number.plain, None)
+            return Destination(number.rule_text, None)
         for rule in self._rules:
-            destination = rule.apply(number.plain)
+            destination = rule.apply(number.rule_text)
             if destination is not None:
                 return destination
         check_dialable(number)  # if it is not dialable at all, that is the better reason
-        raise NotDialable(f"no rule of the dial plan matches {number.plain!r}; see [[dial.rule]]")
+        text = number.rule_text
+        raise NotDialable(f"no rule of the dial plan matches {text!r}; see [[dial.rule]]")
 
     def _check_not_refused(self, full_number: str) -> None:
         """Check the rules against the global number: a phone-context must not bypass a refusal."""
@@ -126,10 +127,10 @@ class DialPlan:
 
     def _checked(self, dialled: Dialled, found: Destination) -> Destination:
         """Check that the plan's number is dialable; keep an extension that was dialled with it."""
-        if found.number == dialled.plain:
+        if found.number == dialled.rule_text:
             return Destination(str(check_dialable(dialled)), found.backend)
         try:
             number = with_params_of(require_dialable(found.number), dialled)
         except NotDialable as error:
-            raise NotDialable(f"the dial plan maps {dialled.plain!r} to: {error}") from None
+            raise NotDialable(f"the dial plan maps {dialled.rule_text!r} to: {error}") from None
         return Destination(str(number), found.backend)
