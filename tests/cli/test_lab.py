@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 from tests.lab.planting import PlantingCase
 from umd.cli.main import main
 from umd.lab.referee import Rule
-from umd.sip.session import Session
+from umd.sip.session import CallerSession
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "lab"
 CROSSES = str(EXAMPLES / "answer-crosses-cancel.toml")
@@ -38,7 +38,7 @@ class LabCase(PlantingCase):
 
     def plant(self) -> None:
         """No ACK for any 2xx."""
-        self.patch(Session, "_send_ack", lambda *args: None)
+        self.patch(CallerSession, "_send_ack", lambda *args: None)
 
 
 class RunTests(LabCase):
@@ -120,12 +120,12 @@ class ExploreTests(LabCase):
         self.lab("run", str(seed), status=4)
 
     def test_a_seed_that_is_not_violated_any_more(self) -> None:
-        send_ack = Session._send_ack
+        send_ack = CallerSession._send_ack
         self.plant()
         seeds = self.mktemp()
         bounds = ("--far-end", "5550101", "--depth", "0", "--losses", "0")
         self.lab("explore", *bounds, "--seeds", seeds, status=4)
-        self.patch(Session, "_send_ack", send_ack)
+        self.patch(CallerSession, "_send_ack", send_ack)
         (seed,) = Path(seeds).iterdir()
         self.assertIn("not violated any more: protocol", self.lab("replay", str(seed)).output)
 
@@ -138,14 +138,14 @@ class WalkTests(LabCase):
 
     def test_a_violation_becomes_a_seed_that_is_replayed(self) -> None:
         count: list[Any] = []
-        send_ack = Session._send_ack
+        send_ack = CallerSession._send_ack
 
-        def forgetful(session: Session, *args: Any) -> None:
+        def forgetful(session: CallerSession, *args: Any) -> None:
             count.append(args)
             if len(count) != 30:
                 send_ack(session, *args)
 
-        self.patch(Session, "_send_ack", forgetful)
+        self.patch(CallerSession, "_send_ack", forgetful)
         seeds = self.mktemp()
         self.lab("walk", "--steps", "4000", "--seeds", seeds, status=4)
         (seed,) = Path(seeds).iterdir()

@@ -153,7 +153,7 @@ class Calls(LegSink):
         session = dialog.owner
         assert isinstance(session, Session)
         self._changing.add(leg)
-        session._request(
+        session._send_in_dialog(
             dialog,
             "INVITE",
             self._reactor.seconds(),

@@ -25,8 +25,9 @@ from umd.lab.run import run
 from umd.lab.scenario import one_call
 from umd.lab.seeds import read_seed, seed_of
 from umd.sip import session as sip
-from umd.sip.session import Input, Session, State
+from umd.sip.session import CallerSession, Input, Session, State
 from umd.sip.session import session as session_module
+from umd.sip.session.established import EstablishedSession
 from umd.sip.transaction import Event, TransactionLayer
 
 ASKS = ((A, Verb.DISCONNECT),)
@@ -86,14 +87,14 @@ class PlantedTests(PlantingCase):
         self.find(Rule.ONE_END)
 
     def test_a_cancel_that_does_not_wait_for_a_provisional(self) -> None:
-        def hasty(original: Any, session: Session, now: float, **options: Any) -> None:
+        def hasty(original: Any, session: CallerSession, now: float, **options: Any) -> None:
             original(session, now, **options)
             if session.state is State.GIVING_UP:
                 session.state = State.CANCELLING
                 assert session.request is not None
                 session._send_cancel(session.request, now)
 
-        self.plant(Session, "hang_up", hasty)
+        self.plant(CallerSession, "hang_up", hasty)
         found = self.find(Rule.PROTOCOL)
         self.assertEqual(list(map(str, found.choices)), ["A disconnects after told Placed"])
 
@@ -102,7 +103,7 @@ class PlantedTests(PlantingCase):
             if session.state is not State.CLEARING:
                 original(session, dialog, response)
 
-        self.plant(Session, "_send_ack", silent)
+        self.plant(CallerSession, "_send_ack", silent)
         found = self.find(Rule.PROTOCOL, acts=2, who_does=RACE)
         self.assertEqual(len(found.choices), 2)
 
@@ -113,26 +114,26 @@ class PlantedTests(PlantingCase):
             else:
                 original(session, transaction, request, now)
 
-        self.plant(Session, "_on_bye", deaf)
+        self.plant(EstablishedSession, "_on_bye", deaf)
         self.find(Rule.HEARD, "5550121")
 
     def test_a_bye_into_a_dialog_that_is_over(self) -> None:
         def stubborn(
-            original: Any, session: Session, transaction: Any, request: Any, now: Any
+            original: Any, session: EstablishedSession, transaction: Any, request: Any, now: Any
         ) -> None:
             before = session.state
             original(session, transaction, request, now)
             if before is State.CONFIRMED:
                 session._send_bye(now)
 
-        self.plant(Session, "_on_bye", stubborn)
+        self.plant(EstablishedSession, "_on_bye", stubborn)
         self.find(Rule.DEAD_DIALOG, acts=2, who_does=RACE)
 
     def test_silence_taken_for_a_confirmation(self) -> None:
         def hopeful(original: Any, session: Session, *args: Any, confirmed: bool) -> None:
             original(session, *args, confirmed=True)
 
-        self.plant(Session, "_end", hopeful)
+        self.plant(EstablishedSession, "_end", hopeful)
         self.find(Rule.TRUTHFUL, faults=1, fates=(Fate.CUT,))
 
     # -- transactions and timers
@@ -150,11 +151,11 @@ class PlantedTests(PlantingCase):
         self.find(Rule.NOTHING_LEFT)
 
     def test_an_early_dialog_that_is_never_forgotten(self) -> None:
-        self.plant(Session, "_forget_early", lambda original, session: None)
+        self.plant(CallerSession, "_forget_early_dialogs", lambda original, session: None)
         self.find(Rule.NOTHING_LEFT, "5550130")
 
     def test_a_2xx_whose_repetition_gets_no_ack(self) -> None:
-        self.plant(Session, "_ack_again", lambda original, session, response: True)
+        self.plant(CallerSession, "_repeat_ack", lambda original, session, response: True)
         found = self.find(Rule.PROTOCOL, "5550101")
         self.assertEqual(found.choices, ())
 

@@ -9,7 +9,7 @@ from umd.lab.run import run
 from umd.lab.scenario import Scenario, one_call
 from umd.lab.story import heading, ladder
 from umd.lab.walk import walk
-from umd.sip.session import Session
+from umd.sip.session import CallerSession
 
 BAD = Scenario.model_validate({"network": {"jitter": "80ms", "loss": 0.1, "duplicate": 0.1}})
 
@@ -31,15 +31,15 @@ class WalkTests(PlantingCase):
         self.assertEqual(one, other)
 
     def test_a_planted_mistake_is_found_and_repeated(self) -> None:
-        send_ack = Session._send_ack
+        send_ack = CallerSession._send_ack
         acks = []
 
-        def forgetful(session: Session, dialog: Any, response: Any) -> None:
+        def forgetful(session: CallerSession, dialog: Any, response: Any) -> None:
             acks.append(response.call_id)
             if len(acks) % 50:
                 send_ack(session, dialog, response)
 
-        self.patch(Session, "_send_ack", forgetful)
+        self.patch(CallerSession, "_send_ack", forgetful)
         first = walk(BAD, steps=20_000, seed=4, calls=20)
         assert first.violation is not None
         self.assertEqual(first.violation.rule, Rule.PROTOCOL)
@@ -75,7 +75,7 @@ class StoryTests(PlantingCase):
             self.assertIn(words, told)
 
     def test_a_violation_stands_where_it_happened(self) -> None:
-        self.patch(Session, "_send_ack", lambda *args: None)
+        self.patch(CallerSession, "_send_ack", lambda *args: None)
         lines = list(ladder(run(one_call("5550101"))))
         where = next(number for number, line in enumerate(lines) if "!! protocol" in line)
         self.assertIn("200 INVITE 1 <", lines[where - 2])

@@ -21,24 +21,17 @@ from umd.sip.fields import MAGIC_COOKIE, FieldError, NameAddr, Uri
 from umd.sip.framing import read_datagram
 from umd.sip.message import HeaderError, Message, MessageError, Request, Response
 from umd.sip.outgoing import OwnRequest
-from umd.sip.session import (
-    ALLOW,
-    CAPABILITIES,
-    KNOWN_METHODS,
-    Alarm,
-    Event,
-    Headers,
-    Session,
-    State,
-)
+from umd.sip.session.callee import CalleeSession
+from umd.sip.session.caller import CallerSession
+from umd.sip.session.events import Event
+from umd.sip.session.headers import ALLOW, CAPABILITIES, KNOWN_METHODS, Headers
+from umd.sip.session.rejoined import RejoinedSession
+from umd.sip.session.session import Alarm, Session
+from umd.sip.session.states import State
 from umd.sip.timing import Timing
-from umd.sip.transaction import (
-    Hop,
-    Send,
-    Transaction,
-    TransactionLayer,
-    response_hop,
-)
+from umd.sip.transaction.hop import Hop, Send, response_hop
+from umd.sip.transaction.layer import TransactionLayer
+from umd.sip.transaction.transaction import Transaction
 from umd.sip.validate import Rejection, check_request, check_response, rejection_for
 from umd.timers import Timer, Timers
 
@@ -175,18 +168,21 @@ class Endpoint:
             (*headers, *ALLOW) if headers else ALLOW,
             body,
         )
-        session = Session(self, request, hop, tag, state=State.CALLING, login=login)
-        if sent_before:
-            session.rejoin()
-        elif again:
-            session.dial_again(now)
+        session: CallerSession
+        if sent_before or again:
+            rejoined = RejoinedSession(self, request, hop, tag, state=State.CALLING, login=login)
+            if sent_before:
+                rejoined.rejoin()
+                return rejoined
+            session = rejoined
         else:
-            session.dial(now)
+            session = CallerSession(self, request, hop, tag, state=State.CALLING, login=login)
+        session.dial(now)
         return session
 
     def restore(self, dialog: Dialog, *, body: bytes = b"", login: Login | None = None) -> Session:
         """Go on with a call that was answered before a restart; `body` is our description."""
-        session = Session(
+        session = CallerSession(
             self,
             None,
             dialog.last,
@@ -311,7 +307,7 @@ class Endpoint:
         if response.cseq_method == "INVITE" and 200 <= response.status < 300:
             call_id = response.get("Call-ID") or ""
             session = self._listening.get(call_id) or self.restored(call_id)
-            if session is not None:
+            if isinstance(session, CallerSession):
                 session.on_stray_success(response, now)
                 return
         self.strays += 1
@@ -358,7 +354,7 @@ class Endpoint:
         except UnsupportedBody as error:  # §8.2.3
             self._reply(transaction, request, 415, now, error.headers)
             return
-        session = Session(self, request, transaction.hop, self.new_id(), state=State.OFFERED)
+        session = CalleeSession(self, request, transaction.hop, self.new_id(), state=State.OFFERED)
         transaction.user = session
         session.on_invite(transaction)
 
@@ -367,7 +363,7 @@ class Endpoint:
         if invite is None:
             self._reply(transaction, request, 481, now)
             return
-        session = invite.user if isinstance(invite.user, Session) else None
+        session = invite.user if isinstance(invite.user, CalleeSession) else None
         tag = session.local_tag if session is not None else self.new_id()  # §9.2
         self.respond(transaction, outgoing.response(request, 200, to_tag=tag), now)
         if session is not None:

@@ -17,7 +17,7 @@ from umd.sip.endpoint import Endpoint
 from umd.sip.fields import FieldError, Uri
 from umd.sip.framing import read_datagram
 from umd.sip.message import Message, Request
-from umd.sip.session import Session, State
+from umd.sip.session import CalleeSession, Session, State
 from umd.sip.timing import Timing
 from umd.sip.transaction import Hop, Send, response_hop
 from umd.timers import Timer, Timers
@@ -228,6 +228,7 @@ class FarEnds:
         # Several phones ring: the proxy that forked to them answers, with a To tag of its own.
         answer = build.response(request, 200, to_tag=self._new_id())
         self.endpoint.send(answer, response_hop(request, source))
+        assert isinstance(session, CalleeSession)
         session.on_cancel(request, now)
         return False
 
