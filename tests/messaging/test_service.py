@@ -413,7 +413,7 @@ class ServiceTests(SynchronousTestCase):
         reply = self.ews(f'\n<DisconnectPhoneCall xmlns="{MESSAGES}"><x/></DisconnectPhoneCall>')
         root = etree.fromstring(reply.body)
         self.assertEqual(root.findtext(f".//{{{TYPES}}}LineNumber"), "2")
-        self.assertIn("x is no part of", root.findtext(f".//{{{TYPES}}}Violation", ""))
+        self.assertIn("x is not a part of", root.findtext(f".//{{{TYPES}}}Violation", ""))
 
     def test_versions_of_ews(self) -> None:
         body = f'<{END} xmlns="{MESSAGES}"><PhoneCallId Id="x"/></{END}>'

@@ -6,7 +6,7 @@ from lxml import etree
 from twisted.trial.unittest import SynchronousTestCase
 
 from umd.soap import autodiscover_svc
-from umd.soap.autodiscover_svc import MOST_ASKED, NAMESPACE
+from umd.soap.autodiscover_svc import MAX_SUBJECTS, NAMESPACE
 from umd.soap.document import InvalidRequest
 from umd.soap.envelope import SOAP11, SOAP12, MustUnderstand, NoSuchOperation
 
@@ -116,12 +116,12 @@ class UserTests(SvcCase):
     def test_nobody_nothing_or_too_many(self) -> None:
         for asked, settings in (
             (users(), "CasVersion"), (users("a@b"), ""),
-            (users(*["a@b"] * (MOST_ASKED + 1)), "CasVersion"),
+            (users(*["a@b"] * (MAX_SUBJECTS + 1)), "CasVersion"),
         ):  # fmt: skip
             response = self.ask(asking("GetUserSettings", asked, settings))
             self.assertEqual(self.codes(response), ["InvalidRequest"])
-        response = self.ask(asking("GetUserSettings", users(*["a@b"] * MOST_ASKED), "CasVersion"))
-        self.assertEqual(self.codes(response), ["NoError"] * (MOST_ASKED + 1))
+        response = self.ask(asking("GetUserSettings", users(*["a@b"] * MAX_SUBJECTS), "CasVersion"))
+        self.assertEqual(self.codes(response), ["NoError"] * (MAX_SUBJECTS + 1))
 
 
 class DomainTests(SvcCase):

@@ -1,7 +1,5 @@
 """
-Autodiscover in its POX form: a mail address in, the addresses of both endpoints out.
-
-Reference um-web-service, 2.1, and the published pages of the POX schema.
+POX Autodiscover (MS-OXDSCLI): returns the URLs of both endpoints for a mail address.
 """
 
 from __future__ import annotations
@@ -24,15 +22,15 @@ NO_SUCH_SCHEMA: Final = (601, "Requested schema version not supported.")
 
 def answer(body: bytes, base: str, at: float, charset: str = "") -> bytes:
     """
-    Answer one request.
+    Return the response to one request.
 
     Args:
         base: `scheme://host` as the client reached umd.
-        at: now, in seconds since the epoch; an error is dated.
-        charset: of the Content-Type; empty where it has none.
+        at: the time of an error, in seconds since the epoch.
+        charset: the charset of the Content-Type; empty if it has none.
 
     Returns:
-        The document; an invalid request gets the one that says so, with HTTP 200 as well.
+        The document, for HTTP status 200. An invalid request gets an Error element.
     """
     try:
         address, schema = _read(body, charset)
@@ -44,7 +42,7 @@ def answer(body: bytes, base: str, at: float, charset: str = "") -> bytes:
 
 
 def _read(body: bytes, charset: str) -> tuple[str, str]:
-    """`(mail address, schema of the answer that is wanted)`"""
+    """Return `(mail_address, schema_of_the_response)`."""
     root = read_document(body, charset)
     if local_name(root) != "Autodiscover" or len(root) != 1 or local_name(root[0]) != "Request":
         raise InvalidRequest("no Autodiscover with a Request")
@@ -58,7 +56,7 @@ def _read(body: bytes, charset: str) -> tuple[str, str]:
 def _found(address: str, base: str) -> bytes:
     um = escape(base + UM.path)
     ews = escape(base + EWS.path)
-    # OABUrl is not there: clients need it for no call (MS-OXDSCLI 2.2.4.1.1.2.6).
+    # OABUrl (MS-OXDSCLI 2.2.4.1.1.2.6) is left out: no client needs it for a call.
     protocols = "".join(
         f"<Protocol><Type>{kind}</Type><ASUrl>{ews}</ASUrl><EwsUrl>{ews}</EwsUrl>"
         f"<UMUrl>{um}</UMUrl></Protocol>"

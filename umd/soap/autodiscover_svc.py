@@ -1,9 +1,9 @@
 """
-Autodiscover in its SOAP form: GetUserSettings and GetDomainSettings.
+SOAP Autodiscover: GetUserSettings and GetDomainSettings (MS-OXWSADISC sections 3.1.4.2 and
+3.1.4.3).
 
-The published pages of SOAP Autodiscover (MS-OXWSADISC sections 3.1.4.2 and 3.1.4.3). The settings
-are the addresses of both endpoints, and what a client wants to know before it uses them. Any other
-setting is told to be none, each by itself: clients ask for all that they have heard of.
+The settings are the URLs of both endpoints, and what a client needs before it uses them. Clients
+ask for many settings; each that umd does not have gets an error of its own.
 """
 
 from __future__ import annotations
@@ -20,56 +20,56 @@ from umd.soap.ews import ADDRESSING
 from umd.soap.namespaces import TYPES
 
 PATH: Final = "/autodiscover/autodiscover.svc"
-"""In lower case."""
-MOST_ASKED: Final = 16
-"""Users or domains of one request: for each, all the settings are answered again."""
+"""The path in lower case."""
+MAX_SUBJECTS: Final = 16
+"""Users or domains in one request; the response repeats all settings for each of them."""
 NAMESPACE: Final = "http://schemas.microsoft.com/exchange/2010/Autodiscover"
 _ACTION: Final = f"{NAMESPACE}/Autodiscover"
 _XSI: Final = "http://www.w3.org/2001/XMLSchema-instance"
 _ADDRESSES: Final = ("Action", "To", "MessageID", "ReplyTo")
 _UNDERSTOOD: Final = frozenset(
     [f"{{{NAMESPACE}}}RequestedServerVersion", f"{{{TYPES}}}ExchangeImpersonation"]
-    + [f"{{{one}}}{name}" for one in ADDRESSING for name in _ADDRESSES]
+    + [f"{{{addressing}}}{name}" for addressing in ADDRESSING for name in _ADDRESSES]
 )
 _VERSION: Final = "14.00.0639.020"
-"""As in the ServerVersionInfo of EWS."""
+"""The version that ServerVersionInfo of EWS has, too."""
 
 Settings: TypeAlias = Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Kind:
-    """What differs between the two operations, by which the names of their elements are made."""
+class _Lookup:
+    """What differs between GetUserSettings and GetDomainSettings."""
 
     word: str
-    """`User` or `Domain`."""
-    asked: str
-    """The element, inside of `{word}`, that has its name; empty: it has it itself."""
-    no_such: str
-    """The error code for what is none."""
+    """`User` or `Domain`, of which the names of elements are made."""
+    name_element: str
+    """The element inside `User` or `Domain` that has the name; empty: its own text is the name."""
+    unknown_code: str
+    """The error code for a user or domain that does not exist."""
     setting_type: str
-    """Of a setting with a text, for xsi:type."""
+    """The xsi:type of a setting."""
     settings: Callable[[str, str], Settings | None]
-    """All that there are, from whom they are of and `scheme://host`; None: it is none."""
+    """Returns all settings for a name and `scheme://host`; None: no such user or domain."""
 
 
 def answer(body: bytes, base: str, charset: str = "") -> tuple[str, bytes]:
     """
-    Answer one request.
+    Return the response to one request.
 
     Args:
         base: `scheme://host` as the client reached umd.
-        charset: of the Content-Type; empty where it has none.
+        charset: the charset of the Content-Type; empty if it has none.
 
     Returns:
-        The envelope's namespace, and the envelope.
+        `(namespace_of_the_envelope, envelope)`
 
     Raises:
-        InvalidRequest, or one of its kinds
+        InvalidRequest: it is not a request of SOAP Autodiscover.
     """
     envelope = read_envelope(body, _UNDERSTOOD, charset)
     try:
-        operation, inside = _carry_out(envelope.operation, base)
+        operation, content = _carry_out(envelope.operation, base)
     except InvalidRequest as error:
         error.envelope = envelope.namespace
         raise
@@ -81,29 +81,29 @@ def answer(body: bytes, base: str, charset: str = "") -> tuple[str, bytes]:
         "<h:MinorVersion>0</h:MinorVersion><h:MajorBuildNumber>639</h:MajorBuildNumber>"
         "<h:MinorBuildNumber>20</h:MinorBuildNumber><h:Version>Exchange2010</h:Version>"
         f'</h:ServerVersionInfo></s:Header><s:Body><{operation}ResponseMessage xmlns="{NAMESPACE}">'
-        f'<Response xmlns:i="{_XSI}">{inside}</Response></{operation}ResponseMessage></s:Body>'
+        f'<Response xmlns:i="{_XSI}">{content}</Response></{operation}ResponseMessage></s:Body>'
         "</s:Envelope>"
     ).encode()
 
 
-def _carry_out(asked: Element, base: str) -> tuple[str, str]:
-    """The name of an operation, and the XML inside of its Response."""
-    namespace, name = expanded_name(asked)
-    kind = _OPERATIONS.get(name) if namespace == NAMESPACE else None
-    if kind is None:
+def _carry_out(request: Element, base: str) -> tuple[str, str]:
+    """Return the name of the operation, and the XML inside its Response."""
+    namespace, name = expanded_name(request)
+    lookup = _OPERATIONS.get(name) if namespace == NAMESPACE else None
+    if lookup is None:
         raise NoSuchOperation(f"no operation {name} of Autodiscover here")
-    return name.removesuffix("RequestMessage"), _respond(kind, *_read(asked, kind), base)
+    return name.removesuffix("RequestMessage"), _respond(lookup, *_read(request, lookup), base)
 
 
-def _read(operation: Element, kind: _Kind) -> tuple[list[str], list[str]]:
-    """Whose settings are asked for, and which."""
+def _read(operation: Element, lookup: _Lookup) -> tuple[list[str], list[str]]:
+    """Return the users or domains, and the settings, that are requested."""
     request = _child(operation, "Request")
-    asked = [
-        text_of(_child(one, kind.asked) if kind.asked else one)
-        for one in _child(request, f"{kind.word}s")
+    subjects = [
+        text_of(_child(subject, lookup.name_element) if lookup.name_element else subject)
+        for subject in _child(request, f"{lookup.word}s")
     ]
-    settings = [text_of(one) for one in _child(request, "RequestedSettings")]
-    return asked, list(dict.fromkeys(settings))
+    settings = [text_of(setting) for setting in _child(request, "RequestedSettings")]
+    return subjects, list(dict.fromkeys(settings))
 
 
 def _child(element: Element, name: str) -> Element:
@@ -113,24 +113,24 @@ def _child(element: Element, name: str) -> Element:
     raise invalid(element, f"{local_name(element)} has no {name}")
 
 
-def _respond(kind: _Kind, asked: list[str], settings: list[str], base: str) -> str:
-    word = kind.word
-    if not 0 < len(asked) <= MOST_ASKED or not settings:
-        return _error("InvalidRequest", f"Ask for settings, and of 1 to {MOST_ASKED} {word}s.")
+def _respond(lookup: _Lookup, subjects: list[str], settings: list[str], base: str) -> str:
+    word = lookup.word
+    if not 0 < len(subjects) <= MAX_SUBJECTS or not settings:
+        return _error("InvalidRequest", f"Request settings of 1 to {MAX_SUBJECTS} {word}s.")
     responses = "".join(
-        f"<{word}Response>{_respond_to(kind, one, settings, base)}</{word}Response>"
-        for one in asked
+        f"<{word}Response>{_respond_to(lookup, subject, settings, base)}</{word}Response>"
+        for subject in subjects
     )
     return f"{_error('NoError', '')}<{word}Responses>{responses}</{word}Responses>"
 
 
-def _respond_to(kind: _Kind, asked: str, names: list[str], base: str) -> str:
-    """What is inside the response for one user or domain; the order is that of the schema."""
-    word, known = kind.word, kind.settings(asked, base)
+def _respond_to(lookup: _Lookup, subject: str, names: list[str], base: str) -> str:
+    """Return the content of the response for one user or domain, in the order of the schema."""
+    word, known = lookup.word, lookup.settings(subject, base)
     if known is None:
-        return _error(kind.no_such, f"That is no {word.lower()}.")
+        return _error(lookup.unknown_code, f"There is no such {word.lower()}.")
     found = "".join(
-        f'<{word}Setting i:type="{kind.setting_type}"><Name>{name}</Name>'
+        f'<{word}Setting i:type="{lookup.setting_type}"><Name>{name}</Name>'
         f"<Value>{escape(known[name])}</Value></{word}Setting>"
         for name in names
         if name in known
@@ -141,10 +141,11 @@ def _respond_to(kind: _Kind, asked: str, names: list[str], base: str) -> str:
         for name in names
         if name not in known
     )
-    told = f"<{word}SettingErrors>{errors}</{word}SettingErrors>"
-    told += f"<{word}Settings>{found}</{word}Settings>"
+    settings = f"<{word}SettingErrors>{errors}</{word}SettingErrors>"
+    settings += f"<{word}Settings>{found}</{word}Settings>"
     target = '<RedirectTarget i:nil="true"/>'
-    return _error("NoError", "No error.") + (target + told if word == "User" else told + target)
+    content = target + settings if word == "User" else settings + target
+    return _error("NoError", "No error.") + content
 
 
 def _error(code: str, text: str) -> str:
@@ -164,7 +165,7 @@ def _settings_of_user(address: str, base: str) -> Settings | None:
         "ExternalUMUrl": base + UM.path,
         "CasVersion": _VERSION,
         "ExternalEwsVersion": _VERSION,
-        # Clients take the last for what they are to ask by.
+        # Clients use the last version of the list.
         "EwsSupportedSchemas": "Exchange2007, Exchange2007_SP1, Exchange2010",
     }
 
@@ -175,21 +176,21 @@ def _settings_of_domain(domain: str, base: str) -> Settings | None:
     return {"ExternalEwsUrl": base + EWS.path, "ExternalEwsVersion": _VERSION}
 
 
-_OPERATIONS: Final[Mapping[str, _Kind]] = {
-    "GetUserSettingsRequestMessage": _Kind(
+_OPERATIONS: Final[Mapping[str, _Lookup]] = {
+    "GetUserSettingsRequestMessage": _Lookup(
         word="User",
-        asked="Mailbox",
-        no_such="InvalidUser",
+        name_element="Mailbox",
+        unknown_code="InvalidUser",
         setting_type="StringSetting",
         settings=_settings_of_user,
     ),
-    "GetDomainSettingsRequestMessage": _Kind(
+    "GetDomainSettingsRequestMessage": _Lookup(
         word="Domain",
-        asked="",
-        no_such="InvalidDomain",
+        name_element="",
+        unknown_code="InvalidDomain",
         setting_type="DomainStringSetting",
         settings=_settings_of_domain,
     ),
 }
 SETTINGS: Final = tuple(_settings_of_user("a@b", "") or ())
-"""The names of all that there are."""
+"""The names of all settings."""

@@ -1,4 +1,4 @@
-"""The two families side by side: where each is served, and a request of either read whole."""
+"""The two families of operations: their endpoints, and how a request of either is read."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from umd.soap.document import InvalidRequest, expanded_name, invalid
 from umd.soap.envelope import Envelope, NoSuchOperation, read_envelope
 from umd.soap.namespaces import TYPES_OF
 from umd.soap.operations import Family, Operation, holds, read_parts
+from umd.soap.request_cache import RequestCache
 from umd.soap.requests import Disconnect, GetCallInfo, OperationRequest
-from umd.soap.templates import Templates
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Contract:
-    """One family as it is served."""
+    """One family of operations and its endpoint."""
 
     family: Family
     path: str
-    """Of its endpoint, as it is shown to people."""
+    """The path of its endpoint, spelled as people expect it."""
     operations: Mapping[str, Operation]
     elsewhere: Mapping[str, Operation]
-    """The operations of the other family."""
+    """The operations of the other family, by name."""
     understood: frozenset[str]
-    """The header blocks that it understands."""
+    """The expanded names, `{namespace}name`, of the header blocks that it understands."""
 
 
 UM: Final = Contract(
@@ -49,39 +49,39 @@ ENDPOINTS: Final[Mapping[str, Contract]] = {
     "/unifiedmessaging/service.asmx": UM,
     "/ews/exchange.asmx": EWS,
 }
-"""By path in lower case: Exchange 2010 and later, Exchange 2007 (reference um-web-service, 2.1)."""
+"""Contracts by path in lower case: UM of Exchange 2010 and later, UM of Exchange 2007, and EWS."""
 
 
 @dataclass(slots=True)
 class SoapRequest:
-    """What a client asks for; nobody changes it, and to freeze it costs a request's time."""
+    """A request as it was read. Not frozen: freezing takes time at each request."""
 
     operation: Operation
     arguments: OperationRequest
-    """What the operation is to do."""
+    """The arguments of the operation."""
     envelope: str
     """The envelope's namespace, in the client's spelling."""
     messages: str
     """The messages namespace, in the client's spelling."""
     impersonated: str | None
-    """In whose name; None: in the asker's own."""
+    """The user that ExchangeImpersonation names; None: there is no such header block."""
 
 
 def read_request(contract: Contract, body: bytes, charset: str = "") -> SoapRequest:
     """
-    Read a request by the name of the element in the Body; a SOAPAction is not needed for it.
+    Read a request. The element in the Body names the operation; a SOAPAction is not needed.
 
     Args:
-        contract: of the endpoint that it came to.
-        charset: of the Content-Type; empty where it has none.
+        contract: the contract of the endpoint that received it.
+        charset: the charset of the Content-Type; empty if it has none.
 
     Raises:
-        InvalidRequest, or one of its kinds: it is no request of this endpoint.
+        InvalidRequest: it is not a request of this endpoint.
     """
-    templates = _TEMPLATES[contract.family]
-    known = templates.find(body, charset)
-    if known is not None:
-        like, call_id = known
+    cache = _CACHES[contract.family]
+    cached = cache.find(body, charset)
+    if cached is not None:
+        like, call_id = cached
         operation = like.operation
         return SoapRequest(
             operation,
@@ -93,12 +93,12 @@ def read_request(contract: Contract, body: bytes, charset: str = "") -> SoapRequ
     soap_request = _read_parsed(contract, body, charset)
     arguments = soap_request.arguments
     if isinstance(arguments, (Disconnect, GetCallInfo)):
-        templates.learn(body, arguments.call_id, soap_request, charset)
+        cache.add(body, arguments.call_id, soap_request, charset)
     return soap_request
 
 
-_TEMPLATES: Final[Mapping[Family, Templates[SoapRequest]]] = {
-    family: Templates() for family in Family
+_CACHES: Final[Mapping[Family, RequestCache[SoapRequest]]] = {
+    family: RequestCache() for family in Family
 }
 
 
@@ -115,7 +115,7 @@ def _read_parsed(contract: Contract, body: bytes, charset: str = "") -> SoapRequ
 
 def _read(contract: Contract, envelope: Envelope, messages: str, name: str) -> SoapRequest:
     if messages not in TYPES_OF:
-        why = f"{name} is in namespace {messages!r}, not that of the messages"
+        why = f"{name} is in namespace {messages!r}, not in that of the messages"
         raise invalid(envelope.operation, why)
     operation = _find(contract, envelope, name)
     impersonated = None
@@ -129,10 +129,10 @@ def _read(contract: Contract, envelope: Envelope, messages: str, name: str) -> S
 
 def _find(contract: Contract, envelope: Envelope, name: str) -> Operation:
     """
-    The operation of this name at this endpoint.
+    Return the operation of this name.
 
-    Both families have a PlayOnPhone: where the first child is not of the endpoint's own, it is the
-    other's (reference um-web-service, section 1).
+    Both families have a PlayOnPhone, in the same namespace. If the first child element is not one
+    of this endpoint's operation, but one of the other family's, the request is the other's.
     """
     operation = contract.operations.get(name)
     elsewhere = contract.elsewhere.get(name)

@@ -1,8 +1,8 @@
 """
-Octets to the root of an XML document: the one door for XML that a stranger has sent.
+Parses XML from the network: the only place that gives such octets to libxml2.
 
-What cannot be a request is refused before libxml2 sees it, the cheapest check first (reference
-hardening, section 6): size, encoding, DOCTYPE and processing instructions, number of tags.
+Octets that cannot be a request are refused before libxml2 sees them, the cheapest check first:
+size, encoding, DOCTYPE and processing instructions, number of tags.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from lxml import etree
 
 from umd.errors import UmdError
 from umd.soap.encoding import NotReadable, to_utf8
-from umd.soap.names import Names
+from umd.soap.name_cache import NameCache
 
 MAX_BODY: Final = 64 * 1024
-"""Octets; at this size the worst document costs under 4 ms (hardening, B3)."""
+"""Octets of a body; at this size libxml2 takes less than 4 ms for the worst document."""
 MAX_TAGS: Final = 200
-"""How many "<" or "=" a request may hold; the largest of the families has about 30."""
+"""How many "<" or "=" a request may have; the largest of either family has about 30."""
 XML_SPACE: Final = " \t\r\n"
 
 Element: TypeAlias = etree._Element
@@ -27,10 +27,10 @@ Element: TypeAlias = etree._Element
 
 class InvalidRequest(UmdError):
     """
-    The octets are not a request of this service; the text says in which way, for the log.
+    The octets are not a request of this service; the text says why.
 
-    `line` and `position` say where, counted from 1; 0 where that is not known. `envelope` and
-    `messages` are the namespaces as the client wrote them, where they could be read.
+    `line` and `position` are the place, counted from 1; 0 if it is not known. `envelope` and
+    `messages` are the namespaces as the client wrote them; None if they could not be read.
     """
 
     def __init__(self, why: str, *, line: int = 0, position: int = 0) -> None:
@@ -43,22 +43,22 @@ class InvalidRequest(UmdError):
 
 def read_document(body: bytes, charset: str = "") -> Element:
     """
-    Read one document; give back its root.
+    Parse one document and return its root.
 
     Args:
-        charset: of the Content-Type; empty where it has none.
+        charset: the charset of the Content-Type; empty if it has none.
 
     Raises:
-        InvalidRequest
+        InvalidRequest: it is malformed, or refused unparsed.
     """
-    return _NAMES.parse(_parse, _check_octets(body, charset))
+    return _NAME_CACHE.parse(_parse, _check_octets(body, charset))
 
 
-_NAMES: Final = Names()
+_NAME_CACHE: Final = NameCache()
 
 
 def expanded_name(element: Element) -> tuple[str, str]:
-    """`(namespace, local name)`; the namespace is empty where there is none."""
+    """Return `(namespace, local_name)`; the namespace is empty if there is none."""
     tag = str(element.tag)
     if tag.startswith("{"):
         namespace, _, name = tag[1:].partition("}")
@@ -67,32 +67,32 @@ def expanded_name(element: Element) -> tuple[str, str]:
 
 
 def local_name(element: Element) -> str:
-    """The name without its namespace."""
+    """Return the name of an element without its namespace."""
     return str(element.tag).rpartition("}")[2]
 
 
 def text_of(element: Element) -> str:
     """
-    All the text of a value, without the XML white space around it.
+    Return the text of an element, without the XML white space around it.
 
-    Comments were removed while parsing, so that one inside cannot cut the value short: that would
-    name another call (hardening, finding 4).
+    The parser removes comments. Otherwise `.text` would end at a comment, and a CallId with a
+    comment inside would name another call.
 
     Raises:
-        InvalidRequest: the value has elements inside.
+        InvalidRequest: there are elements inside.
     """
     if len(element):
-        raise invalid(element, f"{local_name(element)} holds elements, not a value")
+        raise invalid(element, f"{local_name(element)} has elements inside, not a value")
     return (element.text or "").strip(XML_SPACE)
 
 
 def invalid(element: Element, why: str) -> InvalidRequest:
-    """The error that says what is wrong with an element, and in which line it is."""
+    """Return the error for an element, with its line."""
     return InvalidRequest(why, line=element.sourceline or 0, position=1)
 
 
 def _check_octets(body: bytes, charset: str) -> bytes:
-    """Refuse what can be refused unparsed; give back UTF-8 without a declaration."""
+    """Refuse what can be refused unparsed; return the document in UTF-8 without a declaration."""
     if len(body) > MAX_BODY:
         raise InvalidRequest(f"{len(body)} octets, more than {MAX_BODY}")
     try:
@@ -106,7 +106,8 @@ def _check_octets(body: bytes, charset: str) -> bytes:
     if b"<?" in document:
         raise InvalidRequest("a SOAP message has no processing instructions (SOAP 1.1 section 3)")
     if b"&" in document and _UNDEFINED.search(document):
-        # Without a document type there is no other; libxml2 would keep its name for ever.
+        # Without a DOCTYPE XML defines only five entities. libxml2 keeps the names of others for
+        # ever.
         raise InvalidRequest("a reference to an entity that XML does not define")
     if document.count(b"<") > MAX_TAGS or document.count(b"=") > MAX_TAGS:
         raise InvalidRequest(f"more than {MAX_TAGS} tags or attributes")
@@ -117,7 +118,7 @@ _UNDEFINED: Final = re.compile(rb"&(?!(?:lt|gt|amp|quot|apos);|#)")
 
 
 def _parse(document: bytes) -> Element:
-    # A parser for each document: one that is kept keeps its errors too.
+    # A new parser for each document: a parser keeps its errors.
     parser = etree.XMLParser(
         encoding="utf-8",
         resolve_entities=False,
@@ -133,5 +134,5 @@ def _parse(document: bytes) -> Element:
         return etree.fromstring(document, parser)
     except etree.XMLSyntaxError as error:
         line, position = error.position
-        why = f"not well-formed XML: {' '.join(error.msg.split())}"  # it may hold line feeds
+        why = f"not well-formed XML: {' '.join(error.msg.split())}"  # it may have line feeds
         raise InvalidRequest(why, line=line, position=position) from None

@@ -1,10 +1,11 @@
 """
-Which encoding a document is in, and its octets in UTF-8.
+Determines the encoding of a document and converts it to UTF-8.
 
-These say it, in this order (RFC 7303 section 3): a byte order mark, the charset of the
-Content-Type, the XML declaration; without any of them it is UTF-8. A label that is not known is
-refused wherever it stands: another encoding may hide markup from a filter that reads ASCII. So is a
-declaration that contradicts the mark, if no charset backs the mark (XML 1.0 section 4.3.3).
+The encoding is given, in this order, by a byte order mark, the charset of the Content-Type, and the
+XML declaration (RFC 7303 section 3); by default it is UTF-8. An unknown label is refused wherever
+it occurs, as another encoding may hide markup from a filter that reads ASCII. A declaration that
+contradicts the byte order mark is refused too, unless the charset agrees with the mark (XML 1.0
+section 4.3.3).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ UTF8: Final = "utf-8"
 UTF16: Final = "utf-16"
 _LABELS: Final = {
     UTF8: "utf-8 utf8 unicode-1-1-utf-8"
-    # ASCII is a part of it. Python's xml.etree writes "us-ascii", lxml "ASCII".
+    # ASCII is a subset of UTF-8. Python's xml.etree writes "us-ascii", lxml writes "ASCII".
     " ascii us-ascii us ansi_x3.4-1968 ansi_x3.4-1986 iso-ir-6 iso646-us iso_646.irv:1991 cp367"
     " ibm367 csascii",
     "latin-1": "iso-8859-1 iso_8859-1 iso8859-1 iso88591 iso_8859-1:1987 iso-ir-100 latin1 latin-1"
@@ -30,7 +31,7 @@ _LABELS: Final = {
     "utf-16-be": "utf-16be utf-16-be",
 }
 _CODECS: Final = {label: codec for codec, labels in _LABELS.items() for label in labels.split()}
-"""Python's codec by the label in lower case: IANA's names, and what programs write instead."""
+"""Python's codec by the label in lower case: IANA's names and what programs write instead."""
 _MARKS: Final = (
     (BOM_UTF8, UTF8), (BOM_UTF16_LE, "utf-16-le"), (BOM_UTF16_BE, "utf-16-be")
 )  # fmt: skip
@@ -39,7 +40,7 @@ _FOREIGN: Final = {
     b"\0\0\0<": "UTF-32", b"\x4c\x6f\xa7\x94": "EBCDIC",
     b"+/v8": "UTF-7", b"+/v9": "UTF-7", b"+ADw": "UTF-7",
 }  # fmt: skip
-"""How a document begins that is in none of them (XML 1.0 appendix F)."""
+"""The first octets of documents in an encoding that umd does not read (XML 1.0 appendix F)."""
 # XML 1.0 section 2.8, production 23; matched against at most 200 octets.
 _DECLARATION: Final = re.compile(
     rb"""<\?xml
@@ -52,23 +53,23 @@ _DECLARATION: Final = re.compile(
 
 
 class NotReadable(UmdError):
-    """The document is in no encoding that umd reads, or not in the one it says."""
+    """umd does not read the document's encoding, or the octets are not in the encoding it names."""
 
 
 def is_known(charset: str) -> bool:
-    """Whether umd reads what bears this label."""
+    """Return whether umd reads documents with this charset."""
     return charset.lower() in _CODECS
 
 
 def to_utf8(body: bytes, charset: str = "") -> bytes:
     """
-    A document in UTF-8, without its XML declaration.
+    Return a document in UTF-8, without its XML declaration.
 
     Args:
-        charset: of the Content-Type; empty where it has none.
+        charset: the charset of the Content-Type; empty if it has none.
 
     Raises:
-        NotReadable
+        NotReadable: the encoding is unknown, contradictory or wrong.
     """
     codec = marked = ""
     outside = _codec(charset) if charset else ""
@@ -87,14 +88,14 @@ def to_utf8(body: bytes, charset: str = "") -> bytes:
         body = _transcoded(body, codec)
     document, label = _without_declaration(body)
     if label:
-        said = _codec(label)
+        declared = _codec(label)
         if not codec:
-            if said[:6] == UTF16:
+            if declared[:6] == UTF16:
                 raise NotReadable(f"the XML declaration says {label!r}, the octets are not")
-            codec = said
-            if said != UTF8:
-                document = _transcoded(document, said)
-        elif marked and said[:6] != marked[:6] and outside[:6] != marked[:6]:
+            codec = declared
+            if declared != UTF8:
+                document = _transcoded(document, declared)
+        elif marked and declared[:6] != marked[:6] and outside[:6] != marked[:6]:
             raise NotReadable(f"the XML declaration says {label!r}, the byte order mark {marked!r}")
     if codec in ("", UTF8):
         _transcoded(document, UTF8)
@@ -117,7 +118,7 @@ def _transcoded(octets: bytes, codec: str) -> bytes:
 
 
 def _without_declaration(document: bytes) -> tuple[bytes, str]:
-    """Cut off a declaration of XML 1.0; what is left, and the encoding that it says."""
+    """Return the document without its XML 1.0 declaration, and the encoding that it declares."""
     if not document.startswith(b"<?xml"):
         return document, ""
     end = document.find(b"?>", 0, 200)

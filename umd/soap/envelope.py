@@ -1,4 +1,4 @@
-"""SOAP 1.1 and 1.2 envelopes: the header blocks and the one element of the Body of a request."""
+"""Reads and writes SOAP 1.1 and 1.2 envelopes."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from umd.soap.document import (
 )
 
 SOAP11: Final = "http://schemas.xmlsoap.org/soap/envelope/"
-# Archived pages of the documentation rewrite every http: to https:, this one too. Accepted and
-# answered in kind, so that an example pasted from there works (reference um-web-service, 2.4).
+# Microsoft's documentation once had https: in every namespace. umd accepts this spelling and
+# answers in it, so that an example pasted from there works.
 SOAP11_PASTED: Final = "https://schemas.xmlsoap.org/soap/envelope/"
 SOAP12: Final = "http://www.w3.org/2003/05/soap-envelope"
 XSI: Final = "http://www.w3.org/2001/XMLSchema-instance"
 XSD: Final = "http://www.w3.org/2001/XMLSchema"
 
 _OURS_11: Final = ("", "http://schemas.xmlsoap.org/soap/actor/next")
-# SOAP 1.2 part 1, section 2.2; what is meant for the role "none" is for nobody.
+# SOAP 1.2 part 1, section 2.2. No node plays the role "none".
 _OURS_12: Final = ("", f"{SOAP12}/role/next", f"{SOAP12}/role/ultimateReceiver")
 
 
@@ -33,14 +33,14 @@ class VersionMismatch(InvalidRequest):
 
 
 class NoSuchOperation(InvalidRequest):
-    """The Body names no operation that is served here."""
+    """The Body names no operation of this endpoint."""
 
 
 class MustUnderstand(InvalidRequest):
     """
-    A header block that must be understood is not (SOAP 1.1 section 4.4.1, SOAP 1.2 section 5.4.8).
+    umd does not understand a block with mustUnderstand (SOAP 1.1 section 4.4.1, 1.2 section 5.4.8).
 
-    `block` is its expanded name.
+    `block` is the expanded name of the header block.
     """
 
     def __init__(self, block: tuple[str, str]) -> None:
@@ -50,27 +50,31 @@ class MustUnderstand(InvalidRequest):
 
 @dataclass(slots=True)
 class Envelope:
-    """What an envelope carried; nobody changes it, and to freeze it costs a request's time."""
+    """The parts of an envelope. Not frozen: freezing takes time at each request."""
 
     namespace: str
-    """Of the envelope, as the client wrote it."""
+    """The namespace of the envelope, as the client wrote it."""
     header: tuple[Element, ...]
-    """The header blocks that are meant for us."""
+    """The header blocks for the ultimate receiver."""
     operation: Element
     """The one element of the Body."""
 
 
 def read_envelope(body: bytes, understood: Collection[str], charset: str = "") -> Envelope:
     """
-    Read one request: its header first, the Body only if the header is understood (SOAP 1.1 section
-    4.2.3, SOAP 1.2 part 1 section 2.6).
+    Read one request. The Body is read only if the header is understood.
+
+    See SOAP 1.1 section 4.2.3 and SOAP 1.2 part 1 section 2.6.
 
     Args:
-        understood: the expanded names, `{namespace}name`, of the header blocks that are.
-        charset: of the Content-Type; empty where it has none.
+        understood: the expanded names, `{namespace}name`, of the header blocks that umd
+        understands.
+        charset: the charset of the Content-Type; empty if it has none.
 
     Raises:
-        InvalidRequest, VersionMismatch, MustUnderstand
+        VersionMismatch: it is an envelope of another SOAP version.
+        MustUnderstand: a mandatory header block is not understood.
+        InvalidRequest: it is not a SOAP envelope with one element in its Body.
     """
     root = read_document(body, charset)
     namespace, name = expanded_name(root)
@@ -92,17 +96,16 @@ def _read(root: Element, namespace: str, understood: Collection[str]) -> Envelop
         header = tuple(block for block in children.pop(0) if _is_ours(block, namespace))
         _check_header(header, namespace, understood)
     if len(children) != 1 or children[0].tag != f"{{{namespace}}}Body":
-        raise invalid(root, "the Envelope does not hold a Body alone, after at most one Header")
+        raise invalid(root, "the Envelope must have one Body, after at most one Header")
     return Envelope(namespace, header, _only_child(children[0]))
 
 
 def write_envelope(namespace: str, body: str) -> bytes:
     """
-    Frame a success of the UM family in the look of the published examples (reference
-    um-web-service, section 8).
+    Return the envelope of a successful UM response, laid out like the published examples.
 
     Args:
-        namespace: of the envelope, as the request spelled it.
+        namespace: the namespace of the envelope, as the request spelled it.
         body: the XML inside the Body.
     """
     return (
@@ -115,7 +118,7 @@ def write_envelope(namespace: str, body: str) -> bytes:
 def _check_header(
     header: tuple[Element, ...], namespace: str, understood: Collection[str]
 ) -> None:
-    """Refuse header blocks that must be understood and are not."""
+    """Refuse mandatory header blocks that umd does not understand."""
     for block in header:
         must = block.get(f"{{{namespace}}}mustUnderstand", "0").strip(XML_SPACE)
         if must in ("1", "true") and block.tag not in understood:
@@ -132,5 +135,5 @@ def _only_child(body: Element) -> Element:
     if not len(body):
         raise NoSuchOperation("the Body is empty", line=body.sourceline or 0, position=1)
     if len(body) != 1:
-        raise invalid(body, f"the Body holds {len(body)} elements, not one")
+        raise invalid(body, f"the Body has {len(body)} elements, not one")
     return body[0]

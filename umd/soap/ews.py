@@ -1,9 +1,9 @@
 """
-The EWS family: the three call operations of Exchange Web Services, and the configuration that
-clients ask for before them.
+The EWS family: three call operations of Exchange Web Services, and the configuration that clients
+ask for before them.
 
-A problem is an answer with `ResponseClass="Error"`; a fault only says that the request itself is
-wrong. What clients require of the order and presence of elements: reference um-web-service, 6.3.
+A problem is a response with `ResponseClass="Error"`; only an invalid request gets a fault. The
+order and presence of elements is what the EWS Managed API and its ports require.
 """
 
 from __future__ import annotations
@@ -38,17 +38,17 @@ from umd.soap.operations import (
 from umd.soap.problem import Problem
 from umd.soap.requests import OperationResponse
 from umd.soap.um import (
+    BACKEND_UNAVAILABLE,
     BUSY,
     CALL_STATE,
     EVENT_CAUSE,
     NOT_DIALABLE,
     NOT_ENABLED,
-    UNAVAILABLE,
-    UNKEPT,
+    SETTINGS_UNAVAILABLE,
     UNKNOWN_CALL,
 )
 
-# The same words as the UM family's, under other names (section 5).
+# The UM family has the same words under other names (MS-OXWUMS).
 PHONE_CALL_STATE: Final = SimpleType("PhoneCallStateType", CALL_STATE.values, Home.TYPES)
 FAILURE_CAUSE: Final = SimpleType("ConnectionFailureCauseType", EVENT_CAUSE.values, Home.TYPES)
 SERVICE_CONFIGURATION: Final = SimpleType(
@@ -61,7 +61,7 @@ _CALL_ID: Final = Part(
     name="PhoneCallId",
     attributes={"Id": "call_id"},
     complex_type="t:PhoneCallIdType",
-    about="as PlayOnPhone answered it",
+    about="as PlayOnPhone returned it",
 )
 
 
@@ -77,12 +77,12 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
             family=Family.EWS,
             request_type=requests.Disconnect,
             response_type=requests.Disconnected,
-            summary="Ends the call in whatever state it is; answers once it is down, or after "
-            "call.deadline.",
+            summary="Ends the call in any state. The response comes when the call is down, or "
+            "after call.deadline.",
             request=(_CALL_ID,),
             problems={
                 Problem.UNKNOWN_CALL: UNKNOWN_CALL,
-                Problem.BACKEND_UNAVAILABLE: UNAVAILABLE + "; it is ended when it can be",
+                Problem.BACKEND_UNAVAILABLE: BACKEND_UNAVAILABLE + "; umd ends the call later",
             },
         ),
         Operation(
@@ -90,9 +90,9 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
             family=Family.EWS,
             request_type=requests.GetCallInfo,
             response_type=requests.CallInfo,
-            summary="Tells the state of a call, and why it ended.",
+            summary="Returns the state of a call, and why it ended.",
             request=(_CALL_ID,),
-            # The two SIP elements must be absent from a success (section 6.1).
+            # A success must not have the elements for SIP (EWS messages.xsd).
             answer=(
                 Part(
                     name="PhoneCallInformation",
@@ -110,8 +110,7 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
             family=Family.EWS,
             request_type=requests.PlayOnPhone,
             response_type=requests.PlacedCall,
-            summary="Calls a number by the dial plan, and plays the message of an item once "
-            "answered.",
+            summary="Calls a number through the dial plan and plays the message of an item.",
             request=(
                 Part(
                     name="ItemId",
@@ -122,7 +121,7 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
                 Part(
                     name="DialString",
                     key="dial_string",
-                    about="whom to call, empty for your own default",
+                    about="the number to call, empty for your default",
                 ),
             ),
             answer=(_CALL_ID,),
@@ -130,8 +129,9 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
                 Problem.INVALID_OBJECT: "the Id is not base64, or there is no prompt for it",
                 Problem.NOT_DIALABLE: NOT_DIALABLE,
                 Problem.NOT_ENABLED: NOT_ENABLED,
-                Problem.SETTINGS_UNAVAILABLE: UNKEPT + ", and the DialString is empty",
-                Problem.BACKEND_UNAVAILABLE: UNAVAILABLE,
+                Problem.SETTINGS_UNAVAILABLE: SETTINGS_UNAVAILABLE
+                + ", and the DialString is empty",
+                Problem.BACKEND_UNAVAILABLE: BACKEND_UNAVAILABLE,
                 Problem.BUSY: BUSY,
             },
         ),
@@ -140,9 +140,9 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
             family=Family.EWS,
             request_type=requests.GetServiceConfiguration,
             response_type=requests.ServiceConfiguration,
-            summary="Tells whether you can have messages played on a telephone, and on which.",
+            summary="Returns whether messages can be played on your telephone, and its number.",
             request=(
-                Part(name="ActingAs", absent="", about="not looked at"),
+                Part(name="ActingAs", absent="", about="ignored"),
                 Part(
                     name="RequestedConfiguration",
                     parts=(
@@ -151,7 +151,7 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
                             key="names",
                             type=SERVICE_CONFIGURATION,
                             many=True,
-                            about="UnifiedMessagingConfiguration; others beside it are not told",
+                            about="UnifiedMessagingConfiguration; others are ignored",
                         ),
                     ),
                 ),
@@ -183,7 +183,7 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
                     ),
                 ),
             ),
-            problems={Problem.SETTINGS_UNAVAILABLE: UNKEPT},
+            problems={Problem.SETTINGS_UNAVAILABLE: SETTINGS_UNAVAILABLE},
         ),
     )
 }
@@ -205,7 +205,7 @@ RESPONSES: Final[Mapping[Problem, tuple[str, str]]] = {
     ),
     **EWS_CODES,
 }
-"""The response code and the text of each problem that is told by an answer."""
+"""The response code and the text of each problem that gets a response and no fault."""
 
 FAULTS: Final[Mapping[Problem, Fault]] = {
     Problem.INVALID_REQUEST: INVALID_REQUEST,
@@ -219,11 +219,11 @@ _SERVER_VERSION: Final = (
     'Version="Exchange2010"'
 )
 """
-The numbers of the published examples; clients need all four, and take any (section 6.3). Whatever
-version is asked for, what is served is that of Exchange 2010, which had all these operations.
+The numbers of Microsoft's published examples; clients need all four and accept any. umd serves the
+version of Exchange 2010, which had all these operations, whichever version a client requests.
 """
 _VERSION: Final = re.compile(
-    # Also of versions that are still to come: what they added is nothing that umd serves.
+    # Versions after Exchange 2010 added nothing that umd serves, so future ones are accepted.
     r"Exchange20(?:0[7-9]|[1-9][0-9])(?:_SP[1-9])?"
     r"|V20[0-9]{2}_(?:0[1-9]|1[0-2])_(?:0[1-9]|[12][0-9]|3[01])"
 )
@@ -242,25 +242,25 @@ ADDRESSING: Final = (
 
 UNDERSTOOD: Final[frozenset[str]] = frozenset(
     [f"{{{types}}}{name}" for types in (TYPES, TYPES_PASTED) for name in _TYPES_BLOCKS]
-    # They say what the address and the Body say too (section 6.3).
+    # WS-Addressing repeats what the URL and the Body say.
     + [f"{{{addressing}}}{name}" for addressing in ADDRESSING for name in ("Action", "To")]
 )
 
 
 class InvalidVersion(InvalidRequest):
-    """RequestServerVersion names what can be no version of Exchange (section 4.2)."""
+    """RequestServerVersion is not a version of Exchange."""
 
 
 class Impersonation(InvalidRequest):
-    """Somebody asks in the name of somebody else, and may not."""
+    """An authenticated client impersonates another user."""
 
 
 def check_version(envelope: Envelope) -> None:
     """
-    Refuse a RequestServerVersion that can be no version; none at all is fine.
+    Refuse a RequestServerVersion that is not a version of Exchange; it may be absent.
 
     Raises:
-        InvalidVersion
+        InvalidVersion: it is not.
     """
     for block in _blocks(envelope, "RequestServerVersion"):
         version = (block.get("Version") or "").strip(XML_SPACE)
@@ -270,7 +270,7 @@ def check_version(envelope: Envelope) -> None:
 
 
 def impersonated(envelope: Envelope) -> str | None:
-    """In whose name the request is made by ExchangeImpersonation; None: in the asker's own."""
+    """Return the user that ExchangeImpersonation names; None if the header is absent."""
     for block in _blocks(envelope, "ExchangeImpersonation"):
         for name in block.iter("{*}PrincipalName", "{*}PrimarySmtpAddress", "{*}SmtpAddress"):
             return (name.text or "").strip(XML_SPACE)
@@ -280,10 +280,10 @@ def impersonated(envelope: Envelope) -> str | None:
 
 def fault_of(problem: Problem, error: InvalidRequest | None = None) -> Fault | None:
     """
-    The fault for a problem; None where it is told by an answer.
+    Return the fault for a problem; None if the problem gets a response.
 
     Args:
-        error: what is wrong with an invalid request.
+        error: the error of an invalid request.
     """
     if problem is Problem.INVALID_REQUEST and error is not None:
         if isinstance(error, NoSuchOperation):
@@ -295,32 +295,32 @@ def fault_of(problem: Problem, error: InvalidRequest | None = None) -> Fault | N
 def write_answer(
     operation: Operation, response: OperationResponse, envelope: str, messages: str
 ) -> bytes:
-    """The envelope of a success; see `umd.soap.um.write_answer`."""
-    inside = write_parts(operation.answer, response, messages)
+    """Return the envelope of a successful response; see `umd.soap.um.write_answer`."""
+    content = write_parts(operation.answer, response, messages)
     return _write(
-        operation, "Success", f"<ResponseCode>NoError</ResponseCode>{inside}", envelope, messages
+        operation, "Success", f"<ResponseCode>NoError</ResponseCode>{content}", envelope, messages
     )
 
 
 def write_problem(operation: Operation, problem: Problem, envelope: str, messages: str) -> bytes:
-    """The envelope of an answer that tells a problem: all three elements, in this order."""
+    """Return the response for a problem. Clients need all three elements, in this order."""
     code, text = RESPONSES[problem]
-    inside = (
+    content = (
         f"<MessageText>{escape(text)}</MessageText><ResponseCode>{code}</ResponseCode>"
         "<DescriptiveLinkKey>0</DescriptiveLinkKey>"
     )
-    return _write(operation, "Error", inside, envelope, messages)
+    return _write(operation, "Error", content, envelope, messages)
 
 
 def _write(
-    operation: Operation, response_class: str, inside: str, envelope: str, messages: str
+    operation: Operation, response_class: str, content: str, envelope: str, messages: str
 ) -> bytes:
     name = f"{operation.name}Response"
     return (
         '<?xml version="1.0" encoding="utf-8"?>\n'
         f'<s:Envelope xmlns:s="{envelope}"><s:Header><h:ServerVersionInfo '
         f'xmlns:h="{TYPES_OF[messages]}" {_SERVER_VERSION}/></s:Header><s:Body>'
-        f'<{name} xmlns="{messages}" ResponseClass="{response_class}">{inside}</{name}>'
+        f'<{name} xmlns="{messages}" ResponseClass="{response_class}">{content}</{name}>'
         "</s:Body></s:Envelope>"
     ).encode()
 

@@ -1,4 +1,4 @@
-"""SOAP faults in the shapes of the reference (um-web-service, sections 4.1 and 4.2)."""
+"""Writes SOAP faults as Exchange does: for call control (MS-OXWUMS) and for EWS."""
 
 from __future__ import annotations
 
@@ -14,31 +14,33 @@ from umd.soap.problem import Problem
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """One fault, ready but for the SOAP version and the spelling of the messages namespace."""
+    """
+    One fault. The SOAP version and the spelling of the namespaces are given when it is written.
+    """
 
     code: str
     namespace: str = ""
-    """Of the code; empty for a code of SOAP itself."""
+    """The namespace of the code; empty for a code of SOAP itself."""
     text: str
     detail: str = ""
-    """XML, in which {messages} stands for the messages namespace."""
+    """XML of the detail; {messages} is replaced by the messages namespace."""
     ours: bool = False
-    """Whether it is the server's fault: SOAP 1.2 says Receiver, else Sender."""
+    """Whether umd is to blame: the code of SOAP 1.2 is Receiver then, otherwise Sender."""
     header: str = ""
-    """XML of a header block that SOAP 1.2 sends along."""
+    """XML of a header block that is sent with it in SOAP 1.2."""
 
     @property
     def blames_sender(self) -> bool:
-        """Whether SOAP 1.2 gives it the code Sender."""
+        """Return whether its SOAP 1.2 code is Sender."""
         return bool(self.namespace) and not self.ours
 
     def write(self, envelope: str = SOAP11, messages: str | None = None) -> bytes:
         """
-        The whole envelope.
+        Return the whole envelope.
 
         Args:
-            envelope: its namespace, as the request spelled it.
-            messages: the messages namespace as the request spelled it, where that is known.
+            envelope: the namespace of the envelope, as the request spelled it.
+            messages: the messages namespace, as the request spelled it; None if it is not known.
         """
         detail = self.detail.replace("{messages}", messages or MESSAGES)
         header, body = self._soap12(detail) if envelope == SOAP12 else ("", self._soap11(detail))
@@ -53,15 +55,15 @@ class Fault:
         if self.namespace:
             code = f'<faultcode xmlns:a="{self.namespace}">a:{self.code}</faultcode>'
         text = f'<faultstring xml:lang="en-US">{escape(self.text)}</faultstring>'
-        # Without detail it was not the Body that was wrong (SOAP 1.1 section 4.4).
+        # A fault that is not about the Body has no detail (SOAP 1.1 section 4.4).
         return code + text + (f"<detail>{detail}</detail>" if detail else "")
 
     def _soap12(self, detail: str) -> tuple[str, str]:
         code = f"<s:Value>s:{self.code}</s:Value>"
         if self.namespace:
-            whose = "Receiver" if self.ours else "Sender"
+            blamed = "Receiver" if self.ours else "Sender"
             code = (
-                f"<s:Value>s:{whose}</s:Value><s:Subcode>"
+                f"<s:Value>s:{blamed}</s:Value><s:Subcode>"
                 f'<s:Value xmlns:a="{self.namespace}">a:{self.code}</s:Value></s:Subcode>'
             )
         text = f'<s:Text xml:lang="en-US">{escape(self.text)}</s:Text>'
@@ -72,16 +74,17 @@ class Fault:
 
 
 def call_control_fault(code: str, text: str) -> Fault:
-    """Section 4.1: code in the errors namespace, the same word in the detail's ExceptionType."""
+    """Return a fault of call control: the detail has the code again as ExceptionType."""
     detail = f'<m:ExceptionType xmlns:m="{{messages}}">{code}</m:ExceptionType>'
     return Fault(code=code, namespace=ERRORS, text=text, detail=detail)
 
 
 def request_fault(code: str, text: str, *, ours: bool = False, violation: str = "") -> Fault:
     """
-    Section 4.2: code in the types namespace, ResponseCode and Message in the detail.
+    Return a fault of EWS: the detail has ResponseCode and Message.
 
     Args:
+        ours: whether umd is to blame.
         violation: XML that follows them.
     """
     detail = (
@@ -92,7 +95,9 @@ def request_fault(code: str, text: str, *, ours: bool = False, violation: str = 
 
 
 def schema_fault(why: str, line: int, position: int) -> Fault:
-    """What EWS says of a request that is not valid, with its place in it (section 4.2)."""
+    """
+    Return the fault of EWS for a request that breaks the schema, with the place in the request.
+    """
     violation = (
         f'<t:MessageXml xmlns:t="{TYPES}"><t:LineNumber>{line}</t:LineNumber>'
         f"<t:LinePosition>{position}</t:LinePosition>"
@@ -111,10 +116,10 @@ def schema_fault(why: str, line: int, position: int) -> Fault:
 
 def must_understand_fault(block: tuple[str, str]) -> Fault:
     """
-    A header block was not understood.
+    Return the fault for a mandatory header block that umd does not understand.
 
     Args:
-        block: its expanded name; SOAP 1.2 names it in a header block (part 1, section 5.4.8).
+        block: its expanded name; SOAP 1.2 repeats it in a header block (part 1, section 5.4.8).
     """
     namespace, name = block
     header = f"<s:NotUnderstood qname={quoteattr('n:' + name)} xmlns:n={quoteattr(namespace)}/>"
@@ -160,4 +165,4 @@ EWS_CODES: Final[Mapping[Problem, tuple[str, str]]] = {
         "The new PIN could not be sent. The old one remains.",
     ),
 }
-"""The code and the text of EWS where both families tell a problem in the same words."""
+"""The code and the text of EWS for problems that both families describe in the same words."""

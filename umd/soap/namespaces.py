@@ -1,4 +1,4 @@
-"""The XML namespaces of the contract, and the spelling that the documentation once gave them."""
+"""The XML namespaces of the contract, in both spellings that clients use."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ _SERVICES: Final = "://schemas.microsoft.com/exchange/services/2006/"
 MESSAGES: Final = f"http{_SERVICES}messages"
 TYPES: Final = f"http{_SERVICES}types"
 ERRORS: Final = f"http{_SERVICES}errors"
-# What pasted documentation says instead (reference um-web-service, 2.4): answered in kind.
+# Microsoft's documentation once had https: in the namespaces. umd answers in the client's spelling.
 MESSAGES_PASTED: Final = f"https{_SERVICES}messages"
 TYPES_PASTED: Final = f"https{_SERVICES}types"
 
 TYPES_OF: Final[Mapping[str, str]] = {MESSAGES: TYPES, MESSAGES_PASTED: TYPES_PASTED}
-"""The types namespace in the spelling of a messages namespace."""
+"""The types namespace, by the messages namespace of the same spelling."""

@@ -1,6 +1,6 @@
 """
-How an operation is described, once: reading its request, writing its answer, its schema and its
-documentation all come from the same `Operation`.
+The tables that describe an operation. Its `Operation` serves to read requests, to write responses,
+to write the schema, and to write the documentation.
 
 A request and an answer are trees of `Part`. A part that carries a value has a `key`: the name of
 the field in the request's or the response's class in `umd.soap.requests`.
@@ -29,14 +29,14 @@ Value: TypeAlias = "str | bool | tuple[str, ...] | None"
 
 
 class Family(StrEnum):
-    """The two contracts, by the word used in logs and documentation."""
+    """The two families of operations, by the word in logs and documentation."""
 
     UM = "um"
     EWS = "ews"
 
 
 class Home(StrEnum):
-    """Which of the two namespaces a name belongs to, by its usual prefix."""
+    """The namespace that a name belongs to, by its usual prefix."""
 
     MESSAGES = "m"
     TYPES = "t"
@@ -44,14 +44,14 @@ class Home(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SimpleType:
-    """What the text of a value may be."""
+    """The type of an element's text."""
 
     name: str
-    """In the schema; `xs:` before a built-in one."""
+    """Its name in the schema; built-in types begin with `xs:`."""
     values: tuple[str, ...] = ()
-    """Of an enumeration."""
+    """The values of an enumeration; empty: any text of the type."""
     home: Home = Home.MESSAGES
-    """Where an enumeration is defined."""
+    """The namespace in which an enumeration is defined."""
 
 
 STRING: Final = SimpleType("xs:string")
@@ -64,26 +64,26 @@ class Part:
 
     name: str
     key: str = ""
-    """Of the value that is its text."""
+    """The field that has its text; empty: its text is not used."""
     type: SimpleType = STRING
-    """Of its text."""
+    """The type of its text."""
     attributes: Mapping[str, str] = field(default_factory=dict)
-    """Its attributes and the key of each; an empty key: it is allowed, and not looked at."""
+    """The key of each attribute; with an empty key, the attribute is allowed and ignored."""
     parts: tuple[Part, ...] = ()
-    """The elements inside."""
+    """The child elements."""
     many: bool = False
-    """Whether it may come several times: then its value is a tuple of texts."""
+    """Whether it may occur several times; its value is then a tuple of texts."""
     absent: str | None = None
-    """Of a request: what it means when it is not there; None: then the request is not valid."""
+    """In a request: the value if the element is absent; None: it must be there."""
     optional: bool = False
-    """Of an answer: it is left out where its value is None."""
+    """In a response: whether it is left out if its value is None."""
     spellings: tuple[str, ...] = ()
-    """Of a request: further names it goes by."""
+    """In a request: other accepted names."""
     home: Home = Home.MESSAGES
     complex_type: str = ""
-    """The name of its type in the schema, with its prefix, where the contract names it."""
+    """The name of its type in the schema, with prefix, if the contract has one."""
     about: str = ""
-    """What it is, for the documentation."""
+    """What it means, for the documentation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,26 +97,26 @@ class Operation:
     response_type: type[OperationResponse]
     """The class of its responses; it has a field for each key of `answer`."""
     summary: str
-    """What umd does, for the documentation."""
+    """What the operation does, for the documentation."""
     request: tuple[Part, ...] = ()
     answer: tuple[Part, ...] = ()
-    """What the answer holds; nothing: it is empty."""
+    """The elements of the response; none: it is empty."""
     problems: Mapping[Problem, str]
-    """What can stand in its way beside an invalid request, each with its trigger."""
+    """Why it can fail beside an invalid request: each problem with its trigger."""
 
 
-# -- reading
+# -- requests
 
 
 def read_parts(element: Element, parts: tuple[Part, ...]) -> dict[str, Value]:
     """
-    Read the children of an element by local name: rpc/encoded clients put them in no namespace.
+    Read the children of an element by local name, as rpc/encoded clients put them in no namespace.
 
     Returns:
-        The values, by their keys.
+        The values by their keys.
 
     Raises:
-        InvalidRequest: a part is missing, unknown, doubled or not of its type.
+        InvalidRequest: a part is missing, unknown, repeated or not of its type.
     """
     values: dict[str, Value] = {}
     missing = list(parts)
@@ -125,21 +125,23 @@ def read_parts(element: Element, parts: tuple[Part, ...]) -> dict[str, Value]:
         stray += child.tail or ""
         part = _part_named(local_name(child), parts)
         if part is None:
-            raise invalid(child, f"{local_name(child)} is no part of {local_name(element)}")
+            raise invalid(child, f"{local_name(child)} is not a part of {local_name(element)}")
         if part in missing:
             missing.remove(part)
         elif not part.many:
             raise invalid(child, f"{part.name} is given twice")
         _read_part(child, part, values)
     if stray.strip(XML_SPACE):
-        raise invalid(element, f"text stands between the parts of {local_name(element)}")
+        raise invalid(element, f"there is text between the parts of {local_name(element)}")
     for part in missing:
         _supply_absent(element, part, values)
     return values
 
 
 def holds(operation: Element, parts: tuple[Part, ...]) -> bool:
-    """Whether the first child of an operation is one of these parts; True where there is none."""
+    """
+    Return whether the first child of an operation is one of these parts, or there is no child.
+    """
     for child in operation:
         return _part_named(local_name(child), parts) is not None
     return True
@@ -158,9 +160,9 @@ def _read_part(element: Element, part: Part, values: dict[str, Value]) -> None:
     if part.parts:
         values.update(read_parts(element, part.parts))
     elif part.many:
-        before = values.get(part.key, ())
-        assert isinstance(before, tuple)
-        values[part.key] = (*before, str(_value(element, part)))
+        earlier = values.get(part.key, ())
+        assert isinstance(earlier, tuple)
+        values[part.key] = (*earlier, str(_value(element, part)))
     elif part.key:
         values[part.key] = _value(element, part)
 
@@ -179,17 +181,17 @@ def _value(element: Element, part: Part) -> str | bool:
     if part.type is STRING:
         return text
     if part.type is BOOLEAN:
-        truth = _TRUTHS.get(text)
-        if truth is None:
+        boolean = _BOOLEANS.get(text)
+        if boolean is None:
             raise invalid(element, f"{part.name} is neither true nor false")
-        return truth
+        return boolean
     if part.type.values and text not in part.type.values:
-        raise invalid(element, f"{part.name} is none of {', '.join(part.type.values)}")
+        raise invalid(element, f"{part.name} is not one of {', '.join(part.type.values)}")
     return text
 
 
-# xs:boolean; the element pages print it with a capital letter, and are copied from.
-_TRUTHS: Final = {
+# xs:boolean. Microsoft's pages print True and False, and clients copy that.
+_BOOLEANS: Final = {
     "true": True, "1": True, "True": True, "false": False, "0": False, "False": False,
 }  # fmt: skip
 
@@ -201,16 +203,17 @@ def _supply_absent(operation: Element, part: Part, values: dict[str, Value]) -> 
         values[part.key] = part.absent
 
 
-# -- writing
+# -- responses
 
 
 def write_parts(parts: tuple[Part, ...], response: OperationResponse, messages: str) -> str:
     """
-    The XML of an answer's parts.
+    Return the XML of a response's parts.
 
     Args:
-        response: has a field for each key.
-        messages: the messages namespace as the request spelled it; it is the default one here.
+        response: the object with a field for each key.
+        messages: the messages namespace as the request spelled it; it is the default namespace
+        here.
     """
     return "".join(_write_part(part, response, messages) for part in parts)
 
@@ -227,10 +230,10 @@ def _write_part(part: Part, response: OperationResponse, messages: str) -> str:
         for attribute, key in part.attributes.items()
         if key
     )
-    inside = write_parts(part.parts, response, messages) + _text(value)
-    if not inside:
+    content = write_parts(part.parts, response, messages) + _text(value)
+    if not content:
         return f"<{name}{declared}{attributes}/>"
-    return f"<{name}{declared}{attributes}>{inside}</{name}>"
+    return f"<{name}{declared}{attributes}>{content}</{name}>"
 
 
 def _text(value: Value) -> str:

@@ -1,4 +1,4 @@
-"""The tables of operations for people: the page that a browser gets, and docs/operations.md."""
+"""Writes the tables of operations for people: the pages for browsers, and docs/operations.md."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ vertical-align:top}}</style></head><body>{body}</body></html>
 
 def index(base: str) -> bytes:
     """
-    The page at the root: what is served here.
+    Return the page at `/`, which lists the endpoints.
 
     Args:
         base: `scheme://host` as the client reached umd.
     """
     links = "".join(
-        f'<li><a href="{escape(base + one.path)}">{_TITLES[one.family]}</a></li>'
-        for one in CONTRACTS
+        f'<li><a href="{escape(base + contract.path)}">{_TITLES[contract.family]}</a></li>'
+        for contract in CONTRACTS
     )
     return _page("call control", f"<h1>umd</h1><p>Call control by SOAP.</p><ul>{links}</ul>")
 
 
 def endpoint(contract: Contract, address: str) -> bytes:
-    """The page of an endpoint: its operations, its description, and an example to copy."""
+    """Return the page of an endpoint: its operations, its WSDL, and an example to copy."""
     family, shown = contract.family, escape(address)
     rows = "".join(
         f"<tr><td><code>{operation.name}</code></td><td>{escape(operation.summary)}</td></tr>"
@@ -73,28 +73,28 @@ def _page(title: str, body: str) -> bytes:
 
 
 def reference() -> str:
-    """docs/operations.md, whole."""
+    """Return the text of docs/operations.md."""
     return "\n".join(_lines()) + "\n"
 
 
 def _lines() -> Iterator[str]:
     yield "# Operations"
     yield ""
-    yield "What each operation does, what it takes and gives, and every fault with its trigger."
-    yield "It is written from the tables in `umd/soap/`, which a test compares. To write it anew:"
+    yield "What each operation does, its request and response, and every fault with its trigger."
+    yield "This page is made from the tables in `umd/soap/`; a test compares it. To make it again:"
     yield ""
     yield "    python -m umd.soap.pages > docs/operations.md"
     yield ""
-    yield "The parts of a request may come in any order, and in any namespace. SOAP 1.1 and 1.2 are"
-    yield "spoken, by HTTP POST; WS-Security is not: there is no `/EWS/Exchange.asmx/wssecurity`."
+    yield "Send SOAP 1.1 or 1.2 by HTTP POST. The parts of a request may be in any order and in any"
+    yield "namespace. WS-Security is not supported: there is no `/EWS/Exchange.asmx/wssecurity`."
     for contract in CONTRACTS:
         yield ""
         yield f"## {_TITLES[contract.family]}"
         yield ""
         yield f"At `{contract.path}`" + (
-            ", and at `/UnifiedMessaging/Service.asmx` as Exchange 2007 had it."
+            ", and at `/UnifiedMessaging/Service.asmx` as in Exchange 2007."
             if contract.family is Family.UM
-            else ". A problem is told by HTTP 200 and `ResponseClass=\"Error\"`."
+            else ". A problem gets HTTP 200 and `ResponseClass=\"Error\"`."
         )
         for operation in contract.operations.values():
             yield from _section(operation)
@@ -107,22 +107,22 @@ def _section(operation: Operation) -> Iterator[str]:
     yield ""
     yield operation.summary
     yield ""
-    yield f"- takes: {_tell(operation.request) or 'nothing'}"
-    yield f"- gives: {_tell(operation.answer) or 'an empty answer'}"
+    yield f"- request: {_describe(operation.request) or 'nothing'}"
+    yield f"- response: {_describe(operation.answer) or 'empty'}"
     if operation.problems:
         yield ""
-        yield f"| when | {_how(operation.family)} | `X-UMD-Outcome` |"
+        yield f"| when | {_kind_of_error(operation.family)} | `X-UMD-Outcome` |"
         yield "| --- | --- | --- |"
         for problem, trigger in operation.problems.items():
             yield f"| {trigger} | `{code_of(operation.family, problem)}` | `{problem}` |"
 
 
-def _how(family: Family) -> str:
+def _kind_of_error(family: Family) -> str:
     return "fault" if family is Family.UM else "ResponseCode"
 
 
 def code_of(family: Family, problem: Problem) -> str:
-    """The code by which a family tells a problem."""
+    """Return the fault code or response code of a problem in a family."""
     if family is Family.UM:
         return um.FAULTS[problem].code
     if problem in ews.RESPONSES:
@@ -130,33 +130,33 @@ def code_of(family: Family, problem: Problem) -> str:
     return ews.FAULTS[problem].code
 
 
-def _tell(parts: tuple[Part, ...]) -> str:
-    return "; ".join(filter(None, map(_tell_one, parts)))
+def _describe(parts: tuple[Part, ...]) -> str:
+    return "; ".join(filter(None, map(_describe_part, parts)))
 
 
-def _tell_one(part: Part) -> str:
+def _describe_part(part: Part) -> str:
     names = [f"`{part.name}/@{name}`" for name, key in part.attributes.items() if key]
     if part.key:
         names.append(f"`{part.name}`")
     about = part.about or ", ".join(part.type.values)
     if names and about:
         names[-1] += f" ({about})"
-    return "; ".join(filter(None, (*names, _tell(part.parts))))
+    return "; ".join(filter(None, (*names, _describe(part.parts))))
 
 
 def _common() -> Iterator[str]:
     yield ""
-    yield "## What any request can get"
+    yield "## Faults of any operation"
     yield ""
-    yield "By a fault, with HTTP 500. A fault of SOAP 1.2 that blames the client has 400, or what"
-    yield "`um.soap12_sender_status` says. `X-UMD-Reason` says what is wrong with a request."
+    yield "A fault has HTTP status 500. A SOAP 1.2 fault that blames the client has 400, or the"
+    yield "value of `um.soap12_sender_status`. `X-UMD-Reason` says what is wrong with a request."
     yield ""
     yield "| when | fault at the UM endpoint | fault at the EWS endpoint | `X-UMD-Outcome` |"
     yield "| --- | --- | --- | --- |"
     invalid = Problem.INVALID_REQUEST.value
     yield (
-        "| it is not well-formed XML, has a DOCTYPE, is too long, or a part is missing, unknown, "
-        "doubled or of another type | `ErrorInvalidRequest` | `ErrorSchemaValidation` | "
+        "| the request is not well-formed XML, has a DOCTYPE or is too long; or a part is missing, "
+        "unknown, repeated or of another type | `ErrorInvalidRequest` | `ErrorSchemaValidation` | "
         f"`{invalid}` |"
     )
     yield (
@@ -168,7 +168,7 @@ def _common() -> Iterator[str]:
         f"`{invalid}` |"
     )
     yield (
-        "| a header block that must be understood is not | `MustUnderstand` | the same | "
+        "| a header block with `mustUnderstand` is unknown | `MustUnderstand` | the same | "
         f"`{invalid}` |"
     )
     version = Problem.INVALID_VERSION
@@ -179,12 +179,12 @@ def _common() -> Iterator[str]:
     )
     denied = Problem.IMPERSONATION_DENIED
     yield (
-        "| ExchangeImpersonation names somebody else than who has said who they are | - | "
+        "| an authenticated client names another user in ExchangeImpersonation | - | "
         f"`{code_of(Family.EWS, denied)}` | `{denied}` |"
     )
     internal = Problem.INTERNAL
     yield (
-        "| something goes wrong that umd did not foresee; the log has it | "
+        "| umd has a fault; its log has the traceback | "
         f"`{code_of(Family.UM, internal)}` | the same | `{internal}` |"
     )
     yield from _autodiscover()
@@ -195,11 +195,11 @@ def _autodiscover() -> Iterator[str]:
     yield ""
     yield "## Autodiscover"
     yield ""
-    yield "Autodiscover gives the addresses of both endpoints, as the client reached umd, for any"
-    yield "mail address. It needs the same authentication as the endpoints. Make"
-    yield "`https://autodiscover.DOMAIN`, or the SRV record, lead to umd."
+    yield "Autodiscover returns the URLs of both endpoints for any mail address. The host is"
+    yield "the one by which the client reached umd. It needs the same authentication as the"
+    yield "endpoints. Point `https://autodiscover.DOMAIN` or the SRV record of the domain to umd."
     yield ""
-    yield "| form | asked by | answers |"
+    yield "| form | request | response |"
     yield "| --- | --- | --- |"
     yield (
         "| POX | POST `/autodiscover/autodiscover.xml` | EwsUrl, ASUrl and UMUrl, for EXCH and "
@@ -218,10 +218,10 @@ def _autodiscover() -> Iterator[str]:
 
 def _before_any_operation() -> Iterator[str]:
     yield ""
-    yield "## What HTTP itself answers"
+    yield "## HTTP errors"
     yield ""
-    yield "Such an answer is not SOAP: it is plain text that says why, or empty. The log has"
-    yield "`http.refused` or `auth.failed`. umd closes the connection after most of them, and"
+    yield "These responses are not SOAP: the body is empty or plain text that says why. The log"
+    yield "has `http.refused` or `auth.failed`. umd closes the connection after most of them, and"
     yield "says so by `Connection: close`; it stays open after 401, 403 and 404."
     yield ""
     yield "| status | when | what to do |"

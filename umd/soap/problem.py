@@ -1,4 +1,4 @@
-"""What can stand in the way of a request, in the words of the log and of `X-UMD-Outcome`."""
+"""The reasons why a request can fail, by the words of the log and of `X-UMD-Outcome`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from enum import StrEnum
 
 
 class Problem(StrEnum):
-    """One word a problem; each family of operations has its own fault or response code for it."""
+    """
+    A reason for a failure. Each family of operations has its own fault or response code for it.
+    """
 
     UNKNOWN_CALL = "unknown"
     INVALID_OBJECT = "invalid-object"

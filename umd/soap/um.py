@@ -1,8 +1,8 @@
 """
 The UM family: the eleven operations of the Exchange Unified Messaging web service.
 
-Names are irregular in case, and an answer that carries data wraps it in an element of its own name
-(reference um-web-service, section 3). Every problem is told by a SOAP fault (section 4).
+The published protocol (MS-OXWUMS) spells some names with a small letter. A response with data
+repeats its own element inside. Every problem is a SOAP fault.
 """
 
 from __future__ import annotations
@@ -46,28 +46,28 @@ EVENT_CAUSE: Final = SimpleType(
 )
 GREETING_TYPE: Final = SimpleType("xs:string", ("NormalCustom", "OofCustom"))
 
-UNKNOWN_CALL: Final = "umd knows no call of this id, has forgotten it, or it is not yours"
-NOT_DIALABLE: Final = "the number is no telephone number, or the dial plan refuses it"
+UNKNOWN_CALL: Final = "umd has no such call, has forgotten it, or the call is not yours"
+NOT_DIALABLE: Final = "the number is not a telephone number, or the dial plan refuses it"
 NOT_ENABLED: Final = "you are not enabled for unified messaging"
-UNAVAILABLE: Final = "what carries the call cannot be reached at the moment"
-UNKEPT: Final = "users.store cannot be read or written at the moment"
+BACKEND_UNAVAILABLE: Final = "the backend of the call cannot be reached"
+SETTINGS_UNAVAILABLE: Final = "users.store cannot be read or written"
 BUSY: Final = "umd is stopping and places no more calls"
 
-_CALL_ID: Final = Part(name="CallId", key="call_id", about="as PlayOnPhone answered it")
+_CALL_ID: Final = Part(name="CallId", key="call_id", about="as PlayOnPhone returned it")
 _DIAL_STRING: Final = Part(
-    name="DialString", key="dial_string", about="whom to call, empty for your own default"
+    name="DialString", key="dial_string", about="the number to call, empty for your default"
 )
 _STATUS: Final = Part(name="status", key="status", type=BOOLEAN)
 _NEW_CALL: Final = {
     Problem.NOT_DIALABLE: NOT_DIALABLE,
     Problem.NOT_ENABLED: NOT_ENABLED,
-    Problem.SETTINGS_UNAVAILABLE: UNKEPT + ", and the DialString is empty",
-    Problem.BACKEND_UNAVAILABLE: UNAVAILABLE,
+    Problem.SETTINGS_UNAVAILABLE: SETTINGS_UNAVAILABLE + ", and the DialString is empty",
+    Problem.BACKEND_UNAVAILABLE: BACKEND_UNAVAILABLE,
     Problem.BUSY: BUSY,
 }
 _SETTINGS: Final = {
     Problem.NOT_ENABLED: NOT_ENABLED,
-    Problem.SETTINGS_UNAVAILABLE: UNKEPT,
+    Problem.SETTINGS_UNAVAILABLE: SETTINGS_UNAVAILABLE,
 }
 
 
@@ -82,12 +82,11 @@ def _operation(
     problems: Mapping[Problem, str],
 ) -> Operation:
     """
-    One operation of this family.
+    Return an operation of this family.
 
     Args:
-        answer: what the doubled element holds; its name and home are given here.
+        answer: the element inside the response that has the same name.
     """
-    wrapped = () if answer is None else (answer,)
     return Operation(
         name=name,
         family=Family.UM,
@@ -95,7 +94,7 @@ def _operation(
         response_type=response_type,
         summary=summary,
         request=request,
-        answer=wrapped,
+        answer=() if answer is None else (answer,),
         problems=problems,
     )
 
@@ -107,20 +106,20 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
             "Disconnect",
             requests.Disconnect,
             requests.Disconnected,
-            "Ends the call in whatever state it is; answers once it is down, or after "
+            "Ends the call in any state. The response comes when the call is down, or after "
             "call.deadline.",
-            # Absent is named as a case of the wrong id (section 3.2).
+            # MS-OXWUMS names an absent id as a case of InvalidCallIdException.
             (Part(name="CallId", key="call_id", absent="", about=_CALL_ID.about),),
             problems={
                 Problem.UNKNOWN_CALL: UNKNOWN_CALL + "; or there is no CallId",
-                Problem.BACKEND_UNAVAILABLE: UNAVAILABLE + "; it is ended when it can be",
+                Problem.BACKEND_UNAVAILABLE: BACKEND_UNAVAILABLE + "; umd ends the call later",
             },
         ),
         _operation(
             "GetCallInfo",
             requests.GetCallInfo,
             requests.CallInfo,
-            "Tells the state of a call, and why it ended.",
+            "Returns the state of a call, and why it ended.",
             (_CALL_ID,),
             answer=Part(
                 name="GetCallInfoResponse",
@@ -136,7 +135,7 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
             "PlayOnPhone",
             requests.PlayOnPhone,
             requests.PlacedCall,
-            "Calls a number by the dial plan, and plays the message of an entry id once answered.",
+            "Calls a number through the dial plan and plays the message of an entry id.",
             (
                 Part(
                     name="entryId", key="entry_id", about="base64, names a file in prompts.folder"
@@ -153,14 +152,14 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
             "PlayOnPhoneGreeting",
             requests.PlayOnPhoneGreeting,
             requests.PlacedCall,
-            "Calls a number by the dial plan; plays your greeting there and records it anew.",
+            "Calls a number through the dial plan, plays your greeting and records a new one.",
             (
                 Part(name="GreetingType", key="greeting", type=GREETING_TYPE),
                 _DIAL_STRING,
             ),
             answer=Part(name="PlayOnPhoneGreetingResponse", key="call_id"),
             problems={
-                Problem.INVALID_OBJECT: "the greeting that you have cannot be played",
+                Problem.INVALID_OBJECT: "your recorded greeting cannot be played",
                 **_NEW_CALL,
             },
         ),
@@ -168,7 +167,7 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
             "IsUMEnabled",
             requests.IsUMEnabled,
             requests.UMEnabled,
-            "Tells whether you are enabled for unified messaging: users.enabled.",
+            "Returns whether you are enabled for unified messaging (users.enabled).",
             answer=Part(name="IsUMEnabledResponse", key="enabled", type=BOOLEAN),
             problems={},
         ),
@@ -176,7 +175,7 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
             "GetUMProperties",
             requests.GetUMProperties,
             requests.UMProperties,
-            "Tells your settings.",
+            "Returns your settings.",
             answer=Part(
                 name="GetUMPropertiesResponse",
                 complex_type="m:UMProperties",
@@ -198,18 +197,18 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
             "ResetPIN",
             requests.ResetPIN,
             requests.Done,
-            "Makes you a new PIN under the policy and sends it to you; the answer never holds it.",
+            "Makes a new PIN and sends it to you. The response does not contain it.",
             problems={
                 **_SETTINGS,
                 Problem.PIN_NOT_SENT: "no pin.delivery is configured, or it failed; "
-                "the old PIN remains",
+                "the old PIN stays valid",
             },
         ),
         _operation(
             "SetOofStatus",
             requests.SetOofStatus,
             requests.Done,
-            "Says whether your out-of-office greeting is played.",
+            "Sets whether your out-of-office greeting is played.",
             (_STATUS,),
             problems=_SETTINGS,
         ),
@@ -217,7 +216,7 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
             "SetMissedCallNotificationEnabled",
             requests.SetMissedCallNotificationEnabled,
             requests.Done,
-            "Says whether you are told of missed calls.",
+            "Sets whether you are notified of missed calls.",
             (_STATUS,),
             problems=_SETTINGS,
         ),
@@ -226,19 +225,19 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
             requests.SetPlayOnPhoneDialString,
             requests.Done,
             "Sets the number that an empty DialString stands for.",
-            (Part(name="dialString", key="dial_string", about="empty for none any more"),),
+            (Part(name="dialString", key="dial_string", about="empty to remove it"),),
             problems={**_SETTINGS, Problem.NOT_DIALABLE: NOT_DIALABLE},
         ),
         _operation(
             "SetTelephoneAccessFolderEmail",
             requests.SetTelephoneAccessFolderEmail,
             requests.Done,
-            "Sets the folder of mail that is read to you on the telephone.",
+            "Sets the mail folder that is read to you on the telephone.",
             (
                 Part(
                     name="base64FolderID",
                     key="folder_id",
-                    # The element page has it so, the request example not (section 3.1).
+                    # Microsoft's page of the element and its request example differ in case.
                     spellings=("base64FolderId",),
                     about="base64",
                 ),
@@ -264,16 +263,15 @@ FAULTS: Final[Mapping[Problem, Fault]] = {
     ),
     Problem.INVALID_REQUEST: INVALID_REQUEST,
     Problem.INTERNAL: INTERNAL_ERROR,
-    # The reference has no codes for the rest: these are of EWS, whose clients know them; they come
-    # again later on ErrorServerBusy.
+    # MS-OXWUMS has no codes for the rest. These are of EWS, which UM clients know as well; they
+    # retry after ErrorServerBusy.
     Problem.BACKEND_UNAVAILABLE: request_fault(
         "ErrorServerBusy",
         "What carries the call cannot be reached at the moment. The call will be ended when it "
         "can; ask again to learn when it is.",
         ours=True,
     ),
-    # By way of the EWS endpoint, where the header of EWS is read before a PlayOnPhone of this
-    # family.
+    # A PlayOnPhone of this family that is sent to the EWS endpoint can have a header of EWS.
     Problem.INVALID_VERSION: INVALID_VERSION,
     Problem.IMPERSONATION_DENIED: IMPERSONATION_DENIED,
     **{
@@ -281,14 +279,14 @@ FAULTS: Final[Mapping[Problem, Fault]] = {
         for problem, (code, text) in EWS_CODES.items()
     },
 }
-"""How each problem is told; a code that the reference does not give is one of EWS."""
+"""The fault for each problem. Where MS-OXWUMS has no code, it is one of EWS."""
 
 
 def write_answer(
     operation: Operation, response: OperationResponse, envelope: str, messages: str
 ) -> bytes:
     """
-    The envelope of a success.
+    Return the envelope of a successful response.
 
     Args:
         envelope: the envelope's namespace, as the client spelled it.
@@ -303,9 +301,9 @@ def write_answer(
 
 @cache
 def _write_empty(operation: str, envelope: str, messages: str) -> bytes:
-    """There are few: each of these has only known values."""
+    """Return an empty response. The cache stays small: each argument has few values."""
     return write_envelope(envelope, f'<{operation}Response xmlns="{messages}"/>')
 
 
 UNDERSTOOD: Final[frozenset[str]] = frozenset()
-"""This family has no header blocks (section 3)."""
+"""The header blocks that this family understands: none."""

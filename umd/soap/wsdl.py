@@ -1,9 +1,10 @@
 """
-WSDL 1.1 and XML Schema, written from the tables of operations.
+Writes WSDL 1.1 and XML Schema from the tables of operations.
 
-The schemas stand inside the WSDL, so that it is loaded without another fetch. SOAP 1.1 alone is
-declared, unless asked for: a client that finds a SOAP 1.2 binding may switch to it wholly, and some
-take the last port there is (reference clients, WSDL).
+The schemas are inside the WSDL, so that a client needs one request only. By default only SOAP 1.1
+is
+declared: a client that finds a SOAP 1.2 binding may switch to it, and some clients use the last
+port.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _SCHEMA_NAMES: Final = {Home.MESSAGES: "messages", Home.TYPES: "types"}
 
 
 class _Names:
-    """The names in a family's WSDL."""
+    """The names in the WSDL of a family."""
 
     def __init__(self, stem: str, service: str, request: str, result: str) -> None:
         self.port_type = f"{stem}PortType"
@@ -33,13 +34,13 @@ class _Names:
         self.service = service
         self.port = f"{stem}Port"
         self.request = request
-        """The name of the part of a request's message."""
+        """The name of the part in the message of a request."""
         self.result = result
-        """The same of an answer's; {} stands for the operation."""
+        """The same for a response; {} is replaced by the operation."""
 
 
-# Of the UM family the published text has none of these (reference um-web-service, section 7); some
-# stacks take the name "parameters" for the sign that the message is to be unwrapped (clients).
+# Microsoft published no WSDL of the UM family. Some SOAP stacks unwrap a message if its part is
+# named "parameters".
 _NAMES: Final = {
     Family.UM: _Names(
         "UnifiedMessaging", "UnifiedMessagingService", "parameters", "parameters"
@@ -50,10 +51,10 @@ _NAMES: Final = {
 
 def write_wsdl(contract: Contract, address: str, *, soap12: bool = False) -> bytes:
     """
-    The description of one endpoint.
+    Return the WSDL of one endpoint.
 
     Args:
-        address: of the endpoint, as the client reached it.
+        address: the URL of the endpoint, as the client reached it.
         soap12: whether to declare SOAP 1.2 too, after SOAP 1.1.
     """
     parts = _description(contract, soap12)
@@ -62,10 +63,10 @@ def write_wsdl(contract: Contract, address: str, *, soap12: bool = False) -> byt
 
 def write_schema(contract: Contract, name: str, address: str) -> bytes | None:
     """
-    One schema of an endpoint by itself: `messages` or `types`; None where there is no such one.
+    Return one schema of an endpoint, `messages` or `types`; None if there is no such schema.
 
     Args:
-        address: of the endpoint, as the client reached it: what it imports is fetched from there.
+        address: the URL of the endpoint, as the client reached it; the schema imports from there.
     """
     name = name.removesuffix(".xsd").removeprefix("um-")
     for home in _HOMES[contract.family]:
@@ -79,7 +80,7 @@ def _file_of_ews(base: str, home: Home) -> bytes:
 
 
 def _with_address(schema: str, address: str) -> bytes:
-    """What is kept is the same for all: an address is whatever a client says."""
+    """Insert the address. It comes from the client, so it is not part of what is cached."""
     quoted = escape(address, {'"': "&quot;"})
     return (_DECLARATION + schema.replace("{address}", quoted)).encode()
 
@@ -89,7 +90,9 @@ FILES: Final[Mapping[str, Callable[[str], bytes]]] = {
     "/ews/messages.xsd": partial(_file_of_ews, home=Home.MESSAGES),
     "/ews/types.xsd": partial(_file_of_ews, home=Home.TYPES),
 }
-"""Where Exchange keeps its description as files, in lower case; each made for `scheme://host`."""
+"""
+Exchange serves its WSDL as files, too. Each function takes `scheme://host`; keys are lower case.
+"""
 
 
 # -- the schemas
@@ -98,34 +101,35 @@ FILES: Final[Mapping[str, Callable[[str], bytes]]] = {
 @cache
 def _schema(contract: Contract, home: Home, imported: str | None = None, suffix: str = "") -> str:
     """
-    A schema element.
+    Return a schema element.
 
     Args:
-        imported: the beginning of the address of what it imports, in which {address} stands for
-            what the client used; None: it stands beside it.
-        suffix: the end of that address.
+        imported: the beginning of the URL that it imports from, with {address} for the client's
+        URL;
+            None: the imported schema is in the same WSDL.
+        suffix: the end of that URL.
     """
-    other = [one for one in _HOMES[contract.family] if one is not home]
-    inside = "".join(_import(one, imported, suffix) for one in other)
+    others = [other for other in _HOMES[contract.family] if other is not home]
+    content = "".join(_import(other, imported, suffix) for other in others)
     if home is Home.MESSAGES:
         for operation in contract.operations.values():
-            inside += _elements(operation)
+            content += _elements(operation)
     types = {name: text for name, text in _named_types(contract) if name[0] is home}
-    inside += "".join(types.values())
+    content += "".join(types.values())
     if contract is EWS:
-        inside += _EWS_BASE[home]
-    prefixes = "".join(f' xmlns:{one}="{_NAMESPACE[one]}"' for one in _HOMES[contract.family])
+        content += _EWS_BASE[home]
+    prefixes = "".join(f' xmlns:{home}="{_NAMESPACE[home]}"' for home in _HOMES[contract.family])
     return (
         f'<xs:schema xmlns:xs="{_XS}"{prefixes} targetNamespace="{_NAMESPACE[home]}" '
-        f'elementFormDefault="qualified">{inside}</xs:schema>'
+        f'elementFormDefault="qualified">{content}</xs:schema>'
     )
 
 
 def _import(home: Home, imported: str | None, suffix: str) -> str:
-    where = ""
+    location = ""
     if imported is not None:
-        where = f' schemaLocation="{imported}{_SCHEMA_NAMES[home]}{suffix}"'
-    return f'<xs:import namespace="{_NAMESPACE[home]}"{where}/>'
+        location = f' schemaLocation="{imported}{_SCHEMA_NAMES[home]}{suffix}"'
+    return f'<xs:import namespace="{_NAMESPACE[home]}"{location}/>'
 
 
 _EWS_BASE: Final = {
@@ -153,11 +157,11 @@ _EWS_BASE: Final = {
         '<xs:attribute name="Version" type="xs:string"/></xs:complexType></xs:element>'
     ),
 }
-"""What every answer of EWS has (reference um-web-service, 6.1), and its two header blocks."""
+"""The base type of every EWS response and its two header blocks (EWS messages.xsd, types.xsd)."""
 
 
 def _elements(operation: Operation) -> str:
-    """The element of the request and that of the answer."""
+    """Return the elements of the request and of the response."""
     request = "".join(_element(part, request=True) for part in operation.request)
     answer = "".join(_element(part, request=False) for part in operation.answer)
     body = _sequence(answer)
@@ -174,10 +178,11 @@ def _elements(operation: Operation) -> str:
 
 
 def _element(part: Part, *, request: bool) -> str:
-    # What EWS adds to its base may be missing: it is, where a problem is told.
-    added = not request and part.complex_type.startswith("t:")
-    rare = part.optional or part.absent is not None or added
-    occurs = (' minOccurs="0"' if rare else "") + (' maxOccurs="unbounded"' if part.many else "")
+    # An EWS response for a problem has only the elements of its base type.
+    extends_base = not request and part.complex_type.startswith("t:")
+    may_be_absent = part.optional or part.absent is not None or extends_base
+    occurs = ' minOccurs="0"' if may_be_absent else ""
+    occurs += ' maxOccurs="unbounded"' if part.many else ""
     head = f'<xs:element name="{part.name}"{occurs}'
     if part.complex_type:
         return f'{head} type="{part.complex_type}"/>'
@@ -187,15 +192,15 @@ def _element(part: Part, *, request: bool) -> str:
 
 
 def _content(part: Part, request: bool) -> str:
-    inside = "".join(_element(one, request=request) for one in part.parts)
-    return _sequence(inside) + "".join(
+    children = "".join(_element(child, request=request) for child in part.parts)
+    return _sequence(children) + "".join(
         f'<xs:attribute name="{name}" type="xs:string" use="{"required" if key else "optional"}"/>'
         for name, key in part.attributes.items()
     )
 
 
-def _sequence(inside: str) -> str:
-    return f"<xs:sequence>{inside}</xs:sequence>" if inside else ""
+def _sequence(elements: str) -> str:
+    return f"<xs:sequence>{elements}</xs:sequence>" if elements else ""
 
 
 def _type_name(simple: SimpleType) -> str:
@@ -203,7 +208,7 @@ def _type_name(simple: SimpleType) -> str:
 
 
 def _named_types(contract: Contract) -> Iterator[tuple[tuple[Home, str], str]]:
-    """Every type that has a name, where it belongs, and its definition."""
+    """Yield `((namespace, name), definition)` for each named type."""
     for operation in contract.operations.values():
         for trees, request in ((operation.request, True), (operation.answer, False)):
             for part in _walk(trees):
@@ -230,7 +235,7 @@ def _walk(parts: tuple[Part, ...]) -> Iterator[Part]:
         yield from _walk(part.parts)
 
 
-# -- the description
+# -- the WSDL
 
 
 @cache
@@ -289,11 +294,11 @@ def _port_operation(operation: Operation) -> str:
 
 
 def _binding(version: str, operations: list[Operation], names: _Names) -> str:
-    inside = "".join(_bound_operation(version, operation, names) for operation in operations)
+    bound = "".join(_bound_operation(version, operation, names) for operation in operations)
     return (
         f'<wsdl:binding name="{names.binding}{_suffix(version)}" type="tns:{names.port_type}">'
         f'<{version}:binding transport="http://schemas.xmlsoap.org/soap/http" style="document"/>'
-        f"{inside}</wsdl:binding>"
+        f"{bound}</wsdl:binding>"
     )
 
 

@@ -1,4 +1,4 @@
-"""What is read by a template is what libxml2 would have read, whatever a stranger sends."""
+"""A cached request is what libxml2 would have read, whatever a client sends."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.soap.helpers import values_of
 from umd.soap import contract
 from umd.soap.contract import UM, SoapRequest, read_request
 from umd.soap.document import InvalidRequest
-from umd.soap.templates import Templates
+from umd.soap.request_cache import RequestCache
 
 REQUEST = (
     '<?xml version="1.0" encoding="utf-8"?>'
@@ -26,32 +26,37 @@ def request(call_id: str, header: str = "", more: str = "") -> bytes:
 
 def outcome(body: bytes, *, parsed: bool) -> object:
     try:
-        asked = contract._read_parsed(UM, body) if parsed else read_request(UM, body)
+        soap_request = contract._read_parsed(UM, body) if parsed else read_request(UM, body)
     except InvalidRequest as error:
         return str(error)
-    return asked.operation.name, values_of(asked), asked.envelope, asked.messages
+    return (
+        soap_request.operation.name,
+        values_of(soap_request),
+        soap_request.envelope,
+        soap_request.messages,
+    )
 
 
-class TemplateTests(SynchronousTestCase):
-    def templates(self, *bodies: bytes) -> Templates[SoapRequest]:
-        templates: Templates[SoapRequest] = Templates()
+class RequestCacheTests(SynchronousTestCase):
+    def cache_of(self, *bodies: bytes) -> RequestCache[SoapRequest]:
+        cache: RequestCache[SoapRequest] = RequestCache()
         for body in bodies:
-            asked = contract._read_parsed(UM, body)
-            templates.learn(body, values_of(asked)["call_id"], asked)
-        return templates
+            soap_request = contract._read_parsed(UM, body)
+            cache.add(body, values_of(soap_request)["call_id"], soap_request)
+        return cache
 
     def test_another_call_id_in_the_same_frame(self) -> None:
-        found = self.templates(request("abc=")).find(request("xyz+/=="))
+        found = self.cache_of(request("abc=")).find(request("xyz+/=="))
         assert found is not None
         self.assertEqual((found[0].operation.name, found[1]), ("Disconnect", "xyz+/=="))
 
     def test_what_could_be_more_than_text_is_parsed(self) -> None:
-        templates = self.templates(request("abc"))
+        cache = self.cache_of(request("abc"))
         for call_id in ("", " abc", "a<!-- -->b", "a&amp;b", "a<b/>", "é", "]]>", "a b", "a" * 513):
-            self.assertIsNone(templates.find(request(call_id)), call_id)
-        self.assertIsNone(templates.find(request("abc", header="<soap:Header/>")))
+            self.assertIsNone(cache.find(request(call_id)), call_id)
+        self.assertIsNone(cache.find(request("abc", header="<soap:Header/>")))
 
-    def test_nothing_is_learnt_where_the_octets_are_not_the_value(self) -> None:
+    def test_a_request_is_not_cached_if_its_octets_are_not_the_value(self) -> None:
         header = "<soap:Header><x>{}</x></soap:Header>"
         for body in (
             request(" abc"),
@@ -66,13 +71,13 @@ class TemplateTests(SynchronousTestCase):
             ),
             request("abc").replace(b"</CallId>", b"</CallId ><!--</CallId>-->"),
         ):
-            self.assertEqual(self.templates(body)._known, {}, body)
+            self.assertEqual(self.cache_of(body)._requests, {}, body)
 
     def test_few_are_kept(self) -> None:
-        templates: Templates[int] = Templates(most=3)
+        cache: RequestCache[int] = RequestCache(max_requests=3)
         for number in range(10):
-            templates.learn(request("abc", header=f"<h{number}/>"), "abc", number)
-        self.assertEqual(list(templates._known.values()), [7, 8, 9])
+            cache.add(request("abc", header=f"<h{number}/>"), "abc", number)
+        self.assertEqual(list(cache._requests.values()), [7, 8, 9])
 
     def test_requests_out_of_pieces_are_read_as_libxml2_reads_them(self) -> None:
         """Ten thousand, of pieces that could be mistaken for each other."""

@@ -1,4 +1,4 @@
-"""Names that strangers make up do not stay in memory, and are read all the same."""
+"""Names that clients invent do not stay in memory, and their documents are parsed all the same."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.soap.helpers import values_of
 from tests.soap.test_contract import disconnect
 from umd.soap.contract import UM, read_request
 from umd.soap.document import InvalidRequest, _parse, read_document
-from umd.soap.names import Names
+from umd.soap.name_cache import NameCache
 
 GROWTH = """
 import sys
@@ -42,13 +42,13 @@ print(resident() - before)
 """
 
 
-class NamesTests(SynchronousTestCase):
-    def here(self, names: Names, document: bytes) -> bool:
-        """Whether it may be parsed on this thread."""
-        return names._may_stay(document)
+class NameCacheTests(SynchronousTestCase):
+    def here(self, names: NameCache, document: bytes) -> bool:
+        """Return whether the document is parsed on the calling thread."""
+        return names.admits(document)
 
-    def test_what_was_seen_before_may_come_again(self) -> None:
-        names = Names(most=6)
+    def test_known_names_are_admitted(self) -> None:
+        names = NameCache(max_names=6)
         self.assertTrue(self.here(names, b'<a b="1"><c xmlns:d="e"/></a>'))
         self.assertFalse(self.here(names, b"<f/><g/>"))
         self.assertTrue(self.here(names, b"<f/>"))
@@ -56,17 +56,17 @@ class NamesTests(SynchronousTestCase):
         self.assertFalse(self.here(names, b'<c b=">" z="1"/>'))
         self.assertFalse(self.here(names, b'<c xmlns:d="other"/>'))
 
-    def test_what_cannot_be_told_is_parsed_elsewhere(self) -> None:
+    def test_uncertain_names_are_parsed_on_a_thread(self) -> None:
         for document in (b"<a", b'<a b="', b"<a <b>", b"<!-- < -->", b"<![CDATA[<x>]]>"):
-            self.assertFalse(self.here(Names(), document), document)
-        self.assertFalse(self.here(Names(), b"<" + b"a" * 300 + b"/>"))
+            self.assertFalse(self.here(NameCache(), document), document)
+        self.assertFalse(self.here(NameCache(), b"<" + b"a" * 300 + b"/>"))
 
-    def test_there_it_is_read_as_here(self) -> None:
-        names = Names(most=0)
+    def test_a_thread_parses_the_same(self) -> None:
+        names = NameCache(max_names=0)
         document = b"<a b='1'><c xmlns='urn:x'>\xc3\xa9</c></a>"
-        there, here = names.parse(_parse, document), _parse(document)
-        self.assertEqual(etree.tostring(there), etree.tostring(here))
-        self.assertEqual([one.tag for one in there], ["{urn:x}c"])
+        on_a_thread, here = names.parse(_parse, document), _parse(document)
+        self.assertEqual(etree.tostring(on_a_thread), etree.tostring(here))
+        self.assertEqual([element.tag for element in on_a_thread], ["{urn:x}c"])
         with self.assertRaises(InvalidRequest) as caught:
             names.parse(_parse, b"<a>\n<b></a>")
         self.assertEqual(caught.exception.line, 2)
