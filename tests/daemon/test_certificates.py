@@ -187,11 +187,11 @@ class MistakeTests(CertificateCase):
             (b"", "the file is empty; name a PEM file"),
             (b" \r\n\n", "the file is empty; name a PEM file"),
             (b"ssh-ed25519 AAAA me@here\n", "text, and not PEM; name a PEM file"),
-            (key, "no certificate in it, but PRIVATE KEY; name a file that has one"),
+            (key, "the file has no certificate, only PRIVATE KEY; name a file that has one"),
             (der, "DER, and not PEM; convert it: openssl x509 -inform DER -in FILE -out NEW"),
             (pem[:100], "text, and not PEM; name a PEM file"),
-            (pem[:60] + pem[90:], "certificate 1 in it is damaged; copy it anew"),
-            (pem + pem[:60] + pem[90:], "certificate 2 in it is damaged; copy it anew"),
+            (pem[:60] + pem[90:], "certificate 1 in the file is damaged; copy it again"),
+            (pem + pem[:60] + pem[90:], "certificate 2 in the file is damaged; copy it again"),
             (pem.decode().encode("utf-16"), "text, and not PEM; name a PEM file"),
         ):
             self.certificate.write_bytes(octets)
@@ -211,9 +211,9 @@ class MistakeTests(CertificateCase):
         )
         for octets, said in (
             (b"", "the file is empty; name a PEM file"),
-            (pem, "no private key in it, but CERTIFICATE; name a file that has one"),
+            (pem, "the file has no private key, only CERTIFICATE; name a file that has one"),
             (der, "DER, and not PEM; convert it: openssl pkey -inform DER -in FILE -out NEW"),
-            (key[:40] + key[60:], "the private key in it is damaged or of an unknown kind"),
+            (key[:40] + key[60:], "the private key is damaged or of an unknown kind"),
         ):
             self.key.write_bytes(octets)
             self.assertEqual(self.lines(), [f'umd.toml:6: tls.key = "key.pem": {said}'])
@@ -223,7 +223,7 @@ class MistakeTests(CertificateCase):
         (line,) = self.lines()
         self.assertEqual(
             line,
-            'umd.toml:5: tls.certificate = "certificate.pem": OpenSSL does not take it: '
+            'umd.toml:5: tls.certificate = "certificate.pem": OpenSSL does not accept it: '
             "ee key too small; make a new one",
         )
 

@@ -151,7 +151,7 @@ class WrongTests(FilesCase):
         yield "auth.password_file = HERE/open", ["not a regular file"]
         yield "auth.password_file = HERE/latin", ["not UTF-8"]
         yield "auth.password_file = HERE/hashless", [
-            "HERE/hashless:1: expected NAME:HASH, the hash a whole one of argon2 or bcrypt"
+            "HERE/hashless:1: expected NAME:HASH with a complete argon2 or bcrypt hash"
         ]
         yield "prompts.folder = HERE/none", ["there is no such folder"]
         yield "prompts.folder = HERE/file", ["not a folder"]

@@ -1,8 +1,9 @@
-"""From the settings `[auth]` to what the HTTP front asks: files are read here."""
+"""Makes the rules of authentication from `[auth]` and the files that it names."""
 
 from __future__ import annotations
 
 from ipaddress import ip_network
+from typing import Final
 
 from umd.call.principal import Scope
 from umd.config.sections import AuthSection, TokenSection
@@ -12,14 +13,16 @@ from umd.http.rules import Rules
 from umd.http.tokens import InvalidKey, TokenVerifier
 from umd.runtime.files import CannotRead, read_file
 
+MAX_KEY_FILE_OCTETS: Final = 1 << 20
 
-class CannotIdentify(UmdError):
-    """A file that tells who is who cannot be used."""
+
+class UnusableKeyFile(UmdError):
+    """The key file of `[auth.token]` cannot be used; the text names the file and the reason."""
 
 
 def make_rules(auth: AuthSection) -> Rules:
     """
-    Read what `[auth]` names.
+    Make the rules of authentication. Reads the password file and the key of tokens.
 
     Raises:
         UmdError: a file cannot be used.
@@ -28,35 +31,27 @@ def make_rules(auth: AuthSection) -> Rules:
         realm=auth.realm,
         passwords=None if auth.password_file is None else PasswordFile.read(auth.password_file),
         verified_for=auth.verified_for,
-        tokens=None if auth.token.key_file is None else read_tokens(auth.token),
+        tokens=None if auth.token.key_file is None else make_token_verifier(auth.token),
         subjects=auth.subjects,
-        proxies=tuple(ip_network(one) for one in auth.trusted_proxies),
+        proxies=tuple(map(ip_network, auth.trusted_proxies)),
         user_header=auth.user_header.lower(),
         scopes={name: frozenset(map(Scope, scopes)) for name, scopes in auth.scopes.items()},
         default_scopes=frozenset(map(Scope, auth.default_scopes)),
     )
 
 
-def read_tokens(token: TokenSection) -> TokenVerifier:
+def make_token_verifier(token: TokenSection) -> TokenVerifier:
     """
-    Read the key of `[auth.token]`, which has one.
+    Read the key file of `[auth.token]`, which must name one.
 
     Raises:
-        CannotIdentify
+        UnusableKeyFile
     """
-    key_file = token.key_file
-    assert key_file is not None
-    issuer = token.issuer or ""  # which goes with key_file
+    path = token.key_file
+    assert path is not None
+    issuer = token.issuer or ""  # the configuration demands it beside a key file
     try:
-        return TokenVerifier(
-            _read(key_file), token.algorithms, token.audience, issuer, token.name_claim
-        )
-    except InvalidKey as error:
-        raise CannotIdentify(f"{key_file}: {error}") from None
-
-
-def _read(path: str) -> bytes:
-    try:
-        return read_file(path, 1 << 20)
-    except CannotRead as error:
-        raise CannotIdentify(f"{path}: {error}") from None
+        key = read_file(path, MAX_KEY_FILE_OCTETS)
+        return TokenVerifier(key, token.algorithms, token.audience, issuer, token.name_claim)
+    except (CannotRead, InvalidKey) as error:
+        raise UnusableKeyFile(f"{path}: {error}") from None

@@ -17,7 +17,7 @@ from umd.backend import ChecksFiles, LegBackend
 from umd.config import ConfigError, Settings
 from umd.config.endpoints import endpoint_fields
 from umd.config.notation import KeyPath
-from umd.daemon.auth import read_tokens
+from umd.daemon.auth import make_token_verifier
 from umd.daemon.certificates import open_tls
 from umd.daemon.paths import control_socket_path, journal_path, users_path
 from umd.errors import UmdError
@@ -76,7 +76,7 @@ def _token_key(settings: Settings) -> Iterator[Trouble]:
     token = settings.auth.token
     if token.key_file is not None:
         key = ("auth", "token", "key_file")
-        yield from _told(key, token.key_file, lambda: read_tokens(token))
+        yield from _told(key, token.key_file, lambda: make_token_verifier(token))
 
 
 def _prompts(settings: Settings) -> Iterator[Trouble]:
