@@ -72,7 +72,7 @@ class LoadedTests(SynchronousTestCase):
     def test_the_command_line_comes_at_once(self) -> None:
         loaded = loaded_by(
             "umd.cli.main",
-            "umd.cli.screen",
+            "umd.cli.terminal_text",
             "umd.management.client",
             "umd.trace.ladder",
             "umd.trace.pcap",

@@ -23,7 +23,13 @@ from click.testing import CliRunner
 
 from tests.daemon.test_process import seeds
 from tests.lab.planting import PlantingCase
-from umd.cli.exits import BY_KIND, INTERRUPTED, OUTPUT_LOST, READER_GONE, UNREACHABLE
+from umd.cli.exit_status import (
+    INTERRUPTED,
+    OUTPUT_LOST,
+    READER_GONE,
+    STATUS_BY_ERROR_KIND,
+    UNREACHABLE,
+)
 from umd.cli.main import main
 from umd.journal.file import COMPACTING, JournalFile
 from umd.sip.session import Session
@@ -506,7 +512,7 @@ class StreamTests(PlantingCase):
             wrong_counts = stack.enter_context(scripted(disagree, DONE_REPLY))
             refusing = {
                 kind: stack.enter_context(scripted({"error": "x", "kind": kind}))
-                for kind in (*BY_KIND, "of-a-later-version")
+                for kind in (*STATUS_BY_ERROR_KIND, "of-a-later-version")
             }
             for kind, command in (
                 ("no-such-call", ["call", "end", "nope", *there]),

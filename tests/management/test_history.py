@@ -77,7 +77,7 @@ class CommandTests(ProcessCase):
         calls = umd("calls", "--journal", self.journal)
         self.assertRegex(calls.stdout, r"(?s)^  CALL .*\n  seed-1 .*5550180 +connected")
         self.assertNotIn("seed-0", calls.stdout)
-        self.assertIn("No umd runs", calls.stderr)
+        self.assertIn("No umd is running", calls.stderr)
         self.assertIn("by client", story.stdout)
         self.assertEqual(umd("why", seed_id(0), "--journal", self.journal).stdout, story.stdout)
         several = umd("why", "seed", "--journal", self.journal)

@@ -156,7 +156,7 @@ class StartTests(SynchronousTestCase):
                 umd.send(signal.SIGHUP)
                 time.sleep(0.002)
             self.assertEqual(umd.process.returncode, 2, umd.log)
-            self.assertIn("1 mistake; nothing was started.", umd.log)
+            self.assertIn("1 mistake; umd did not start.", umd.log)
 
     def test_a_stop_at_any_moment_of_the_start(self) -> None:
         """

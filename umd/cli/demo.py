@@ -17,7 +17,7 @@ import click
 from umd import __version__
 from umd.backends.sim.directory import Directory
 from umd.call.call import Call
-from umd.cli.screen import STATES, short_name, table
+from umd.cli.terminal_text import STATE_LABELS, align_columns, shorten_name
 from umd.config import Settings, load
 from umd.daemon.daemon import Daemon
 from umd.daemon.process import run
@@ -131,7 +131,7 @@ def _screen(daemon: Daemon) -> str:
         ]
     if calls and daemon.control_socket is not None and daemon.capture.size:
         parts += ["", "Then see the SIP messages that did it:", ""]
-        parts += [f"  {_command()} trace {short_name(calls[0].leg)}{_socket_option(daemon)}"]
+        parts += [f"  {_command()} trace {shorten_name(calls[0].leg)}{_socket_option(daemon)}"]
     return "\n".join(parts) + "\n"
 
 
@@ -141,8 +141,8 @@ def _table(calls: Iterable[Call]) -> list[str]:
     for call in calls:
         words = directory.find(call.number).words
         call_id = call.id if len(call.id) <= 20 else "(below)"
-        rows.append((short_name(call.leg), call.number, STATES[call.state], words, call_id))
-    return ["  " + line for line in table(rows)]
+        rows.append((shorten_name(call.leg), call.number, STATE_LABELS[call.state], words, call_id))
+    return ["  " + line for line in align_columns(rows)]
 
 
 def _objects(daemon: Daemon) -> Iterator[str]:
@@ -216,7 +216,7 @@ def _name_of(event: Mapping[str, Any]) -> str:
     leg: str = event.get("leg", "")
     if not leg and event["event"] == "soap.answered" and event["status"] == 200:
         leg = _leg_of(event["call"])
-    return click.style(f"{printable(short_name(leg)):8}", bold=True)
+    return click.style(f"{printable(shorten_name(leg)):8}", bold=True)
 
 
 def _leg_of(call_id: str) -> str:

@@ -1,38 +1,31 @@
-"""`umd journal`: the upkeep of the journal; imports nothing slow before a command runs."""
+"""`umd journal`: backs up, checks and compacts the journal."""
 
 from __future__ import annotations
 
 import json
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from umd.cli.exits import BY_KIND, INTERRUPTED, NOT_SO, UNREACHABLE, WRONG_USAGE, tell_error
+from umd.cli.errors import print_error
+from umd.cli.exit_status import (
+    INTERRUPTED,
+    NEGATIVE,
+    STATUS_BY_ERROR_KIND,
+    UNREACHABLE,
+    USAGE_ERROR,
+)
+from umd.cli.options import journal_option, json_option, socket_option
 from umd.runtime import signals
 
 if TYPE_CHECKING:
     from umd.management.upkeep import Checked
 
-json_option: Callable[[Any], Any] = click.option(
-    "--json", "as_json", is_flag=True, help="One JSON object, for programs."
-)
-socket_option: Callable[[Any], Any] = click.option(
-    "--socket",
-    "path",
-    metavar="PATH",
-    help="The control socket of the umd to ask; by default the one of this user or of the service.",
-)
-journal_option: Callable[[Any], Any] = click.option(
-    "--journal",
-    metavar="FILE",
-    help="This journal, that no umd has open; by default that of the umd that runs, or of the "
-    "service.",
-)
-ENDING = {signal.SIGINT: INTERRUPTED, signal.SIGTERM: 143, signal.SIGHUP: 129}
+STATUS_BY_SIGNAL = {signal.SIGINT: INTERRUPTED, signal.SIGTERM: 143, signal.SIGHUP: 129}
 
 
 @click.group()
@@ -47,16 +40,17 @@ def journal() -> None:
 @socket_option
 def backup(file: str, as_json: bool, journal: str | None, path: str | None) -> None:
     """
-    Copy the journal to FILE, whether a umd runs or not.
+    Copy the journal to FILE, also while umd is running.
 
-    FILE must not be there yet; only you may read it. It has every record that was acknowledged
-    before, and is complete or not there at all. docs/journal.md tells how to restore it.
+    FILE must not exist yet; only its owner can read it. The copy has every record that was
+    acknowledged before the command began. If the command fails, there is no FILE. docs/journal.md
+    tells how to restore a copy.
     """
     from umd.management import upkeep
 
-    with _upkeep():
+    with _exit_on_errors():
         checked = upkeep.backup(path, journal, file)
-        _tell(checked, as_json, f"in {file}")
+        _print_result(checked, as_json, f"in {file}")
 
 
 @journal.command(epilog="Example: umd journal check --json")
@@ -65,37 +59,38 @@ def backup(file: str, as_json: bool, journal: str | None, path: str | None) -> N
 @socket_option
 def check(as_json: bool, journal: str | None, path: str | None) -> None:
     """
-    Check the journal: its records, its index and, if no umd has it open, the file as a whole.
+    Check the records and the index of the journal, and the whole file if no umd has it open.
 
-    Exit status: 0 all is well, 1 something is not.
+    Exit status: 0 the journal is good, 1 it has problems.
     """
     from umd.management import upkeep
 
-    with _upkeep():
+    with _exit_on_errors():
         checked = upkeep.check(path, journal)
-        name = "the journal of the umd that runs" if checked.journal is None else checked.journal
-        _tell(checked, as_json, f"in {name}")
+        name = "the journal of the running umd" if checked.journal is None else checked.journal
+        _print_result(checked, as_json, f"in {name}")
 
 
 @journal.command(epilog="Example: umd journal compact --journal /var/lib/umd/journal.db")
 @json_option
-@click.option("--journal", metavar="FILE", help="This journal; by default that of the service.")
+@click.option("--journal", metavar="FILE", help="The journal file. Default: that of the service.")
 def compact(as_json: bool, journal: str | None) -> None:
     """
-    Make the file of the journal as small as what it holds; no umd may have it open.
+    Rewrite the journal file without its free space; no umd may have it open.
 
-    Records that are not kept any more leave free space, which umd uses again: this is needed only
-    where the disk is wanted for something else. It takes room for a second file meanwhile.
+    umd reuses the space of records that it no longer keeps, so this is needed only to return disk
+    space to the system. Meanwhile the disk must have room for a second file.
     """
     from umd.management import upkeep
 
-    with _upkeep():
+    with _exit_on_errors():
         checked, before, after = upkeep.compact(journal)
-        words = f"in {checked.journal}, {_size(before)} before and {_size(after)} now"
-        _tell(checked, as_json, words, octets_before=before, octets=after)
+        sizes = f"in {checked.journal}, {_megabytes(before)} before and {_megabytes(after)} now"
+        _print_result(checked, as_json, sizes, octets_before=before, octets=after)
 
 
-def _tell(checked: Checked, as_json: bool, where: str, **more: int) -> None:
+def _print_result(checked: Checked, as_json: bool, where: str, **more: int) -> None:
+    """Print what a check found, and exit with status 1 if it found problems."""
     from dataclasses import asdict
 
     from umd.trace.ladder import printable
@@ -107,41 +102,45 @@ def _tell(checked: Checked, as_json: bool, where: str, **more: int) -> None:
         click.echo(f"{counts}, {checked.live_calls} live, {printable(where)}")
         for problem in checked.problems:
             click.echo(printable(problem))
-        told = len(checked.problems)
-        if checked.found > told:
-            click.echo(f"and {checked.found - told} more")
+        not_listed = checked.found - len(checked.problems)
+        if not_listed:
+            click.echo(f"and {not_listed} more")
         click.echo("good" if checked.good else f"NOT good: {checked.found} problems")
     if not checked.good:
-        sys.exit(NOT_SO)
+        sys.exit(NEGATIVE)
 
 
 @contextmanager
-def _upkeep() -> Iterator[None]:
-    """Tell what is in the way, and exit; whatever ends it, no half a file is left."""
+def _exit_on_errors() -> Iterator[None]:
+    """
+    Turn an error into a message and an exit status.
+
+    A signal ends the command by SystemExit, so that a half-written file is removed.
+    """
     from umd.journal.copy import CannotCopy
     from umd.management.client import Refusal, Unreachable
     from umd.management.upkeep import Damaged, InUse
 
-    for number, status in ENDING.items():
-        signals.exit_at(number, status)
+    for number, exit_status in STATUS_BY_SIGNAL.items():
+        signals.exit_at(number, exit_status)
     try:
         yield
     except CannotCopy as error:
-        tell_error(f"{error}.", "output")
-        sys.exit(WRONG_USAGE)
+        print_error(f"{error}.", "output")
+        sys.exit(USAGE_ERROR)
     except Damaged as error:
-        tell_error(f"{error}.", "damaged")
-        sys.exit(NOT_SO)
+        print_error(f"{error}.", "damaged")
+        sys.exit(NEGATIVE)
     except InUse as error:
-        tell_error(f"{error}.", "in-use")
-        sys.exit(NOT_SO)
+        print_error(f"{error}.", "in-use")
+        sys.exit(NEGATIVE)
     except Refusal as refusal:
-        tell_error(f"{refusal}.", refusal.kind)
-        sys.exit(BY_KIND.get(refusal.kind, UNREACHABLE))
+        print_error(f"{refusal}.", refusal.kind)
+        sys.exit(STATUS_BY_ERROR_KIND.get(refusal.kind, UNREACHABLE))
     except Unreachable as error:
-        tell_error(str(error), "unreachable")
+        print_error(str(error), "unreachable")
         sys.exit(UNREACHABLE)
 
 
-def _size(octets: int) -> str:
+def _megabytes(octets: int) -> str:
     return f"{octets / 1e6:.1f} MB"

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from umd.cli import exits
-from umd.cli.exits import WRONG_USAGE, tell_error
+from umd.cli import exit_status
+from umd.cli.errors import print_error
+from umd.cli.exit_status import USAGE_ERROR
 
 if TYPE_CHECKING:
     from umd.lab.report import Verdict
@@ -136,7 +137,11 @@ def replay(seed: str, as_json: bool) -> None:
     _finish(lambda: replay_seed(seed, None if as_json else click.echo), as_json, None)
 
 
-EXIT_STATUS: Final = {"ok": exits.DONE, "not-met": exits.NOT_SO, "violated": exits.VIOLATED}
+EXIT_STATUS: Final = {
+    "ok": exit_status.DONE,
+    "not-met": exit_status.NEGATIVE,
+    "violated": exit_status.VIOLATED,
+}
 """By the lab's own status."""
 COLUMN_OF_STATUS: Final = {
     "ok": click.style("ok      ", fg="green"),
@@ -154,10 +159,10 @@ def _finish(work: Callable[[], list[Verdict]], as_json: bool, junit: str | None)
         verdicts = work()
     except ConfigError as error:
         if as_json:
-            tell_error("nothing was run", "configuration", mistakes=error.mistakes)
+            print_error("nothing was run", "configuration", mistakes=error.mistakes)
         for mistake in () if as_json else error.mistakes:
             click.echo(mistake, err=True)
-        sys.exit(WRONG_USAGE)
+        sys.exit(USAGE_ERROR)
     if as_json:
         for verdict in verdicts:
             click.echo(verdict.as_json())
@@ -168,8 +173,8 @@ def _finish(work: Callable[[], list[Verdict]], as_json: bool, junit: str | None)
         try:
             write_junit(junit, verdicts)
         except OSError as error:
-            tell_error(f"{junit}: {error.strerror}", "output")
-            status = max(status, WRONG_USAGE)
+            print_error(f"{junit}: {error.strerror}", "output")
+            status = max(status, USAGE_ERROR)
     sys.exit(status)
 
 

@@ -23,7 +23,7 @@ from umd.backends.sip import SipBackend
 from umd.backends.sip_legs import SipLegs
 from umd.call.call import Call, CallState
 from umd.call.cause import Cause
-from umd.cli.timeline import line_of, story_of
+from umd.cli.event_text import line_of, story_of
 from umd.control.control import BackendLink, Control
 from umd.control.errors import NoSuchCall
 from umd.control.journal import CallJournal, NullJournal

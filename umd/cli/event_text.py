@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, Final
 
-from umd.cli.screen import STATES, short_name
+from umd.cli.terminal_text import STATE_LABELS, shorten_name
 from umd.sip.build import reason_for
 from umd.text import iso_time
 from umd.trace.summary import MessageSummary
@@ -17,7 +17,7 @@ Record = Mapping[str, Any]
 def line_of(record: Record) -> str:
     """One event of any call: its cursor, when it was, which call, what."""
     at = record["at"][:-1].replace("T", " ")
-    return f"{record['position']:>8}  {at}  {short_name(record['leg']):8}  {words_of(record)}"
+    return f"{record['position']:>8}  {at}  {shorten_name(record['leg']):8}  {words_of(record)}"
 
 
 def story_of(records: Sequence[Record], crossed: Sequence[MessageSummary] = ()) -> Iterator[str]:
@@ -128,7 +128,7 @@ def _placed(record: Record) -> str:
 
 def _resumed(record: Record) -> str:
     how = "found" if record["seq"] == 1 else "after a restart"
-    return f"{how}, {STATES.get(record['state'], record['state'])}"
+    return f"{how}, {STATE_LABELS.get(record['state'], record['state'])}"
 
 
 def _connected(record: Record) -> str:

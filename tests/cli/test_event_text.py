@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from umd.call.record import Record
-from umd.cli.timeline import story_of
+from umd.cli.event_text import story_of
 from umd.trace.summary import MessageSummary
 
 

@@ -1,0 +1,131 @@
+"""The commands that list, place and end calls."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import Any
+
+import click
+
+from umd.cli.errors import exit_on_daemon_errors
+from umd.cli.exit_status import UNCONFIRMED
+from umd.cli.options import journal_option, json_option, socket_option
+
+
+@click.command(epilog="Example: umd calls --json | jq -r .id")
+@json_option
+@journal_option
+@socket_option
+def calls(as_json: bool, journal: str | None, path: str | None) -> None:
+    """
+    List the live calls; "!" marks a call that does not end although its deadline has passed.
+
+    The list comes from the running umd. If none runs, it comes from the journal, and shows the
+    calls that the next umd will take over.
+    """
+    from umd.management.history import calls as read_calls
+
+    with exit_on_daemon_errors():
+        found, running = read_calls(path, journal)
+    if as_json:
+        for call in found:
+            click.echo(json.dumps(call))
+    else:
+        _print_calls(found)
+    if not running and not as_json:
+        click.echo("No umd is running: these calls are from its journal.", err=True)
+
+
+@click.group("call")
+def call_group() -> None:
+    """Place or end a call."""
+
+
+@call_group.command("end", epilog="Example: umd call end 09df", no_args_is_help=True)
+@click.argument("call")
+@json_option
+@socket_option
+def end_call(call: str, as_json: bool, path: str | None) -> None:
+    """
+    End a call, and wait until it is down.
+
+    CALL is a CallId, the name of a leg, a SIP Call-ID, or a unique prefix of one of them.
+
+    Exit status: 0 the far end has confirmed the end, now or earlier; 4 it has not.
+    """
+    from umd.cli.terminal_text import STATE_LABELS, shorten_name
+    from umd.management.client import ask
+    from umd.trace.ladder import printable
+
+    with exit_on_daemon_errors():
+        # The reply takes as long as the daemon's call.deadline, which is unknown here.
+        (reply,) = ask("end", path, patience=None, call=call)
+    end = reply["end"]
+    # Earlier versions of umd do not send `confirmed`.
+    confirmed = end.get("confirmed", end["outcome"] == "ended")
+    if as_json:
+        click.echo(json.dumps(end))
+    else:
+        doubt = "" if confirmed or "unconfirmed" in end["outcome"] else ", which was not confirmed"
+        leg = printable(shorten_name(end["leg"]))
+        click.echo(f"{leg}  {STATE_LABELS[end['was']]} -> {end['outcome']}{doubt}")
+    if not confirmed:
+        sys.exit(UNCONFIRMED)
+
+
+@call_group.command("place", epilog="Example: umd call place 5550100", no_args_is_help=True)
+@click.argument("number")
+@click.option("--backend", metavar="NAME", help="The backend that dials. Default: the first one.")
+@json_option
+@socket_option
+def place_call(number: str, backend: str | None, as_json: bool, path: str | None) -> None:
+    """
+    Dial a number, and print the CallId.
+
+    NUMBER is a telephone number, a tel: or sip: URI, user@host, or a name on the PBX. The dial plan
+    does not apply: it is for clients of the web service.
+    """
+    from umd.management.client import ask
+
+    with exit_on_daemon_errors():
+        (reply,) = ask("place", path, number=number, backend=backend)
+    call = reply["call"]
+    click.echo(json.dumps(call) if as_json else call["id"])
+
+
+def _print_calls(found: list[dict[str, Any]]) -> None:
+    from umd.cli.terminal_text import (
+        STATE_LABELS,
+        align_columns,
+        distinct_prefixes,
+        format_duration,
+    )
+    from umd.trace.ladder import printable
+
+    if not found:
+        click.echo("No live calls.")
+        return
+    now = time.time()
+    rows = [("  CALL", "OWNER", "TO", "STATE", "FOR", "BACKEND", "")]
+    names = distinct_prefixes([call["leg"] for call in found])
+    for name, call in zip(names, found, strict=True):
+        note = ""
+        if call["overdue"]:
+            note = f"unconfirmed {format_duration(now - _timestamp(call['asked_at']))}"
+        cells = (name, call["owner"] or "-", call["to"], STATE_LABELS[call["state"]])
+        age = format_duration(now - _timestamp(call["began_at"]))
+        mark = "!" if call["overdue"] else " "
+        first, *rest = map(printable, (*cells, age, call["backend"], note))
+        rows.append((f"{mark} {first}", *rest))  # type: ignore[arg-type]
+    head, *lines = align_columns(rows)
+    click.echo(click.style(head, bold=True))
+    for line in lines:
+        click.echo(click.style(line, fg="yellow") if line.startswith("!") else line)
+
+
+def _timestamp(at: str) -> float:
+    from datetime import datetime
+
+    return datetime.fromisoformat(at).timestamp()

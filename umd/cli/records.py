@@ -1,0 +1,95 @@
+"""`umd events` and `umd why`: what the journal has recorded, of all calls or of one."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from contextlib import suppress
+
+import click
+
+from umd.cli.errors import exit_on_daemon_errors, print_error
+from umd.cli.exit_status import DONE, NEGATIVE
+from umd.cli.options import journal_option, json_option, socket_option
+from umd.runtime import signals, streams
+
+MAX_POSITION = 2**63 - 1  # the largest row id of SQLite
+FOLLOW_INTERVAL = 0.5  # seconds between two queries of `umd events --follow`
+
+
+@click.command(epilog="Example: umd events --follow --call 09df")
+@click.option(
+    "--from",
+    "first",
+    metavar="N",
+    type=click.IntRange(1, MAX_POSITION),
+    default=1,
+    help="Begin with this position. The first column shows the positions.",
+)
+@click.option("--follow", is_flag=True, help="Print new events until Ctrl-C.")
+@click.option(
+    "--call", metavar="ID", help="Print only the events of one call: any id, or a unique prefix."
+)
+@json_option
+@journal_option
+@socket_option
+def events(
+    first: int, follow: bool, call: str | None, as_json: bool, journal: str | None, path: str | None
+) -> None:
+    """
+    Print the events in the journal, oldest first.
+
+    The events come from the running umd. If none runs, they come from its journal file. With
+    --follow the command goes on after a restart of umd.
+    """
+    from umd.cli.event_text import line_of
+    from umd.management.client import Unreachable
+    from umd.management.history import events as read_events
+    from umd.trace.ladder import printable
+
+    last = first - 1
+
+    def print_new() -> None:
+        nonlocal last
+        for record in read_events(path, journal, last, call):
+            last = record["position"]
+            click.echo(json.dumps(record) if as_json else printable(line_of(record)))
+
+    if follow:
+        signals.exit_at(signal.SIGINT, DONE)  # the normal way to end it
+    with exit_on_daemon_errors():
+        print_new()
+        while follow:
+            streams.check_reader(FOLLOW_INTERVAL)
+            with suppress(Unreachable):  # umd may be restarting
+                print_new()
+
+
+@click.command(epilog="Example: umd why 09df", no_args_is_help=True)
+@click.argument("call")
+@json_option
+@journal_option
+@socket_option
+def why(call: str, as_json: bool, journal: str | None, path: str | None) -> None:
+    """
+    Print everything recorded of a call: who ended it, what happened, and the cause.
+
+    CALL is a CallId, the name of a leg, a SIP Call-ID, or a unique prefix of one of them.
+    """
+    from umd.cli.event_text import story_of
+    from umd.management.history import story
+    from umd.trace.ladder import printable
+    from umd.trace.summary import summaries_to_json
+
+    with exit_on_daemon_errors():
+        records, crossed = story(path, journal, call)
+    if as_json:
+        for record in (*records, *summaries_to_json(crossed)):
+            click.echo(json.dumps(record))
+    else:
+        for line in story_of(records, crossed):
+            click.echo(printable(line))
+    if not records:
+        print_error("The journal has no events of this call (journal.keep).", "nothing-on-record")
+        sys.exit(NEGATIVE)
