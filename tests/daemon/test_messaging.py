@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.helpers import ControlRoom, MemoryUsers
 from umd.config import Settings, load
-from umd.daemon.messaging import Unusable, apply, check, make_use_cases, make_users
+from umd.daemon.messaging import UnusablePath, apply, check, make_use_cases, make_users
 from umd.messaging.dialplan import Destination, NotDialable
 from umd.messaging.pin import NoDelivery, SmtpDelivery, SpoolDelivery
 from umd.messaging.prompts import TONE, NoSuchPrompt
@@ -108,6 +108,6 @@ class MessagingTests(SynchronousTestCase):
             (f'[prompts]\ndefault="{__file__}"\n', "prompts.default"),
             ('[pin]\ndelivery="spool"\nspool="/nowhere"\n', "pin.spool"),
         ):
-            with self.assertRaisesRegex(Unusable, words):
+            with self.assertRaisesRegex(UnusablePath, words):
                 check(self.read(text))
         check(self.read('[pin]\nspool="/nowhere"\n'))

@@ -85,7 +85,7 @@ def run_demo(overrides: Sequence[str], as_json: bool = False) -> int:
     # On a terminal the story replaces the log; to a pipe the log goes as it always does.
     narrate = reporter if as_json else narrator
     tap = narrate(screen.show, replaces_log=sys.stderr.isatty())
-    status = run(read, read(), hangups=hangups, started=started, tap=tap)
+    status = run(read, read(), hangups=hangups, on_started=started, tap=tap)
     screen.lines.finish()
     return status
 

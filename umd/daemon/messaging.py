@@ -1,4 +1,4 @@
-"""Builds what unified messaging needs from the settings: the wiring of `umd.messaging`."""
+"""Builds the parts of unified messaging from the settings."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from umd.messaging.use_cases import MessagingSettings, UseCases
 from umd.messaging.users import Users
 
 
-class Unusable(UmdError):
-    """A setting names something that is not there, or is of no use; the text says what."""
+class UnusablePath(UmdError):
+    """A setting names a file or folder that umd cannot use; the text says which and why."""
 
 
 def check(settings: Settings) -> None:
     """
-    See that the folders and files are there that the settings name.
+    Check the folders and files of `[prompts]` and `[pin]`.
 
     Raises:
-        Unusable
+        UnusablePath
     """
     folder, spool = settings.prompts.folder, settings.pin.spool
     if folder is not None and not os.access(folder, os.R_OK | os.X_OK):
-        raise Unusable(f"prompts.folder = {folder!r}: no folder that umd can read")
+        raise UnusablePath(f"prompts.folder = {folder!r}: no folder that umd can read")
     if settings.pin.delivery == "spool" and spool is not None:
         if not os.access(spool, os.R_OK | os.W_OK | os.X_OK):
-            raise Unusable(f"pin.spool = {spool!r}: no folder that umd can write to")
+            raise UnusablePath(f"pin.spool = {spool!r}: no folder that umd can write to")
     try:
         _prompts(settings.prompts).check_default()
     except NoSuchPrompt as error:
-        raise Unusable(f"prompts.default = {settings.prompts.default!r}: {error}") from error
+        raise UnusablePath(f"prompts.default = {settings.prompts.default!r}: {error}") from error
 
 
 def make_users(section: UsersSection, reactor: Any) -> Users:
@@ -46,14 +46,14 @@ def make_users(section: UsersSection, reactor: Any) -> Users:
 
 
 def make_use_cases(settings: Settings, control: Control, users: Users, reactor: Any) -> UseCases:
-    """Every operation's use case."""
+    """Make the use cases of all operations."""
     use_cases = UseCases(control, users=users, pins=NoDelivery())
     apply(settings, use_cases, reactor)
     return use_cases
 
 
 def apply(settings: Settings, use_cases: UseCases, reactor: Any) -> None:
-    """Take over what may change while running: all but `users.store`."""
+    """Apply the settings that may change while umd runs: all but `users.store`."""
     use_cases.plan = _plan(settings.dial)
     use_cases.prompts = _prompts(settings.prompts)
     use_cases.pins = _delivery(settings.pin, reactor)

@@ -29,28 +29,28 @@ def run(
     settings: Settings,
     *,
     hangups: Hangups,
-    started: Callable[[Daemon], None] | None = None,
+    on_started: Callable[[Daemon], None] | None = None,
     tap: Tap | None = None,
 ) -> int:
     """
     Run a daemon until a signal ends it.
 
-    SIGTERM and SIGINT drain, a second one ends at once; SIGHUP reloads by `read`.
+    SIGTERM and SIGINT drain; a second one ends the process at once. SIGHUP reloads.
 
     Args:
-        read: reads the configuration again.
-        settings: as it was read.
-        hangups: has remembered SIGHUP since before `settings` were read.
-        started: called once it serves.
+        read: reads the configuration again, for a reload.
+        settings: the configuration as it has been read for the start.
+        hangups: remembers a SIGHUP since before `settings` were read.
+        on_started: called with the daemon once it serves.
         tap: sees every log event before it is written; see `umd.runtime.log.configure`.
 
     Returns:
-        The exit status: 0, or 1 when it could not start.
+        The exit status: 0, or 1 if the daemon could not start or failed.
     """
     reactor = install()
     log = configure(settings.log.level, settings.log.format, tap=tap, reactor=reactor)
     adopt_twisted(log)
-    if not _has_threads():
+    if not _can_start_threads():
         log.error(
             "daemon.cannot-start",
             why="the system gives it no thread; raise TasksMax= of the unit, pids.max of its "
@@ -63,16 +63,17 @@ def run(
         log.exception("daemon.cannot-start", why=f"a backend cannot be made: {error!r}")
         return 1
     _allow_descriptors(settings.http.max_connections, log)
-    process = _Process(daemon, reactor, log, read, started, hangups)
+    process = _Process(daemon, reactor, log, read, on_started, hangups)
     reactor.callWhenRunning(process.begin)
-    # From `run` to `begin` there are Twisted's handlers, which would leave a daemon half built.
+    # `reactor.run` installs Twisted's own handlers, and `begin` replaces them. Blocked until then,
+    # a signal cannot stop the reactor while the daemon is half built.
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     reactor.run()
     return process.status
 
 
-def _has_threads() -> bool:
-    """Whether a thread can be started: better asked now than found out in the middle of a start."""
+def _can_start_threads() -> bool:
+    """Try to start a thread now: a failure in the middle of the start is harder to explain."""
     thread = threading.Thread(target=int)
     try:
         thread.start()
@@ -103,7 +104,7 @@ def _allow_descriptors(max_connections: int, log: FilteringBoundLogger) -> None:
 
 
 class _Process:
-    """The daemon as a process: its signals, its watchdog and its exit status."""
+    """The daemon as a process: starts it, and acts on signals; sets the exit status."""
 
     def __init__(
         self,
@@ -111,32 +112,34 @@ class _Process:
         reactor: Any,
         log: FilteringBoundLogger,
         read: Callable[[], Settings],
-        started: Callable[[Daemon], None] | None,
+        on_started: Callable[[Daemon], None] | None,
         hangups: Hangups,
     ) -> None:
         self.status = 0
+        """The exit status."""
         self._daemon = daemon
         self._reactor = reactor
         self._log = log
         self._read = read
-        self._started = started
+        self._on_started = on_started
+        self._hangups = hangups
         self._starting: Deferred[None] | None = None
         self._stopping: Deferred[None] | None = None
-        self._hangups = hangups
-        self._reload_asked = False
+        self._reload_pending = False
         self._ended = False
 
     def begin(self) -> None:
+        """Take over the signals, feed the watchdog, and start the daemon."""
         for number in STOP_SIGNALS:
             signal.signal(number, self._on_stop_signal)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
         interval = systemd.watchdog_interval()
         if interval is not None:
-            feeding = LoopingCall(systemd.notify, "WATCHDOG=1")
-            feeding.clock = self._reactor
-            self._watch(feeding.start(interval))
+            watchdog = LoopingCall(systemd.notify, "WATCHDOG=1")
+            watchdog.clock = self._reactor
+            self._end_if_failed(watchdog.start(interval))
         self._starting = ensureDeferred(self._start())
-        self._watch(self._starting)
+        self._end_if_failed(self._starting)
 
     async def _start(self) -> None:
         try:
@@ -146,51 +149,57 @@ class _Process:
             self._end(1)
             return
         except CancelledError:
-            return  # by a signal to stop, which goes on from here
+            return  # `_stop` has cancelled the start, and stops the daemon
         self._daemon.garbage.start()
-        if self._started is not None:
-            self._started(self._daemon)
-        # In this order: one that comes between the two reads the file a second time, no more.
+        if self._on_started is not None:
+            self._on_started(self._daemon)
+        # The handler is set before the look at `hangups`: a SIGHUP between the two causes at most
+        # a second reload, while the other order could lose it.
         signal.signal(signal.SIGHUP, self._on_reload_signal)
         if self._hangups.came:
             self._on_reload_signal(signal.SIGHUP, None)
+
+    # -- signals; their handlers run between any two instructions, so the reactor does the work
 
     def _on_stop_signal(self, number: int, frame: object) -> None:
         self._reactor.callFromThread(self._stop, signal.Signals(number).name)
 
     def _on_reload_signal(self, number: int, frame: object) -> None:
-        # However many signals come until then, one reading serves them all.
-        if not self._reload_asked:
-            self._reload_asked = True
+        # One reload serves all signals that come before it.
+        if not self._reload_pending:
+            self._reload_pending = True
             self._reactor.callFromThread(self._reload)
 
-    def _stop(self, by: str) -> None:
-        self._log.info("daemon.signalled", signal=by)
-        if self._stopping is None:
-            if self._starting is not None:
-                self._starting.cancel()
-            self._stopping = ensureDeferred(self._daemon.stop())
-            self._watch(self._stopping.addBoth(self._stopped))
-        else:
+    def _stop(self, signal_name: str) -> None:
+        self._log.info("daemon.signalled", signal=signal_name)
+        if self._stopping is not None:
             self._end(self.status)
+            return
+        if self._starting is not None:
+            self._starting.cancel()
+        self._stopping = ensureDeferred(self._daemon.stop())
+        self._end_if_failed(self._stopping.addBoth(self._stopped))
 
     def _stopped(self, result: Any) -> Any:
         self._end(self.status)
         return result
 
     def _reload(self) -> None:
-        self._reload_asked = False
+        self._reload_pending = False
         if self._daemon.ready:
             self._daemon.reload(self._read)
 
+    # -- the end
+
     def _end(self, status: int) -> None:
+        """End the process; only the first call counts."""
         if not self._ended:
             self._ended = True
             self.status = status
             self._reactor.stop()
 
-    def _watch(self, work: Deferred[Any]) -> None:
-        """Nothing waits for this: what goes wrong is a mistake of ours, and ends the process."""
+    def _end_if_failed(self, work: Deferred[Any]) -> None:
+        """End the process if `work` fails: no caller handles its failure, so it is a bug."""
 
         def failed(failure: Any) -> None:
             self._log.error(
