@@ -1,17 +1,17 @@
 """
-Everything is in setup.cfg; this only adds the compiled form of the core for who asks for it:
+The metadata is in setup.cfg. This file adds what setup.cfg cannot express:
 
     UMD_COMPILE=1 pip install .
 
-The same modules, translated to C by mypyc. It needs a C compiler and Python's headers; without the
-variable nothing of this happens, and nothing but Python is needed.
+installs umd with its core compiled by mypyc. This needs a C compiler and Python's headers.
 """
 
 import os
 
 from setuptools import setup
 
-# What each call goes through, and knows neither Twisted nor pydantic: mypyc gains nothing there.
+# The modules that every call goes through. mypyc gains nothing with modules that call Twisted, pydantic
+# or SQLite all the time.
 COMPILED = [
     f"umd/{name}.py"
     for name in (
@@ -49,24 +49,19 @@ COMPILED = [
     )
 ]
 COMPILER = "mypy>=2.0"
+# The types are checked elsewhere, with a plug-in and packages that a build does not need.
 UNCHECKED = ["--config-file=", "--follow-imports=silent", "--ignore-missing-imports"]
 
 
-def compiled() -> None:
+def compiled() -> dict[str, object]:
+    """Return what setup() needs to compile the core."""
     try:
         from mypyc.build import mypycify
     except ImportError:
-        # pip asks first what the build needs, installs that, and comes again.
-        setup(setup_requires=[COMPILER])
-        return
-    setup(
-        setup_requires=[COMPILER],
-        # The types are checked elsewhere, with a plug-in and packages that are not needed here.
-        ext_modules=mypycify([*UNCHECKED, *COMPILED], group_name="umd"),
-    )
+        # pip first asks what the build needs. It installs the compiler and calls this file again.
+        return {"setup_requires": [COMPILER]}
+    extensions = mypycify([*UNCHECKED, *COMPILED], group_name="umd")
+    return {"setup_requires": [COMPILER], "ext_modules": extensions}
 
 
-if os.environ.get("UMD_COMPILE") == "1":
-    compiled()
-else:
-    setup()
+setup(**(compiled() if os.environ.get("UMD_COMPILE") == "1" else {}))
