@@ -38,6 +38,7 @@ COMPILED = [
         "sip/session/rejoined",
         "sip/session/session",
         "sip/session/states",
+        "sip/targets",
         "sip/transaction/hop",
         "sip/transaction/layer",
         "sip/transaction/states",

@@ -51,7 +51,8 @@ class Bench:
     def move(self, sender: Endpoint, receiver: Endpoint, source: Hop) -> None:
         """Bring over what there is to send."""
         if self.octets:
-            for data, _ in sender.datagrams_to_send():
+            for message, _ in sender.messages_to_send():
+                data = message.octets()
                 receiver.receive_datagram(data, source, self.now)
         else:
             for message, _ in sender.messages_to_send():

@@ -7,11 +7,12 @@ how far both counts have come. What it means for a call is the session's.
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from umd.sip.fields import FieldError, NameAddr, Uri, uri_host
 from umd.sip.message import ExtraHeaders, HeaderError, Message, Request, Response
 from umd.sip.outgoing import OwnRequest
+from umd.sip.targets import Target, as_request_uri, hop_for
 from umd.sip.transaction import Hop, Transaction
 
 
@@ -22,13 +23,6 @@ class DialogId(NamedTuple):
     local_tag: str
     remote_tag: str
     """Empty when the peer follows RFC 2543 and gives none."""
-
-
-class Target(NamedTuple):
-    """A Contact, read."""
-
-    uri: str
-    hop: Hop
 
 
 class Caller(NamedTuple):
@@ -55,9 +49,6 @@ class Surroundings(Protocol):
 
     def target_of(self, message: Message, last: Hop) -> Target | None:
         """The first Contact of a message that can be used, and its next hop; or None."""
-
-    def hop_for(self, uri: str, last: Hop) -> Hop:
-        """Where a request for `uri` goes, when the messages so far went to or came from `last`."""
 
 
 class Owner(Protocol):
@@ -178,7 +169,7 @@ class Dialog:
         dialog.remote_cseq = remote_cseq
         dialog.routes = routes
         dialog.target = target
-        dialog._plan(around.hop_for(target, last), around)
+        dialog._plan(hop_for(target, last), around)
         return dialog
 
     def __repr__(self) -> str:
@@ -300,7 +291,7 @@ class Dialog:
             return
         if not self.target:  # what is left to a peer that sends no Contact
             self.target = _uri_of(remote) or f"sip:{_host_and_port(self._last)}"
-        if not self.routes and around.hop_for(self.target, self._last) != self._last:
+        if not self.routes and hop_for(self.target, self._last) != self._last:
             self.routes = (_route_to(self._last),)
         self._plan(self._last, around)
 
@@ -315,36 +306,7 @@ class Dialog:
         else:  # a strict router wants itself in the Request-URI, and the target last
             self.request_uri = as_request_uri(first.uri)
             self._request_routes = (*self.routes[1:], f"<{self.target}>")
-        self.hop = around.hop_for(first.uri, self._last)
-
-
-_NOT_IN_REQUEST_URI: Final = frozenset(("method", "ttl"))
-
-
-def as_request_uri(uri: str) -> str:
-    """
-    A URI of Contact or Record-Route without what a Request-URI must not take from it.
-
-    That are header fields and the parameters method and ttl (§19.1.1, table 1).
-
-    Raises:
-        UriError
-    """
-    if "?" not in uri and ";" not in uri:
-        return uri
-    found = Uri.parse(uri)
-    if found.headers is None and not any(name in _NOT_IN_REQUEST_URI for name, _ in found.params):
-        return uri
-    params = tuple(item for item in found.params if item[0] not in _NOT_IN_REQUEST_URI)
-    plain = Uri(
-        scheme=found.scheme,
-        user=found.user,
-        password=found.password,
-        host=found.host,
-        port=found.port,
-        params=params,
-    )
-    return str(plain)
+        self.hop = hop_for(first.uri, self._last)
 
 
 def _route_set(message: Message) -> list[str] | None:

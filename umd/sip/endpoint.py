@@ -1,10 +1,10 @@
 """
-The user agent: transactions, dialogs and sessions of one address, behind five verbs.
+The user agent: transactions, dialogs and sessions of one address, without I/O.
 
-Messages and the time go in by `receive_datagram` or `receive_message` and `handle_timer`; what is
-to be done comes out of `next_event`, `messages_to_send` or `datagrams_to_send`, and `next_due`. The
-driver that has a socket and a clock calls them; another endpoint in the same process can as well,
-with message objects that are never written as octets.
+Messages and the time go in through `receive_datagram` or `receive_message`, and `handle_timer`.
+Events, messages to send and the next deadline come out of `next_event`, `messages_to_send` and
+`next_due`. The driver with a socket and a clock calls these methods. Another endpoint in the same
+process can do so too, with message objects that are never written as octets.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import Final
 from umd.sip import build, outgoing
 from umd.sip.body import UnsupportedBody, offer_in
 from umd.sip.credentials import Login
-from umd.sip.dialog import Dialog, Target, as_request_uri
-from umd.sip.fields import MAGIC_COOKIE, FieldError, NameAddr, Uri
+from umd.sip.dialog import Dialog
+from umd.sip.fields import MAGIC_COOKIE
 from umd.sip.framing import read_datagram
 from umd.sip.message import HeaderError, Message, MessageError, Request, Response
 from umd.sip.outgoing import OwnRequest
@@ -28,6 +28,7 @@ from umd.sip.session.headers import ALLOW, CAPABILITIES, KNOWN_METHODS, Headers
 from umd.sip.session.rejoined import RejoinedSession
 from umd.sip.session.session import Alarm, Session
 from umd.sip.session.states import State
+from umd.sip.targets import Target, read_target
 from umd.sip.timing import Timing
 from umd.sip.transaction.hop import Hop, Send, response_hop
 from umd.sip.transaction.layer import TransactionLayer
@@ -37,7 +38,7 @@ from umd.timers import Timer, Timers
 
 METHODS: Final = ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "UPDATE")
 MAX_TARGETS: Final = 4096
-"""How many Contacts are kept read; beyond that the store is emptied and filled again."""
+"""Parsed Contacts in the cache; a full cache is emptied."""
 
 
 class Endpoint:
@@ -45,13 +46,13 @@ class Endpoint:
     One user agent.
 
     Args:
-        host: What to write into Via and Contact.
-        port: The same.
-        new_id: Gives an unpredictable token of its own at every call, for tags, branches, Call-IDs.
+        host: The host in our Via and Contact.
+        port: The port in our Via and Contact.
+        new_id: Returns a new, unpredictable token at every call, for tags, branches and Call-IDs.
         timing: T1, T2 and T4.
-        contact: Our Contact as a raw value; `<sip:host:port>` when not given.
-        answer_offer: Our description in reply to a changed offer (`b""`: to a request for one);
-            None refuses it. When not given, a session repeats its last description.
+        contact: Our Contact as a raw value; by default `<sip:host:port>`.
+        answer_offer: Returns our answer to a changed offer (`b""`: our offer), or None to refuse
+            it. By default a session repeats its last description.
     """
 
     def __init__(
@@ -76,34 +77,30 @@ class Endpoint:
         self._events: deque[tuple[Session, Event]] = deque()
         self._targets: dict[tuple[str, Hop], Target] = {}
         self._listening: dict[str, Session] = {}
-        """By Call-ID, sessions that a phone may answer though their INVITE is given up."""
-        self.restored: Callable[[str], Session | None] = _nobody
-        """
-        Finds the session of a Call-ID among those of before a restart; for whoever restores some.
-
-        It may be restored only then: what comes in a dialog that is not known asks first.
-        """
+        """By Call-ID, the sessions whose INVITE is given up and may still get a 2xx."""
+        self.restored: Callable[[str], Session | None] = _no_session
+        """Called for a message in an unknown dialog: restores the session of its Call-ID."""
         self.heard: Callable[[Message, Hop], None] | None = None
-        """Sees each message that comes, but for those that are malformed, and where from."""
+        """Called with each well-formed message received and its source."""
         self.flawed: Callable[[Message, Hop], None] | None = None
-        """Sees each message with flaws that were passed over, and where it came from."""
+        """Called with each message received whose flaws were tolerated, and its source."""
         self.strays = 0
-        """Messages dropped since the start: of no transaction, of no dialog, or malformed."""
+        """Messages dropped since the start: without a transaction or dialog, or malformed."""
 
-    # What is kept, for counting
+    # Counts
 
     @property
     def transactions(self) -> TransactionLayer:
-        """The transactions; for counting them."""
+        """All transactions."""
         return self._layer
 
     @property
     def dialogs(self) -> int:
-        """How many dialogs there are, early ones and confirmed."""
+        """The number of dialogs, early and confirmed."""
         return len(self._dialogs)
 
     def sessions(self) -> Iterator[Session]:
-        """Every session with a dialog or an open INVITE, once."""
+        """Return each session that has not ended and has a dialog or a transaction."""
         seen = {}
         owners = (dialog.owner for dialog in self._dialogs.values())
         for session in (*owners, *(transaction.user for transaction in self._layer)):
@@ -111,7 +108,7 @@ class Endpoint:
                 seen[id(session)] = session
         return (each for each in seen.values() if each.state is not State.ENDED)
 
-    # The user's verb; the others are the session's
+    # The user's verbs, besides those of the sessions
 
     def place(
         self,
@@ -135,20 +132,21 @@ class Endpoint:
         Send an INVITE.
 
         Args:
-            uri: Whom to call: the Request-URI, and the To unless `to` is given.
-            hop: Where to send it.
+            uri: The Request-URI, and the To unless `to` is given.
+            hop: The next hop.
             now: The time.
             from_: Our address as a URI.
             to: The To as a raw value without tag.
-            call_id: The Call-ID, for a user who has to know it before; unique.
-            body: Our offer; without one the 2xx makes it, and the ACK answers.
-            headers: More of them.
+            call_id: A unique Call-ID; by default a new one.
+            body: Our offer. Without one the 2xx makes the offer, and the ACK answers it.
+            headers: Further header fields.
             routes: Raw Route values, for an outbound proxy.
-            login: Answers challenges to the INVITE and to later requests.
-            tag, branch: Of this INVITE, for a user who may have to send it again after a restart:
-                to the far end it is the same one then.
-            sent_before: It was sent before a restart: expect what it comes to, and send nothing.
-            again: It may have been sent before a restart, and with credentials as well.
+            login: Credentials for challenges to the INVITE and to later requests.
+            tag: Our From tag; by default a new one.
+            branch: The branch of the Via; by default a new one. With the tag and branch of an
+                INVITE from before a restart, the far end takes this one for a retransmission.
+            sent_before: The INVITE was sent before a restart. Only expect its responses.
+            again: The INVITE may have been sent before a restart. Send it again.
         """
         tag = tag or self.new_id()
         request = OwnRequest(
@@ -181,7 +179,7 @@ class Endpoint:
         return session
 
     def restore(self, dialog: Dialog, *, body: bytes = b"", login: Login | None = None) -> Session:
-        """Go on with a call that was answered before a restart; `body` is our description."""
+        """Return a session for a call answered before a restart; `body` is our description."""
         session = CallerSession(
             self,
             None,
@@ -198,7 +196,7 @@ class Endpoint:
     # The network's side
 
     def receive_datagram(self, data: bytes, source: Hop, now: float) -> None:
-        """Take a datagram, or one framed message of a connection; bad ones are answered or not."""
+        """Take a datagram, or one framed message of a connection."""
         try:
             message = read_datagram(data)
         except MessageError as error:
@@ -211,7 +209,7 @@ class Endpoint:
             self.receive_parsed(message, source, now)
 
     def receive_parsed(self, message: Message, source: Hop, now: float) -> None:
-        """Take a message that was read from octets and that nobody has judged yet."""
+        """Take a parsed message, and refuse or drop it if it is not valid."""
         if isinstance(message, Response):
             rejection = None
             acceptable = check_response(message) is None
@@ -230,13 +228,13 @@ class Endpoint:
             self._refuse(message, rejection, source)
 
     def receive_message(self, message: Message, source: Hop, now: float) -> None:
-        """Take a message that is known to be well-formed: another endpoint's, or judged before."""
+        """Take a message that is known to be valid: of another endpoint, or already checked."""
         if self.heard is not None:
             self.heard(message, source)
         self._layer.receive(message, source, now)
 
     def send_failed(self, message: Message, now: float) -> None:
-        """This message, given out by `messages_to_send`, could not be sent."""
+        """Note that a message from `messages_to_send` could not be sent."""
         self._layer.transport_error(message, now)
         if isinstance(message, OwnRequest) and message.method == "ACK":  # of a 2xx
             name = (message.call_id, message.from_tag or "", message.to_tag or "")
@@ -245,35 +243,31 @@ class Endpoint:
                 dialog.owner.on_ack_unsent(message, now)
 
     def hop_failed(self, hop: Hop, now: float) -> None:
-        """Nothing can be sent to `hop`. Costs a look at every transaction."""
+        """Fail every transaction that sends to `hop`; takes time for all transactions."""
         self._layer.hop_failed(hop, now)
 
     def messages_to_send(self) -> list[Send]:
-        """What has to go out since the last call, as messages, in order."""
+        """Return the messages to send since the last call, in order, and forget them."""
         layer = self._layer
         outgoing, layer.outgoing = layer.outgoing, []
         return outgoing
 
     @property
     def has_to_send(self) -> bool:
-        """Whether `messages_to_send` would give anything."""
+        """Whether there are messages to send."""
         return bool(self._layer.outgoing)
-
-    def datagrams_to_send(self) -> list[tuple[bytes, Hop]]:
-        """The same as octets."""
-        return [(message.octets(), hop) for message, hop in self.messages_to_send()]
 
     # Time and events
 
     def next_due(self) -> float | None:
-        """When to call `handle_timer` next, or None while nothing runs."""
-        one, other = self._alarms.next_due(), self._layer.next_due()
-        if one is None or other is None:
-            return other if one is None else one
-        return min(one, other)
+        """Return when to call `handle_timer` next; None if no timer runs."""
+        alarm, transaction = self._alarms.next_due(), self._layer.next_due()
+        if alarm is None or transaction is None:
+            return transaction if alarm is None else alarm
+        return min(alarm, transaction)
 
     def handle_timer(self, now: float) -> None:
-        """Do what is due at `now`; a session's before a transaction's of the same moment."""
+        """Run the timers due at `now`; sessions' before transactions' of the same moment."""
         while (due := self.next_due()) is not None and due <= now:
             if self._alarms.next_due() == due:
                 item = self._alarms.pop_due(now)
@@ -284,11 +278,11 @@ class Endpoint:
                 self._layer.handle_timer(now)
 
     def next_event(self) -> tuple[Session, Event] | None:
-        """What has happened, oldest first; None when that is all."""
+        """Take the oldest event with its session; None if there is none."""
         return self._events.popleft() if self._events else None
 
     def _refuse(self, request: Request, rejection: Rejection, source: Hop) -> None:
-        """Answer without a transaction; a repetition gets the same answer (§8.2.7)."""
+        """Answer without a transaction, so that a repetition gets the same answer (§8.2.7)."""
         if request.method == "ACK":
             return
         response = build.response(
@@ -300,10 +294,10 @@ class Endpoint:
             hop = source  # no Via that could be read
         self._layer.outgoing.append(Send(response, hop))
 
-    # What the transactions say (the protocol Core)
+    # What the transaction layer calls (the protocol Core)
 
     def on_stray(self, response: Response, now: float) -> None:
-        """A response of no transaction: of one before a restart or given up, or of nobody's."""
+        """Pass a 2xx without a transaction to its session: from before a restart, or given up."""
         if response.cseq_method == "INVITE" and 200 <= response.status < 300:
             call_id = response.get("Call-ID") or ""
             session = self._listening.get(call_id) or self.restored(call_id)
@@ -313,7 +307,7 @@ class Endpoint:
         self.strays += 1
 
     def on_ack(self, ack: Request, now: float) -> None:
-        """The ACK of a 2xx: its dialog's."""
+        """Pass the ACK of a 2xx to the session of its dialog."""
         dialog = self._dialog_of(ack)
         if dialog is None or dialog.owner is None:
             self.strays += 1
@@ -321,7 +315,7 @@ class Endpoint:
             dialog.owner.on_ack(ack, now)
 
     def on_request(self, transaction: Transaction, request: Request, now: float) -> None:
-        """A request that has opened a transaction."""
+        """Pass a request that has opened a transaction to its session, or answer it."""
         method = request.method
         if method == "CANCEL":
             self._on_cancel(transaction, request, now)
@@ -341,7 +335,7 @@ class Endpoint:
             self._reply(transaction, request, 405 if method in KNOWN_METHODS else 501, now, ALLOW)
 
     def _dialog_of(self, request: Request) -> Dialog | None:
-        """The dialog that a request of the far end is in (§12.2.2), whose To is us."""
+        """Return the dialog of a request of the far end (§12.2.2): our tag is in its To."""
         name = (request.call_id, request.to_tag or "", request.from_tag or "")
         dialog = self._dialogs.get(name)
         if dialog is None and self.restored(request.call_id) is not None:
@@ -381,130 +375,78 @@ class Endpoint:
         response = outgoing.response(request, status, to_tag=tag, headers=headers)
         self.respond(transaction, response, now)
 
-    # What sessions and dialogs need (the protocols Agent and Surroundings)
+    # What sessions and dialogs call (the protocols Agent and Surroundings)
 
     def new_branch(self) -> str:
-        """A branch that nobody has used."""
+        """Return a new branch."""
         return MAGIC_COOKIE + self.new_id()
 
     def target_of(self, message: Message, last: Hop) -> Target | None:
-        """The first Contact of a message; peers repeat theirs, so what was read is kept."""
+        """See `read_target`. The results are cached, since peers repeat their Contact."""
         raw = message.get("Contact")
         if raw is None:
             return None
         target = self._targets.get((raw, last))
         if target is None:
-            target = self._read_target(message, last)
+            target = read_target(message, last)
             if target is not None and not message.flaws:
                 if len(self._targets) >= MAX_TARGETS:
                     self._targets.clear()
                 self._targets[raw, last] = target
         return target
 
-    def _read_target(self, message: Message, last: Hop) -> Target | None:
-        try:
-            values = message.values("Contact")
-        except HeaderError as error:
-            message.note_flaw(str(error))
-            return None
-        for value in values:
-            try:
-                uri = NameAddr.parse(value).uri
-                if (found := Uri.parse(uri)).host:
-                    if _wants_other_transport(found):
-                        message.note_flaw(f"Contact: {uri} is not reached over UDP")
-                    return Target(as_request_uri(uri), self.hop_for(uri, last))
-                message.note_flaw(f"Contact: {uri} is no SIP URI")
-            except FieldError as flaw:  # another name than above: mypyc gives a name one type
-                message.note_flaw(f"Contact: {flaw}")
-        return None
-
-    def hop_for(self, uri: str, last: Hop) -> Hop:
-        """
-        Where a URI leads (RFC 3263 §4): to its maddr or host, at its port.
-
-        A connection is kept. A URI that asks for another transport than UDP, which is all there is,
-        is reached by way of `last`: who took the INVITE over UDP can take its ACK and BYE, or pass
-        them on.
-        """
-        if last.reliable:
-            return last
-        try:
-            found = Uri.parse(uri)
-        except FieldError:
-            return last
-        if not found.host or _wants_other_transport(found):
-            return last
-        host = found.param("maddr") or found.host
-        return Hop(host.strip("[]"), found.port or 5060)
-
     def send_request(self, request: Request, hop: Hop, now: float, session: Session) -> Transaction:
-        """Open a client transaction."""
         return self._layer.send_request(request, hop, now, session)
 
     def expect(self, invite: Request, hop: Hop, session: Session) -> Transaction:
-        """Open the transaction of an INVITE that was sent before a restart."""
         return self._layer.expect(invite, hop, session)
 
     def send(self, message: Message, hop: Hop) -> None:
-        """Send what opens no transaction and belongs to none: the ACK of a 2xx."""
+        """Send a message without a transaction: the ACK of a 2xx."""
         self._layer.outgoing.append(Send(message, hop))
 
     def respond(self, transaction: Transaction, response: Response, now: float) -> None:
-        """Send a response."""
         self._layer.send_response(transaction, response, now)
 
     def abandon(self, transaction: Transaction) -> None:
-        """Forget a transaction."""
         self._layer.abandon(transaction)
 
     def listen_on(self, session: Session) -> None:
-        """Give `session` each 2xx to its INVITE."""
         self._listening[session.call_id] = session
 
     def stop_listening(self, session: Session) -> None:
-        """End that."""
         self._listening.pop(session.call_id, None)
 
     def start_timer(
         self, interval: float, session: Session, alarm: Alarm, now: float
     ) -> Timer[tuple[Session, Alarm]]:
-        """Have `session.on_alarm` called."""
         return self._alarms.start(interval, (session, alarm), now)
 
     def emit(self, session: Session, event: Event) -> None:
-        """Tell the user."""
         self._events.append((session, event))
 
     def register(self, dialog: Dialog, session: Session) -> None:
-        """Requests in `dialog` are for `session`."""
         dialog.owner = session
         self._dialogs[dialog.id] = dialog
 
     def unregister(self, dialog: Dialog) -> None:
-        """They are not any more."""
         dialog.owner = None  # it would hold its session, which holds it
         self._dialogs.pop(dialog.id, None)
 
     def answer_offer(self, session: Session, offer: bytes) -> bytes | None:
-        """Our description in reply to an offer."""
         if self._answer_offer is None:
             return session.local_body
         return self._answer_offer(session, offer)
 
 
-def _nobody(call_id: str) -> Session | None:
+def _no_session(call_id: str) -> Session | None:
     return None
 
 
 def _stamp(request: Request, source: Hop) -> None:
-    """Note where a request came from, in its Via; a connection says so by itself."""
+    """Note in the Via where a request came from; over a connection that is known."""
     if not source.reliable:
         try:
             request.note_source(source.host, source.port)
         except HeaderError:
-            pass  # without a Via that can be read it is refused
-
-
-def _wants_other_transport(uri: Uri) -> bool:
-    return uri.scheme == "sips" or (uri.param("transport") or "UDP").upper() != "UDP"
+            pass  # without a readable Via it is refused
