@@ -117,10 +117,11 @@ class OctetTests(SynchronousTestCase):
 
 class AddressTests(SynchronousTestCase):
     def test_the_ends_of_the_simulator_are_where_their_descriptions_say(self) -> None:
-        hops = (simulation.OURS, simulation.FAR, simulation.DEAD, simulation.REFUSING)
+        names = ("UMD_HOP", "FAR_HOP", "DEAD_HOP", "REFUSING_HOP")
+        hops = [getattr(simulation, name) for name in names]
         self.assertEqual(set(ENDS), {hop.host for hop in hops})
-        self.assertIn(ENDS[simulation.OURS.host].encode(), simulation.OFFER)
-        self.assertIn(ENDS[simulation.FAR.host].encode(), simulation.ANSWER)
+        self.assertIn(ENDS[simulation.UMD_HOP.host].encode(), simulation.OFFER)
+        self.assertIn(ENDS[simulation.FAR_HOP.host].encode(), simulation.ANSWER)
 
     def test_names_get_distinct_addresses_that_stay_the_same(self) -> None:
         names = [f"host-{number}.example" for number in range(254)]

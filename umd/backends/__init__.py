@@ -1,1 +1,1 @@
-"""The built-in backends; each is found by its entry point, as those of others are."""
+"""The built-in backends. umd finds them by entry points, like those of other distributions."""

@@ -15,7 +15,7 @@ from typing import Final
 from umd.backend import Answered, Ended, Gone, LegEvent, Progressed
 from umd.backends.sim.network import Flight
 from umd.backends.sim.section import Behaviour
-from umd.backends.sim.simulation import OURS
+from umd.backends.sim.simulation import UMD_HOP
 from umd.call.call import Call
 from umd.call.cause import EndedBy
 from umd.call.events import Disconnected, LifecycleEvent
@@ -286,7 +286,7 @@ class Referee:
         case = self.cases.get(message.call_id)
         if case is None:
             return
-        side = UMD if flight.source.host == OURS.host else FAR_SIDE
+        side = UMD if flight.source.host == UMD_HOP.host else FAR_SIDE
         if isinstance(message, Request):
             branch = message.via.branch or ""
             if (branch, message.method) not in case.seen:
@@ -347,7 +347,7 @@ class Referee:
         case = self.cases.get(message.call_id)
         if case is None:
             return
-        side = UMD if flight.target.host == OURS.host else FAR_SIDE
+        side = UMD if flight.target.host == UMD_HOP.host else FAR_SIDE
         if isinstance(message, Request):
             self._request_landed(case, side, message)
             return

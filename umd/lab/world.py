@@ -21,7 +21,7 @@ from umd.backend import FoundLeg, LegBackend, LegEvent, LegId, LegSink
 from umd.backends.sim import SimBackend
 from umd.backends.sim.network import Fate, Flight
 from umd.backends.sim.section import SimSection
-from umd.backends.sim.simulation import ANSWER, DEAD, OURS, REFUSING
+from umd.backends.sim.simulation import ANSWER, DEAD_HOP, REFUSING_HOP, UMD_HOP
 from umd.call.call import Call
 from umd.call.cause import Cause
 from umd.call.events import LifecycleEvent
@@ -162,7 +162,7 @@ class World:
         self.simulation = self._backend.simulation
         network = self.simulation.network
         network.tap = self._on_sent
-        network.landing_tap = self._on_landed
+        network.arrival_tap = self._on_landed
         network.fate = self._decide
         self.control = Control(
             backends={"sim": Overheard(self._backend, self._on_leg_event)},
@@ -328,11 +328,11 @@ class World:
         self.messages += 1
         message = flight.message
         if self._keep:
-            side = ">" if flight.source.host == OURS.host else "<"
+            side = ">" if flight.source.host == UMD_HOP.host else "<"
             kind = f"{self._prefixes.get(message.call_id, '? ')}{side} {kind_of(message)}"
             nth = self._sent[kind] = self._sent.get(kind, 0) + 1
             label = f"{kind} {nth}"
-            if flight.target.host == REFUSING.host:
+            if flight.target.host == REFUSING_HOP.host:
                 self.note(f"sent {label}", "refused", message.call_id)
             else:
                 self._labels[id(flight)] = _Labelled(flight, label)
@@ -341,7 +341,7 @@ class World:
     def _decide(self, flight: Flight) -> Fate:
         fate = self.simulation.network.draw_fate(flight)
         labelled = self._labels[id(flight)] if self._keep else None
-        if flight.target.host == DEAD.host:
+        if flight.target.host == DEAD_HOP.host:
             fate = ()
         elif labelled is not None and self._fate_of is not None:
             fate = self._fate_of(labelled.label, fate)

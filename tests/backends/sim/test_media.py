@@ -66,6 +66,6 @@ class SimulatedMediaTests(SynchronousTestCase):
     def test_nothing_is_kept_of_a_leg_that_is_over(self) -> None:
         counter = MediaCounter()
         counter.expect(LEG, Media(prompt="x.wav", prompt_s=4.0))
-        counter.see(Ended(LEG, CAUSE), 0.0)
+        counter.count(Ended(LEG, CAUSE), 0.0)
         again = Ended(LEG, CAUSE)
-        self.assertIs(counter.see(again, 0.0), again)
+        self.assertIs(counter.count(again, 0.0), again)

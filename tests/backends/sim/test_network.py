@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.backends.sim.test_far_ends import World
 from umd.backend import LegId
 from umd.backends.sim.directory import built_in_far_ends
-from umd.backends.sim.network import Conditions, Differs, Network, reread
+from umd.backends.sim.network import Conditions, MessageAltered, Network, reread
 from umd.sip import build
 from umd.sip.message import Message
 from umd.sip.transaction import Hop, Send
@@ -122,7 +122,7 @@ class NetworkTests(SynchronousTestCase):
     def test_a_message_that_reads_differently_is_told(self) -> None:
         bad = message(1)
         bad.headers.append(("Subject", " blanks around "))
-        with self.assertRaises(Differs):
+        with self.assertRaises(MessageAltered):
             reread(bad)
 
 

@@ -1,8 +1,8 @@
 """
-Simulated calls, the embedded default: real SIP sessions on a virtual network in this process.
+The backend `sim`, which is the default: simulated calls on a virtual network in this process.
 
-Both ends of each call run the core of `umd.sip`, the one that drives real wires; only the network
-between them is made up. Nothing leaves the machine.
+Both ends of each call run the SIP core that also drives real calls. Only the network between them
+is simulated. Nothing leaves the process.
 """
 
 from __future__ import annotations
@@ -56,25 +56,26 @@ class SimBackend(LegBackend, ShowsMessages, CarriesMedia, RestoresLegs):
         self._sink: LegSink | None = None
         self._running = False
         self._media = MediaCounter()
-        self._to_sow = settings.seed
-        self._sown: dict[LegId, Seed] = {}
-        """The legs that were there from the start, while they live."""
+        self._seeds = settings.seed
+        """The configured calls, until `start` creates them."""
+        self._seed_of: dict[LegId, Seed] = {}
+        """The legs that `start` created, and the configured call of each."""
 
     def capture_to(self, tap: MessageTap) -> None:
-        def crossed(now: float, flight: Flight) -> None:
+        def record(now: float, flight: Flight) -> None:
             tap(flight.source, flight.target, flight.message)
 
-        self.simulation.network.tap = crossed
+        self.simulation.network.tap = record
 
     async def start(self, sink: LegSink) -> None:
-        seeds, self._to_sow = self._to_sow, []
+        seeds, self._seeds = self._seeds, []
         for seed in seeds:
             for _ in range(seed.count):
-                self._sow(seed)
+                self._create_leg(seed)
         self._sink = sink
-        asked_before = self.simulation.endpoint.has_to_send  # before `stop`, and not sent yet
+        unsent = self.simulation.endpoint.has_to_send  # from before a `stop`
         due = self.simulation.network.next_due()
-        self._wakeup.no_later_than(self._clock.seconds() if asked_before else due)
+        self._wakeup.no_later_than(self._clock.seconds() if unsent else due)
 
     async def stop(self) -> None:
         self._sink = None
@@ -104,30 +105,30 @@ class SimBackend(LegBackend, ShowsMessages, CarriesMedia, RestoresLegs):
     def hang_up(self, leg: LegId, cause: Cause) -> None:
         now = self._clock.seconds()
         self.simulation.hang_up(leg, cause, now)
-        # Soon, together with the others of this turn: of one commit there are many.
+        # In the next turn of the reactor, so that the hang-ups of one group commit leave together.
         self._wakeup.no_later_than(now)
 
-    # -- over a restart
+    # -- after a restart
 
     def leg_record(self, leg: LegId) -> bytes | None:
         return self.simulation.record(leg)
 
     def restore(self, known: Iterable[KnownLeg], *, anew: bool) -> None:
-        """The seeds are there when the simulated world begins, and not each time umd does."""
+        """Restore the legs of before; the configured calls are created only with a new journal."""
         if not anew:
-            self._to_sow = []
+            self._seeds = []
         for leg in known:
             try:
                 self._restore(leg, self._clock.seconds())
             except Exception as error:
-                # It is lost; the others go on.
+                # This leg is lost. The others must still be restored.
                 self._log.error("sim.leg-not-restored", leg=leg.leg, why=str(error))
 
     def _restore(self, leg: KnownLeg, now: float) -> None:
         if leg.record is not None:
             self.simulation.restore(leg, now)
         elif leg.state is CallState.CONNECTED:
-            raise ValueError("it was answered, and no record of that could be made")
+            raise ValueError("it was answered, but its leg record could not be written")
         elif self.simulation.directory.find(leg.number).reachable == "yes":
             ringing = leg.state is not CallState.CONNECTING
             state = CallState.ALERTING if ringing else CallState.CONNECTING
@@ -137,37 +138,37 @@ class SimBackend(LegBackend, ShowsMessages, CarriesMedia, RestoresLegs):
 
     def go_on(self) -> None:
         """
-        Do what is due; also for who has touched the simulation from outside.
+        Do all that is due now. To be called after every change of the simulation from outside.
 
-        What is reported may lead back here: then the outer one goes on.
+        A reported event may call a verb that leads back here; the outer call then does the work.
         """
         if self._running:
             return
         self._running = True
-        due: float | None = self._clock.seconds()  # again at once, if something is raised
+        due: float | None = self._clock.seconds()  # if `run` raises: again in the next turn
         try:
             due = self.simulation.network.run(self._clock.seconds())
         finally:
             self._running = False
             self._wakeup.no_later_than(due)
 
-    def _sow(self, seed: Seed) -> None:
+    def _create_leg(self, seed: Seed) -> None:
         name = str(uuid4()) if seed.call_id is None else split_call_id(seed.call_id)[0]
         leg = LegId(name)
-        self._sown[leg] = seed
+        self._seed_of[leg] = seed
         self.simulation.put(leg, seed.number, CallState(seed.state), self._clock.seconds())
 
     def _found(self, leg: LegId, state: CallState, number: str) -> FoundLeg:
-        seed = self._sown.get(leg)
+        seed = self._seed_of.get(leg)
         if seed is None:
             return FoundLeg(leg=leg, state=state, number=number)
         call_id = None if seed.call_id is None else CallId(seed.call_id)
         return FoundLeg(leg=leg, state=state, number=seed.number, call_id=call_id)
 
     def _report(self, event: LegEvent) -> None:
-        # None while the seeds are sown: those are found, not reported.
+        # While `start` creates the configured calls there is no sink: `legs` lists them.
         if self._sink is not None:
-            self._sink.leg_event(self._media.see(event, self._clock.seconds()))
+            self._sink.leg_event(self._media.count(event, self._clock.seconds()))
 
     def _when_recorded(self, leg: LegId) -> None:
         if self._sink is None:

@@ -1,4 +1,4 @@
-"""Finds the simulated far end that answers a number."""
+"""The directory: which simulated far end a number reaches."""
 
 from __future__ import annotations
 

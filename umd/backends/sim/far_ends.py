@@ -1,4 +1,4 @@
-"""The parties behind the simulated numbers: an endpoint, and what it does with each call."""
+"""The simulated far ends: they answer, reject and end calls as their behaviour says."""
 
 from __future__ import annotations
 
@@ -22,30 +22,30 @@ from umd.sip.timing import Timing
 from umd.sip.transaction import Hop, Send, response_hop
 from umd.timers import Timer, Timers
 
-MOMENT: Final = 0.001
+SHORTEST_DELAY: Final = 0.001  # seconds
 
 
 class _Party:
-    """One call at its far end."""
+    """The far end of one call."""
 
     __slots__ = ("behaviour", "timer")
 
     def __init__(self, behaviour: Behaviour) -> None:
         self.behaviour = behaviour
         self.timer: Timer[Callable[[float], None]] | None = None
-        """The one thing it does next."""
+        """The next thing that it does by itself."""
 
 
 class FarEnds:
     """
-    All far ends, on one endpoint; attached to a network as one end.
+    All far ends, on one SIP endpoint, which is one end of the network.
 
     Args:
-        hop: where they are.
-        new_id: for tags and branches.
-        random: for what is distributed.
-        directory: who is behind which number.
-        description: the session description they answer with.
+        hop: the address of the endpoint.
+        new_id: returns a new tag or branch.
+        random: for `answer_spread`.
+        directory: the far end of each number.
+        description: the session description of every answer.
         timing: T1, T2 and T4.
     """
 
@@ -60,21 +60,21 @@ class FarEnds:
     ) -> None:
         self.endpoint = Endpoint(hop.host, hop.port, new_id, timing=timing)
         self.put_into: CallState | None = None
-        """The state that calls are brought into at once, whatever the far end would do."""
+        """If set, every new call goes into this state at once, whatever its far end would do."""
         self._new_id = new_id
         self._random = random
         self._directory = directory
         self._description = description
         self._timers: Timers[Callable[[float], None]] = Timers()
         self._cancels: dict[str, Session] = {}
-        """By Call-ID, the calls whose CANCEL is not simply obeyed."""
+        """Calls whose far end treats a CANCEL specially, by Call-ID."""
         self._byes: dict[str, tuple[Session, Behaviour]] = {}
-        """The same for BYE."""
+        """Calls whose far end treats a BYE specially, by Call-ID."""
 
     # -- an end of the network
 
     def receive_message(self, message: Message, source: Hop, now: float) -> None:
-        if isinstance(message, Request) and not self._obeys(message, source, now):
+        if isinstance(message, Request) and not self._takes(message, source, now):
             return
         self.endpoint.receive_message(message, source, now)
         self._react(now)
@@ -83,7 +83,7 @@ class FarEnds:
         message = read_datagram(data)
         if message is None:
             return
-        if isinstance(message, Request) and not self._obeys(message, source, now):
+        if isinstance(message, Request) and not self._takes(message, source, now):
             return
         self.endpoint.receive_parsed(message, source, now)
         self._react(now)
@@ -96,10 +96,10 @@ class FarEnds:
         self._react(now)
 
     def next_due(self) -> float | None:
-        one, other = self._timers.next_due(), self.endpoint.next_due()
-        if one is None or other is None:
-            return other if one is None else one
-        return min(one, other)
+        due, endpoint_due = self._timers.next_due(), self.endpoint.next_due()
+        if due is None or (endpoint_due is not None and endpoint_due < due):
+            return endpoint_due
+        return due
 
     def handle_timer(self, now: float) -> None:
         while (act := self._timers.pop_due(now)) is not None:
@@ -108,12 +108,12 @@ class FarEnds:
         self._react(now)
 
     def release(self, session: Session) -> None:
-        """What the party of this call would do next by itself is off: somebody else drives it."""
+        """Cancel what the far end of this call would do next by itself. The race lab drives it."""
         if isinstance(session.user, _Party) and session.user.timer is not None:
             session.user.timer.cancel()
 
     def restore(self, dialog: Dialog, number: str) -> Session:
-        """Go on with a call that a far end has answered before a restart."""
+        """Restore a call that a far end answered before a restart."""
         behaviour = self._directory.find(number)
         session = self.endpoint.restore(dialog, body=self._description)
         if behaviour.bye == "answers" and behaviour.hang_up_after is None:
@@ -124,16 +124,16 @@ class FarEnds:
         return session
 
     def hang_up_later(self, session: Session, age: float, now: float) -> None:
-        """Let a restored far end do what it does by itself; it was called `age` seconds ago."""
+        """Let a restored far end hang up by itself. Its call was placed `age` seconds ago."""
         after = self._behaviour(session).hang_up_after
         if after is not None:
-            self._later(session, max(after - age, MOMENT), _hang_up, now)
+            self._later(session, max(after - age, SHORTEST_DELAY), _hang_up, now)
 
-    # -- what they do
+    # -- behaviour
 
     def _react(self, now: float) -> None:
-        while (happened := self.endpoint.next_event()) is not None:
-            session, event = happened
+        while (item := self.endpoint.next_event()) is not None:
+            session, event = item
             match event:
                 case sip.Incoming():
                     self._begin(session, now)
@@ -198,7 +198,7 @@ class FarEnds:
         if behaviour.hang_up_after is not None:
             self._later(session, behaviour.hang_up_after, _hang_up, now)
         elif session.call_id not in self._byes:
-            session.user = None  # it only stays: nothing more to remember of it
+            session.user = None  # it does nothing more by itself
 
     def _forget(self, session: Session) -> None:
         self._cancels.pop(session.call_id, None)
@@ -206,33 +206,33 @@ class FarEnds:
         self.release(session)
         session.user = None
 
-    # -- who does not simply obey
+    # -- far ends with a special CANCEL or BYE
 
-    def _obeys(self, request: Request, source: Hop, now: float) -> bool:
-        """Whether the endpoint gets this request; what is peculiar is done before."""
+    def _takes(self, request: Request, source: Hop, now: float) -> bool:
+        """Carry out special behaviour; return whether the endpoint still gets the request."""
         if request.method == "CANCEL" and self._cancels:
             session = self._cancels.pop(request.call_id, None)
             if session is not None and session.state is State.OFFERED:
-                return self._obeys_cancel(session, request, source, now)
+                return self._takes_cancel(session, request, source, now)
         elif request.method == "BYE" and self._byes:
             found = self._byes.get(request.call_id)
             if found is not None:
-                return self._obeys_bye(*found, request, source, now)
+                return self._takes_bye(*found, request, source, now)
         return True
 
-    def _obeys_cancel(self, session: Session, request: Request, source: Hop, now: float) -> bool:
+    def _takes_cancel(self, session: Session, request: Request, source: Hop, now: float) -> bool:
         if self._behaviour(session).cancel != "obeys":
             self.release(session)
             self._answer(session, now)
             return True
-        # Several phones ring: the proxy that forked to them answers, with a To tag of its own.
+        # Several phones ring: the forking proxy answers the CANCEL with its own To tag.
         answer = build.response(request, 200, to_tag=self._new_id())
         self.endpoint.send(answer, response_hop(request, source))
         assert isinstance(session, CalleeSession)
         session.on_cancel(request, now)
         return False
 
-    def _obeys_bye(
+    def _takes_bye(
         self, session: Session, behaviour: Behaviour, request: Request, source: Hop, now: float
     ) -> bool:
         match behaviour.bye:
@@ -252,7 +252,7 @@ class FarEnds:
                 return False
 
     def _leave(self, session: Session, now: float) -> None:
-        """The party is gone and tells nobody; what it said of its BYEs it goes on saying."""
+        """Leave without a BYE. Further BYEs are treated the same way until they have timed out."""
         if session.state is not State.ENDED:
             session.abandon()
             self.release(session)
@@ -272,7 +272,8 @@ class FarEnds:
         self, session: Session, after: float, act: Callable[[Session, float], None], now: float
     ) -> None:
         if self.put_into is not None:
-            after = max(after, MOMENT)  # what is put into a state stays there until time goes on
+            # The call must stay in the state that it was put into until the clock advances.
+            after = max(after, SHORTEST_DELAY)
         elif after == 0.0:
             act(session, now)
             return

@@ -1,4 +1,4 @@
-"""The sound of simulated legs: not made, but counted as it would cross."""
+"""Counts the RTP packets that the simulated legs would exchange; there is no real sound."""
 
 from __future__ import annotations
 
@@ -8,54 +8,54 @@ from typing import Final
 from umd.backend import Answered, Ended, Gone, LegEvent, LegId, Media, MediaCount, Progressed
 
 PACKET_TIME: Final = 0.02
-"""Seconds of sound in one RTP packet, as is usual for G.711 (RFC 3551 section 4.2)."""
+"""Seconds of sound in one RTP packet, the default for G.711 (RFC 3551 section 4.2)."""
 
 
 @dataclass(slots=True)
-class _Sound:
+class _Leg:
     media: Media
-    answered_at: float | None = None
+    answered_at: float | None = None  # seconds on the clock
 
 
 class MediaCounter:
-    """Counts the RTP packets of the legs that are to carry media; the time is handed in."""
+    """The legs that carry media, and the packets of each. The caller supplies the time."""
 
     def __init__(self) -> None:
-        self._sounds: dict[LegId, _Sound] = {}
+        self._legs: dict[LegId, _Leg] = {}
 
     def expect(self, leg: LegId, media: Media) -> None:
-        """The leg is about to be placed."""
-        self._sounds[leg] = _Sound(media)
+        """Note the media of a leg that is about to be placed."""
+        self._legs[leg] = _Leg(media)
 
-    def see(self, event: LegEvent, now: float) -> LegEvent:
-        """Take note of what happened to a leg; its end is given back with the count."""
-        sound = self._sounds.get(event.leg) if self._sounds else None
-        if sound is None:
+    def count(self, event: LegEvent, now: float) -> LegEvent:
+        """Note an event of a leg and return it; its end is returned with the packet counts."""
+        leg = self._legs.get(event.leg) if self._legs else None
+        if leg is None:
             return event
         match event:
             case Progressed():
                 return event
             case Answered():
-                sound.answered_at = now
+                leg.answered_at = now
                 return event
             case Ended():
-                del self._sounds[event.leg]
-                return replace(event, media=_count(sound, now))
+                del self._legs[event.leg]
+                return replace(event, media=_packets_of(leg, now))
             case Gone():
-                del self._sounds[event.leg]
+                del self._legs[event.leg]
                 return event
 
 
-def _count(sound: _Sound, now: float) -> MediaCount:
-    if sound.answered_at is None:
+def _packets_of(leg: _Leg, now: float) -> MediaCount:
+    if leg.answered_at is None:
         return MediaCount(sent=0, received=0)
-    talked = now - sound.answered_at
-    recorded = talked - sound.media.prompt_s if sound.media.record_to is not None else 0.0
+    connected = now - leg.answered_at
+    recorded = connected - leg.media.prompt_s if leg.media.record_to is not None else 0.0
     return MediaCount(
-        sent=_packets(min(talked, sound.media.prompt_s)), received=_packets(max(recorded, 0.0))
+        sent=_packets(min(connected, leg.media.prompt_s)), received=_packets(max(recorded, 0.0))
     )
 
 
 def _packets(seconds: float) -> int:
-    # A millisecond more is no packet more: 0.06 s are three, whatever floats make of it.
+    # Rounding may leave a difference of two times a little short of a whole packet.
     return int(seconds / PACKET_TIME + 1e-6)

@@ -1,9 +1,9 @@
 """
-The virtual network: carries SIP messages between ends in one process, as badly as it is told to.
+The virtual network: carries SIP messages between ends in one process, with delay, loss and jitter.
 
-It knows no clock and draws from the random source it is given, so that a run can be repeated. Ends
-exchange message objects; `octets` makes each message cross as octets instead, written and read
-again, and `check_every` does so for one in so many and compares what arrives with what was sent.
+The caller supplies the time and the source of random numbers, so a run can be repeated exactly.
+Ends exchange message objects. With `octets`, each message is encoded and parsed again instead. With
+`check_every`, this is done for every n-th message, and the result is compared with the original.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from umd.timers import Timers
 
 
 class End(Protocol):
-    """What is attached to a network: an endpoint, or something around one."""
+    """An end of the network: an endpoint, or an object around one."""
 
     def receive_message(self, message: Message, source: Hop, now: float) -> None:
-        """A message has arrived."""
+        """Take a message that has arrived."""
 
     def receive_datagram(self, data: bytes, source: Hop, now: float) -> None:
-        """The same as octets."""
+        """Take a message that has arrived as octets."""
 
     def messages_to_send(self) -> list[Send]:
-        """What it has to send, in order."""
+        """Return the messages to send, in order."""
 
     def send_failed(self, message: Message, now: float) -> None:
-        """A message could not be sent: nothing listens there."""
+        """Note that a message could not be sent: nothing listens at its target."""
 
     def next_due(self) -> float | None:
-        """When it wants `handle_timer`."""
+        """Return when to call `handle_timer`; None while there is nothing to do."""
 
     def handle_timer(self, now: float) -> None:
         """Do what is due."""
@@ -45,11 +45,11 @@ class End(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conditions:
-    """What becomes of a message on its way; seconds and probabilities."""
+    """How the network treats messages; times in seconds, probabilities from 0 to 1."""
 
     delay: float = 0.0
     jitter: float = 0.0
-    """At most so much longer; messages overtake each other by it."""
+    """Longest additional delay. It lets messages overtake each other."""
     loss: float = 0.0
     duplicate: float = 0.0
 
@@ -58,33 +58,33 @@ PERFECT: Final = Conditions()
 
 
 class Flight(NamedTuple):
-    """A message on its way."""
+    """A message between its source and its target."""
 
     source: Hop
     target: Hop
     message: Message
 
 
-class Differs(UmdError):
-    """A message does not read as it was written: umd's own mistake."""
+class MessageAltered(UmdError):
+    """A message is different after it was encoded and parsed again: a bug of umd."""
 
 
 Fate: TypeAlias = tuple[float, ...]
-"""After how many seconds each copy of a message arrives; no copy: it is lost."""
+"""The delay of each copy of a message, in seconds. Without any copy the message is lost."""
 
 Tap: TypeAlias = Callable[[float, Flight], None]
-"""Sees each message as it leaves: the time, and what flies."""
+"""Called with the time and each message that leaves an end."""
 
 
 class Network:
     """
-    Ends by address, and the messages between them.
+    The ends by address, and the messages between them.
 
     Args:
         random: for losses, duplicates and jitter.
-        conditions: of every way.
-        octets: whether every message crosses as octets.
-        check_every: that every so many-th crosses as octets and is compared; 0 for none.
+        conditions: for every message.
+        octets: whether every message is encoded and parsed again.
+        check_every: n, to encode, parse and compare every n-th message; 0 for none.
     """
 
     def __init__(
@@ -96,15 +96,18 @@ class Network:
         check_every: int = 0,
     ) -> None:
         self.conditions = conditions
-        """May be changed at any time."""
+        """May be changed at any time. Messages under way are not affected."""
         self.tap: Tap | None = None
-        self.landing_tap: Tap | None = None
-        """The same for each message as it arrives, before its end has it."""
+        self.arrival_tap: Tap | None = None
+        """As `tap`, for each message that arrives, before the end takes it."""
         self.fate: Callable[[Flight], Fate] = self.draw_fate
-        """Decides what becomes of each message; may be replaced."""
+        """Decides the fate of each message. The race lab replaces it."""
         self.carried = 0
+        """Messages that an end has taken."""
         self.lost = 0
+        """Messages without any copy, and copies without an end at their target."""
         self.checked = 0
+        """Messages that were encoded, parsed and compared."""
         self._random = random
         self._octets = octets
         self._check_every = check_every
@@ -114,28 +117,28 @@ class Network:
         self._arriving: deque[Flight] = deque()
 
     def attach(self, hop: Hop, end: End) -> None:
-        """Let `end` be reached at `hop`. Where nothing is attached, what is sent there is lost."""
+        """Attach an end at an address. A message to an address without an end is lost."""
         self._ends[hop.host, hop.port] = (hop, end)
 
     def refuse(self, host: str) -> None:
-        """Let whoever sends to this host learn at once that nothing listens there."""
+        """Make every send to this host fail at once, as if nothing listened there."""
         self._refusing.add(host)
 
     def next_due(self) -> float | None:
-        """When to call `run` next; None while nothing is on its way and nobody waits."""
+        """Return when to call `run` next; None while there is no message and no timer."""
         due = self._flights.next_due()
         for _, end in self._ends.values():
-            one = end.next_due()
-            if one is not None and (due is None or one < due):
-                due = one
+            end_due = end.next_due()
+            if end_due is not None and (due is None or end_due < due):
+                due = end_due
         return due
 
     def run(self, now: float) -> float | None:
         """
-        Do all that is due at `now`, and carry what the ends have to send.
+        Do all that is due at `now`, and carry the messages that the ends have to send.
 
         Returns:
-            What `next_due` says after that.
+            The result of `next_due` afterwards.
         """
         self.pump(now)
         while (due := self.next_due()) is not None and due <= now:
@@ -147,7 +150,7 @@ class Network:
         return due
 
     def pump(self, now: float) -> None:
-        """Carry what the ends have to send, until nobody has anything; no timer is looked at."""
+        """Carry messages until no end has one to send. Timers are not handled."""
         while True:
             for source, end in self._ends.values():
                 for message, target in end.messages_to_send():
@@ -174,7 +177,7 @@ class Network:
                 self._arriving.append(flight)
 
     def draw_fate(self, flight: Flight) -> Fate:
-        """Leave it to the conditions and to chance."""
+        """Draw the fate of a message at random, by the conditions."""
         conditions = self.conditions
         if conditions.loss and self._random.random() < conditions.loss:
             return ()
@@ -195,8 +198,8 @@ class Network:
             self.lost += 1
             return
         self.carried += 1
-        if self.landing_tap is not None:
-            self.landing_tap(now, flight)
+        if self.arrival_tap is not None:
+            self.arrival_tap(now, flight)
         end = found[1]
         if self._octets:
             end.receive_datagram(flight.message.octets(), flight.source, now)
@@ -209,19 +212,19 @@ class Network:
 
 def reread(message: Message) -> Message:
     """
-    Write a message as octets and read it again.
+    Encode a message, parse it again, and return the result.
 
     Raises:
-        Differs: it is not the same any more.
+        MessageAltered: the result is different from the original.
     """
-    read = read_datagram(message.octets())
-    if read is None or _parts(read) != _parts(message):
-        raise Differs(f"sent {_parts(message)}, read {read and _parts(read)}")
-    return read
+    parsed = read_datagram(message.octets())
+    if parsed is None or _parts(parsed) != _parts(message):
+        raise MessageAltered(f"sent {_parts(message)}, read {parsed and _parts(parsed)}")
+    return parsed
 
 
 def _parts(message: Message) -> tuple[object, ...]:
-    """What two ends must agree on."""
+    """Return the parts of a message that must be the same at both ends."""
     if isinstance(message, Request):
         first: tuple[object, ...] = (message.method, message.uri)
     else:

@@ -1,4 +1,4 @@
-"""The simulated world without a clock: umd's end, the far ends, and the network between them."""
+"""The whole simulation without a clock: umd's endpoint, the far ends, and the network."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from umd.sip.session import Session
 from umd.sip.timing import Timing
 from umd.sip.transaction import Hop, Send
 
-OURS: Final = Hop("umd.sim", 5060)
-FAR: Final = Hop("far.sim", 5060)
-DEAD: Final = Hop("dead.sim", 5060)
-REFUSING: Final = Hop("refusing.sim", 5060)
-OUR_URI: Final = f"sip:umd@{OURS.host}"
-OUR_CONTACT: Final = f"sip:{OURS.host}:{OURS.port}"
-FAR_CONTACT: Final = f"sip:{FAR.host}:{FAR.port}"
-_HOP_OF: Final = {"yes": FAR, "dead": DEAD, "refuses": REFUSING}
+UMD_HOP: Final = Hop("umd.sim", 5060)
+FAR_HOP: Final = Hop("far.sim", 5060)
+DEAD_HOP: Final = Hop("dead.sim", 5060)
+REFUSING_HOP: Final = Hop("refusing.sim", 5060)
+UMD_URI: Final = f"sip:umd@{UMD_HOP.host}"
+UMD_CONTACT: Final = f"sip:{UMD_HOP.host}:{UMD_HOP.port}"
+FAR_CONTACT: Final = f"sip:{FAR_HOP.host}:{FAR_HOP.port}"
+_HOP_BY_REACHABLE: Final = {"yes": FAR_HOP, "dead": DEAD_HOP, "refuses": REFUSING_HOP}
 
 OFFER: Final = sdp.offer(address="192.0.2.1", port=4000, session_id=1).encode()
 ANSWER: Final = sdp.offer(address="192.0.2.2", port=4000, session_id=2).encode()
@@ -44,24 +44,29 @@ def _uri_of(number: str, hop: Hop) -> str:
 
 
 def _read_record(leg: KnownLeg) -> tuple[str, str, int, int]:
-    """Raises: ValueError, TypeError."""
+    """
+    Decode a leg record: local tag, remote tag, local CSeq, remote CSeq.
+
+    Raises:
+        ValueError, TypeError: it is malformed.
+    """
     local_tag, remote_tag, local_cseq, remote_cseq = orjson.loads(leg.record or b"")
     if not (isinstance(local_tag, str) and isinstance(remote_tag, str)):
-        raise ValueError("a tag that is no text")
+        raise ValueError("a tag is not a string")
     if not (0 <= local_cseq < MAX_CSEQ and -1 <= remote_cseq < MAX_CSEQ):
-        raise ValueError("a CSeq that is out of range")
+        raise ValueError("a CSeq is out of range")
     return local_tag, remote_tag, local_cseq, remote_cseq
 
 
 class Simulation:
     """
-    umd's end, the far ends and the network between them, without a clock: the time is handed in.
+    umd's endpoint, the far ends, and the network between them. The caller supplies the time.
 
     Args:
-        section: how it is all to behave.
-        report: is told what becomes of the legs.
+        section: the configuration of network, far ends and random numbers.
+        report: called with each event of a leg.
         timing: T1, T2 and T4.
-        when_recorded: as `SipLegs` has it.
+        when_recorded: as in `SipLegs`.
     """
 
     def __init__(
@@ -73,17 +78,17 @@ class Simulation:
     ) -> None:
         self.random = Random(section.random_seed)
         numbers = count(1)
-        # Unique is enough within one process; unpredictable it need not be.
+        # Ids must be unique within the process. They need not be unpredictable.
         prefix = f"{self.random.getrandbits(24):06x}"
         self.endpoint = Endpoint(
-            OURS.host, OURS.port, lambda: f"{prefix}{next(numbers):x}", timing=timing
+            UMD_HOP.host, UMD_HOP.port, lambda: f"{prefix}{next(numbers):x}", timing=timing
         )
         self.legs = SipLegs(
             self.endpoint, report, when_recorded=when_recorded, restore=self._restore
         )
         self.directory = Directory(section.far_end)
         self.far_ends = FarEnds(
-            FAR,
+            FAR_HOP,
             lambda: f"f{prefix}{next(numbers):x}",
             self.random,
             self.directory,
@@ -102,16 +107,16 @@ class Simulation:
             octets=section.octets,
             check_every=section.check_every,
         )
-        self.network.attach(OURS, self)
-        self.network.attach(FAR, self.far_ends)
-        self.network.refuse(REFUSING.host)
+        self.network.attach(UMD_HOP, self)
+        self.network.attach(FAR_HOP, self.far_ends)
+        self.network.refuse(REFUSING_HOP.host)
 
     def place(self, leg: LegId, number: str, now: float) -> None:
-        """Dial a number."""
-        self._place(leg, number, _HOP_OF[self.directory.find(number).reachable], now)
+        """Place a leg."""
+        self._place(leg, number, _HOP_BY_REACHABLE[self.directory.find(number).reachable], now)
 
     def _place(self, leg: LegId, number: str, hop: Hop, now: float) -> None:
-        self.legs.place(leg, _uri_of(number, hop), hop, now, from_=OUR_URI, body=OFFER)
+        self.legs.place(leg, _uri_of(number, hop), hop, now, from_=UMD_URI, body=OFFER)
 
     def hang_up(self, leg: LegId, cause: Cause, now: float) -> None:
         """End a leg. Raises: NoSuchLeg."""
@@ -122,16 +127,16 @@ class Simulation:
         self.network.run(now)
 
     def put(self, leg: LegId, number: str, state: CallState, now: float) -> None:
-        """Let a call be in a state, over a perfect network, whatever its far end would do."""
+        """Place a leg that is in this state at once, whatever its far end would do."""
         self.network.conditions = PERFECT
         self.far_ends.put_into = state
-        self._place(leg, number, FAR, now)
+        self._place(leg, number, FAR_HOP, now)
         self.network.pump(now)
         self.far_ends.put_into = None
         self.network.conditions = self.conditions
 
     def record(self, leg: LegId) -> bytes | None:
-        """What `restore` needs of a leg that was answered; the rest follows from its number."""
+        """Return what `restore` needs of an answered leg besides its number, or None."""
         dialog = self.legs.dialog_of(leg)
         if dialog is None:
             return None
@@ -142,48 +147,49 @@ class Simulation:
 
     def restore(self, leg: KnownLeg, now: float) -> None:
         """
-        Let an answered call be as it was before a restart, at both ends, once somebody touches it.
+        Restore an answered leg, at both ends.
+
+        The sessions are created when the leg is used, since most restored legs only have to exist.
 
         Raises:
-            ValueError, TypeError: its record is not what `record` gave.
+            ValueError, TypeError: the leg record is malformed.
         """
         _read_record(leg)
         if self.directory.find(leg.number).hang_up_after is None:
             self.legs.rest(leg)
-        else:  # a far end that does something by itself does not wait to be touched
+        else:  # this far end hangs up by itself, so it must exist now
             self.far_ends.hang_up_later(self._restore(leg), leg.age, now)
 
     def _restore(self, known: KnownLeg) -> Session:
-        """Make both ends; gives the far one."""
+        """Create the sessions of both ends; return the one of the far end."""
         local_tag, remote_tag, local_cseq, remote_cseq = _read_record(known)
         leg, number = known.leg, known.number
-        local = f"<{OUR_URI}>;tag={local_tag}"
-        remote = f"<{_uri_of(number, FAR)}>;tag={remote_tag}"
-        ours, theirs = DialogId(leg, local_tag, remote_tag), DialogId(leg, remote_tag, local_tag)
+        local = f"<{UMD_URI}>;tag={local_tag}"
+        remote = f"<{_uri_of(number, FAR_HOP)}>;tag={remote_tag}"
         dialog = Dialog.restored(
-            ours,
+            DialogId(leg, local_tag, remote_tag),
             local,
             remote,
-            FAR,
+            FAR_HOP,
             self.endpoint,
             target=FAR_CONTACT,
             local_cseq=local_cseq,
             remote_cseq=remote_cseq,
         )
         self.legs.adopt(leg, self.endpoint.restore(dialog, body=OFFER))
-        mirrored = Dialog.restored(
-            theirs,
+        far_dialog = Dialog.restored(
+            DialogId(leg, remote_tag, local_tag),
             remote,
             local,
-            OURS,
+            UMD_HOP,
             self.far_ends.endpoint,
-            target=OUR_CONTACT,
+            target=UMD_CONTACT,
             local_cseq=max(remote_cseq, 0),
             remote_cseq=local_cseq,
         )
-        return self.far_ends.restore(mirrored, number)
+        return self.far_ends.restore(far_dialog, number)
 
-    # -- an end of the network: the endpoint, and after each step what it has to tell
+    # -- an end of the network: the endpoint, and the events of its legs after each step
 
     def receive_message(self, message: Message, source: Hop, now: float) -> None:
         self.endpoint.receive_message(message, source, now)
