@@ -12,7 +12,6 @@ from tests.architecture.imports import Source, room_of
 from tests.architecture.rooms import MAY_IMPORT, WITHOUT_TWISTED, cycles, forbidden_imports
 
 STILL_FORBIDDEN = {
-    ("umd.control.control", "umd.trace.summary"),
     ("umd.management.requests", "umd.config"),
 }
 """Imports that break the table and are about to go. Remove a line with its import."""

@@ -24,10 +24,10 @@ from umd.call.call_id import CallId, split_call_id
 from umd.call.cause import Cause, EndedBy, rejection
 from umd.call.events import Disconnected, DisconnectRequested, Lost, Resumed
 from umd.call.principal import Principal, Scope
-from umd.control.control import HANG_UP_AGAIN
 from umd.control.errors import BackendFailed, MayNotPlace, NoSuchBackend, NoSuchCall, Stopping
 from umd.control.outcome import Outcome
 from umd.control.settings import ControlSettings
+from umd.control.teardowns import RETRY_INTERVAL
 from umd.testing import FakeBackend
 
 
@@ -102,7 +102,7 @@ class DisconnectTests(ControlCase):
         (lost,) = [event for event in self.room.events if isinstance(event, Lost)]
         self.assertEqual((lost.call, lost.reason), (call.id, "the PBX was restarted"))
         self.assertEqual(self.successResultOf(self.ask(call)), Outcome.ALREADY_ENDED)
-        self.assertEqual(self.control.illegal_events, 0)
+        self.assertEqual(self.control.counts().refused_events, 0)
 
     def test_a_leg_that_is_gone_while_its_end_is_awaited(self) -> None:
         """Whoever waits has the answer at once: nobody confirms the end any more."""
@@ -299,17 +299,17 @@ class FailingBackendTests(ControlCase):
         self.assertEqual(self.successResultOf(self.ask(call)), Outcome.ENDED)
 
     def test_a_hang_up_that_failed_is_carried_out_though_nobody_asks_again(self) -> None:
-        """However many have asked, the backend is told once every HANG_UP_AGAIN."""
+        """However many have asked, the backend is told once every RETRY_INTERVAL."""
         call = self.control.place(ALICE, "answers")
         self.break_it("hang_up")
         for _ in range(3):
             self.failureResultOf(self.ask(call), BackendUnavailable)
-        self.clock.pump([HANG_UP_AGAIN / 2] * 4)
+        self.clock.pump([RETRY_INTERVAL / 2] * 4)
         self.assertEqual(self.room.logged().count("backend.failed"), 3 + 2)
         del self.fake.hang_up
-        self.clock.advance(HANG_UP_AGAIN)
+        self.clock.advance(RETRY_INTERVAL)
         self.assertEqual(len(self.ended(call)), 1)
-        self.clock.advance(10 * HANG_UP_AGAIN)
+        self.clock.advance(10 * RETRY_INTERVAL)
         self.assertEqual(self.fake.commands.count(("hang_up", call.leg)), 1)
         self.successResultOf(ensureDeferred(self.control.stop()))
         self.assertEqual(self.clock.getDelayedCalls(), [])
@@ -357,7 +357,7 @@ class FailingBackendTests(ControlCase):
         assert self.fake.sink is not None
         self.fake.sink.backend_up()
         self.assertEqual(asked, [first.leg])
-        self.assertEqual(self.control.illegal_events, 0)
+        self.assertEqual(self.control.counts().refused_events, 0)
         self.assertEqual(self.clock.getDelayedCalls()[1:], [])
 
     def test_a_backend_that_goes_down_while_it_is_asked(self) -> None:
@@ -506,7 +506,7 @@ class MisbehavingBackendTests(ControlCase):
         self.fake.sink.leg_event(Answered(LegId("nobody's")))
         self.successResultOf(self.ask(call))
         self.fake.sink.leg_event(Ended(call.leg, rejection(486)))
-        self.assertEqual(self.control.illegal_events, 3)
+        self.assertEqual(self.control.counts().refused_events, 3)
         self.assertEqual(self.room.logged().count("backend.illegal-event"), 3)
         self.assertEqual(len(self.ended(call)), 1)
 
@@ -566,6 +566,13 @@ class DrainTests(ControlCase):
         self.successResultOf(drained)
         self.assertEqual(self.successResultOf(asked), Outcome.ENDED)
         self.assertEqual(self.successResultOf(asked_while_draining), Outcome.ENDED)
+
+    def test_who_still_waits_when_umd_stops_is_told(self) -> None:
+        self.fake.confirms = False
+        asked = self.ask(self.control.place(ALICE, "answers"))
+        self.control.dismiss()
+        error = self.failureResultOf(asked, BackendUnavailable).value
+        self.assertIn("umd stops before backend fake confirmed the end", str(error))
 
     def test_nothing_to_finish(self) -> None:
         self.control.place(ALICE, "answers")

@@ -17,10 +17,11 @@ from umd.call.call_id import CallId, split_call_id
 from umd.call.cause import Cause, EndedBy
 from umd.call.events import DisconnectRequested, LifecycleEvent, Placed, Resumed
 from umd.call.record import decode, encode, replay
-from umd.control.control import TOLD_AT_ONCE, Control
+from umd.control.control import Control
 from umd.control.errors import JournalUnavailable, NoSuchCall
 from umd.control.journal import CallJournal, NullJournal
 from umd.control.outcome import Outcome
+from umd.control.recovery import MAX_RESUMED_PER_TURN
 from umd.control.settings import ControlSettings
 from umd.testing import FakeBackend
 
@@ -112,7 +113,7 @@ class JournalCase(SynchronousTestCase):
         return ensureDeferred(self.control.disconnect(ALICE, call.id, "r-1"))
 
     def counted(self) -> None:
-        self.assertEqual(self.control.miscounts, 0)
+        self.assertEqual(self.control.counts().miscounts, 0)
 
 
 class OrderTests(JournalCase):
@@ -202,8 +203,8 @@ class OrderTests(JournalCase):
         link.leg_event(end)
         link.leg_event(end)
         self.assertEqual(self.journal.told(call).count("Disconnected"), 1)
-        self.assertEqual(self.control.illegal_events, 1)
-        self.assertEqual((self.control.begun, self.control.over), (1, 1))
+        self.assertEqual(self.control.counts().refused_events, 1)
+        self.assertEqual(self.control.counts()[:2], (1, 1))
 
 
 class TroubleTests(JournalCase):
@@ -243,7 +244,7 @@ class TroubleTests(JournalCase):
         self.assertEqual(self.fake.commands, [])
         self.assertEqual(self.journal.told(call), ["Placed", "Disconnected"])
         self.assertEqual(self.successResultOf(self.ask(call)), Outcome.ALREADY_ENDED)
-        self.assertEqual(self.control._placements, {})
+        self.assertEqual(len(self.control._placements), 0)
         self.counted()
 
     def test_a_call_that_was_dialled_before_the_disk_filled_is_told_of(self) -> None:
@@ -278,6 +279,71 @@ class TroubleTests(JournalCase):
         self.failureResultOf(asked, JournalUnavailable)
         self.journal.settle()
         self.assertTrue(call.ended)
+
+    def test_a_journal_that_stays_silent_keeps_no_client_waiting(self) -> None:
+        """Each client waits for one deadline at most, also after the first has passed."""
+        call = self.placed()
+        first = self.ask(call)
+        self.clock.advance(DEADLINE)
+        self.failureResultOf(first, JournalUnavailable)
+        second = self.ask(call)
+        self.clock.advance(DEADLINE)
+        self.failureResultOf(second, JournalUnavailable)
+        self.journal.settle()
+        self.assertTrue(call.ended)
+
+    def test_an_end_that_is_not_recorded_keeps_no_client_waiting(self) -> None:
+        call = self.placed()
+        self.fake.end(call.leg, Cause(by=EndedBy.FAR_END))
+        asked = self.ask(call)
+        self.clock.advance(DEADLINE)
+        self.failureResultOf(asked, JournalUnavailable)
+        self.journal.settle()
+        self.assertEqual(self.successResultOf(self.ask(call)), Outcome.ALREADY_ENDED)
+
+    def test_a_backend_that_goes_down_while_the_request_is_recorded(self) -> None:
+        """The fault names the backend, not the journal, and the call ends when it is back."""
+        call = self.placed()
+        asked = self.ask(call)
+        self.fake.reachable = False
+        self.control.links["fake"].backend_down("connection lost")
+        self.assertNoResult(asked)
+        self.journal.settle()
+        error = self.failureResultOf(asked, BackendUnavailable).value
+        self.assertIn("connection lost", str(error))
+        self.fake.reachable = True
+        self.control.links["fake"].backend_up()
+        self.journal.settle()
+        self.assertTrue(call.ended)
+
+    def test_a_backend_that_goes_down_while_the_end_is_recorded(self) -> None:
+        """The call has ended, and the client is told so."""
+        call = self.placed()
+        asked = self.ask(call)
+        self.journal.commit()
+        self.control.links["fake"].backend_down("connection lost")
+        self.assertNoResult(asked)
+        self.journal.settle()
+        self.assertEqual(self.successResultOf(asked), Outcome.ENDED)
+        self.counted()
+
+    def test_a_client_that_leaves_while_its_call_is_recorded(self) -> None:
+        """The call is dialled all the same, and nothing of its request is kept."""
+        self.fake.reachable = False
+        call = self.control.place(ALICE, "answers")
+        waits = ensureDeferred(self.control.dialled(call))
+        waits.cancel()
+        self.failureResultOf(waits)
+        self.journal.settle()
+        self.assertTrue(call.ended)
+        self.assertEqual(len(self.control._placements), 0)
+
+    def test_a_call_whose_leg_ends_before_it_is_dialled_is_not_dialled(self) -> None:
+        call = self.control.place(ALICE, "answers")
+        self.control.links["fake"].leg_event(Ended(call.leg, Cause(by=EndedBy.FAR_END)))
+        self.journal.settle()
+        self.assertEqual(self.fake.commands, [])
+        self.counted()
 
 
 class NullJournalTests(SynchronousTestCase):
@@ -347,7 +413,7 @@ class LeaseTests(JournalCase):
         self.journal.settle()
         self.assertEqual(len(self.control._leases), 0)
         self.clock.advance(200)
-        self.assertEqual(self.control.illegal_events, 0)
+        self.assertEqual(self.control.counts().refused_events, 0)
 
     def test_a_journal_that_cannot_be_written_when_it_is_over(self) -> None:
         call = self.placed()
@@ -438,14 +504,14 @@ class RecoveryTests(JournalCase):
 
     def test_many_calls_that_go_on_are_told_in_turns_and_hold_nobody_up(self) -> None:
         """Any of them can be ended at once; the record of that does not wait for all of theirs."""
-        before = [self.placed() for _ in range(3 * TOLD_AT_ONCE)]
+        before = [self.placed() for _ in range(3 * MAX_RESUMED_PER_TURN)]
         journal = HandJournal()
         control, fake = self.make_control(journal)
         fake.found = [self.leg(call) for call in before]
         for call in self.journal.calls():
             control.recover(call, None)
         self.successResultOf(ensureDeferred(control.start()))
-        self.assertEqual(len(journal.events), TOLD_AT_ONCE)
+        self.assertEqual(len(journal.events), MAX_RESUMED_PER_TURN)
         last = control.find(before[-1].id)
         asked = ensureDeferred(control.disconnect(ALICE, last.id))
         journal.commit()
@@ -456,7 +522,7 @@ class RecoveryTests(JournalCase):
         others = {call.id for call in before} - {last.id}
         resumed = [event.call for event in journal.events if isinstance(event, Resumed)]
         self.assertEqual(sorted(resumed), sorted(others))
-        self.assertEqual(control.miscounts, 0)
+        self.assertEqual(control.counts().miscounts, 0)
 
     def test_what_was_asked_for_is_carried_out_once(self) -> None:
         before = self.placed()

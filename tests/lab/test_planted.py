@@ -15,8 +15,9 @@ from umd.backends.sip_legs import legs as legs_module
 from umd.call.call import Call
 from umd.call.cause import Cause, EndedBy
 from umd.call.leg import Ended
-from umd.control.control import Control, Teardown
 from umd.control.outcome import Outcome
+from umd.control.teardown import Teardown, TeardownState
+from umd.control.teardowns import Teardowns
 from umd.lab import scenario as files
 from umd.lab.choices import FAR, Fate, Verb
 from umd.lab.explore import A, B, Finding, Plan, Shape, Tally, explore, shrink, units_of
@@ -162,11 +163,11 @@ class PlantedTests(PlantingCase):
     # -- control
 
     def test_an_answer_before_the_end_is_confirmed(self) -> None:
-        def hasty(original: Any, control: Control, link: Any, teardown: Teardown) -> None:
-            original(control, link, teardown)
-            teardown.expired = True  # whoever asks from now on is answered at once
+        def hasty(original: Any, teardowns: Teardowns, teardown: Teardown) -> None:
+            original(teardowns, teardown)
+            teardown.state = TeardownState.EXPIRED  # the next request is answered at once
 
-        self.plant(Control, "_hang_up", hasty)
+        self.plant(Teardowns, "_send", hasty)
         self.find(Rule.ANSWERED_ONCE, acts=2, who_does=BOTH)
 
     def test_ended_said_of_what_is_only_ending(self) -> None:

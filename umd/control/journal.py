@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from umd.call.call import Call
 from umd.call.events import LifecycleEvent
+from umd.control.errors import JournalUnavailable
 
 
 class CallJournal(Protocol):
@@ -45,12 +46,37 @@ class CallJournal(Protocol):
 
         Args:
             extra: kept with the record: what the backend needs to restore the leg (None: nothing
-                new), or, with the event that ends a call, the notes of its messages.
+                new), or, with the event that ends a call, the summaries of its messages.
             then: called with `argument` once the record is durable; None: nothing waits for it.
         """
 
     def flush(self, then: Callable[[Any], None], argument: Any) -> None:
         """Call `then(argument)` once all that was appended before is durable."""
+
+
+class MessageSummaries(Protocol):
+    """Summaries of the messages of live calls; `umd.trace.summary.CallSummaries` makes them."""
+
+    def begin(self, leg: str, /) -> None:
+        """Summarise the messages of this leg from now on; a repetition changes nothing."""
+
+    def take(self, leg: str, /) -> bytes | None:
+        """Stop summarising a leg, and return its messages as bytes for the journal; None: none."""
+
+    def current(self, leg: str, /) -> bytes | None:
+        """Return the messages of a live leg so far; None: none."""
+
+
+def require_recordable(journal: CallJournal) -> None:
+    """
+    Let a request pass only while it can be recorded.
+
+    Raises:
+        JournalUnavailable
+    """
+    refusing = journal.refusing
+    if refusing is not None:
+        raise JournalUnavailable(refusing)
 
 
 class NullJournal:

@@ -13,8 +13,15 @@ from operator import attrgetter
 
 from twisted.internet.interfaces import IReactorTime
 
-from umd.call.call import Call
+from umd.call.call import Call, CallState
 from umd.call.call_id import CallId
+from umd.call.cause import (
+    NO_ANSWER,
+    NO_USER_RESPONDING,
+    RECOVERY_ON_TIMER_EXPIRY,
+    Cause,
+    EndedBy,
+)
 from umd.runtime.clock import Alarms
 from umd.timers import Timer
 
@@ -24,6 +31,14 @@ class Limit(StrEnum):
 
     MAX_AGE = "call.max_age"
     RING_TIME = "call.ring_time"
+
+
+def cause_of(limit: Limit, call: Call) -> Cause:
+    """Return the cause with which umd ends a call that has reached a limit."""
+    if limit is Limit.MAX_AGE:
+        return Cause(by=EndedBy.DAEMON, q850=RECOVERY_ON_TIMER_EXPIRY)
+    alerted = call.state is CallState.ALERTING
+    return Cause(by=EndedBy.DAEMON, q850=NO_ANSWER if alerted else NO_USER_RESPONDING)
 
 
 class Leases:

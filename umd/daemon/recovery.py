@@ -43,12 +43,13 @@ def restore_calls(
     for live, leg_record, last_heard_at in live_calls(store, log_unreadable):
         control.recover(live, leg_record, last_heard_at)
     store.begin()
+    live_count = control.counts().live
     log.info(
         "journal.opened",
         path=store.path,
         durability=settings.journal.durability,
-        live_calls=control.begun,
-        ended_calls=len(control.known_calls()) - control.begun,
+        live_calls=live_count,
+        ended_calls=len(control.known_calls()) - live_count,
         records=store.last,
         sqlite=sqlite3.sqlite_version,
         took_ms=round((time.monotonic() - began) * 1000, 3),

@@ -51,7 +51,7 @@ def daemon_status(
     """
     admission = front.state.admission
     return {
-        "live_calls": control.live,
+        "live_calls": control.counts().live,
         "known_calls": control.known,
         "connections": len(front.state.connections),
         "requests_waiting": front.state.pending_requests,

@@ -465,8 +465,9 @@ class Referee:
         for words in left:
             if not words.startswith("0 "):
                 self.wrong(Rule.NOTHING_LEFT, f"{words} left", now)
-        if control.illegal_events:
-            self.wrong(Rule.LEGAL, f"control was told {control.illegal_events} illegal events", now)
+        illegal = control.counts().refused_events
+        if illegal:
+            self.wrong(Rule.LEGAL, f"control was told {illegal} illegal events", now)
         for case in self.cases.values():
             if case.ends != 1 or case.disconnected is None:
                 self.wrong(Rule.ONE_END, f"its leg ended {case.ends} times", now, case)

@@ -24,9 +24,10 @@ from umd.backends.sip_legs import SipLegs
 from umd.call.call import Call, CallState
 from umd.call.cause import Cause
 from umd.cli.event_text import line_of, story_of
-from umd.control.control import BackendLink, Control
+from umd.control.control import Control
 from umd.control.errors import NoSuchCall
 from umd.control.journal import CallJournal, NullJournal
+from umd.control.links import BackendLink
 from umd.control.outcome import Outcome
 from umd.journal.file import JournalFile
 from umd.journal.ledger import CallLog, Ledger, ended_calls, live_calls
@@ -472,7 +473,7 @@ class OneOfManyTests(OddCase):
         self.assertEqual(set(self.end(calls[len(damages) :])), {Outcome.ENDED})
         self.end(odd)
         self.assertEqual([self.control.find(call.id).confirmed for call in odd], [False] * len(odd))
-        self.assertEqual(self.control.live, 0)
+        self.assertEqual(self.control.counts().live, 0)
 
     async def test_a_damaged_record_of_an_event_costs_that_call_alone(self) -> None:
         damages = [b"", b"\x00", b"[]", b'{"event":[]}', b'{"event":"call.placed"}', b"{" * 5000]
@@ -510,4 +511,4 @@ class OneOfManyTests(OddCase):
         self.connected(rest)
         self.assertEqual(set(self.end(rest)), {Outcome.ENDED})
         await self.restart()  # each damaged call has one end event now
-        self.assertEqual(self.control.live, 0)
+        self.assertEqual(self.control.counts().live, 0)

@@ -1,0 +1,90 @@
+"""What control knows of each backend; the sink that a backend reports to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol, TypeAlias
+
+from umd.backend import (
+    BackendUnavailable,
+    CarriesMedia,
+    LegBackend,
+    LegEvent,
+    LegId,
+    LegSink,
+    RestoresLegs,
+)
+from umd.call.call import Call
+
+
+class RecoveredCall(NamedTuple):
+    """A live call of the journal whose leg the backend has still to confirm."""
+
+    call: Call
+    leg_record: bytes | None
+    """What the backend gave last to restore the leg."""
+    heard_at: float
+    """When something was last heard of the leg, wall time in seconds since the epoch."""
+
+
+class LinkEvents(Protocol):
+    """What a link passes on to control, with itself as the first argument."""
+
+    def leg_event(self, link: BackendLink, event: LegEvent) -> None:
+        """A backend reports what happened to a leg."""
+
+    def when_recorded(self, then: Callable[[Any], None], argument: Any) -> None:
+        """Call `then(argument)` once all that was reported so far is on record."""
+
+    def backend_down(self, link: BackendLink, reason: str) -> None:
+        """A backend cannot be reached."""
+
+    def backend_up(self, link: BackendLink) -> None:
+        """A backend can be reached again."""
+
+
+class BackendLink(LegSink):
+    """
+    One backend, its live calls, and whether it can be reached.
+
+    Args:
+        control: gets what the backend reports.
+        durable: whether the journal survives a restart. Only then does the backend restore legs.
+    """
+
+    def __init__(
+        self, name: str, backend: LegBackend, control: LinkEvents, durable: bool
+    ) -> None:
+        self.name = name
+        self.backend = backend
+        self.carries_media = backend if isinstance(backend, CarriesMedia) else None
+        self.restores = backend if durable and isinstance(backend, RestoresLegs) else None
+        self.started = False
+        self.down: str | None = None
+        """Why it cannot be reached; None while it can."""
+        self.calls: dict[LegId, Call] = {}
+        """Its live calls."""
+        self.recovered: list[RecoveredCall] = []
+        """Its calls from before the restart, until it could be asked for its legs."""
+        self._control = control
+
+    def leg_event(self, event: LegEvent) -> None:
+        self._control.leg_event(self, event)
+
+    def when_recorded(self, then: Callable[[Any], None], argument: Any) -> None:
+        self._control.when_recorded(then, argument)
+
+    def backend_down(self, reason: str) -> None:
+        self._control.backend_down(self, reason)
+
+    def backend_up(self) -> None:
+        self._control.backend_up(self)
+
+    def unavailable(self) -> BackendUnavailable:
+        """Return the error for a request that this backend did not take."""
+        why = self.down or "it has failed, as the log tells"
+        return BackendUnavailable(f"backend {self.name} cannot be reached: {why}")
+
+
+Links: TypeAlias = Mapping[str, BackendLink]
+"""The links by the name of their section; the first places calls by default."""
