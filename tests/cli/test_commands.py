@@ -31,7 +31,8 @@ from umd.cli.exit_status import (
     UNREACHABLE,
 )
 from umd.cli.main import main
-from umd.journal.file import COMPACTING, JournalFile
+from umd.journal.file import JournalFile
+from umd.journal.paths import COMPACTING_SUFFIX
 from umd.sip.session import Session
 from umd.testing import UmdProcess
 
@@ -136,7 +137,7 @@ class StatusTableTests(PlantingCase):
     def journal_that_cannot_be_replaced(self) -> str:
         """A folder is where the new file would be written."""
         path = self.unused_journal()
-        Path(path + COMPACTING).mkdir()
+        Path(path + COMPACTING_SUFFIX).mkdir()
         return path
 
     def follow(self, path: str) -> int:

@@ -57,7 +57,7 @@ class DiskFullTests(SynchronousTestCase):
         reader = JournalReader(self.journal)
         reader.open()
         self.addCleanup(reader.close)
-        self.assertEqual(reader.damage(), [])
+        self.assertEqual(reader.damages(), [])
         ended = [s for s in reader.read(0, 10_000) if b"call.disconnected" in s.record]
         self.assertTrue(all(decode(s.record)["outcome"] == "ended" for s in ended))
         return Counter(s.call for s in ended)

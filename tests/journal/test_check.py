@@ -1,4 +1,4 @@
-"""The check of a journal: what is wrong is told, and what is well is not."""
+"""The check of a journal: it lists what is wrong, and nothing else."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sqlite3
 
 from tests.journal.test_file import FileCase
 from umd.call.record import seq_of
-from umd.journal.check import PROBLEMS_TOLD, JournalCheck
+from umd.journal.check import MAX_PROBLEMS_LISTED, JournalCheck
 from umd.journal.file import JournalFile
 from umd.journal.queries import JournalQueries
 from umd.journal.reader import JournalReader
@@ -19,7 +19,7 @@ def event(call: str, step: int, seq: int, at: float = 1000.0) -> Row:
 
 class CheckTests(FileCase):
     def story(self) -> JournalFile:
-        """Twenty calls of four records, of which each second one has ended."""
+        """Write twenty calls of three records each, and the end of every second one."""
         file = self.opened()
         for seq in (1, 2, 3):
             file.write([event(f"call-{n:02}", int(seq == 1), seq) for n in range(20)])
@@ -33,7 +33,7 @@ class CheckTests(FileCase):
         return check
 
     def problems(self, *statements: str) -> list[str]:
-        """What is found after somebody has changed the file."""
+        """Return the problems found after the file was changed by these statements."""
         self.story().close()
         db = sqlite3.connect(self.path, isolation_level=None)
         for statement in statements:
@@ -42,21 +42,21 @@ class CheckTests(FileCase):
         reader = JournalReader(self.path)
         reader.open()
         self.addCleanup(reader.close)
-        self.assertEqual(reader.damage(), [])
+        self.assertEqual(reader.damages(), [])
         return self.checked(reader).problems
 
-    def test_a_good_one(self) -> None:
+    def test_a_sound_journal_has_no_problems(self) -> None:
         for rows in (1, 7, 1000):
             check = self.checked(self.story(), rows)
             self.assertEqual(check.problems, [])
             self.assertEqual((check.records, check.calls, check.live_calls), (70, 20, 10))
             self.path += "-next"
 
-    def test_a_good_one_that_a_kill_has_left(self) -> None:
-        """Its index is behind; the check completes it beside the file."""
+    def test_a_sound_journal_whose_umd_was_killed(self) -> None:
+        """Its index is incomplete; the reader completes it in temporary tables."""
         self.assertEqual(self.checked(self.after_a_kill(self.story())).problems, [])
 
-    def test_one_that_is_written_meanwhile(self) -> None:
+    def test_a_journal_that_is_written_during_the_check(self) -> None:
         file = self.story()
         check = JournalCheck(file, seq_of, 3)
         number = 0
@@ -69,23 +69,23 @@ class CheckTests(FileCase):
         self.assertEqual(check.problems, [])
         self.assertEqual((check.calls, check.live_calls), (20 + number, 0))
 
-    def test_a_call_that_begins_again(self) -> None:
+    def test_a_call_whose_id_begins_again(self) -> None:
         file = self.story()
         file.write([event("call-00", 1, 1), event("call-00", 0, 2)])
         self.assertEqual(self.checked(file).problems, [])
 
-    def test_what_was_let_go_is_no_hole(self) -> None:
+    def test_a_pruned_call_is_no_problem(self) -> None:
         file = self.story()
         file._keep = 10.0
         self.assertEqual(file.prune(9000.0), 40)
         self.assertEqual(self.checked(file).problems, [])
 
-    def test_a_record_that_is_not_there(self) -> None:
+    def test_a_missing_record(self) -> None:
         found = self.problems("DELETE FROM events WHERE position = 25")
-        self.assertIn("position 45: call call-04: record 3 follows on 1", found)
-        self.assertTrue(any(one.startswith("index") for one in found))
+        self.assertIn("position 45: call call-04: record 3 follows 1", found)
+        self.assertTrue(any(problem.startswith("index") for problem in found))
 
-    def test_a_beginning_that_is_not_there(self) -> None:
+    def test_a_missing_first_record(self) -> None:
         found = self.problems("DELETE FROM events WHERE position = 1")
         self.assertIn("position 21: call call-00 has no beginning", found)
 
@@ -111,23 +111,23 @@ class CheckTests(FileCase):
         (found,) = self.problems("UPDATE names SET call = 'call-x' WHERE call = 'call-11'")
         self.assertRegex(found, "1 names of batch .* lead to another call")
 
-    def test_an_index_that_has_forgotten_a_live_call(self) -> None:
-        """The next umd would not end it."""
+    def test_an_index_that_lacks_a_live_call(self) -> None:
+        """After a restart umd would not know that call."""
         self.assertEqual(
             self.problems("DELETE FROM live WHERE call = 'call-13'"),
-            ["index: call call-13 lives, and the index does not say so"],
+            ["index: call call-13 is live, and the index does not say so"],
         )
 
-    def test_an_index_that_keeps_an_ended_call(self) -> None:
+    def test_an_index_with_an_ended_call_as_live(self) -> None:
         self.assertEqual(
             self.problems("INSERT INTO live VALUES ('call-02', 3)"),
             ["index: call call-02 is not live"],
         )
 
-    def test_more_than_is_told(self) -> None:
+    def test_more_problems_than_are_listed(self) -> None:
         file = self.opened()
         file.write([event("lonely", 0, n) for n in range(2)])
-        file.write([Row("odd", 1, 0.0, b"no", None) for _ in range(PROBLEMS_TOLD + 50)])
+        file.write([Row("odd", 1, 0.0, b"no", None) for _ in range(MAX_PROBLEMS_LISTED + 50)])
         check = self.checked(file)
-        self.assertEqual(len(check.problems), PROBLEMS_TOLD)
-        self.assertGreater(check.found, PROBLEMS_TOLD + 49)
+        self.assertEqual(len(check.problems), MAX_PROBLEMS_LISTED)
+        self.assertGreater(check.found, MAX_PROBLEMS_LISTED + 49)

@@ -1,4 +1,4 @@
-"""The journal as a file: what it keeps, and what it refuses."""
+"""The journal as a SQLite file: what it keeps, what it prunes, and what it refuses."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from umd.journal import file as journal_file
-from umd.journal.file import AT_ONCE, JournalFile
+from umd.journal.file import MAX_ROWS_PER_STATEMENT, JournalFile
 from umd.journal.queries import JournalQueries
 from umd.journal.reader import JournalReader
 from umd.journal.schema import APPLICATION_ID, MIGRATIONS
@@ -36,9 +36,9 @@ class FileCase(SynchronousTestCase):
         return file
 
     def after_a_kill(self, file: JournalFile) -> JournalReader:
-        """Of what is on disk now: not all of it is in the index."""
-        for end in ("", "-wal"):
-            (self.directory / f"killed{end}").write_bytes(Path(file.path + end).read_bytes())
+        """Read a copy of what is on the disk now; its index is incomplete."""
+        for suffix in ("", "-wal"):
+            (self.directory / f"killed{suffix}").write_bytes(Path(file.path + suffix).read_bytes())
         reader = JournalReader(str(self.directory / "killed"))
         reader.open()
         self.addCleanup(reader.close)
@@ -51,7 +51,7 @@ class FileCase(SynchronousTestCase):
 
 
 class KeepTests(FileCase):
-    def test_what_was_written_is_there_again(self) -> None:
+    def test_records_are_there_after_reopening(self) -> None:
         file = self.opened()
         file.write([row("a", Step.BEGINS), Row("a", 0, 1001.0, b"two", b"leg"), row("b", 1)])
         file.close()
@@ -62,15 +62,16 @@ class KeepTests(FileCase):
         live = [[stored.record for stored in call] for call in again.live()]
         self.assertEqual(live, [[b"{}", b"two"], [b"{}"]])
 
-    def test_more_than_a_statement_holds_is_one_transaction(self) -> None:
+    def test_more_rows_than_a_statement_holds_are_one_transaction(self) -> None:
         file = self.opened()
-        for number in (1, AT_ONCE, AT_ONCE + 1, 5 * AT_ONCE - 1):
+        limit = MAX_ROWS_PER_STATEMENT
+        for number in (1, limit, limit + 1, 5 * limit - 1):
             before = file.last
             file.write([row(f"call-{index}") for index in range(number)])
             self.assertEqual(file.last, before + number)
         self.assertEqual(len(file.read(0, 10_000)), file.last)
 
-    def test_what_has_ended_is_not_live(self) -> None:
+    def test_an_ended_call_is_not_live(self) -> None:
         file = self.opened()
         file.write([row("a", 1), row("b", 1), row("a", -1, 2000.0)])
         file.write([row("c", 1), row("c", -1, 3000.0)])
@@ -79,8 +80,8 @@ class KeepTests(FileCase):
         self.assertEqual([s.call for s in file.ended(0, 1)], ["c"])
         self.assertEqual([s.call for s in file.ended(2000.0, 10)], ["c"])
 
-    def test_the_live_ones_come_in_the_order_they_began(self) -> None:
-        """Not in that of their ids, which would read a page for each of them."""
+    def test_live_calls_come_in_the_order_of_their_beginning(self) -> None:
+        """In the order of their ids, SQLite would read another page for each call."""
         file = self.opened()
         ids = ["m", "z", "a", "q", "b"]
         file.write([row(call, Step.BEGINS) for call in ids])
@@ -88,15 +89,15 @@ class KeepTests(FileCase):
         live = [[stored.position for stored in call] for call in file.live()]
         self.assertEqual(live, [[1], [2, 6], [4], [5]])
 
-    def test_a_call_that_begins_again_is_live(self) -> None:
-        """A leg that ended for umd and not for its PBX is found there again."""
+    def test_a_call_whose_id_begins_again_is_live(self) -> None:
+        """A leg that umd took for ended is found on its PBX after a restart."""
         for ends_in_the_same_batch in (True, False):
             with self.subTest(ends_in_the_same_batch=ends_in_the_same_batch):
                 self.path = str(self.directory / f"{ends_in_the_same_batch}.db")
                 file = self.opened()
                 file.write([row("a", 1), row("b", 1)])
                 if not ends_in_the_same_batch:
-                    file._index()
+                    file.update_index()
                 file.write([row("a", -1), row("a", 1), row("a"), row("b", -1)])
                 live = [[stored.position for stored in call] for call in file.live()]
                 self.assertEqual(live, [[4, 5]])
@@ -104,15 +105,15 @@ class KeepTests(FileCase):
                 file.write([row("a", -1)])
                 self.assertEqual(list(file.live()), [])
 
-    def test_calls_by_their_beginning(self) -> None:
+    def test_calls_are_found_by_the_beginning_of_their_id(self) -> None:
         file = self.opened()
         file.write([row(call) for call in ("abc", "abd", "ab", "b", "abc")])
         self.assertEqual(file.find("ab", 10), ["ab", "abc", "abd"])
         self.assertEqual(file.find("abc", 10), ["abc"])
         self.assertEqual(file.find("x", 10), [])
 
-    def test_a_call_is_found_whichever_batch_of_the_index_has_it(self) -> None:
-        """Some in the index, some not yet, before and after a kill, read here and beside."""
+    def test_a_call_is_found_in_every_batch_of_the_index(self) -> None:
+        """Also a call that is not in the index yet, and one in a journal whose umd was killed."""
         file = self.opened()
         for number in range(40):
             file.write([row(f"call-{number:02d}", 1)])
@@ -120,12 +121,12 @@ class KeepTests(FileCase):
         file.write([row(f"call-{number:02d}", -1) for number in range(0, 40, 2)])
         alive = [f"call-{number:02d}" for number in range(1, 40, 2)]
 
-        def check(there: JournalQueries) -> None:
-            self.assertEqual(there.find("call-", 100), [f"call-{n:02d}" for n in range(40)])
-            self.assertEqual(len(there.read(0, 100, "call-00")), 42)
-            self.assertEqual(len(there.read(there.last - 25, 100, "call-00")), 1)
-            self.assertEqual(len(there.read(0, 100, "call-39")), 1)
-            live = [call[0].call for call in there.live()]
+        def check(journal: JournalQueries) -> None:
+            self.assertEqual(journal.find("call-", 100), [f"call-{n:02d}" for n in range(40)])
+            self.assertEqual(len(journal.read(0, 100, "call-00")), 42)
+            self.assertEqual(len(journal.read(journal.last - 25, 100, "call-00")), 1)
+            self.assertEqual(len(journal.read(0, 100, "call-39")), 1)
+            live = [call[0].call for call in journal.live()]
             self.assertEqual([call for call in live if call.startswith("call")], alive)
             self.assertEqual(len(live), 20 + 40)
 
@@ -134,14 +135,14 @@ class KeepTests(FileCase):
         file.close()
         check(self.opened())
 
-    def test_only_its_owner_reads_it(self) -> None:
+    def test_only_its_owner_may_read_the_files(self) -> None:
         self.opened().write([row("a")])
         for name in os.listdir(self.directory):
             self.assertEqual((self.directory / name).stat().st_mode & 0o077, 0, name)
 
 
 class PruneTests(FileCase):
-    def test_old_records_go_and_those_of_live_calls_stay(self) -> None:
+    def test_old_records_are_deleted_but_not_those_of_live_calls(self) -> None:
         file = self.opened(keep=100.0)
         file.write([row("old", 1, 0.0), row("live", 1, 0.0), row("old", -1, 50.0)])
         file.write([row("new", 1, 950.0)])
@@ -150,8 +151,8 @@ class PruneTests(FileCase):
         self.assertEqual([s.call for s in file.read(0, 10)], ["live", "new"])
         self.assertEqual(file.last, 4)
 
-    def test_positions_grow_when_everything_has_gone(self) -> None:
-        """After a quiet month; with a position given twice, the call after it would be lost."""
+    def test_positions_keep_growing_after_everything_was_pruned(self) -> None:
+        """A reader that continues behind the last position would miss a record with a lower one."""
         file = self.opened(keep=100.0)
         file.write([row("old", 1, 0.0), row("old", -1, 50.0)])
         self.assertEqual(file.prune(1000.0), 2)
@@ -162,9 +163,9 @@ class PruneTests(FileCase):
         self.assertEqual([s.position for s in again.read(2, 10)], [3])
         self.assertEqual([call[0].call for call in again.live()], ["new"])
 
-    def test_a_clock_that_was_set_back_does_not_end_it(self) -> None:
-        """Of more calls than are looked at once the time is years ahead."""
-        self.patch(journal_file, "PRUNED_AT_ONCE", 5)
+    def test_pruning_goes_on_behind_calls_from_the_future(self) -> None:
+        """The clock was years ahead, and was set back; one `prune` examines only some calls."""
+        self.patch(journal_file, "CALLS_PER_PRUNE", 5)
         file = self.opened(keep=100.0)
         ahead = [f"ahead-{index}" for index in range(12)]
         file.write([row(call, step, 1e9) for call in ahead for step in (1, -1)])
@@ -177,13 +178,13 @@ class PruneTests(FileCase):
             pass
         self.assertEqual(file.find("", 100), ["new"])
 
-    def test_names_go_with_their_calls_and_no_others_are_looked_at(self) -> None:
-        """However many calls before them live on, which were looked at again for each step."""
+    def test_pruning_an_id_searches_its_own_batch_only(self) -> None:
+        """Once every batch was searched, those of old live calls again and again."""
         file = self.opened(keep=100.0)
         for batch in range(5):
             file.write([row(f"live-{batch}", 1, 0.0)])
             file.write([row("old", step, 0.0) for step in (1, -1)])
-            file._index()
+            file.update_index()
         file.prune(1000.0)
         names = file._connection.execute("SELECT call FROM names").fetchall()
         self.assertEqual(names, [(f"live-{batch}",) for batch in range(5)])
@@ -193,8 +194,8 @@ class PruneTests(FileCase):
         ).fetchall()
         self.assertIn("(batch=? AND call=? AND begun=?)", plan[0][3])
 
-    def test_the_oldest_go_when_it_is_too_large(self) -> None:
-        self.patch(journal_file, "PRUNED_AT_ONCE", 200)
+    def test_the_oldest_calls_are_deleted_when_the_file_is_too_large(self) -> None:
+        self.patch(journal_file, "CALLS_PER_PRUNE", 200)
         file = self.opened(max_size=1024 * 1024)
         big = b"x" * 1000
         for index in range(40):
@@ -206,8 +207,8 @@ class PruneTests(FileCase):
 
 
 class TransactionTests(FileCase):
-    def test_nothing_is_written_into_one_that_cannot_be_rolled_back(self) -> None:
-        """Else it would be told to be durable, and go when the process does."""
+    def test_nothing_is_written_into_a_transaction_that_cannot_be_rolled_back(self) -> None:
+        """The record would be reported as durable, and be lost with the process."""
         file = self.opened()
         file.write([row("a", 1)])
 
@@ -237,22 +238,22 @@ class TransactionTests(FileCase):
 
 
 class RefusalTests(FileCase):
-    def test_a_second_umd(self) -> None:
+    def test_a_journal_that_another_umd_writes(self) -> None:
         self.opened().write([row("a")])
         self.refused(rf"another umd writes it \(process {os.getpid()}\)")
 
-    def test_somebody_elses_file_is_left_alone(self) -> None:
+    def test_a_file_that_is_no_database_is_not_changed(self) -> None:
         Path(self.path).write_bytes(b"my thesis" * 1000)
-        self.refused("is no journal")
+        self.refused("not a journal")
         self.assertEqual(Path(self.path).read_bytes(), b"my thesis" * 1000)
 
-    def test_somebody_elses_database_is_left_alone(self) -> None:
+    def test_the_database_of_another_program_is_not_changed(self) -> None:
         with sqlite3.connect(self.path) as db:
             db.execute("CREATE TABLE mine (x)")
         db.close()
         self.refused("database of another program")
 
-    def test_a_newer_one(self) -> None:
+    def test_a_journal_of_a_newer_umd(self) -> None:
         file = self.opened(migrations=(*MIGRATIONS, "CREATE TABLE later (x)"))
         file.write([row("a")])
         file.close()
@@ -261,18 +262,18 @@ class RefusalTests(FileCase):
             self.assertEqual(db.execute("SELECT count(*) FROM events").fetchone(), (1,))
         db.close()
 
-    def test_a_directory_that_is_not_there(self) -> None:
+    def test_a_directory_that_does_not_exist(self) -> None:
         self.path = str(self.directory / "nowhere" / "journal.db")
-        self.refused("No such file or directory; name a path that can be had")
+        self.refused("No such file or directory; set a path that umd can use")
 
-    def test_a_program_that_has_it_open(self) -> None:
+    def test_a_journal_that_another_program_has_open(self) -> None:
         self.opened().close()
         other = sqlite3.connect(self.path, isolation_level=None)
         self.addCleanup(other.close)
         other.execute("BEGIN IMMEDIATE")
         self.refused("another program has it open")
 
-    def test_nobody_else_gets_in(self) -> None:
+    def test_no_other_program_can_read_a_journal_in_use(self) -> None:
         self.opened().write([row("a")])
         other = sqlite3.connect(self.path, timeout=0.0)
         self.addCleanup(other.close)
@@ -301,15 +302,15 @@ class DamageTests(FileCase):
         file.write([row("a", 1)])
         self.assertEqual(len(list(file.live())), 1)
 
-    def test_pages_in_the_middle(self) -> None:
+    def test_damage_in_the_middle_of_the_file(self) -> None:
         self.damaged(self.written() // 2 // 4096 * 4096)
 
-    def test_the_first_page(self) -> None:
+    def test_damage_of_the_first_page(self) -> None:
         self.written()
         self.damaged(0)
 
-    def test_a_truncated_log_loses_its_end_and_nothing_else(self) -> None:
-        """As after kill -9: the WAL is there, and its last commit only in part."""
+    def test_a_truncated_log_loses_only_its_last_commit(self) -> None:
+        """After kill -9 the WAL may have only a part of its last commit."""
         program = (
             "import os, sys; from umd.journal.file import *; from umd.journal.store import Row\n"
             "file = JournalFile(sys.argv[1]); file.open()\n"
@@ -326,7 +327,7 @@ class DamageTests(FileCase):
 
 
 class MigrationTests(FileCase):
-    def test_an_older_one_is_brought_forward(self) -> None:
+    def test_a_journal_of_an_older_umd_is_migrated(self) -> None:
         file = self.opened()
         file.write([row("a", 1)])
         file.close()
@@ -347,14 +348,14 @@ class MigrationTests(FileCase):
         for call, step in (("a", 1), ("b", 1), ("a", -1), ("b", 0)):
             db.execute(statement, (call, step))
         db.close()
-        with self.assertRaisesRegex(CannotOpen, "start umd with it once"):
+        with self.assertRaisesRegex(CannotOpen, "start this umd with it once"):
             JournalReader(self.path).open()
         file = self.opened()
         self.assertEqual(file.migrated_from, 1)
         self.assertEqual([[s.position for s in call] for call in file.live()], [[2, 4]])
         self.assertEqual(file.find("a", 10), ["a"])
 
-    def test_one_that_fails_changes_nothing(self) -> None:
+    def test_a_migration_that_fails_changes_nothing(self) -> None:
         self.opened().close()
         with self.assertRaises(CannotOpen):
             self.opened(migrations=(*MIGRATIONS, "CREATE TABLE more (x); SELECT nonsense"))
@@ -368,7 +369,7 @@ class ReaderTests(FileCase):
         self.addCleanup(reader.close)
         return reader
 
-    def test_it_reads_what_no_umd_has_open(self) -> None:
+    def test_it_reads_a_journal_that_no_umd_has_open(self) -> None:
         file = self.opened()
         file.write([row("a", 1)])
         with self.assertRaisesRegex(CannotOpen, "another program has it open"):
@@ -376,22 +377,22 @@ class ReaderTests(FileCase):
         file.close()
         self.assertEqual([s.call for s in self.reader().read(0, 10)], ["a"])
 
-    def test_a_live_call_of_which_a_part_is_not_indexed(self) -> None:
-        """It is one call, in the order of its records, whichever table has them."""
+    def test_a_live_call_with_some_records_outside_the_index(self) -> None:
+        """Its records are in their order, from the file's index and from the temporary one."""
         file = self.opened()
         file.write([row("b", Step.BEGINS), row("a", Step.BEGINS)])
-        file._index()
+        file.update_index()
         file.write([row("a"), row("c", Step.BEGINS), row("b")])
         reader = self.after_a_kill(file)
         live = [[stored.position for stored in call] for call in reader.live()]
         self.assertEqual(live, [[1, 5], [2, 3], [4]])
 
-    def test_there_is_none(self) -> None:
+    def test_a_path_without_a_file(self) -> None:
         with self.assertRaisesRegex(CannotOpen, "no such file"):
             self.reader()
         self.assertEqual(os.listdir(self.directory), [])
 
-    def test_it_is_none(self) -> None:
+    def test_a_file_that_is_no_database(self) -> None:
         Path(self.path).write_bytes(b"my thesis" * 1000)
         with self.assertRaisesRegex(CannotOpen, "damaged: file is not a database"):
             self.reader()

@@ -1,4 +1,4 @@
-"""The embedded store: its writer, and what it does when the disk does not do its part."""
+"""The SQLite store: group commit, and what it does when the disk fails."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ from umd.journal.store import Row, Step
 
 
 class Turns:
-    """A reactor of one's own: what the writer wants done in the reactor, when the test says so."""
+    """Stands in for the reactor: runs what the writer passes to it when the test says so."""
 
     def __init__(self) -> None:
         self._calls: deque[tuple[Callable[..., object], Any]] = deque()
-        self._some = threading.Semaphore(0)
+        self._available = threading.Semaphore(0)
 
     def __call__(self, function: Callable[..., object], *arguments: Any) -> None:
         self._calls.append((function, arguments))
-        self._some.release()
+        self._available.release()
 
     def until(self, done: Callable[[], bool]) -> None:
-        """Let turns go by until it is so."""
+        """Run calls until `done` returns True."""
         while not done():
-            assert self._some.acquire(timeout=20), "the writer does nothing"
+            assert self._available.acquire(timeout=20), "the writer made no call within 20 s"
             function, arguments = self._calls.popleft()
             function(*arguments)
 
 
 class FaultyFile(JournalFile):
-    """A journal whose disk fails when the test says so."""
+    """A journal whose disk raises `fault`, if that is set."""
 
     fault: Exception | None = None
     committed_anyway = False
@@ -61,18 +61,22 @@ class FaultyFile(JournalFile):
 
 
 class StoreCase(SynchronousTestCase):
-    insist = True
+    refuse_on_error = True
 
     def setUp(self) -> None:
         self.turns = Turns()
         self.log, self.lines = capturing_log()
         self.file = FaultyFile(self.mktemp())
         self.file.commits = []
-        self.told: list[str | None] = []
+        self.troubles: list[str | None] = []
         self.done: list[Any] = []
-        self.patch(sqlite, "RETRY_EVERY", 0.01)
+        self.patch(sqlite, "RETRY_INTERVAL", 0.01)
         self.store = SqliteStore(
-            self.file, self.turns, self.log, insist=self.insist, told=self.told.append
+            self.file,
+            self.turns,
+            self.log,
+            refuse_on_error=self.refuse_on_error,
+            on_trouble=self.troubles.append,
         )
         self.store.open()
         self.store.begin()
@@ -97,7 +101,7 @@ class StoreCase(SynchronousTestCase):
 
 
 class WriterTests(StoreCase):
-    def test_in_order_and_durable_when_told(self) -> None:
+    def test_callbacks_come_in_order_once_their_record_is_durable(self) -> None:
         names = [f"call-{index}" for index in range(3000)]
         for name in names:
             self.keep(name)
@@ -105,8 +109,8 @@ class WriterTests(StoreCase):
         self.assertEqual(self.done, names)
         self.assertEqual(self.calls(), names)
 
-    def test_a_commit_takes_what_queued_while_the_last_one_ran(self) -> None:
-        """Not one for each, and no window of time in which nothing happens."""
+    def test_a_commit_writes_all_records_queued_during_the_one_before(self) -> None:
+        """Group commit: not one commit for each record, and no fixed interval."""
         gate, entered = threading.Event(), threading.Event()
         write = self.file.write
 
@@ -124,7 +128,7 @@ class WriterTests(StoreCase):
         self.wait(51)
         self.assertEqual(self.file.commits, [1, 50])
 
-    def test_a_row_that_cannot_be_written_costs_no_other(self) -> None:
+    def test_a_row_that_sqlite_cannot_store_is_left_out(self) -> None:
         names = ["first", "lone \udce9", "second", "third"]
         for name in names:
             step = 1 << 70 if name == "second" else Step.BEGINS
@@ -132,12 +136,12 @@ class WriterTests(StoreCase):
         self.wait(4)
         self.assertEqual(self.done, names)
         self.assertEqual(self.calls(), ["first", "third"])
-        self.assertEqual(self.told, [])
+        self.assertEqual(self.troubles, [])
         refused = [line["call"] for line in self.lines if line["event"] == "journal.record-refused"]
         self.assertEqual(refused, ["lone \udce9", "second"])
 
-    def test_who_reads_does_not_wait_until_nothing_more_comes(self) -> None:
-        """Nor do syncs and pruning: while one commit is made there comes the next, under load."""
+    def test_a_read_is_answered_while_more_records_keep_coming(self) -> None:
+        """Under load the queue never empties. Reads, syncs and pruning must not wait for that."""
         write = self.file.write
         answered: list[int] = []
 
@@ -162,7 +166,7 @@ class WriterTests(StoreCase):
         self.assertTrue(over.wait(20))
         self.assertEqual(answered, [1])
 
-    def test_a_flush_waits_for_what_was_before(self) -> None:
+    def test_a_flush_waits_for_the_records_before_it(self) -> None:
         self.keep("a")
         self.store.flush(self.done.append, "flushed")
         self.wait(2)
@@ -170,7 +174,7 @@ class WriterTests(StoreCase):
         self.store.flush(self.done.append, "again")
         self.wait(3)
 
-    def test_one_that_fails_does_not_stop_the_others(self) -> None:
+    def test_a_callback_that_fails_does_not_stop_the_others(self) -> None:
         def fail(_: object) -> None:
             raise ZeroDivisionError
 
@@ -179,7 +183,7 @@ class WriterTests(StoreCase):
         self.wait(1)
         self.assertEqual([line["event"] for line in self.lines], ["journal.failed"])
 
-    def test_what_is_there_is_written_before_it_is_closed(self) -> None:
+    def test_closing_writes_the_queued_records_first(self) -> None:
         for index in range(100):
             self.keep(f"call-{index}")
         self.result(self.store.close())
@@ -191,13 +195,13 @@ class WriterTests(StoreCase):
 
 
 class TroubleTests(StoreCase):
-    def test_nothing_is_called_durable_while_the_disk_is_full(self) -> None:
+    def test_no_callback_comes_while_the_disk_is_full(self) -> None:
         self.keep("a")
         self.wait(1)
         self.file.fault = sqlite3.OperationalError("database or disk is full")
         self.keep("b")
         self.turns.until(lambda: self.store.trouble is not None)
-        self.assertEqual(self.told, ["database or disk is full"])
+        self.assertEqual(self.troubles, ["database or disk is full"])
         self.keep("c")
         self.assertEqual(self.done, ["a"])
         self.file.fault = None
@@ -205,12 +209,12 @@ class TroubleTests(StoreCase):
         self.turns.until(lambda: self.store.trouble is None)
         self.assertEqual(self.done, ["a", "b", "c"])
         self.assertEqual(self.calls(), ["a", "b", "c"])
-        self.assertEqual(self.told, ["database or disk is full", None])
+        self.assertEqual(self.troubles, ["database or disk is full", None])
         logged = [line["event"] for line in self.lines]
         self.assertEqual(logged, ["journal.cannot-be-written", "journal.recovered"])
 
-    def test_a_commit_that_failed_and_is_there_all_the_same_is_not_written_twice(self) -> None:
-        """The sync failed, and what it was for is found in the log when that is read again."""
+    def test_records_of_a_failed_commit_that_are_on_the_disk_are_not_written_twice(self) -> None:
+        """The sync failed, but SQLite finds the commit in its log when it opens it again."""
         self.file.committed_anyway = True
         self.file.fault = sqlite3.OperationalError("disk I/O error")
         self.keep("a")
@@ -222,9 +226,9 @@ class TroubleTests(StoreCase):
         self.wait(3)
         self.assertEqual(self.calls(), ["a", "b", "c"])
 
-    def test_a_disk_that_is_full_again_in_the_middle_has_nothing_twice(self) -> None:
-        """There is room for the first commit of what has queued meanwhile, and not for the next."""
-        self.patch(sqlite, "COMMITTED_AT_ONCE", 10)
+    def test_no_record_is_written_twice_when_the_disk_is_full_again(self) -> None:
+        """After a retry there is space for the first batch of records, but not for the next."""
+        self.patch(sqlite, "MAX_ROWS_PER_COMMIT", 10)
         full = sqlite3.OperationalError("database or disk is full")
         names = [f"call-{index}" for index in range(25)]
         write, reopen = self.file.write, self.file.reopen
@@ -254,34 +258,34 @@ class TroubleTests(StoreCase):
 
 
 class ContinueTests(StoreCase):
-    insist = False
+    refuse_on_error = False
 
-    def test_a_mistake_of_its_own_stops_nothing(self) -> None:
-        """The writer ended with it: no call could be ended any more, and no reader was answered."""
+    def test_a_bug_in_the_writer_does_not_end_it(self) -> None:
+        """Once the thread ended: no call could be ended any more, and no read was answered."""
         self.file.fault = ZeroDivisionError("a mistake")
         self.keep("a")
         self.store.flush(self.done.append, "flushed")
         self.wait(2)
         self.assertEqual(self.result(self.store.read(0, 10)), [])
         self.file.fault = None
-        self.turns.until(lambda: bool(self.told) and self.told[-1] is None)
-        self.assertIn("ZeroDivisionError", str(self.told[0]))
+        self.turns.until(lambda: bool(self.troubles) and self.troubles[-1] is None)
+        self.assertIn("ZeroDivisionError", str(self.troubles[0]))
         self.assertEqual(self.calls(), ["a"])
 
-    def test_it_goes_on_without_a_record_and_writes_that_later(self) -> None:
+    def test_callbacks_come_without_a_record_that_is_written_later(self) -> None:
         self.file.fault = sqlite3.OperationalError("database or disk is full")
         self.keep("a")
         self.wait(1)
         self.keep("b")
         self.wait(2)
         self.file.fault = None
-        self.turns.until(lambda: bool(self.told) and self.told[-1] is None)
+        self.turns.until(lambda: bool(self.troubles) and self.troubles[-1] is None)
         self.assertEqual(self.calls(), ["a", "b"])
         self.assertEqual(self.done, ["a", "b"])
 
 
 class PathTests(SynchronousTestCase):
-    def test_relaxed_is_synced_by_and_by(self) -> None:
+    def test_sync_brings_relaxed_records_to_the_database(self) -> None:
         path = self.mktemp()
         file = JournalFile(path, "relaxed")
         file.open()

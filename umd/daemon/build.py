@@ -86,7 +86,9 @@ def make_store(
             on_failure(trouble)
 
     file = JournalFile(path, journal.durability, journal.keep, journal.max_size)
-    return SqliteStore(file, reactor.callFromThread, log, insist=refuses, told=report)
+    return SqliteStore(
+        file, reactor.callFromThread, log, refuse_on_error=refuses, on_trouble=report
+    )
 
 
 def make_call_journal(

@@ -6,7 +6,7 @@ import os
 from typing import Final
 
 from umd.config.sections import ControlSection, JournalSection, UsersSection
-from umd.journal.address import default_path as default_journal_path
+from umd.journal.paths import default_path as default_journal_path
 from umd.management.address import default_path as default_socket_path
 from umd.messaging.users import MEMORY
 from umd.runtime.systemd import state_directory

@@ -10,7 +10,7 @@ from structlog.typing import FilteringBoundLogger
 from umd.call.record import UnknownRecord
 from umd.config import Settings
 from umd.control.control import Control
-from umd.journal.ledger import ended_calls, live_calls
+from umd.journal.replay import ended_calls, live_calls
 from umd.journal.sqlite import SqliteStore
 from umd.journal.store import Stored
 

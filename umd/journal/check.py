@@ -1,7 +1,7 @@
 """
-Checks a journal: its records against each other, and its index against its records.
+Checks a journal: the records of each call against each other, and the index against the records.
 
-It works in steps, between which a umd that has the journal open writes on.
+The check works in steps. A umd that has the journal open writes between them.
 """
 
 from __future__ import annotations
@@ -13,54 +13,62 @@ from typing import Any, Final
 from umd.journal.queries import JournalQueries
 from umd.journal.store import Step
 
-PROBLEMS_TOLD: Final = 100
-"""Others are counted."""
+MAX_PROBLEMS_LISTED: Final = 100
+"""Further problems are only counted."""
 ROWS_PER_STEP: Final = 2000
-"""More than a commit writes, so that a check comes to an end; a step takes some milliseconds."""
+"""
+Rows read in one step, which takes some milliseconds.
+
+More than umd writes between two steps, so that the check reaches the end of a growing journal.
+"""
 
 
 class JournalCheck:
     """
-    One check of one journal, which is open and from which nothing is removed meanwhile.
+    One check of an open journal. Nothing may be pruned from the journal meanwhile.
 
     Args:
         file: the journal.
-        seq_of: reads the number that a record has among those of its call; raises ValueError.
-        rows: how many rows a step looks at.
+        seq_of: returns the number of a record among those of its call; raises ValueError.
+        rows: how many rows to read in one step.
     """
 
     def __init__(
         self, file: JournalQueries, seq_of: Callable[[bytes], int], rows: int = ROWS_PER_STEP
     ) -> None:
         self.problems: list[str] = []
+        """The first `MAX_PROBLEMS_LISTED` problems, in words."""
         self.found = 0
-        """How many problems there are; more than are told, maybe."""
+        """How many problems were found, those not listed included."""
         self.records = 0
+        """How many records were read."""
         self.calls = 0
+        """How many calls begin in these records."""
         self.live_calls = 0
+        """How many of these calls have not ended."""
         self._file = file
         self._seq_of = seq_of
         self._rows = rows
-        self._at = 0
-        """The position of the last record that was looked at."""
-        self._positions = 0
-        """The sum of all of them."""
+        self._position = 0
+        """The position of the last record read."""
+        self._sum_of_positions = 0
+        """The sum of the positions of all records read."""
         self._live: dict[str, tuple[int, int]] = {}
-        """Of each call that goes on where we are: its first position, and its last number."""
-        self._homeless: dict[str, int] = {}
-        """Records of calls that have no beginning before them."""
-        self._steps = self._work()
+        """For each live call: the position of its first record, and the number of its last."""
+        self._without_beginning: dict[str, int] = {}
+        """The position of the first record of each call that has no beginning before it."""
+        self._steps = self._check()
 
     def step(self) -> bool:
-        """Look at some more; returns whether there is more to look at."""
+        """Do the next step, and return whether more are left."""
         try:
             return next(self._steps, False)
         except sqlite3.Error as error:
-            self._problem(f"the file cannot be read behind position {self._at}: {error}")
+            self._problem(f"the file cannot be read behind position {self._position}: {error}")
             return False
 
     def result(self) -> dict[str, Any]:
-        """What was found, as JSON."""
+        """Return the counts and the problems as JSON values."""
         return {
             "records": self.records,
             "calls": self.calls,
@@ -69,106 +77,102 @@ class JournalCheck:
             "problems": self.problems,
         }
 
-    def _work(self) -> Iterator[bool]:
+    def _check(self) -> Iterator[bool]:
         file = self._file
-        while self._look_at_records():
+        while self._read_records():
             yield True
-        file.index_all()
-        indexed = yield from self._parts()
-        yield from self._names(indexed[0])
-        # What was written meanwhile, and what lives now: in one step, so that they belong together.
-        before = self.records
-        while self._look_at_records():
+        file.update_index()
+        calls, records = yield from self._check_indexed_calls()
+        yield from self._check_names(calls)
+        # The last records and the live calls in one step, so that both are of one moment.
+        records_before = self.records
+        while self._read_records():
             pass
-        file.index_all()
-        self._live_calls()
-        for call, position in self._homeless.items():
+        file.update_index()
+        self._check_live_calls()
+        for call, position in self._without_beginning.items():
             self._problem(f"position {position}: call {call} has no beginning")
-        if before != indexed[1]:
-            self._problem(f"the index has {indexed[1]} of {before} records")
-        if file.last < self._at:
-            self._problem(f"position {self._at} is behind the last one, {file.last}")
+        if records_before != records:
+            self._problem(f"the index has {records} of {records_before} records")
+        if file.last < self._position:
+            self._problem(f"position {self._position} is behind the last one, {file.last}")
 
-    def _look_at_records(self) -> bool:
-        rows = self._file.copy_of(self._at, self._rows)
+    def _read_records(self) -> bool:
+        """Check the next records, and return whether more are left."""
+        rows = self._file.rows_after(self._position, self._rows)
         for position, call, step, _, record, _ in rows:
-            self._record(position, call, step, record)
+            self._check_record(position, call, step, record)
         if rows:
-            self._at = rows[-1][0]
+            self._position = rows[-1][0]
         return len(rows) == self._rows
 
-    def _record(self, position: int, call: str, step: int, record: bytes) -> None:
+    def _check_record(self, position: int, call: str, step: int, record: bytes) -> None:
         self.records += 1
-        self._positions += position
-        begun, last = self._live.get(call, (position, 0))
+        self._sum_of_positions += position
+        first_position, last_seq = self._live.get(call, (position, 0))
         try:
             seq = self._seq_of(record)
         except ValueError as error:
             self._problem(f"position {position}: call {call}: {error}")
-            seq = last + 1
+            seq = last_seq + 1
         if step == Step.BEGINS:
             self.calls += 1
             self._live[call] = (position, seq)
-            self._homeless.pop(call, None)
+            self._without_beginning.pop(call, None)
             return
         if call not in self._live:
-            self._homeless.setdefault(call, position)
+            self._without_beginning.setdefault(call, position)
             return
-        if seq != last + 1:
-            self._problem(f"position {position}: call {call}: record {seq} follows on {last}")
+        if seq != last_seq + 1:
+            self._problem(f"position {position}: call {call}: record {seq} follows {last_seq}")
         if step == Step.ENDS:
             del self._live[call]
         else:
-            self._live[call] = (begun, seq)
+            self._live[call] = (first_position, seq)
 
-    def _parts(self) -> Generator[bool, None, tuple[int, int]]:
-        """The index of records: returns how many calls and how many records it has."""
+    def _check_indexed_calls(self) -> Generator[bool, None, tuple[int, int]]:
+        """Check the events of each call in the index; return how many calls and events it has."""
         calls = records = positions = after = 0
-        upto = self._at
-        while True:
-            rows = self._file.parts(after, upto, self._rows)
+        upto = self._position
+        while rows := self._file.indexed_calls(after, upto, self._rows):
             for begun, count, total, wrong in rows:
                 calls += 1
                 records += count
                 positions += total
                 if wrong:
                     self._problem(f"index: {wrong} records of the call that began at {begun}")
-            if not rows:
-                break
             after = rows[-1][0]
             yield True
-        if records == self.records and positions != self._positions:
+        if records == self.records and positions != self._sum_of_positions:
             self._problem("index: it has other records than the journal")
         return calls, records
 
-    def _names(self, calls: int) -> Iterator[bool]:
-        named = 0
-        after = -1
-        while True:
-            batch = self._file.names(after, self._at)
-            if batch is None:
-                break
-            after, count, wrong = batch
-            named += count
+    def _check_names(self, calls: int) -> Iterator[bool]:
+        """Check the call ids in the index, one for each of the `calls` that it has."""
+        names = 0
+        batch = -1
+        while found := self._file.next_name_batch(batch, self._position):
+            batch, count, wrong = found
+            names += count
             if wrong:
-                self._problem(f"index: {wrong} names of batch {after} lead to another call")
+                self._problem(f"index: {wrong} names of batch {batch} lead to another call")
             yield True
-        if named != calls:
-            self._problem(f"index: {named} names of {calls} calls")
+        if names != calls:
+            self._problem(f"index: {names} names of {calls} calls")
 
-    def _live_calls(self) -> None:
+    def _check_live_calls(self) -> None:
         self.live_calls = len(self._live)
-        begun = sum(begun for begun, _ in self._live.values())
-        if self._file.live_counts() == (len(self._live), begun):
+        sum_of_positions = sum(first for first, _ in self._live.values())
+        if self._file.live_totals() == (len(self._live), sum_of_positions):
             return
-        there = self._file.live_begun()
-        for call in sorted({*there, *self._live}):
+        indexed = self._file.live_positions()
+        for call in sorted({*indexed, *self._live}):
             first, _ = self._live.get(call, (None, 0))
-            if there.get(call) != first:
-                words = "lives, and the index does not say so" if first else "is not live"
+            if indexed.get(call) != first:
+                words = "is live, and the index does not say so" if first else "is not live"
                 self._problem(f"index: call {call} {words}")
 
     def _problem(self, text: str) -> None:
         self.found += 1
-        if len(self.problems) < PROBLEMS_TOLD:
+        if len(self.problems) < MAX_PROBLEMS_LISTED:
             self.problems.append(text)

@@ -1,7 +1,7 @@
 """
-A copy of a journal: a new file that gets its name only when it is complete and on the disk.
+Copies a journal: into a new file that gets its name only when it is complete and on the disk.
 
-Records are copied, not pages: the copy has no free space in it, and its index is made anew.
+A copy is made of records, not of database pages: it has no free space, and an index of its own.
 """
 
 from __future__ import annotations
@@ -15,38 +15,47 @@ from types import TracebackType
 from typing import Any, Final
 
 from umd.errors import UmdError
-from umd.journal.file import COMPACTING
-from umd.journal.schema import APPLICATION_ID, INDEX, INSERT, MIGRATIONS, Copied
+from umd.journal.paths import COMPACTING_SUFFIX, LOCK_SUFFIX, SQLITE_SUFFIXES
+from umd.journal.schema import (
+    APPLICATION_ID,
+    INSERT_EVENTS,
+    MIGRATIONS,
+    UPDATE_INDEX,
+    EventRow,
+)
 
 RECORDS_PER_INDEX_BATCH: Final = 10_000
-OF_SQLITE: Final = ("-wal", "-shm", "-journal")
-"""What the names of the files end with that SQLite takes for a part of the journal beside them."""
-BESIDE: Final = (*OF_SQLITE, ".lock", COMPACTING)
-"""The same with the files of umd, which it overwrites or removes."""
+RESERVED_SUFFIXES: Final = (*SQLITE_SUFFIXES, LOCK_SUFFIX, COMPACTING_SUFFIX)
+"""Ends of file names that SQLite or umd uses beside a journal, and overwrites or removes."""
 
 
 class CannotCopy(UmdError):
-    """The copy cannot be written; the text says why, and nothing of it is left."""
+    """The copy cannot be written. The text says why, and no part of the copy is left."""
 
 
 class JournalCopy:
     """
-    A journal that is being written, for `with`: what is not finished is removed.
+    A context manager that writes a copy of a journal, and removes it if it is not completed.
 
     Args:
-        path: what the copy is called once it is complete.
-        temporary: what it is called before; by default a name of this process alone.
-        like: the file whose owner and mode it gets; by default the caller's, and 0600.
+        path: the name of the complete copy.
+        temporary: its name before; by default a name with the id of this process.
+        like: a file whose owner and mode the copy gets; by default the caller is the owner, and the
+            mode is 0600.
     """
 
     def __init__(self, path: str, temporary: str | None = None, like: str | None = None) -> None:
         self.path = path
         self.temporary = temporary or f"{path}.{os.getpid()}.part"
         self.records = 0
+        """How many records were written."""
         self._like = like
         self._indexed = 0
+        """The position of the last record that is in the index."""
         self._last = 0
+        """The position of the last record written."""
         self._since_index = 0
+        """How many records were written since the index was updated."""
         self._db: sqlite3.Connection | None = None
 
     def __enter__(self) -> JournalCopy:
@@ -55,18 +64,18 @@ class JournalCopy:
             file = os.open(self.temporary, flags, 0o600)
             try:
                 if self._like is not None:
-                    there = os.stat(self._like)
-                    os.fchown(file, there.st_uid, there.st_gid)
-                    os.fchmod(file, there.st_mode & 0o7777)
+                    status = os.stat(self._like)
+                    os.fchown(file, status.st_uid, status.st_gid)
+                    os.fchmod(file, status.st_mode & 0o7777)
             finally:
                 os.close(file)
             self._begin()
         except OSError as error:
             self._remove(error)
-            raise self._cannot(error.strerror or str(error)) from error
+            raise self._cannot_copy(error.strerror or str(error)) from error
         except sqlite3.Error as error:
             self._remove()
-            raise self._cannot(str(error)) from error
+            raise self._cannot_copy(str(error)) from error
         except BaseException:
             self._remove()
             raise
@@ -74,7 +83,7 @@ class JournalCopy:
 
     def _begin(self) -> None:
         self._db = sqlite3.connect(self.temporary, isolation_level=None)
-        # Nobody reads it before it is complete, and `finish` syncs it.
+        # An incomplete copy is never read, and `complete` syncs it.
         self._db.execute("PRAGMA journal_mode = OFF")
         self._db.execute("PRAGMA synchronous = OFF")
         self._db.execute("PRAGMA temp_store = MEMORY")
@@ -83,59 +92,59 @@ class JournalCopy:
         self._db.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
         self._db.execute("BEGIN")
 
-    def write(self, records: Sequence[Copied]) -> None:
+    def write(self, rows: Sequence[EventRow]) -> None:
         """
         Add records, in the order of their positions.
 
         Raises:
-            CannotCopy
+            CannotCopy: for example, the disk is full.
         """
         assert self._db is not None
         try:
-            self._db.executemany(INSERT[1], records)
-            if records:
-                self._last = records[-1][0]
-            self.records += len(records)
-            self._since_index += len(records)
+            self._db.executemany(INSERT_EVENTS[1], rows)
+            if rows:
+                self._last = rows[-1][0]
+            self.records += len(rows)
+            self._since_index += len(rows)
             if self._since_index >= RECORDS_PER_INDEX_BATCH:
-                self._index(self._last)
+                self._update_index(self._last)
         except sqlite3.Error as error:
-            raise self._cannot(str(error)) from error
+            raise self._cannot_copy(str(error)) from error
 
     def complete(self, last: int) -> None:
         """
-        Close the file, indexed and on the disk; it has its temporary name yet.
+        Complete the index and bring the file to the disk, still under its temporary name.
 
         Args:
-            last: the last position that was ever given; that of a record which was let go, maybe.
+            last: the last position that the journal has given; its record may have been pruned.
 
         Raises:
-            CannotCopy
+            CannotCopy: for example, the disk is full.
         """
         db, self._db = self._db, None
         assert db is not None
         try:
-            for statement in INDEX:
+            for statement in UPDATE_INDEX:
                 db.execute(statement, {"after": self._indexed, "last": max(last, self._last)})
             db.execute("COMMIT")
         except sqlite3.Error as error:
-            raise self._cannot(str(error)) from error
+            raise self._cannot_copy(str(error)) from error
         finally:
             db.close()
         try:
             _sync(self.temporary)
         except OSError as error:
-            raise self._cannot(error.strerror or str(error)) from error
+            raise self._cannot_copy(error.strerror or str(error)) from error
 
     def give_name(self, replace: bool = False) -> None:
         """
-        Let a complete copy have its name; durable when it returns.
+        Rename a complete copy to its own name; the new name is on the disk on return.
 
         Args:
-            replace: whether it takes the place of a file that is there.
+            replace: whether a file of this name is replaced.
 
         Raises:
-            CannotCopy
+            CannotCopy: for example, there is such a file and `replace` is False.
         """
         try:
             if replace:
@@ -144,9 +153,9 @@ class JournalCopy:
                 _rename_to_new(self.temporary, self.path)
             _sync(os.path.dirname(os.path.abspath(self.path)))
         except FileExistsError:
-            raise self._cannot("there is such a file, and it is left as it is") from None
+            raise self._cannot_copy("there is such a file, and it was not changed") from None
         except OSError as error:
-            raise self._cannot(error.strerror or str(error)) from error
+            raise self._cannot_copy(error.strerror or str(error)) from error
 
     def __exit__(
         self,
@@ -156,15 +165,15 @@ class JournalCopy:
     ) -> None:
         self._remove()
 
-    def _index(self, last: int) -> None:
+    def _update_index(self, last: int) -> None:
         assert self._db is not None
-        for statement in INDEX:
+        for statement in UPDATE_INDEX:
             self._db.execute(statement, {"after": self._indexed, "last": last})
         self._indexed = last
         self._since_index = 0
 
     def _remove(self, error: OSError | None = None) -> None:
-        """Remove what is not finished; a file that was there before is not ours."""
+        """Remove the temporary file, unless `error` says that it was there before."""
         db, self._db = self._db, None
         if db is not None:
             with suppress(sqlite3.Error):
@@ -173,41 +182,41 @@ class JournalCopy:
             with suppress(OSError):
                 os.unlink(self.temporary)
 
-    def _cannot(self, why: str) -> CannotCopy:
-        return CannotCopy(f"{self.path} cannot be written: {why}")
+    def _cannot_copy(self, reason: str) -> CannotCopy:
+        return CannotCopy(f"{self.path} cannot be written: {reason}")
 
 
-def copied_to_json(record: Copied) -> list[Any]:
-    """A record for another process; its octets as Latin-1, which has a character for each."""
-    position, call, step, at, octets, extra = record
-    text = None if extra is None else extra.decode("latin-1")
-    return [position, call, step, at, octets.decode("latin-1"), text]
+def row_to_json(row: EventRow) -> list[Any]:
+    """Return a row as JSON values, its octets decoded as Latin-1, which has all 256 of them."""
+    position, call, step, at, record, extra = row
+    extra_text = None if extra is None else extra.decode("latin-1")
+    return [position, call, step, at, record.decode("latin-1"), extra_text]
 
 
-def copied_from_json(record: list[Any]) -> Copied:
-    """Reads what `copied_to_json` gave."""
-    position, call, step, at, octets, extra = record
-    found = None if extra is None else extra.encode("latin-1")
-    return position, call, step, at, octets.encode("latin-1"), found
+def row_from_json(fields: list[Any]) -> EventRow:
+    """Return the row that `row_to_json` wrote."""
+    position, call, step, at, record, extra_text = fields
+    extra = None if extra_text is None else extra_text.encode("latin-1")
+    return position, call, step, at, record.encode("latin-1"), extra
 
 
-def check_new(path: str) -> None:
+def check_target(path: str) -> None:
     """
-    See that a journal may be made at a path, so that nobody waits for a copy that is refused.
+    Check that a copy may be written at a path, before the work of copying begins.
 
     Raises:
-        CannotCopy
+        CannotCopy: the path is a directory, exists, or is reserved for a journal beside it.
     """
     if os.path.isdir(path) or not os.path.basename(path):
-        raise CannotCopy(f"{path!r} names a folder; name a file in it, one that is not there yet")
-    for end in BESIDE:
-        owner = path.removesuffix(end)
-        if owner != path and os.path.lexists(owner):
-            raise CannotCopy(f"{path} belongs to {owner}, with which it is used; name another file")
-    for name in (path, *(path + end for end in OF_SQLITE)):
-        # SQLite would take a log of another file for that of this one.
+        raise CannotCopy(f"{path!r} is a directory; name a new file in it")
+    for suffix in RESERVED_SUFFIXES:
+        journal = path.removesuffix(suffix)
+        if journal != path and os.path.lexists(journal):
+            raise CannotCopy(f"{path} belongs to {journal}, which uses it; name another file")
+    for name in (path, *(path + suffix for suffix in SQLITE_SUFFIXES)):
+        # SQLite would take the log of another database for that of the copy.
         if os.path.lexists(name):
-            raise CannotCopy(f"{name} is there already; nothing is overwritten, name another file")
+            raise CannotCopy(f"{name} is there already, and is not overwritten; name another file")
 
 
 def _rename_to_new(old: str, new: str) -> None:
@@ -216,7 +225,7 @@ def _rename_to_new(old: str, new: str) -> None:
     except OSError as error:
         if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS):
             raise
-        # A file system without hard links.
+        # The file system has no hard links.
         if os.path.lexists(new):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), new) from None
         os.rename(old, new)

@@ -1,9 +1,10 @@
 """
-The journal as one SQLite file: how it is opened, written and pruned. Knows no Twisted.
+The journal as one SQLite file: how umd opens, writes, prunes and repairs it. Knows no Twisted.
 
-Exactly one connection ever writes, checkpoints and reads a journal in use: it holds the file
-exclusively. SQLite before 3.51.3 can damage a file in WAL mode when a second connection checkpoints
-at the same moment (reference ecosystem, 3), and so nobody else gets in, not even to look.
+Exactly one connection writes, checkpoints and reads a journal in use, and it holds the file
+exclusively. SQLite before 3.51.3 can damage a database in WAL mode when two connections write or
+checkpoint at the same moment (https://sqlite.org/wal.html, "The WAL-reset bug"), so umd lets no
+other connection in, not even one that only reads.
 """
 
 from __future__ import annotations
@@ -25,8 +26,9 @@ from typing import (
     runtime_checkable,
 )
 
+from umd.journal.paths import COMPACTING_SUFFIX, LOCK_SUFFIX
 from umd.journal.queries import JournalQueries, explain
-from umd.journal.schema import APPLICATION_ID, INDEX, INSERT, MIGRATIONS
+from umd.journal.schema import APPLICATION_ID, INSERT_EVENTS, MIGRATIONS, UPDATE_INDEX
 from umd.journal.store import CannotOpen, Row
 from umd.runtime.lock import FileLock, Held
 
@@ -34,44 +36,45 @@ if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
 
 T = TypeVar("T")
-
 Durability: TypeAlias = Literal["full", "relaxed"]
+"""When a record is safe from a power failure: see `JournalFile`."""
 
-AT_ONCE: Final = 64
+MAX_ROWS_PER_STATEMENT: Final = 64
 """
-Rows in one statement.
+Rows in one INSERT.
 
-Between two statements the writer needs the interpreter, for which it waits up to a switch interval
-while the reactor is busy; so a commit is one statement, with a row's values many times over. SQLite
-keeps a statement for each number of rows: with 64, 3 MB of them, with 128 12.
+Python takes the GIL between two statements. While the reactor is busy, the writer waits up to a
+switch interval for it, so a commit is one statement with the values of many rows. SQLite keeps a
+prepared statement for each number of rows: 3 MB for up to 64 rows, 12 MB for up to 128.
 """
-INDEXED_AT_ONCE: Final = 512
+MAX_UNINDEXED_EVENTS: Final = 512
 """
-Events after which the index follows.
+Events after which the next commit updates the index.
 
-An id is random, so that each entry of an index by id is on a page of its own, to be read, written
-and synced: kept up with each event, that was three quarters of what a commit cost. In batches it is
-a quarter of that, and none of them holds a commit back for more than some milliseconds.
+The ids of calls are random, so each index entry is on a page of its own, to be read, written and
+synced. Updating the index with each event took three quarters of the time of a commit. Updating it
+in batches takes a quarter, and delays no commit by more than some milliseconds.
 """
-PRUNED_AT_ONCE: Final = 100
-"""Calls that are looked at between two commits: of 500, 2,000 records went, and replies waited."""
-_MAGIC: Final = b"SQLite format 3\0"
-
-
-COMPACTING: Final = ".compacting"
-"""What the name of a journal that is being compacted ends with; a killed compaction leaves it."""
+CALLS_PER_PRUNE: Final = 100
+"""Calls examined by one `prune`. With 500, it deleted 2,000 records and delayed replies."""
+WAL_PAGES_PER_CHECKPOINT: Final = 1000
+"""Pages in SQLite's log after which a commit writes them back to the database and syncs it."""
+LOCK_TIMEOUT: Final = 2.0  # seconds to wait for another connection when opening
+_SQLITE_HEADER: Final = b"SQLite format 3\0"
 
 
 class JournalFile(JournalQueries):
     """
-    One journal.
+    The journal of a running umd.
 
     Args:
-        path: of the file; what belongs to it has names that begin like it.
-        durability: "full": a commit is on disk when it returns; "relaxed": it is the operating
-            system's, and on disk after the next `sync`.
-        keep: seconds for which the records of calls that have ended are kept.
-        max_size: octets beyond which the oldest of them go before that.
+        path: the path of the file; the names of the files beside it begin with its name.
+        durability: "full": a record is on the disk when `write` returns; "relaxed": the operating
+            system has it then, and it is on the disk after the next `sync`.
+        keep: how long the records of a call are kept after its end, in seconds.
+        max_size: the size of the file, in octets, beyond which the oldest ended calls are deleted
+            earlier than `keep` says.
+        migrations: the schema; tests pass others.
     """
 
     def __init__(
@@ -84,99 +87,102 @@ class JournalFile(JournalQueries):
     ) -> None:
         super().__init__(path)
         self.set_aside: str | None = None
-        """Where a damaged file was moved to by `open`."""
+        """Where `open` moved a damaged file, and what was wrong with it."""
         self.migrated_from: int | None = None
-        """The version of the schema that `open` found and brought forward."""
+        """The version of the schema that `open` found and migrated."""
         self.pruned = 0
-        """How many records were let go since it was opened."""
+        """How many records were deleted since the journal was opened."""
         self._durability = durability
         self._keep = keep
         self._max_size = max_size
         self._migrations = migrations
         self._lock: FileLock | None = None
         self._unsynced = False
+        """Whether something was written since the last `sync`."""
         self._pruned_to = 0
-        """The call that was last looked at for being old."""
+        """The first position of the last call that `prune` examined."""
 
     # -- opening
 
     def open(self) -> None:
         """
-        Take the file, make it where there is none, and check it.
+        Open the journal for this process alone, create it if there is none, and check it.
 
-        A damaged one is set aside, under a name that tells when, and a new one begun.
+        A damaged journal is renamed to `PATH.damaged-TIME`, and an empty one is created.
 
         Raises:
-            CannotOpen: it is in use, another program's, a newer umd's, or cannot be had.
+            CannotOpen: it is in use, it belongs to another program, a newer umd has written it, or
+                the path cannot be used.
         """
-        was_ours = os.path.exists(self.path + ".lock")
+        had_journal = os.path.exists(self.path + LOCK_SUFFIX)
         try:
             self._lock = FileLock(self.path)
         except Held as held:
             raise CannotOpen(
-                f"journal.path = {self.path!r}: another umd writes it (process {held.pid}); end "
-                "it, or give this one a journal of its own: -o journal.path=/a/path"
+                f"journal.path = {self.path!r}: another umd writes it (process {held.pid}); stop "
+                "that one, or give this one a journal of its own: -o journal.path=/a/path"
             ) from None
         except OSError as error:
-            raise self._cannot(f"{error.strerror}; name a path that can be had") from error
+            raise self._cannot_open(f"{error.strerror}; set a path that umd can use") from error
         try:
             with suppress(OSError):
-                os.unlink(self.path + COMPACTING)
-            self._open_checked(was_ours)
+                os.unlink(self.path + COMPACTING_SUFFIX)
+            self._open_checked(had_journal)
         except BaseException:
             self.close()
             raise
 
-    def _open_checked(self, was_ours: bool) -> None:
+    def _open_checked(self, had_journal: bool) -> None:
         try:
-            found = self._begins_like_sqlite()
-            if not found and not was_ours:
-                raise self._cannot("it is no journal; name another path, or move that file away")
-            if not found:
+            has_header = self._has_sqlite_header()
+            if not has_header and not had_journal:
+                raise self._cannot_open("not a journal; set another path, or move that file away")
+            if not has_header:
                 raise sqlite3.DatabaseError("its first page is overwritten")
             self._connect()
             self._check()
         except sqlite3.OperationalError as error:
-            raise self._cannot(explain(error)) from error
+            raise self._cannot_open(explain(error)) from error
         except sqlite3.DatabaseError as error:
             self._disconnect()
             self._set_aside(str(error))
             self._connect()
         except OSError as error:
-            raise self._cannot(f"{error.strerror}; name a path that can be had") from error
+            raise self._cannot_open(f"{error.strerror}; set a path that umd can use") from error
         try:
             self._migrate()
             self._find_end()
         except sqlite3.Error as error:
-            raise self._cannot(explain(error)) from error
+            raise self._cannot_open(explain(error)) from error
 
-    def _begins_like_sqlite(self) -> bool:
+    def _has_sqlite_header(self) -> bool:
+        """Return whether the file is a SQLite database, empty, or not there."""
         if os.path.exists(self.path) and not os.path.isfile(self.path):
-            # A FIFO would be waited for.
-            raise self._cannot("not a regular file; name another path")
+            # Opening a FIFO would block.
+            raise self._cannot_open("not a regular file; set another path")
         try:
             with open(self.path, "rb") as file:
-                head = file.read(len(_MAGIC))
+                head = file.read(len(_SQLITE_HEADER))
         except FileNotFoundError:
             return True
-        return head in (b"", _MAGIC)
+        return head in (b"", _SQLITE_HEADER)
 
     def _connect(self) -> None:
         mask = os.umask(0o077)
         try:
             self._db = sqlite3.connect(
                 self.path,
-                timeout=2.0,
+                timeout=LOCK_TIMEOUT,
                 isolation_level=None,
                 check_same_thread=False,
-                cached_statements=AT_ONCE + 64,
+                cached_statements=MAX_ROWS_PER_STATEMENT + 64,
             )
             self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
             self._db.execute("PRAGMA journal_mode = WAL")
             full = self._durability == "full"
             self._db.execute(f"PRAGMA synchronous = {'FULL' if full else 'NORMAL'}")
-            # The commit that writes these pages back, and syncs them, holds everybody for so long.
-            self._db.execute("PRAGMA wal_autocheckpoint = 1000")
+            # Every client that waits for a record waits for such a commit, so it must be short.
+            self._db.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES_PER_CHECKPOINT}")
             self._db.execute("PRAGMA temp_store = MEMORY")
         finally:
             os.umask(mask)
@@ -184,26 +190,26 @@ class JournalFile(JournalQueries):
     def _check(self) -> None:
         """
         Raises:
-            sqlite3.DatabaseError: it is damaged.
-            CannotOpen: it is not for us.
+            sqlite3.DatabaseError: the file is damaged.
+            CannotOpen: it belongs to another program, or to a newer umd.
         """
-        version = self._one("PRAGMA user_version")
-        application = self._one("PRAGMA application_id")
+        version = self._value("PRAGMA user_version")
+        application = self._value("PRAGMA application_id")
         if application not in (0, APPLICATION_ID) or (
-            application == 0 and self._one("SELECT count(*) FROM sqlite_master")
+            application == 0 and self._value("SELECT count(*) FROM sqlite_master")
         ):
-            raise self._cannot("the database of another program; name another path")
+            raise self._cannot_open("the database of another program; set another path")
         if version > len(self._migrations):
-            raise self._cannot(
+            raise self._cannot_open(
                 f"a newer umd has written it (schema {version}, and this one knows "
-                f"{len(self._migrations)}); use that, or name another path"
+                f"{len(self._migrations)}); use that umd, or set another path"
             )
-        said = self._one("PRAGMA quick_check(1)")
-        if said != "ok":
-            raise sqlite3.DatabaseError(said)
+        result = self._value("PRAGMA quick_check(1)")
+        if result != "ok":
+            raise sqlite3.DatabaseError(result)
 
     def _migrate(self) -> None:
-        version = self._one("PRAGMA user_version")
+        version = self._value("PRAGMA user_version")
         if version == len(self._migrations):
             return
         statements = "".join(self._migrations[version:])
@@ -213,39 +219,49 @@ class JournalFile(JournalQueries):
         )
         if version:
             self.migrated_from = version
-        # The file's own name must be on disk too, before anything in it counts.
+        # The name of a new file must be on the disk before a record in it counts as durable.
         directory = os.open(os.path.dirname(os.path.abspath(self.path)), os.O_RDONLY)
         with suppress(OSError):
             os.fsync(directory)
         os.close(directory)
 
-    def _set_aside(self, why: str) -> None:
+    def _set_aside(self, reason: str) -> None:
         now = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S.%fZ")
-        there = f"{self.path}.damaged-{now}"
-        for end in ("", "-wal", "-shm"):
-            if os.path.exists(self.path + end):
-                os.rename(self.path + end, there + end)
-        self.set_aside = f"{there}: {why}"
+        new_path = f"{self.path}.damaged-{now}"
+        for suffix in ("", "-wal", "-shm"):
+            if os.path.exists(self.path + suffix):
+                os.rename(self.path + suffix, new_path + suffix)
+        self.set_aside = f"{new_path}: {reason}"
+
+    def close(self) -> None:
+        """Close the file and release its lock."""
+        if self._db is not None and self._lock is not None:
+            with suppress(sqlite3.Error):
+                self.update_index()
+        self._disconnect()
+        if self._lock is not None:
+            self._lock.leave()
+            self._lock = None
 
     # -- writing
 
     def write(self, rows: Sequence[Row]) -> None:
         """
-        Keep records, all of them or none; durable when it returns, unless it is "relaxed".
+        Write records in one transaction; with "full" durability they are on the disk on return.
 
         Raises:
-            sqlite3.Error: none is kept, as far as it is known; see `reopen`.
+            sqlite3.Error: nothing is written, as far as is known; `reopen` finds out.
         """
-        behind = self.last - self._indexed >= INDEXED_AT_ONCE
-        if len(rows) <= AT_ONCE and not behind:
-            self._insert(rows)  # a transaction by itself
+        index_is_due = self.last - self._indexed >= MAX_UNINDEXED_EVENTS
+        if len(rows) <= MAX_ROWS_PER_STATEMENT and not index_is_due:
+            self._insert(rows)  # a single statement is a transaction by itself
         else:
             with self._transaction():
-                if behind:
+                if index_is_due:
                     self._index_events()
-                for first in range(0, len(rows), AT_ONCE):
-                    self._insert(rows[first : first + AT_ONCE], first)
-            if behind:
+                for first in range(0, len(rows), MAX_ROWS_PER_STATEMENT):
+                    self._insert(rows[first : first + MAX_ROWS_PER_STATEMENT], first)
+            if index_is_due:
                 self._indexed = self.last
         self.last += len(rows)
         self._unsynced = True
@@ -256,14 +272,14 @@ class JournalFile(JournalQueries):
         for position, row in enumerate(rows, first):
             values.append(position)
             values += row
-        self._connection.execute(INSERT[len(rows)], values)
+        self._connection.execute(INSERT_EVENTS[len(rows)], values)
 
-    def _index(self) -> None:
+    def update_index(self) -> None:
         """
-        Let the index know every event: to be called by whoever looks for calls.
+        Add the latest events to the index.
 
         Raises:
-            sqlite3.Error: it cannot be written.
+            sqlite3.Error: the index cannot be written.
         """
         if self._indexed < self.last:
             with self._transaction():
@@ -271,7 +287,7 @@ class JournalFile(JournalQueries):
             self._indexed = self.last
 
     def _index_events(self) -> None:
-        for statement in INDEX:
+        for statement in UPDATE_INDEX:
             self._connection.execute(statement, {"after": self._indexed, "last": self.last})
 
     @contextmanager
@@ -285,102 +301,96 @@ class JournalFile(JournalQueries):
             with suppress(sqlite3.Error):
                 db.execute("ROLLBACK")
             if db.in_transaction:
-                # What is written next would be in it, and taken for durable: see `reopen`.
+                # The next write would be part of this transaction, so it would not be durable.
                 self._disconnect()
             raise
 
     def reopen(self) -> int:
         """
-        Begin again after an error of writing.
+        Continue after an error of `write`.
 
-        Nothing is believed: after a failed sync the operating system may hold pages for written
-        that are not. What the log holds goes into the file and is synced there before anything new
-        is written.
+        After a failed fsync the operating system may report pages as written that are not on the
+        disk. So nothing is assumed: what SQLite's log holds is written to the database and synced
+        before any new record.
 
         Returns:
-            How many of the records that `write` failed with are there all the same.
+            How many of the records whose `write` failed are in the journal after all.
 
         Raises:
-            sqlite3.Error: it cannot be written yet.
+            sqlite3.Error: the file cannot be written yet.
         """
         before = self.last
         self._disconnect()
         self._connect()
-        busy = self._one("PRAGMA wal_checkpoint(TRUNCATE)")
+        busy = self._value("PRAGMA wal_checkpoint(TRUNCATE)")
         if busy:
             raise sqlite3.OperationalError("the log cannot be written back")
-        # A write, and not only a checkpoint of nothing, shows that there is room again.
+        # A checkpoint of an empty log writes nothing. Only a real write shows that there is space.
         self._connection.execute(f"PRAGMA user_version = {len(self._migrations)}")
         self._find_end()
         return self.last - before
 
     def sync(self) -> None:
-        """Where a commit does not: bring what was written to the disk."""
+        """With "relaxed" durability: bring all records written so far to the disk."""
         if self._durability == "relaxed" and self._unsynced:
             self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
         self._unsynced = False
 
+    # -- pruning
+
     def prune(self, now: float) -> int:
         """
-        Let go of some of what is older than it need be, of calls that have ended.
+        Delete the records of some calls that ended long enough ago.
+
+        Args:
+            now: wall time, seconds since the epoch.
 
         Returns:
-            0 when there is nothing (more) to do, else how many records went.
+            0 if there is nothing left to delete; else more calls are to be examined, and the number
+            of records deleted now, at least 1.
         """
         before = now - self._keep
         if self.used > self._max_size:
-            before = inf  # the first are the oldest, whatever the clock said then
-        self._index()
+            before = inf  # delete by position, which is the order of age even if the clock jumped
+        self.update_index()
         db = self._connection
-        looked_at = db.execute(_OLDEST, (self._pruned_to, PRUNED_AT_ONCE)).fetchall()
+        examined = db.execute(_OLDEST, (self._pruned_to, CALLS_PER_PRUNE)).fetchall()
         old = [
             {"begun": begun, "call": call}
-            for begun, call, _, last_at, live in looked_at
+            for begun, call, _, last_at, live in examined
             if not live and last_at < before
         ]
-        gone = 0
+        deleted = 0
         if old:
             with self._transaction():
-                gone = db.executemany(_PRUNE_EVENTS, old).rowcount
-                self.pruned += gone
+                deleted = db.executemany(_PRUNE_EVENTS, old).rowcount
+                self.pruned += deleted
                 db.executemany("DELETE FROM parts WHERE begun = :begun", old)
                 db.executemany(_PRUNE_NAMES, old)
-        # What begins later has not ended before, unless the clock was set back since.
-        if len(looked_at) < PRUNED_AT_ONCE or before <= looked_at[-1][2] <= now:
+        # A call that began later did not end earlier, unless the clock was set back in between.
+        if len(examined) < CALLS_PER_PRUNE or before <= examined[-1][2] <= now:
             self._pruned_to = 0
-            return gone
-        self._pruned_to = looked_at[-1][0]
-        return gone or 1
+            return deleted
+        self._pruned_to = examined[-1][0]
+        return deleted or 1
 
     @property
     def used(self) -> int:
-        """Octets of the file that hold something."""
-        pages = self._one("PRAGMA page_count") - self._one("PRAGMA freelist_count")
-        return int(pages * self._one("PRAGMA page_size"))
-
-    # -- parts
-
-    def close(self) -> None:
-        """Let go of the file; what is written stays."""
-        if self._db is not None and self._lock is not None:
-            with suppress(sqlite3.Error):
-                self._index()
-        self._disconnect()
-        if self._lock is not None:
-            # Its file stays: that there was a journal here is worth knowing.
-            self._lock.leave()
-            self._lock = None
+        """The size of the file without its free pages, in octets."""
+        pages = self._value("PRAGMA page_count") - self._value("PRAGMA freelist_count")
+        return int(pages * self._value("PRAGMA page_size"))
 
 
 @runtime_checkable
-class KeepsFile(Protocol):
-    """A store that is a file of this machine, which can be copied and checked while it is used."""
+class FileStore(Protocol):
+    """A store that keeps a `JournalFile`, which can be copied and checked while umd runs."""
 
     def between_commits(self, work: Callable[[JournalFile], T]) -> Deferred[T]:
         """
-        Do something with the file between two commits, which wait for it: some milliseconds.
+        Call `work` with the file, in the writer's thread, between two commits.
 
-        Nothing is let go of for two minutes, so that a copy in several pieces is of one journal.
+        Commits wait meanwhile, so `work` must return within some milliseconds. Nothing is pruned
+        for the next two minutes, so that a copy made in several pieces is a copy of one state.
         """
 
 
@@ -399,4 +409,9 @@ _PRUNE_NAMES: Final = """
     DELETE FROM names WHERE batch = (SELECT max(batch) FROM names WHERE batch < :begun)
     AND call = :call AND begun = :begun
 """
-"""A batch is named by the position before its first: this is the one that the call is in."""
+"""
+Deletes the id of a call from its batch.
+
+The number of a batch is the position before its first event, so the call is in the batch with the
+largest number below its first position.
+"""

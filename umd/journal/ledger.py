@@ -1,18 +1,17 @@
-"""Writes each lifecycle event down, encoded once: a line for the log, a record for the journal."""
+"""Writes each lifecycle event, encoded once, to the log and to the journal."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
-from typing import Any, TypeAlias
+from collections.abc import Callable
+from typing import Any
 
 from structlog.typing import FilteringBoundLogger
 
 from umd.call.call import Call
 from umd.call.events import Disconnected, LifecycleEvent, Lost, Placed, Resumed
-from umd.call.record import NewerRecord, UnknownRecord, decode, encode, replay
-from umd.journal.replay import replay_readable
-from umd.journal.store import Row, Step, Store, Stored
+from umd.call.record import decode, encode
+from umd.journal.store import Row, Step, Store
 from umd.runtime.log import json_line_writer
 
 _STEP_OF = {
@@ -24,20 +23,21 @@ _STEP_OF = {
 
 
 class CallLog:
-    """The lifecycle events in the log: a line each, and the last one tells the whole story."""
+    """Writes lifecycle events to the log, one line each."""
 
     def __init__(self, log: FilteringBoundLogger) -> None:
         self._log = log
-        self._wanted = log.is_enabled_for(logging.INFO)
+        self._enabled = log.is_enabled_for(logging.INFO)
         self.write: Callable[[bytes], None] = json_line_writer(log) or self._write_fields
-        """Writes what `encode` gave."""
+        """Writes an event that is encoded already."""
 
     def record(self, call: Call, event: LifecycleEvent) -> None:
-        if self._wanted:
+        """Write an event of a call."""
+        if self._enabled:
             self.write(encode(call, event))
 
     def _write_fields(self, line: bytes) -> None:
-        if self._wanted:
+        if self._enabled:
             fields = dict(decode(line))
             del fields["at"], fields["level"]
             self._log.info(fields.pop("event"), **fields)
@@ -45,25 +45,26 @@ class CallLog:
 
 class Ledger:
     """
-    The lifecycle events in the journal, and in the log; a `CallJournal` for control.
+    Writes lifecycle events to the journal and to the log; a `CallJournal` for control.
 
     Args:
         store: keeps the records.
-        log: has the lines.
-        insist: whether nothing may begin that cannot be put on record.
+        log: writes the log lines.
+        refuse_on_error: whether requests are refused while nothing can be written.
     """
 
     durable = True
 
-    def __init__(self, store: Store, log: CallLog, insist: bool) -> None:
+    def __init__(self, store: Store, log: CallLog, refuse_on_error: bool) -> None:
         self._store = store
         self._log = log
-        self._insist = insist
+        self._refuse_on_error = refuse_on_error
 
     @property
     def refusing(self) -> str | None:
+        """Why requests that need a record are refused; None: they are not."""
         trouble = self._store.trouble
-        if trouble is None or not self._insist:
+        if trouble is None or not self._refuse_on_error:
             return None
         return f"the journal cannot be written: {trouble}"
 
@@ -75,10 +76,11 @@ class Ledger:
         then: Callable[[Any], None] | None,
         argument: Any,
     ) -> None:
+        """Write an event of a call; `then(argument)` is called once it is durable."""
         record = encode(call, event)
         kind = type(event)
         if kind is Resumed and event.seq > 1:
-            # It goes on after a restart: the log has one line for all of these.
+            # The call was known before a restart. One log line counts all of these.
             step = Step.GOES_ON
         else:
             step = _STEP_OF.get(kind, Step.GOES_ON)
@@ -86,55 +88,5 @@ class Ledger:
         self._store.append(Row(call.id, step, event.at, record, extra), then, argument)
 
     def flush(self, then: Callable[[Any], None], argument: Any) -> None:
+        """Call `then(argument)` once all events appended so far are durable."""
         self._store.flush(then, argument)
-
-
-Tell: TypeAlias = Callable[[Stored, UnknownRecord], None]
-"""Is told of a record that cannot be read, and why."""
-
-
-def _raise(stored: Stored, why: UnknownRecord) -> None:
-    raise why
-
-
-def live_calls(
-    store: Store, tell: Tell = _raise
-) -> Iterator[tuple[Call, bytes | None, float]]:
-    """
-    Each call of the journal that has begun and not ended, the last record of its leg, and when it
-    was last heard of, wall time in seconds since the epoch.
-
-    A record that cannot be read costs no other call: `tell` is told, and the rest counts.
-
-    Raises:
-        NewerRecord
-    """
-    for records in store.live():
-        call, read = replay_readable(records[0].call, records, tell)
-        leg_record = None
-        for stored in records:
-            leg_record = stored.extra or leg_record
-        heard_at = 0.0
-        for stored, record in read:
-            # To go on after a restart is umd's own word, to be found is its backend's.
-            if record["seq"] == 1 or record["event"] != "call.resumed":
-                heard_at = stored.at
-        yield call, leg_record, heard_at
-
-
-def ended_calls(
-    store: Store, since: float, limit: int, tell: Tell = _raise
-) -> Iterator[Call]:
-    """
-    The calls of the journal that ended last, the oldest first; those that can be read.
-
-    Raises:
-        NewerRecord
-    """
-    for stored in store.ended(since, limit):
-        try:
-            yield replay(None, decode(stored.record), stored.at)
-        except NewerRecord:
-            raise
-        except UnknownRecord as error:
-            tell(stored, error)

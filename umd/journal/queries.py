@@ -1,4 +1,4 @@
-"""What can be asked of a journal in SQLite: its records, and its index to check it."""
+"""Reads a journal in SQLite: its records, and its index to check it."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any, Final
 
-from umd.journal.schema import Copied
+from umd.journal.schema import EventRow
 from umd.journal.store import CannotOpen, Stored
 
 _COLUMNS: Final = "position, call, at, record, extra"
+"""The columns of a `Stored` record."""
 
 
 class JournalQueries:
     """
-    Reads a journal.
+    The read access that a journal in use and a journal that is only read have in common.
 
     Args:
-        path: of the file.
+        path: the path of the file.
     """
 
     def __init__(self, path: str) -> None:
@@ -30,18 +31,18 @@ class JournalQueries:
         """The position of the last record."""
         self._db: sqlite3.Connection | None = None
         self._indexed = 0
-        """The position up to which the index knows the events."""
+        """The position of the last event that is in the index."""
 
     @abstractmethod
-    def _index(self) -> None:
-        """Let the index know every event."""
+    def update_index(self) -> None:
+        """Add the latest events to the index, which then knows every event."""
 
-    # -- reading
+    # -- the records
 
     def live(self) -> Iterator[list[Stored]]:
         """See `umd.journal.store.Store.live`."""
-        self._index()
-        rows = self._connection.execute(self._of_index(_LIVE))
+        self.update_index()
+        rows = self._connection.execute(self._with_index_tables(_LIVE))
         for _, records in groupby(rows, key=itemgetter(1)):
             yield [Stored(*row) for row in records]
 
@@ -53,63 +54,79 @@ class JournalQueries:
     def read(self, after: int, limit: int, call: str | None = None) -> list[Stored]:
         """See `umd.journal.store.Store.read`."""
         if call is not None:
-            self._index()
-        statement = self._of_index(_READ if call is None else _READ_CALL)
+            self.update_index()
+        statement = self._with_index_tables(_READ if call is None else _READ_CALL)
         values = {"after": after, "limit": limit, "call": call}
         return [Stored(*row) for row in self._connection.execute(statement, values)]
 
     def find(self, beginning: str, limit: int) -> list[str]:
-        """The ids of calls that begin like this."""
-        self._index()
-        # Ids are base64, so that nothing in one sorts behind "~".
+        """See `umd.journal.store.Store.find`."""
+        self.update_index()
+        # Ids are base64, so every character of an id sorts before "~".
         values = {"from": beginning, "to": beginning + "~", "limit": limit}
-        return [call for (call,) in self._connection.execute(self._of_index(_FIND), values)]
+        statement = self._with_index_tables(_FIND)
+        return [call for (call,) in self._connection.execute(statement, values)]
 
-    def copy_of(self, after: int, limit: int) -> list[Copied]:
-        """The first records behind a position, with all that is kept of them."""
-        return self._connection.execute(_COPY, (after, limit)).fetchall()
+    def rows_after(self, after: int, limit: int) -> list[EventRow]:
+        """Return the first `limit` rows behind a position with all columns, for a copy."""
+        return self._connection.execute(_ROWS_AFTER, (after, limit)).fetchall()
 
-    # -- reading the index, to check it
+    # -- the index, to compare it with the records
 
-    def index_all(self) -> None:
-        """Let the index know every event."""
-        self._index()
-
-    def parts(self, after: int, upto: int, limit: int) -> list[tuple[int, int, int, int]]:
+    def indexed_calls(self, after: int, upto: int, limit: int) -> list[tuple[int, int, int, int]]:
         """
-        Of calls that began behind a position: where that was, how many records the index has of
-        each up to another position, the sum of their positions, and how many are not of that call.
+        Return what the index says of the calls that began behind a position.
+
+        Args:
+            after: the position behind which the calls began.
+            upto: the last position whose event counts.
+            limit: how many calls at most.
+
+        Returns:
+            For each call: the position at which it began, the number of its events, the sum of
+            their positions, and how many of them belong to another call.
         """
         values = {"after": after, "upto": upto, "limit": limit}
-        return self._connection.execute(self._of_index(_PARTS), values).fetchall()
+        statement = self._with_index_tables(_INDEXED_CALLS)
+        return self._connection.execute(statement, values).fetchall()
 
-    def names(self, after: int, upto: int) -> tuple[int, int, int] | None:
-        """The next batch of names: which it is, how many it has, how many lead to another call."""
+    def next_name_batch(self, after: int, upto: int) -> tuple[int, int, int] | None:
+        """
+        Return what the index says of the next batch of call ids; None: there is none.
+
+        Args:
+            after: the number of the batch before.
+            upto: the last position at which a call may have begun to count.
+
+        Returns:
+            The number of the batch, the ids in it, and how many of them lead to another call.
+        """
         values = {"after": after, "upto": upto}
-        found = self._connection.execute(self._of_index(_NAMES), values).fetchone()
+        statement = self._with_index_tables(_NEXT_NAME_BATCH)
+        found = self._connection.execute(statement, values).fetchone()
         return None if found is None or found[0] is None else found
 
-    def live_counts(self) -> tuple[int, int]:
-        """How many live calls the index has, and the sum of the positions at which they began."""
+    def live_totals(self) -> tuple[int, int]:
+        """Return how many live calls the index has, and the sum of their first positions."""
         statement = "SELECT count(*), coalesce(sum(begun), 0) FROM live"
         count, begun = self._connection.execute(statement).fetchone()
         return count, begun
 
-    def live_begun(self) -> dict[str, int]:
-        """Where each live call of the index began."""
+    def live_positions(self) -> dict[str, int]:
+        """Return the first position of each live call that the index has."""
         return dict(self._connection.execute("SELECT call, begun FROM live"))
 
-    def _of_index(self, statement: str) -> str:
-        """Let a statement read the tables of the index."""
-        return statement.format(parts="parts", names="names", aside="")
+    def _with_index_tables(self, statement: str) -> str:
+        """Return a statement with the tables of the index in place of their placeholders."""
+        return statement.format(parts="parts", names="names", more_batches="")
 
-    # -- parts
+    # -- for subclasses
 
     def _find_end(self) -> None:
-        # The last events may have been let go of, and no position is ever given twice: a reader's
-        # cursor would miss what has it, and so would the index.
-        last = self._one("SELECT coalesce(max(position), 0) FROM events")
-        indexed = self._one("SELECT position FROM indexed")
+        # The index remembers the last position even if its event was pruned. A position is never
+        # given twice: a reader that continues from its cursor would miss the second event.
+        last = self._value("SELECT coalesce(max(position), 0) FROM events")
+        indexed = self._value("SELECT position FROM indexed")
         self.last, self._indexed = max(last, indexed), indexed
 
     def _disconnect(self) -> None:
@@ -118,7 +135,7 @@ class JournalQueries:
             with suppress(sqlite3.Error):
                 db.close()
 
-    def _one(self, statement: str) -> Any:
+    def _value(self, statement: str) -> Any:
         return self._connection.execute(statement).fetchone()[0]
 
     @property
@@ -127,35 +144,36 @@ class JournalQueries:
             raise sqlite3.OperationalError("the journal is not open")
         return self._db
 
-    def _cannot(self, why: str) -> CannotOpen:
-        return CannotOpen(f"journal.path = {self.path!r}: {why}")
+    def _cannot_open(self, reason: str) -> CannotOpen:
+        return CannotOpen(f"journal.path = {self.path!r}: {reason}")
 
 
 def explain(error: sqlite3.Error) -> str:
-    said = str(error)
-    if "locked" in said:
+    """Return what prevents SQLite from opening a journal, and what the operator can do."""
+    message = str(error)
+    if "locked" in message:
         return (
-            "another program has it open, a umd or a shell of sqlite3; end that, or name another "
-            "path"
+            "another program has it open, such as another umd or the sqlite3 shell; stop that "
+            "program, or set another path"
         )
-    if "unable to open" in said:
-        return "it cannot be opened or made; is its directory there, and may umd write to it?"
-    if "readonly" in said:
-        return "it can be read and not written; name a path that umd may write to"
-    return f"{said}; name another path"
+    if "unable to open" in message:
+        return "it cannot be opened or created; does its directory exist, and may umd write to it?"
+    if "readonly" in message:
+        return "umd may read it but not write to it; set a path that umd may write to"
+    return f"{message}; set another path"
 
 
-_COPY: Final = """
+_ROWS_AFTER: Final = """
     SELECT position, call, step, at, record, extra FROM events
     WHERE position > ? ORDER BY position LIMIT ?
 """
-_PARTS: Final = """
+_INDEXED_CALLS: Final = """
     SELECT p.begun, count(*), sum(p.position), sum(e.call IS NOT f.call)
     FROM {parts} AS p LEFT JOIN events AS e ON e.position = p.position
     LEFT JOIN events AS f ON f.position = p.begun
     WHERE p.begun > :after AND p.position <= :upto GROUP BY p.begun ORDER BY p.begun LIMIT :limit
 """
-_NAMES: Final = """
+_NEXT_NAME_BATCH: Final = """
     SELECT n.batch, count(*), sum(e.call IS NOT n.call)
     FROM {names} AS n LEFT JOIN events AS e ON e.position = n.begun
     WHERE n.batch = (SELECT min(batch) FROM {names} WHERE batch > :after) AND n.begun <= :upto
@@ -166,8 +184,10 @@ _LIVE: Final = """
     CROSS JOIN {parts} AS p ON p.begun = l.begun CROSS JOIN events AS e ON e.position = p.position
 """
 """
-The limit, which is none, keeps the order: without one SQLite drops it, and reads the file in the
-order of the ids, which is none, a page for each event.
+`LIMIT -1` limits nothing but keeps the subquery's order.
+
+Without it SQLite drops the order and follows the ids of the calls. Ids are random, so that it would
+read a different page of the file for each event.
 """
 _ENDED: Final = f"""
     SELECT {_COLUMNS} FROM events WHERE step = -1 AND at > ? ORDER BY position DESC LIMIT ?
@@ -175,16 +195,16 @@ _ENDED: Final = f"""
 _READ: Final = f"""
     SELECT {_COLUMNS} FROM events WHERE position > :after ORDER BY position LIMIT :limit
 """
-_EVERY_BATCH: Final = """
+_BATCHES: Final = """
     WITH RECURSIVE batches (batch) AS (
-        SELECT min(batch) FROM main.names {aside}
+        SELECT min(batch) FROM main.names {more_batches}
         UNION ALL SELECT (SELECT min(n.batch) FROM main.names AS n WHERE n.batch > batches.batch)
         FROM batches WHERE batches.batch IS NOT NULL
     )
 """
-"""An id is looked for in the sorted run of each."""
+"""The numbers of all batches of call ids. Each batch is sorted, and an id is searched in each."""
 _READ_CALL: Final = f"""
-    {_EVERY_BATCH}
+    {_BATCHES}
     SELECT e.position, e.call, e.at, e.record, e.extra FROM batches AS b
     CROSS JOIN {{names}} AS n ON n.batch = b.batch AND n.call = :call
     CROSS JOIN {{parts}} AS p ON p.begun = n.begun AND p.position > :after
@@ -192,7 +212,7 @@ _READ_CALL: Final = f"""
     ORDER BY p.position LIMIT :limit
 """
 _FIND: Final = f"""
-    {_EVERY_BATCH}
+    {_BATCHES}
     SELECT DISTINCT n.call FROM batches AS b
     CROSS JOIN {{names}} AS n ON n.batch = b.batch AND n.call >= :from AND n.call < :to
     CROSS JOIN events AS e ON e.position = n.begun

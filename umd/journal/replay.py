@@ -1,9 +1,9 @@
-"""Rebuilds a call from its stored records, and shows a stored record to people and programs."""
+"""Rebuilds calls from their stored records, and shows a stored record to people and programs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import orjson
 
@@ -14,13 +14,67 @@ from umd.call.record import NewerRecord, Record, UnknownRecord, decode, leg_of, 
 from umd.text import iso_time
 
 if TYPE_CHECKING:
-    from umd.journal.store import Stored
+    from umd.journal.store import Store, Stored
+
+OnUnreadable: TypeAlias = "Callable[[Stored, UnknownRecord], None]"
+"""Called with a record that cannot be read, and with the reason."""
+
+
+def live_calls(
+    store: Store, on_unreadable: OnUnreadable
+) -> Iterator[tuple[Call, bytes | None, float]]:
+    """
+    Yield each call of the journal that has begun and not ended.
+
+    A call is rebuilt from the records that can be read. `on_unreadable` is called for the others.
+
+    Yields:
+        The call; the last record of its leg, which its backend wrote; and when its backend last
+        reported something of it, as wall time in seconds since the epoch.
+
+    Raises:
+        NewerRecord: a newer umd wrote a record.
+    """
+    for records in store.live():
+        call, readable = replay_readable(records[0].call, records, on_unreadable)
+        leg_record = None
+        for stored in records:
+            leg_record = stored.extra or leg_record
+        last_heard_at = 0.0
+        for stored, record in readable:
+            # umd itself resumes a call after a restart; only the first record of a found call
+            # comes from its backend.
+            if record["seq"] == 1 or record["event"] != "call.resumed":
+                last_heard_at = stored.at
+        yield call, leg_record, last_heard_at
+
+
+def ended_calls(
+    store: Store, since: float, limit: int, on_unreadable: OnUnreadable
+) -> Iterator[Call]:
+    """
+    Yield the calls of the journal that ended most recently, the oldest first.
+
+    Args:
+        store: the journal, open.
+        since: wall time in seconds since the epoch; calls that ended before it do not count.
+        limit: how many calls at most.
+        on_unreadable: called for each end that cannot be read; its call is left out.
+
+    Raises:
+        NewerRecord: a newer umd wrote a record.
+    """
+    for stored in store.ended(since, limit):
+        try:
+            yield replay(None, decode(stored.record), stored.at)
+        except NewerRecord:
+            raise
+        except UnknownRecord as error:
+            on_unreadable(stored, error)
 
 
 def replay_readable(
-    call_id: str,
-    records: Sequence[Stored],
-    on_unreadable: Callable[[Stored, UnknownRecord], None],
+    call_id: str, records: Sequence[Stored], on_unreadable: OnUnreadable
 ) -> tuple[Call, list[tuple[Stored, Record]]]:
     """
     Rebuild a call from those of its records that can be read.

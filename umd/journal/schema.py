@@ -1,11 +1,11 @@
-"""The tables of a journal in SQLite: their versions, and the statements that write them."""
+"""The tables of a journal in SQLite, their versions, and the statements that write them."""
 
 from __future__ import annotations
 
 from typing import Final, TypeAlias
 
 APPLICATION_ID: Final = 0x756D646A
-"""In the header of every journal: "umdj"."""
+"""SQLite's `application_id` of every journal: "umdj" in ASCII."""
 MIGRATIONS: Final[tuple[str, ...]] = (
     # 1: the first that was released.
     """
@@ -24,7 +24,7 @@ MIGRATIONS: Final[tuple[str, ...]] = (
     CREATE TRIGGER call_ends AFTER INSERT ON events WHEN new.step = -1
         BEGIN DELETE FROM live WHERE call = new.call; END;
     """,
-    # 2: calls are indexed in batches, see `_index`.
+    # 2: calls are indexed in batches, see `UPDATE_INDEX`.
     """
     DROP TRIGGER call_begins;
     DROP TRIGGER call_ends;
@@ -49,15 +49,20 @@ MIGRATIONS: Final[tuple[str, ...]] = (
     ) STRICT, WITHOUT ROWID;
     """,
 )
-"""What makes each version of the schema of the one before; the version is their number."""
+"""
+The statements that make each version of the schema from the one before.
+
+The version of a journal is the number of migrations it has had, kept as SQLite's `user_version`.
+SQLite stores these texts, comments included, in the journal: do not edit those of a released
+version.
+"""
+
+EventRow: TypeAlias = tuple[int, str, int, float, bytes, bytes | None]
+"""A row of the table `events`: position, call, step, at, record, extra."""
 
 
-Copied: TypeAlias = tuple[int, str, int, float, bytes, bytes | None]
-"""A record with all its columns: position, call, step, at, record, extra."""
-
-
-class _Inserts(dict[int, str]):
-    """The statement that inserts so many rows."""
+class _InsertStatements(dict[int, str]):
+    """The statement that inserts a number of events at once, by that number."""
 
     def __missing__(self, rows: int) -> str:
         values = ", ".join(["(?, ?, ?, ?, ?, ?)"] * rows)
@@ -67,8 +72,10 @@ class _Inserts(dict[int, str]):
         return statement
 
 
-INSERT: Final = _Inserts()
-INDEX: Final = (
+INSERT_EVENTS: Final = _InsertStatements()
+"""The statement that inserts a number of events at once, by that number."""
+UPDATE_INDEX: Final = (
+    # The calls that began. If an id occurs twice, the later call is the live one.
     """
     INSERT INTO live SELECT call, max(position) FROM events
     WHERE position > :after AND position <= :last AND step = 1 GROUP BY call
@@ -85,6 +92,7 @@ INDEX: Final = (
     LEFT JOIN live AS l ON l.call = e.call AND l.begun <= e.position
     WHERE e.position > :after AND e.position <= :last ORDER BY 1, 2
     """,
+    # The calls that ended.
     """
     DELETE FROM live WHERE call IN (
         SELECT e.call FROM events AS e JOIN live AS l ON l.call = e.call AND l.begun <= e.position
@@ -93,4 +101,8 @@ INDEX: Final = (
     """,
     "UPDATE indexed SET position = :last",
 )
-"""What brings the index forward; of a call that begins again the last beginning is what lives."""
+"""
+The statements, one after another, that add the events behind `:after` up to `:last` to the index.
+
+The index is the tables `live`, `parts` and `names`; `indexed` has the last event that they know.
+"""

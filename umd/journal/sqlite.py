@@ -1,8 +1,8 @@
 """
-The embedded store: a SQLite file, written by one thread that commits what queued meanwhile.
+The store that keeps the journal in a SQLite file, written by a thread of its own (group commit).
 
-There is no window of time: while one commit is on its way to the disk the next one gathers. All
-that waits for a commit is done in one turn of the reactor.
+There is no fixed commit interval. While one commit is on its way to the disk, the records of the
+next one queue. The callbacks of a commit run together in one turn of the reactor.
 """
 
 from __future__ import annotations
@@ -21,37 +21,46 @@ from structlog.typing import FilteringBoundLogger
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from umd.journal.file import JournalFile, KeepsFile
+from umd.journal.file import FileStore, JournalFile
 from umd.journal.store import CannotOpen, Row, Store, Stored
 
 T = TypeVar("T")
-Act: TypeAlias = tuple[Callable[[Any], None], Any]
+Callback: TypeAlias = tuple[Callable[[Any], None], Any]
+"""A function and its argument, called once a record is durable."""
 
-COMMITTED_AT_ONCE: Final = 1024
-"""Rows: what a commit of so many takes is a small part of what its sync does."""
-RETRY_EVERY: Final = 0.5  # seconds between two attempts while the disk is full, for example
-SYNC_EVERY: Final = 1.0  # seconds between two syncs of what is "relaxed"
-PRUNE_EVERY: Final = 30.0  # seconds
-KEPT_FOR_COPY: Final = 120.0
-"""Seconds after a piece of a copy for which nothing is pruned; longer than a client may wait."""
-UNWRITABLE: Final = (
+MAX_ROWS_PER_COMMIT: Final = 1024
+"""Writing this many rows takes a small part of the time that the sync of the commit takes."""
+RETRY_INTERVAL: Final = 0.5  # seconds between two attempts to write, for example to a full disk
+SYNC_INTERVAL: Final = 1.0  # seconds between two syncs with "relaxed" durability
+PRUNE_INTERVAL: Final = 30.0  # seconds from the end of one pruning to the next
+PRUNE_PAUSE_AFTER_COPY: Final = 120.0
+"""
+Seconds without pruning after a piece of a copy was read.
+
+Longer than a client may wait before it asks for the next piece.
+"""
+ERRORS_OF_A_ROW: Final = (
     ValueError, TypeError, OverflowError,
     sqlite3.ProgrammingError, sqlite3.InterfaceError, sqlite3.DataError,
 )  # fmt: skip
-"""What a row's own values raise before anything is written, and no trouble with the disk."""
+"""Raised for the values of a row before anything is written; all other errors are the disk's."""
 
 
-class SqliteStore(Store, KeepsFile):
+class SqliteStore(Store, FileStore):
     """
+    A store in a SQLite file.
+
+    All methods are called in the reactor's thread; those below "the writer's thread" are not.
+
     Args:
-        file: the journal, not open.
+        file: the journal, not open yet.
         call_in_reactor: `reactor.callFromThread`.
-        log: for what goes wrong.
-        wall: the time, seconds since the epoch.
-        insist: whether what waits for a record waits until it is durable, whatever happens; else
-            it goes on at once while nothing can be written.
-        told: called in the reactor with why nothing can be written, and with None when all is well
-            again.
+        log: receives the events `journal.*`.
+        wall: returns the wall time, in seconds since the epoch.
+        refuse_on_error: while nothing can be written, callbacks wait until their record is durable
+            (True), or are called at once (False).
+        on_trouble: called in the reactor with the reason when nothing can be written, and with None
+            when records can be written again.
     """
 
     def __init__(
@@ -61,38 +70,40 @@ class SqliteStore(Store, KeepsFile):
         log: FilteringBoundLogger,
         *,
         wall: Callable[[], float] = time.time,
-        insist: bool = True,
-        told: Callable[[str | None], None] = lambda why: None,
+        refuse_on_error: bool = True,
+        on_trouble: Callable[[str | None], None] = lambda reason: None,
     ) -> None:
         self.trouble: str | None = None
         self.commits = 0
+        """How many commits have succeeded."""
         self.rows = 0
-        self.told = told
+        """How many records were written."""
         self._file = file
         self._call_in_reactor = call_in_reactor
         self._log = log
         self._wall = wall
-        self._insist = insist
-        self._queue: deque[tuple[Row | None, Act | None]] = deque()
+        self._refuse_on_error = refuse_on_error
+        self._on_trouble = on_trouble
+        self._queue: deque[tuple[Row | None, Callback | None]] = deque()
+        """Records to be written, and what to call then; of a flush only the callback."""
         self._reads: deque[tuple[Callable[[], Any], Deferred[Any]]] = deque()
+        """Functions that the writer calls between two commits, and where their results go."""
         self._wake: SimpleQueue[None] = SimpleQueue()
         self._awake = False
-        """Somebody has woken the writer, and it has not looked yet."""
-        self._closing = False
-        self._closed: Deferred[None] | None = None
+        """Whether the writer was woken and has not looked at the queues since."""
+        self._closing: Deferred[None] | None = None
+        """Fires when the writer has ended; None: the store is not being closed."""
         self._thread = threading.Thread(target=self._run, name="umd-journal", daemon=True)
-        # What the writer alone touches:
+        # Used by the writer's thread alone:
         self._unwritten: list[Row] = []
-        self._owed: list[Act] = []
-        self._failed_at = 0.0
-        self._failing = False
-        self._synced_at = self._pruned_at = self._keeps_all_until = 0.0
-
-    # -- for the reactor
+        self._callbacks: list[Callback] = []
+        self._failed_at: float | None = None
+        """Monotonic time of the last failed commit; None: the last one succeeded."""
+        self._synced_at = self._pruned_at = self._no_pruning_until = 0.0
 
     @property
     def set_aside(self) -> str | None:
-        """Where the damaged journal is that was found at the start, and what is wrong with it."""
+        """Where the damaged journal found at the start is now, and what is wrong with it."""
         return self._file.set_aside
 
     def open(self) -> None:
@@ -103,7 +114,7 @@ class SqliteStore(Store, KeepsFile):
             self._log.info("journal.migrated", from_schema=self._file.migrated_from)
 
     def begin(self) -> None:
-        """Start to write: from now on the file is the writer's alone."""
+        """Start the writer. From now on only its thread uses the file."""
         self._thread.start()
 
     def live(self) -> Iterator[list[Stored]]:
@@ -127,21 +138,20 @@ class SqliteStore(Store, KeepsFile):
             self._wake.put(None)
 
     def read(self, after: int, limit: int, call: str | None = None) -> Deferred[list[Stored]]:
-        return self._ask(lambda: self._file.read(after, limit, call))
+        return self._call_in_writer(lambda: self._file.read(after, limit, call))
 
     def find(self, text: str, limit: int) -> Deferred[list[str]]:
-        return self._ask(lambda: self._file.find(text, limit))
+        return self._call_in_writer(lambda: self._file.find(text, limit))
 
     def between_commits(self, work: Callable[[JournalFile], T]) -> Deferred[T]:
-        def keeping_all() -> T:
-            self._keeps_all_until = time.monotonic() + KEPT_FOR_COPY
+        def pause_pruning_and_work() -> T:
+            self._no_pruning_until = time.monotonic() + PRUNE_PAUSE_AFTER_COPY
             return work(self._file)
 
-        return self._ask(keeping_all)
+        return self._call_in_writer(pause_pruning_and_work)
 
     def close(self) -> Deferred[None]:
-        closed = self._closed = Deferred()
-        self._closing = True
+        closed = self._closing = Deferred()
         if self._thread.is_alive():
             self._wake.put(None)
         else:
@@ -155,188 +165,193 @@ class SqliteStore(Store, KeepsFile):
 
     @property
     def last(self) -> int:
-        """The position of the last record that is durable."""
+        """The position of the last durable record."""
         return self._file.last
 
     @property
     def waiting(self) -> int:
-        """Records that are not durable yet."""
+        """How many records are not durable yet."""
         return len(self._queue) + len(self._unwritten)
 
-    def _ask(self, work: Callable[[], Any]) -> Deferred[Any]:
-        answer: Deferred[Any] = Deferred()
-        if self._closing:
-            answer.errback(CannotOpen("the journal is being closed"))
-            return answer
-        self._reads.append((work, answer))
+    def _call_in_writer(self, work: Callable[[], Any]) -> Deferred[Any]:
+        result: Deferred[Any] = Deferred()
+        if self._closing is not None:
+            result.errback(CannotOpen("the journal is being closed"))
+            return result
+        self._reads.append((work, result))
         if not self._awake:
             self._awake = True
             self._wake.put(None)
-        return answer
+        return result
 
-    def _act(self, acts: list[Act]) -> None:
-        for then, argument in acts:
+    def _run_callbacks(self, callbacks: list[Callback]) -> None:
+        for then, argument in callbacks:
             try:
                 then(argument)
             except Exception:
-                # A mistake of ours; the others of this commit must not pay for it.
+                # A bug in umd. The other callbacks of this commit are still called.
                 self._log.exception("journal.failed")
 
-    def _tell(self, trouble: str | None) -> None:
+    def _report_trouble(self, trouble: str | None) -> None:
         self.trouble = trouble
         if trouble is None:
             self._log.info("journal.recovered", records=self.rows)
         else:
-            self._log.error("journal.cannot-be-written", why=trouble, insist=self._insist)
-        self.told(trouble)
+            insist = self._refuse_on_error
+            self._log.error("journal.cannot-be-written", why=trouble, insist=insist)
+        self._on_trouble(trouble)
 
-    def _tell_unwritable(self, row: Row, why: str) -> None:
-        self._log.error("journal.record-refused", call=row.call, why=why)
+    def _report_refused_row(self, row: Row, reason: str) -> None:
+        self._log.error("journal.record-refused", call=row.call, why=reason)
 
-    # -- the writer
+    # -- the writer's thread
 
     def _run(self) -> None:
-        _wake_without_haste()
+        _use_batch_scheduling()
         try:
-            while not self._closing or self._queue:
-                self._rest()
+            while self._closing is None or self._queue:
+                self._wait_for_work()
                 self._awake = False
-                # One commit at a time: under load there is always more, and reads, syncs and
-                # pruning would wait for its end.
+                # One commit, then the rest: under load the queue never empties, and reads, syncs
+                # and pruning must not wait for that.
                 if self._queue or self._unwritten:
-                    self._turn()
+                    self._commit_next()
                 self._answer_reads()
-                if self._failing and self._closing:
+                if self._failed_at is not None and self._closing is not None:
                     break
-                self._tidy()
+                self._sync_and_prune()
         except BaseException as error:
-            # A mistake of ours. Nothing more is put on record, and whoever asks is told so.
-            self._call_in_reactor(self._tell, f"its writer has failed: {error!r}")
+            # A bug in umd. Nothing more is written, and requests that need a record are refused.
+            self._call_in_reactor(self._report_trouble, f"its writer has failed: {error!r}")
         self._file.close()
         self._answer_reads()
-        if self._closed is not None:
-            self._call_in_reactor(self._closed.callback, None)
+        if self._closing is not None:
+            self._call_in_reactor(self._closing.callback, None)
 
-    def _rest(self) -> None:
-        if self._queue or self._reads:
-            patience = RETRY_EVERY if self._failing else 0.0
+    def _wait_for_work(self) -> None:
+        if self._failed_at is not None:
+            timeout = RETRY_INTERVAL
+        elif self._queue or self._reads:
+            timeout = 0.0
         else:
-            patience = RETRY_EVERY if self._failing else SYNC_EVERY
+            timeout = SYNC_INTERVAL
         try:
-            if patience:
-                self._wake.get(timeout=patience)
+            if timeout:
+                self._wake.get(timeout=timeout)
             else:
                 self._wake.get_nowait()
         except Empty:
             pass
 
-    def _turn(self) -> None:
-        """Commit what is there, all but for the next turn; nothing while it cannot be done."""
+    def _commit_next(self) -> None:
+        """Write what is queued, up to the rows of one commit, unless a retry is not due yet."""
         queue = self._queue
-        rows, owed = self._unwritten, self._owed
-        for _ in range(min(len(queue), COMMITTED_AT_ONCE)):
-            row, act = queue.popleft()
+        rows, callbacks = self._unwritten, self._callbacks
+        for _ in range(min(len(queue), MAX_ROWS_PER_COMMIT)):
+            row, callback = queue.popleft()
             if row is not None:
                 rows.append(row)
-            if act is not None:
-                owed.append(act)
-        if self._failing and not self._may_retry():
-            self._let_go()
+            if callback is not None:
+                callbacks.append(callback)
+        if self._failed_at is not None and not self._retry_is_due(self._failed_at):
+            self._release_callbacks()
             return
         try:
-            if self._failing:
-                there = self._file.reopen()
-                del rows[:there]
-                self.rows += there
+            if self._failed_at is not None:
+                already_written = self._file.reopen()
+                del rows[:already_written]
+                self.rows += already_written
             while rows:
-                # What is written is kept, should the disk be full again before the rest is.
-                written = rows[:COMMITTED_AT_ONCE]
-                kept = self._write(written)
-                del rows[: len(written)]
-                self.rows += kept
+                # Each batch is removed once it is written, in case the disk is full for the next.
+                batch = rows[:MAX_ROWS_PER_COMMIT]
+                written = self._write(batch)
+                del rows[: len(batch)]
+                self.rows += written
         except Exception as error:
             self._fail(error)
             return
         self.commits += 1
-        if self._failing:
-            self._failing = False
-            self._call_in_reactor(self._tell, None)
-        if owed:
-            self._owed = []
-            self._call_in_reactor(self._act, owed)
+        if self._failed_at is not None:
+            self._failed_at = None
+            self._call_in_reactor(self._report_trouble, None)
+        if callbacks:
+            self._callbacks = []
+            self._call_in_reactor(self._run_callbacks, callbacks)
 
     def _write(self, rows: list[Row]) -> int:
         """
-        Write rows; how many are kept.
+        Write rows, and return how many were written.
 
-        One that SQLite cannot hold is told and left out: the others must not pay for it.
+        A row with a value that SQLite cannot store is reported and left out.
 
         Raises:
-            sqlite3.Error: nothing can be written.
+            sqlite3.Error: the disk cannot be written; nothing is written.
         """
         try:
             self._file.write(rows)
             return len(rows)
-        except UNWRITABLE as error:
+        except ERRORS_OF_A_ROW as error:
             if len(rows) == 1:
-                self._call_in_reactor(self._tell_unwritable, rows[0], repr(error))
+                self._call_in_reactor(self._report_refused_row, rows[0], repr(error))
                 return 0
         return sum(self._write([row]) for row in rows)
 
-    def _may_retry(self) -> bool:
-        return time.monotonic() - self._failed_at >= RETRY_EVERY * 0.9
+    def _retry_is_due(self, failed_at: float) -> bool:
+        return time.monotonic() - failed_at >= RETRY_INTERVAL * 0.9
 
     def _fail(self, error: Exception) -> None:
         """
-        Nothing can be written at the moment.
+        Note that nothing can be written at the moment; it is tried again.
 
-        A mistake of ours is no reason to stop: who waits for a record would wait for ever.
+        An error that is a bug in umd is handled in the same way. If the writer ended, every request
+        that waits for a record would wait forever.
         """
+        was_failing = self._failed_at is not None
         self._failed_at = time.monotonic()
-        if not self._failing:
-            self._failing = True
-            disk = isinstance(error, sqlite3.Error)
-            self._call_in_reactor(self._tell, str(error) if disk else f"umd's mistake: {error!r}")
-        self._let_go()
+        if not was_failing:
+            from_disk = isinstance(error, sqlite3.Error)
+            trouble = str(error) if from_disk else f"umd's mistake: {error!r}"
+            self._call_in_reactor(self._report_trouble, trouble)
+        self._release_callbacks()
 
-    def _let_go(self) -> None:
-        """Let what waits go on without a record, where that is wanted."""
-        if not self._insist and self._owed:
-            owed, self._owed = self._owed, []
-            self._call_in_reactor(self._act, owed)
+    def _release_callbacks(self) -> None:
+        """Run the callbacks without a durable record, if the configuration allows that."""
+        if not self._refuse_on_error and self._callbacks:
+            callbacks, self._callbacks = self._callbacks, []
+            self._call_in_reactor(self._run_callbacks, callbacks)
 
     def _answer_reads(self) -> None:
         reads = self._reads
         while reads:
-            work, answer = reads.popleft()
+            work, result = reads.popleft()
             try:
-                result = work()
+                value = work()
             except Exception:
-                self._call_in_reactor(answer.errback, Failure())
+                self._call_in_reactor(result.errback, Failure())
             else:
-                self._call_in_reactor(answer.callback, result)
+                self._call_in_reactor(result.callback, value)
 
-    def _tidy(self) -> None:
+    def _sync_and_prune(self) -> None:
         now = time.monotonic()
         try:
-            if now - self._synced_at >= SYNC_EVERY:
+            if now - self._synced_at >= SYNC_INTERVAL:
                 self._synced_at = now
                 self._file.sync()
-            due = now >= max(self._pruned_at + PRUNE_EVERY, self._keeps_all_until)
-            if due and not self._failing:
+            due = now >= max(self._pruned_at + PRUNE_INTERVAL, self._no_pruning_until)
+            if due and self._failed_at is None:
                 if self._file.prune(self._wall()) == 0:
                     self._pruned_at = now
         except Exception as error:
             self._fail(error)
 
 
-def _wake_without_haste() -> None:
+def _use_batch_scheduling() -> None:
     """
-    Let this thread, when it is woken, wait until the processor is free.
+    Let this thread wait for a free processor when it wakes up, instead of preempting the reactor.
 
-    After each sync it would take it from the reactor in the middle of its work, only to wait for
-    the interpreter: with both on one core, that was a third of what a Disconnect took. A thread of
-    the policy SCHED_BATCH has its share of the processor and waits for it (sched(7)).
+    After each sync the writer would take the processor from the reactor, only to wait for the GIL
+    that the reactor holds. On one core that took a third of the time of a Disconnect. A thread with
+    the policy SCHED_BATCH gets its share of the processor but does not preempt (sched(7)).
     """
-    with suppress(AttributeError, OSError):  # another system, or it may not
+    with suppress(AttributeError, OSError):  # another system than Linux, or not permitted
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))

@@ -1,9 +1,9 @@
 """
-The door to whatever keeps the journal: the Protocol that a store obeys.
+What umd needs of a journal: the Protocol that a store implements, and the records it keeps.
 
-The embedded one is `umd.journal.sqlite`; a database server or a stream can stand behind the same
-door. A store knows of a record which call it is about, whether the call begins or ends with it, and
-when it was; the rest are octets to it.
+`umd.journal.sqlite` implements it with a SQLite file; a database server could do so too. A store
+knows to which call a record belongs, whether the call begins or ends with it, and its time. The
+record itself is octets to the store.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 
 class CannotOpen(UmdError):
-    """There is no journal to be had; the text says what is in the way, and the way round it."""
+    """The journal cannot be opened; the text says why, and what the operator can do."""
 
 
 class Step(IntEnum):
-    """What a record is in the life of its call."""
+    """The part that a record has in the life of its call."""
 
     BEGINS = 1
     GOES_ON = 0
@@ -31,23 +31,29 @@ class Step(IntEnum):
 
 
 class Row(NamedTuple):
-    """A record to be kept."""
+    """A record to be written."""
 
     call: str
+    """The id of the call."""
     step: int
     """A `Step`."""
     at: float
     """Wall time, seconds since the epoch."""
     record: bytes
+    """The event as JSON, made by `umd.call.record.encode`."""
     extra: bytes | None
-    """What belongs to it: how to restore the leg; with the end of a call the messages of it."""
+    """
+    What a backend needs to restore the leg after a restart, written by the backend.
+
+    With the end of a call: the summaries of its SIP messages (`umd.trace.summary`).
+    """
 
 
 class Stored(NamedTuple):
-    """A record that is kept."""
+    """A record that was written."""
 
     position: int
-    """Counts from 1, and grows with every record: the cursor of a reader."""
+    """The number of the record, from 1. It grows with each record, and readers use it as cursor."""
     call: str
     at: float
     record: bytes
@@ -56,51 +62,59 @@ class Stored(NamedTuple):
 
 class Store(Protocol):
     """
-    Keeps records in order.
+    Keeps records in the order in which they are appended.
 
-    `open`, `live` and `ended` block, and are for the start; everything else returns at once.
+    `open`, `live` and `ended` block; umd calls them while it starts. Everything else returns at
+    once.
     """
 
     trouble: str | None
-    """Why nothing can be written at the moment; None while all is well."""
+    """Why nothing can be written at the moment; None: records can be written."""
 
     def open(self) -> None:
         """
-        Take the journal for this process alone, and begin to write.
+        Open the journal for this process alone.
 
         Raises:
-            CannotOpen
+            CannotOpen: the text says why.
         """
 
     def live(self) -> Iterator[list[Stored]]:
         """
-        The records of each call that has begun and not ended, in their order; the call that began
-        first comes first.
+        Yield the records of each call that has begun and not ended.
+
+        The records of a call are in their order, and the calls in the order of their first record.
         """
 
     def ended(self, since: float, limit: int) -> list[Stored]:
-        """The last records of the calls that ended last, after `since`; the oldest first."""
+        """
+        Return the last records of the calls that ended most recently, the oldest first.
+
+        Args:
+            since: wall time in seconds since the epoch; calls that ended before it do not count.
+            limit: how many records at most.
+        """
 
     def append(
         self, row: Row, then: Callable[[Any], None] | None = None, argument: Any = None
     ) -> None:
-        """Keep a record; `then(argument)` is called, in a later turn, once it is durable."""
+        """Write a record. `then(argument)` is called once it is durable, in a later turn."""
 
     def flush(self, then: Callable[[Any], None], argument: Any = None) -> None:
-        """Call `then(argument)`, in a later turn, once all that was appended is durable."""
+        """Call `then(argument)`, in a later turn, once all records appended so far are durable."""
 
     def read(self, after: int, limit: int, call: str | None = None) -> Deferred[list[Stored]]:
         """
-        The first records behind a position, of one call or of all.
+        Return the first records behind a position, of one call or of all.
 
         Args:
-            after: the position of the last one read; 0 at the beginning.
-            limit: at most so many.
-            call: the whole id of a call.
+            after: the position of the last record read before; 0 reads from the beginning.
+            limit: how many records at most.
+            call: the full id of a call; None: all calls.
         """
 
     def find(self, text: str, limit: int) -> Deferred[list[str]]:
-        """The ids of the calls that begin like this, whole ids or beginnings; at most so many."""
+        """Return the ids of the calls whose id begins with `text`, at most `limit` of them."""
 
     def close(self) -> Deferred[None]:
-        """Write what there is to write, and let go of the journal."""
+        """Write the records that wait to be written, and close the journal."""

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from umd.call.call import CallState
 from umd.call.record import ENDS, UnknownRecord, leg_of
-from umd.journal.address import find_path
+from umd.journal.paths import find_path
 from umd.journal.reader import JournalReader
 from umd.journal.replay import record_to_json, replay_readable
 from umd.journal.store import CannotOpen, Stored

@@ -32,10 +32,10 @@ from umd.control.control import Control
 from umd.control.errors import JournalUnavailable, NoSuchBackend, NoSuchCall, Stopping
 from umd.errors import UmdError
 from umd.journal.check import JournalCheck
-from umd.journal.copy import copied_to_json
-from umd.journal.file import JournalFile, KeepsFile
+from umd.journal.copy import row_to_json
+from umd.journal.file import FileStore, JournalFile
 from umd.journal.replay import record_to_json
-from umd.journal.schema import Copied
+from umd.journal.schema import EventRow
 from umd.journal.store import Store
 from umd.management.history import beginnings, is_named
 from umd.sip.number import NotDialable, require_dialable
@@ -264,8 +264,8 @@ class Console:
         def begin(file: JournalFile) -> tuple[int, int]:
             return file.last, file.pruned
 
-        def piece(file: JournalFile) -> tuple[list[Copied], int]:
-            return file.copy_of(after, RECORDS_COPIED_AT_ONCE), file.pruned
+        def piece(file: JournalFile) -> tuple[list[EventRow], int]:
+            return file.rows_after(after, RECORDS_COPIED_AT_ONCE), file.pruned
 
         last, pruned = await store.between_commits(begin)
         yield {"copy": {"last": last}}
@@ -280,7 +280,7 @@ class Console:
             if not records:
                 break
             after = records[-1][0]
-            yield {"records": [copied_to_json(record) for record in records if record[0] <= last]}
+            yield {"records": [row_to_json(row) for row in records if row[0] <= last]}
 
     async def check(self, request: CheckRequest) -> AsyncGenerator[Reply, None]:
         """Looks at some records, then at some more; umd goes on meanwhile."""
@@ -293,10 +293,10 @@ class Console:
                 yield {"checked": check.records}
         yield {"check": check.result()}
 
-    def _file_store(self) -> KeepsFile:
+    def _file_store(self) -> FileStore:
         if self._store is None:
             raise NoJournal("no journal is kept: journal.path in the configuration says where")
-        if not isinstance(self._store, KeepsFile):
+        if not isinstance(self._store, FileStore):
             raise NoJournal("the journal of this umd is no file")
         return self._store
 

@@ -16,10 +16,9 @@ from typing import Final
 
 from umd.call.record import seq_of
 from umd.errors import UmdError
-from umd.journal.address import find_path
 from umd.journal.check import JournalCheck
-from umd.journal.copy import CannotCopy, JournalCopy, check_new, copied_from_json
-from umd.journal.file import COMPACTING
+from umd.journal.copy import CannotCopy, JournalCopy, check_target, row_from_json
+from umd.journal.paths import COMPACTING_SUFFIX, find_path
 from umd.journal.reader import JournalReader
 from umd.journal.store import CannotOpen
 from umd.management.client import Refusal, Unreachable, ask
@@ -73,7 +72,7 @@ def backup(socket: str | None, journal: str | None, target: str) -> Checked:
         Unreachable: neither a umd nor a journal is there.
         Refusal: that umd keeps no journal.
     """
-    check_new(target)
+    check_target(target)
     trouble = None
     if journal is None:
         try:
@@ -129,7 +128,7 @@ def compact(journal: str | None) -> tuple[Checked, int, int]:
             _check_readable(reader)
         _fold_log(path)
         before = os.path.getsize(path)
-        temporary = path + COMPACTING
+        temporary = path + COMPACTING_SUFFIX
         try:
             os.unlink(temporary)  # of a compaction that was killed
         except FileNotFoundError:
@@ -149,7 +148,7 @@ def _copy_running(socket: str | None, target: str) -> Checked:
     with JournalCopy(target) as copy:
         try:
             for reply in replies:
-                copy.write([copied_from_json(record) for record in reply["records"]])
+                copy.write([row_from_json(fields) for fields in reply["records"]])
         except Unreachable as error:
             raise CannotCopy(f"{target} is not complete, and removed: {error}") from error
         except Refusal as refusal:
@@ -163,7 +162,7 @@ def _copy_file(reader: JournalReader, copy: JournalCopy) -> None:
     _check_readable(reader)
     after = 0
     try:
-        while records := reader.copy_of(after, RECORDS_AT_ONCE):
+        while records := reader.rows_after(after, RECORDS_AT_ONCE):
             copy.write(records)
             after = records[-1][0]
     except sqlite3.Error as error:
@@ -173,7 +172,7 @@ def _copy_file(reader: JournalReader, copy: JournalCopy) -> None:
 
 def _check_readable(reader: JournalReader) -> None:
     try:
-        damage = reader.damage()
+        damage = reader.damages()
     except sqlite3.Error as error:
         damage = [str(error)]
     if damage:
@@ -201,7 +200,7 @@ def _checked_copy(
 def _check(reader: JournalReader, name: str | None = None) -> Checked:
     work = JournalCheck(reader, seq_of, ROWS_AT_ONCE)
     try:
-        damage = reader.damage()
+        damage = reader.damages()
     except sqlite3.Error as error:
         damage = [str(error)]
     while work.step():

@@ -30,7 +30,8 @@ from umd.control.journal import CallJournal, NullJournal
 from umd.control.links import BackendLink
 from umd.control.outcome import Outcome
 from umd.journal.file import JournalFile
-from umd.journal.ledger import CallLog, Ledger, ended_calls, live_calls
+from umd.journal.ledger import CallLog, Ledger
+from umd.journal.replay import ended_calls, live_calls
 from umd.journal.store import Row, Store, Stored
 from umd.management.history import calls as read_calls
 from umd.management.history import events as read_events
