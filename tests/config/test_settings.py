@@ -2,11 +2,45 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from umd.config import Settings, load
 from umd.config.sections import AppliedBy, CoreSection
 from umd.config.settings import changes_for_restart
+
+EXAMPLE = Path(__file__).parents[2] / "conf" / "umd.toml"
+
+
+class ExampleTests(SynchronousTestCase):
+    """`conf/umd.toml` explains every key, and says how changes take effect."""
+
+    def test_every_section_says_how_changes_take_effect(self) -> None:
+        settings = load(None)
+        for name in Settings.model_fields:
+            if name in ("node", "backend"):
+                continue
+            section = getattr(settings, name)
+            header = rf"^\[{name}\]\n(# Changes .*)"
+            (comment,) = re.findall(header, EXAMPLE.read_text(), re.MULTILINE)
+            self.assertIn(f"take effect at {section.applied_by.value}", comment)
+            for attribute in section.restart_attributes:
+                key = "authentication" if attribute == "authenticates" else attribute
+                self.assertRegex(comment.partition("; ")[2], rf"\b{key}\b.* a restart")
+
+    def test_every_key_follows_a_comment(self) -> None:
+        """A key may share the comment of the key before it; far ends have a page of their own."""
+        shares_comment = {"min_body_rate", "jitter", "duplicate", "type"}
+        explained = set(shares_comment)
+        before = ""
+        for line in EXAMPLE.read_text().partition("[backend.sim.far_end")[0].splitlines():
+            key = re.match(r"#?([a-z_0-9]+) = ", line)
+            if key and key[1] not in explained:
+                self.assertTrue(before.startswith("# "), line)
+                explained.add(key[1])
+            before = line
 
 
 class RestartTests(SynchronousTestCase):
