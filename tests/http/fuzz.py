@@ -1,12 +1,13 @@
 """
-Damaged requests, from a seed: `python -m tests.http.fuzz --count 1000000 --seed 1`.
+Fuzz the HTTP front with damaged requests: `python -m tests.http.fuzz --count 1000000 --seed 1`.
 
-Each goes whole or in pieces through the HTTP front, the SOAP door and control, with live calls on
-it: half of them where nobody is asked who they are, half where a password or a token is wanted; in
-one of twenty a damaged beginning of TLS comes before. Where there is an Upgrade, the answers are
-compared with those to another name in its place. Whatever arrives, nothing may be raised that
-nobody expected, no call may end that was not named by a whole, good request of somebody who may,
-and nothing may be kept. Prints its figures as JSON.
+Each request goes through the HTTP front, the SOAP service and control, at once or in pieces, while
+calls are live. Half of the requests go to a front without authentication, half to one that wants a
+password or a token. Every twentieth request follows a damaged TLS handshake. For a request with
+Upgrade, the responses are compared with those to the same request with another field name.
+
+A run fails if an unexpected error is raised, if a call ends, or if memory of a request is kept: no
+request names a live call. It prints its figures as JSON.
 """
 
 from __future__ import annotations
@@ -91,28 +92,28 @@ CHEAP = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 
 
 def rules() -> Rules:
-    """Alice has a password, Bob a token."""
+    """Return rules by which Alice has a password and Bob a token."""
     passwords = PasswordFile({"alice": CHEAP.hash("right").encode()})
     return Rules(passwords=passwords, tokens=TokenVerifier(SECRET, ["HS256"], "umd", "i"))
 
 
-class AtOnce:
-    """A thread pool without a thread."""
+class InlinePool:
+    """A thread pool that runs its work in the calling thread."""
 
     def callInThreadWithCallback(self, done: Any, function: Any, *arguments: Any) -> None:
         done(True, function(*arguments))
 
     def stop(self) -> None:
-        """There is nothing to stop."""
+        """Do nothing: there is no thread to stop."""
 
 
-class AtOnceClock(Clock):
+class InlineClock(Clock):
     def callFromThread(self, function: Any, *arguments: Any) -> None:
         function(*arguments)
 
 
 def seeds() -> list[bytes]:
-    """Good requests of ours, none of which names a live call, and what others collected."""
+    """Return good requests that name no live call, the corpora of others, and XML attacks."""
     ours: list[bytes] = []
     for call_id in ("unknown", "MDlkZjllZGM=", ""):
         body = disconnect(call_id).encode()
@@ -121,10 +122,11 @@ def seeds() -> list[bytes]:
             request(XML, "Transfer-Encoding: chunked", target=PATH) + chunked(body[:99], body[99:])
         )
     ours.append(request(method="GET", target=PATH + "?wsdl"))
-    for said in (BASIC, BEARER, wrong := f"Basic {b64('alice:wrong')}", f"Basic {b64('eve:x')}"):
+    wrong, unknown = f"Basic {b64('alice:wrong')}", f"Basic {b64('eve:x')}"
+    for credentials in (BASIC, BEARER, wrong, unknown):
         body = disconnect("unknown").encode()
-        ours.append(request(XML, f"Authorization: {said}", target=PATH, body=body))
-        ours.append(request(f"Authorization: {said}", method="GET", target=PATH) * 2)
+        ours.append(request(XML, f"Authorization: {credentials}", target=PATH, body=body))
+        ours.append(request(f"Authorization: {credentials}", method="GET", target=PATH) * 2)
     ours += offers() + spellings() + encoded() + unauthorized() + discoveries()
     ours.append(request(f"Authorization: {BASIC}", f"Authorization: {wrong}", method="GET"))
     ours *= 10
@@ -133,11 +135,11 @@ def seeds() -> list[bytes]:
         request(XML, target=PATH, body=path.read_bytes())
         for path in sorted((DATA / "xml-defusedxml").glob("*.x*"))
     ]
-    return ours + [one for one in theirs if len(one) < 4000] + attacks
+    return ours + [octets for octets in theirs if len(octets) < 4000] + attacks
 
 
 def offers() -> list[bytes]:
-    """Requests that offer to go on by another protocol."""
+    """Return requests that offer an upgrade to another protocol."""
     body = disconnect("unknown").encode()
     upgrade = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABk")
     sized = request(XML, *upgrade, target=PATH, body=body)
@@ -147,7 +149,7 @@ def offers() -> list[bytes]:
 
 
 def spellings() -> list[bytes]:
-    """Requests to the endpoint by other spellings of its path, and whole URLs."""
+    """Return requests to the endpoint with other spellings of its path and absolute targets."""
     targets = (
         f"http://h{PATH}", f"https://umd.example:8443{PATH}?x", f"HTTP://[::1]:80/{PATH}",
         "/" + PATH, PATH.replace(".", "%2E"), PATH.replace("E", "%45"), "/x/.." + PATH,
@@ -157,7 +159,7 @@ def spellings() -> list[bytes]:
 
 
 def encoded() -> list[bytes]:
-    """Requests in each encoding, by what can say so, and in some that are refused."""
+    """Return requests in each encoding, declared in XML or in Content-Type, refused ones too."""
     found = []
     for label, codec in (
         ("ascii", "ascii"), ("iso-8859-1", "latin-1"), ("windows-1252", "cp1252"),
@@ -172,27 +174,29 @@ def encoded() -> list[bytes]:
 
 
 def unauthorized() -> list[bytes]:
-    """Requests whose Authorization is no guess, or one in disguise."""
+    """Return requests with unreadable credentials, and with guesses in odd spelling."""
     return [
-        request(f"Authorization: {said}", method="GET", target=PATH)
-        for said in ("", "Basic", "NTLM TlRM", "Negotiate", "Bearer x.y.z", "Basic !", BASIC[6:],
-                     BASIC.replace(" ", "\t"), BASIC.replace(" ", "   "), BEARER[:-4], f"x{BASIC}")
+        request(f"Authorization: {credentials}", method="GET", target=PATH)
+        for credentials in (
+            "", "Basic", "NTLM TlRM", "Negotiate", "Bearer x.y.z", "Basic !", BASIC[6:],
+            BASIC.replace(" ", "\t"), BASIC.replace(" ", "   "), BEARER[:-4], f"x{BASIC}",
+        )
     ]  # fmt: skip
 
 
 def discoveries() -> list[bytes]:
-    """Autodiscover in each form."""
-    asked = asking("GetUserSettings", users("a@b"), "ExternalEwsUrl UserDN")
+    """Return requests to Autodiscover in each form."""
+    body = asking("GetUserSettings", users("a@b"), "ExternalEwsUrl UserDN")
     json_form = "/autodiscover/autodiscover.json"
     return [
-        request(XML, target="/autodiscover/autodiscover.svc", body=asked),
+        request(XML, target="/autodiscover/autodiscover.svc", body=body),
         request(method="GET", target=f"{json_form}?Email=a@b&Protocol=EWS"),
         request(method="GET", target=f"{json_form}/v1.0/a%40b?Protocol=x"),
     ]
 
 
 def mutants(seed: int) -> Iterator[bytes]:
-    """Endlessly many."""
+    """Yield damaged requests without end."""
     choices = random.Random(seed)
     sources = seeds()
     while True:
@@ -218,10 +222,10 @@ def mutants(seed: int) -> Iterator[bytes]:
 
 class Room:
     """
-    A front with everything behind it but the sockets, and live calls.
+    A front without sockets, with the SOAP service, control and live calls behind it.
 
     Args:
-        rules: who is taken for whom; None where nobody is asked.
+        rules: of authentication; None to serve anonymous clients.
     """
 
     def __init__(self, rules: Rules | None = None) -> None:
@@ -234,20 +238,20 @@ class Room:
         self.service = SoapService(use_cases, self.room.log, self.room.clock.seconds)
         self.front = Front(self.serve, self.room.clock, self.room.log)
         self.names: Counter[str] = Counter()
-        """Of those who were served."""
+        """Requests served, by the name of the principal."""
         self.authenticator: Authenticator | None = None
         if rules is not None:
             state = self.front.state
-            self.authenticator = Authenticator(rules, AtOnceClock(), self.room.log, state.busy)
-            self.authenticator._passwords._pool = AtOnce()  # type: ignore[assignment]
+            self.authenticator = Authenticator(rules, InlineClock(), self.room.log, state.busy)
+            self.authenticator._passwords._pool = InlinePool()  # type: ignore[assignment]
             state.authenticator = self.authenticator
 
-    def serve(self, asked: Request) -> Awaitable[Reply]:
-        self.names[asked.principal.name] += 1
-        return self.service.serve(asked)
+    def serve(self, request: Request) -> Awaitable[Reply]:
+        self.names[request.principal.name] += 1
+        return self.service.serve(request)
 
     def send(self, octets: bytes, pieces: int) -> bytes:
-        """The answers to what a client sends on a connection of its own, and then leaves."""
+        """Send octets on a new connection, disconnect, and return the responses."""
         connection = self.front.buildProtocol(ADDRESS)
         transport = StringTransport()
         connection.makeConnection(transport)
@@ -258,7 +262,7 @@ class Room:
         return bytes(transport.value())
 
     def check(self) -> None:
-        """Nothing has been touched, and nothing is left."""
+        """Assert that no call has ended, and that nothing of a request is kept."""
         assert not any(call.ended or call.asked_at for call in self.calls), "a call was touched"
         state = self.front.state
         kept = len(state.connections), state.buffered, state.pending_requests
@@ -267,12 +271,12 @@ class Room:
         assert self.names.keys() <= known, self.names
         assert self.authenticator is None or not self.authenticator._passwords._checks
         unexpected = {"http.failed", "soap.failed", "auth.not-checked"} & set(self.room.logged())
-        assert not unexpected, [one for one in self.room.lines if one["event"] in unexpected]
+        assert not unexpected, [line for line in self.room.lines if line["event"] in unexpected]
         self.room.lines.clear()
 
 
-class TlsBeginnings:
-    """Clients that begin TLS, or what may look like it, with a front behind it."""
+class DamagedHandshakes:
+    """Clients that send a damaged TLS handshake to a front."""
 
     def __init__(self) -> None:
         self._room = Room(rules())
@@ -289,7 +293,7 @@ class TlsBeginnings:
             self._hello = client.bio_read(1 << 16)
 
     def send(self, octets: bytes, choices: random.Random) -> None:
-        """A damaged hello, with some of these octets in it or behind it."""
+        """Send a damaged ClientHello with some of these octets in it or after it."""
         hello = bytearray(self._hello)
         for _ in range(choices.choice((0, 1, 3))):
             hello[choices.randrange(len(hello))] = choices.randrange(256)
@@ -301,19 +305,23 @@ class TlsBeginnings:
         protocol.makeConnection(transport)
         protocol.dataReceived(bytes(hello))
         protocol.connectionLost(Failure(ConnectionDone()))
-        assert b"HTTP/" not in transport.value(), "what is no TLS was answered"
+        assert b"HTTP/" not in transport.value(), "a damaged handshake got an HTTP response"
         self._room.check()
 
 
 def run(count: int, seed: int) -> dict[str, Any]:
     """
-    Send so many.
+    Send damaged requests, and return the figures of the run.
+
+    Args:
+        count: number of requests.
+        seed: of the random numbers.
 
     Raises:
-        AssertionError: one did harm.
+        AssertionError: a request did harm.
     """
     rooms = [Room(), Room(rules())]
-    begin_tls = TlsBeginnings()
+    handshakes = DamagedHandshakes()
     first = rooms[0].room
     garbage = IncrementalCollector(first.clock, first.log, lambda: 0)  # as the daemon has it
     garbage.start()
@@ -327,7 +335,7 @@ def run(count: int, seed: int) -> dict[str, Any]:
         room = rooms[number % 2]
         answers = room.send(octets, pieces)
         if number % 20 == 1:
-            begin_tls.send(octets, choices)
+            handshakes.send(octets, choices)
         spent = time.process_time() - began
         over += spent > LIMIT
         if spent > worst:
@@ -336,13 +344,13 @@ def run(count: int, seed: int) -> dict[str, Any]:
         if b"Traceback" in answers:
             raise AssertionError(f"a traceback was sent: {octets!r}")
         if number % 2 == 0 and UPGRADE.search(octets):
-            # By another name the field says nothing: so it must by this one.
+            # With another name the field has no meaning. Upgrade must have none either.
             plain = room.send(UPGRADE.sub(b"xpgrade", octets), pieces)
             assert STATUS.findall(plain) == STATUS.findall(answers), octets
         if number % 500 == 0 or number == count - 1:
-            for one in rooms:
-                one.check()
-                one.room.clock.advance(1.0)
+            for checked in rooms:
+                checked.check()
+                checked.room.clock.advance(1.0)
         if number == count // 10:
             gc.collect()
             gc.freeze()
@@ -363,12 +371,12 @@ def run(count: int, seed: int) -> dict[str, Any]:
 
 
 def resident() -> int:
-    """Octets of memory."""
+    """Return the resident memory of this process in octets."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
 
 def main() -> None:
-    """Run it and print the figures."""
+    """Run the command line."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--count", type=int, default=1_000_000)
     options.add_argument("--seed", type=int, default=1)

@@ -1,4 +1,4 @@
-"""What the tests of the HTTP edge share: requests, a reader fed in pieces, certificates."""
+"""Helpers for the tests of HTTP: requests, a reader that is fed in pieces, certificates."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from umd.http.limits import Limits
 from umd.http.reader import HeadCache, Reader
 
 SPLITS = (1_000_000, 1, 3)
-"""Octets per read: all at once, one by one, and across every border."""
+"""Octets per read: all at once, one by one, and three, which crosses every boundary."""
 
 
 def request(
     *headers: str, method: str = "POST", target: str = "/x", version: str = "1.1", body: bytes = b""
 ) -> bytes:
-    """A request with Host and Content-Length, and whatever else it shall have."""
+    """Return a request with Host, Content-Length for a POST, and further header fields."""
     lines = [f"{method} {target} HTTP/{version}", "Host: h", *headers]
     if method == "POST" and not any(line.lower().startswith("transfer-enc") for line in headers):
         lines.append(f"Content-Length: {len(body)}")
@@ -30,19 +30,19 @@ def request(
 
 
 def chunked(*chunks: bytes, trailers: bytes = b"") -> bytes:
-    """A body in chunks."""
+    """Return a body with chunked transfer coding."""
     framed = b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks)
     return framed + b"0\r\n" + trailers + b"\r\n"
 
 
 def pieces(octets: bytes, size: int) -> Iterator[bytes]:
-    """The octets in reads of so many."""
+    """Yield the octets in pieces of this size."""
     for start in range(0, len(octets), size):
         yield octets[start : start + size]
 
 
 def read(octets: bytes, size: int = SPLITS[0], limits: Limits | None = None) -> Reader:
-    """A reader that was given these octets."""
+    """Return a reader that has received these octets."""
     reader = Reader(HeadCache(limits or Limits()))
     for piece in pieces(octets, size):
         reader.receive(piece)
@@ -59,7 +59,7 @@ def _der(tag: int, content: bytes) -> bytes:
 
 
 class Authority:
-    """Signs certificates for a test."""
+    """A certificate authority for a test."""
 
     def __init__(self, name: str) -> None:
         self.key = ec.generate_private_key(ec.SECP256R1())
@@ -69,7 +69,7 @@ class Authority:
     def sign(
         self, name: str, key: Key, ca: bool = False, days: tuple[float, float] = (-1, 1)
     ) -> x509.Certificate:
-        """A certificate, valid from so many days after now to so many."""
+        """Return a certificate; `days` are the start and the end of its validity, from now."""
         now = datetime.datetime.now(datetime.timezone.utc)
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         builder = (
@@ -86,7 +86,7 @@ class Authority:
         return builder.sign(self.key, hashes.SHA256())
 
     def sign_octets(self, name: bytes, key: Key, kind: int) -> bytes:
-        """A certificate in DER whose name is octets that need be no text, of a kind of X.680."""
+        """Return a certificate in DER with any octets as its name, of a string type of X.680."""
         stand_in = b"x" * len(name)
         usual = self.sign(stand_in.decode(), key)
         length = bytes([len(name)])
@@ -107,7 +107,7 @@ class Authority:
         key: Key | None = None,
         days: tuple[float, float] = (-1, 1),
     ) -> tuple[str, str]:
-        """A certificate and its key in two files."""
+        """Write a certificate and its key to files, and return their paths."""
         key = key or ec.generate_private_key(ec.SECP256R1())
         directory.mkdir(exist_ok=True)
         certificate = self.sign(name, key, days=days).public_bytes(serialization.Encoding.PEM)
@@ -117,7 +117,7 @@ class Authority:
 
 
 def key_pem(key: Key, passphrase: bytes | None = None) -> bytes:
-    """PKCS #8, encrypted where there is a pass phrase."""
+    """Return a key in PKCS #8, encrypted if there is a pass phrase."""
     encryption: serialization.KeySerializationEncryption = serialization.NoEncryption()
     if passphrase is not None:
         encryption = serialization.BestAvailableEncryption(passphrase)

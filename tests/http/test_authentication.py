@@ -1,4 +1,4 @@
-"""Who is asking: passwords, tokens, certificates, proxies; and what wrong ones cost."""
+"""Authentication by password, token, certificate and proxy, and the cost of failed attempts."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def basic(name: str, password: str) -> dict[str, str]:
     return {"authorization": f"Basic {credentials}"}
 
 
-class InLine:
-    """A thread pool that does its work when told to."""
+class ManualPool:
+    """A thread pool that runs its work when the test calls `run`."""
 
     def __init__(self) -> None:
         self.work: list[Any] = []
@@ -67,15 +67,15 @@ class ThreadlessClock(Clock):
         function(*arguments)
 
 
-class IdentityCase(SynchronousTestCase):
+class AuthenticationCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = ThreadlessClock()
         self.log, self.lines = capturing_log()
-        self.pool = InLine()
+        self.pool = ManualPool()
         self.make(Rules(passwords=PasswordFile({"alice": ALICE, "bob": ALICE})))
 
     def tearDown(self) -> None:
-        """Whoever still waits gets an answer: what is left half done fails a later test."""
+        """Finish the running checks: an unfinished Deferred would fail a later test."""
         while self.pool.work:
             self.pool.run()
             self.clock.advance(10.0)
@@ -90,20 +90,20 @@ class IdentityCase(SynchronousTestCase):
     def ask(
         self, headers: Mapping[str, str], address: str = "192.0.2.1", subject: str | None = None
     ) -> list[Authenticated | Reply]:
-        """What is found, once it is found."""
+        """Authenticate a request; the list receives the verdict when it is ready."""
         found = self.authenticator.authenticate(headers, address, subject)
         results: list[Authenticated | Reply] = []
 
-        def told(verdict: Verdict) -> None:
+        def receive(verdict: Verdict) -> None:
             if isinstance(verdict, Denied):
                 self.clock.callLater(verdict.delay, results.append, verdict.reply)
             else:
                 results.append(verdict)
 
         if isinstance(found, Deferred):
-            _ = found.addCallback(told)
+            _ = found.addCallback(receive)
         else:
-            told(found)
+            receive(found)
         return results
 
     def challenged(self, results: list[Authenticated | Reply]) -> None:
@@ -117,8 +117,8 @@ class IdentityCase(SynchronousTestCase):
         return found[0]
 
 
-class PasswordTests(IdentityCase):
-    def test_the_first_request_is_asked_who_it_is(self) -> None:
+class PasswordTests(AuthenticationCase):
+    def test_a_request_without_credentials_gets_a_challenge(self) -> None:
         (reply,) = self.ask({})
         assert isinstance(reply, Reply)
         self.assertEqual(
@@ -136,14 +136,14 @@ class PasswordTests(IdentityCase):
         self.assertEqual(self.ask(basic("alice", "right")), [])
         self.assertEqual(len(self.pool.work), 1)
 
-    def test_many_connections_with_one_password_are_checked_once(self) -> None:
+    def test_the_same_password_on_many_connections_is_hashed_once(self) -> None:
         waiting = [self.ask(basic("alice", "right")) for _ in range(20)]
         self.assertEqual(len(self.pool.work), 1)
         self.pool.run()
         for results in waiting:
             self.assertEqual(self.named(results).name, "alice")
 
-    def test_a_client_that_leaves_takes_nobody_along(self) -> None:
+    def test_a_client_that_leaves_does_not_cancel_the_check_of_others(self) -> None:
         first = self.authenticator.authenticate(basic("alice", "right"), "192.0.2.1", None)
         second = self.ask(basic("alice", "right"))
         assert isinstance(first, Deferred)
@@ -152,7 +152,7 @@ class PasswordTests(IdentityCase):
         self.pool.run()
         self.assertEqual(self.named(second).name, "alice")
 
-    def test_wrong_ones_are_answered_later_and_later_and_logged_once(self) -> None:
+    def test_each_wrong_password_doubles_the_delay_and_one_is_logged(self) -> None:
         for number, delay in enumerate((0.25, 0.5, 1.0, 2.0, 4.0, 4.0)):
             results = self.ask(basic("alice", f"wrong {number}"))
             self.pool.run()
@@ -163,7 +163,7 @@ class PasswordTests(IdentityCase):
         self.assertEqual([line["event"] for line in self.lines], ["auth.failed"])
         self.assertNotIn("wrong 0", str(self.lines))
 
-    def test_nobody_else_behind_the_address_is_slowed(self) -> None:
+    def test_another_user_behind_the_same_address_is_not_delayed(self) -> None:
         for number in range(6):
             _ = self.ask(basic("alice", f"wrong {number}"))
         results = self.ask(basic("bob", "right"))
@@ -171,39 +171,39 @@ class PasswordTests(IdentityCase):
             self.pool.run()
         self.assertEqual(self.named(results).name, "bob")
 
-    def test_who_was_right_before_is_not_slowed(self) -> None:
+    def test_a_remembered_password_is_not_delayed(self) -> None:
         _ = self.ask(basic("alice", "right"))
         self.pool.run()
         for number in range(6):
             _ = self.ask(basic("alice", f"wrong {number}"))
         self.assertEqual(self.named(self.ask(basic("alice", "right"))).name, "alice")
 
-    def test_wrong_ones_for_a_name_are_hashed_one_after_the_other(self) -> None:
+    def test_guesses_for_one_name_are_hashed_one_after_the_other(self) -> None:
         results = [self.ask(basic("alice", f"wrong {number}")) for number in range(50)]
         self.assertEqual(len(self.pool.work), 1)
-        put_off_at_once = [one for one in results if one]
-        self.assertEqual(len(put_off_at_once), 17)
+        rejected = [replies for replies in results if replies]
+        self.assertEqual(len(rejected), 17)
         for _ in range(100):
             self.pool.run()
             self.clock.advance(0.25)
-        self.assertEqual(len([one for one in results if one]), 50)
+        self.assertEqual(len([replies for replies in results if replies]), 50)
 
-    def test_an_unknown_name_is_checked_like_others(self) -> None:
-        """Who has no account was told at once, and so was who has one."""
+    def test_an_unknown_name_is_hashed_like_a_known_one(self) -> None:
+        """An immediate response for unknown names had revealed which names exist."""
         for name in ("mallory", "alice"):
-            told = self.ask(basic(name, "x"))
+            results = self.ask(basic(name, "x"))
             self.assertEqual(len(self.pool.work), 1, name)
             self.pool.run()
-            self.assertEqual(told, [])
+            self.assertEqual(results, [])
             self.clock.advance(0.25)
-            self.challenged(told)
+            self.challenged(results)
         why = [line["why"] for line in self.lines]
         self.assertEqual(why, ["no such name", "the password is wrong"])
 
-    def test_unknown_names_wait_and_are_slowed_like_others(self) -> None:
-        """Whatever the tries, the number of hashes and the time until the answer are the same."""
-        told: dict[str, list[float]] = {"mallory": [], "alice": []}
-        for name, times in told.items():
+    def test_unknown_names_are_delayed_like_known_ones(self) -> None:
+        """The number of hashes and the delays are the same for both."""
+        delays: dict[str, list[float]] = {"mallory": [], "alice": []}
+        for name, times in delays.items():
             address = f"192.0.2.{len(name)}"
             for number in range(8):
                 began, hashed = self.clock.seconds(), self.pool.hashed
@@ -214,11 +214,11 @@ class PasswordTests(IdentityCase):
                 self.challenged(results)
                 self.assertEqual(self.pool.hashed - hashed, 1 - number % 2)
                 times.append(self.clock.seconds() - began)
-        self.assertEqual(told["mallory"], told["alice"])
-        self.assertEqual(told["alice"], [0.25, 0.5, 1.0, 2.0, 4.0, 4.0, 4.0, 4.0])
+        self.assertEqual(delays["mallory"], delays["alice"])
+        self.assertEqual(delays["alice"], [0.25, 0.5, 1.0, 2.0, 4.0, 4.0, 4.0, 4.0])
 
-    def test_what_was_wrong_is_not_hashed_again(self) -> None:
-        """A program that tries its old password again and again costs no more."""
+    def test_a_wrong_password_is_not_hashed_again(self) -> None:
+        """A program that repeats an old password costs one hash."""
         for _ in range(5):
             _ = self.ask(basic("alice", "old"))
             self.pool.run()
@@ -235,8 +235,8 @@ class PasswordTests(IdentityCase):
         self.pool.run()
         self.assertEqual(self.named(results).name, "alice")
 
-    def test_what_is_no_guess_is_asked_again_at_once(self) -> None:
-        """Clients that try NTLM first were slowed more each time."""
+    def test_unreadable_credentials_are_not_delayed(self) -> None:
+        """Clients that try NTLM first had been delayed more each time."""
         nothing = (
             "", " ", "Basic", "Basic ", "basic\t", "Basic !!", "Basic /w==", "Basic YQ==",
             "Basic YQ", "Basic OnJpZ2h0", "Basic \xe9\xe9", "Basic YWxpY2U6cmlnaHQ", "Basic =",
@@ -257,15 +257,15 @@ class PasswordTests(IdentityCase):
         self.pool.run()
         self.assertEqual(self.named(results).name, "alice")
 
-    def test_the_right_password_after_another_scheme_is_not_held_up(self) -> None:
+    def test_a_right_password_after_another_scheme_is_not_delayed(self) -> None:
         for _ in range(20):
             self.challenged(self.ask({"authorization": "NTLM TlRMTVNTUAABAAAA"}))
             results = self.ask(basic("alice", "right"))
             self.pool.run()
             self.assertEqual(self.named(results).name, "alice")
 
-    def test_a_guess_in_disguise_is_slowed_with_the_others(self) -> None:
-        """However it is spelled: what is tried is tried by turns, and a wrong one is told late."""
+    def test_a_guess_in_odd_spelling_is_delayed_too(self) -> None:
+        """The spelling of the scheme and blanks do not avoid the queue and the delay."""
         guess = base64.b64encode(b"alice:wrong").decode()
         delays = []
         for spelled in ("BASIC {}", "Basic   {}", "bAsIc {} ", "Basic \t{}\t"):
@@ -280,7 +280,7 @@ class PasswordTests(IdentityCase):
             delays.append(self.clock.seconds() - began)
         self.assertEqual((delays, self.pool.hashed), ([0.25, 0.5, 1.0, 2.0], 1))
 
-    def test_new_rules_forget_who_was_right(self) -> None:
+    def test_new_rules_invalidate_remembered_passwords(self) -> None:
         _ = self.ask(basic("alice", "right"))
         self.pool.run()
         self.authenticator.rules = Rules(passwords=PasswordFile({"bob": ALICE}))
@@ -289,8 +289,8 @@ class PasswordTests(IdentityCase):
         self.clock.advance(4.0)
         self.challenged(results)
 
-    def test_who_was_being_checked_by_old_rules_is_not_let_in_by_them(self) -> None:
-        """A user who was removed was remembered once more, and let in for minutes."""
+    def test_a_check_by_old_rules_does_not_authenticate(self) -> None:
+        """A removed user stayed authenticated if the check began before the reload."""
         results = self.ask(basic("alice", "right"))
         self.authenticator.rules = Rules(passwords=PasswordFile({"bob": ALICE}))
         self.pool.run()
@@ -302,7 +302,7 @@ class PasswordTests(IdentityCase):
         self.clock.advance(4.0)
         self.challenged(again)
 
-    def test_the_right_password_does_not_wait_behind_wrong_ones(self) -> None:
+    def test_a_right_password_does_not_wait_for_delayed_responses(self) -> None:
         for number in range(8):
             _ = self.ask(basic("alice", f"wrong {number}"))
         results = self.ask(basic("alice", "right"))
@@ -311,14 +311,14 @@ class PasswordTests(IdentityCase):
         self.assertEqual(self.named(results).name, "alice")
 
 
-class TurnsTests(IdentityCase):
-    """Who guesses waits for its own; see `test_hashing_queue` for the order."""
+class QueueTests(AuthenticationCase):
+    """Guesses wait in the hashing queue; see `test_hashing_queue` for the order."""
 
     def guess(self, number: int) -> None:
         for n in range(number):
             _ = self.ask(basic(f"name {n}", "guess"))
 
-    def test_who_was_right_before_goes_past_those_who_guess(self) -> None:
+    def test_a_password_that_was_right_before_skips_the_queue(self) -> None:
         _ = self.ask(basic("alice", "right"))
         self.pool.run()
         self.clock.advance(301.0)
@@ -328,7 +328,7 @@ class TurnsTests(IdentityCase):
         self.pool.run()
         self.assertEqual(self.named(results).name, "alice")
 
-    def test_after_a_reload_too_but_not_all_at_once(self) -> None:
+    def test_passwords_that_were_right_before_a_reload_are_limited(self) -> None:
         names = [f"user {number}" for number in range(MAX_HASHING + 1)]
         rules = Rules(passwords=PasswordFile(dict.fromkeys(names, ALICE)))
         self.make(rules)
@@ -338,13 +338,13 @@ class TurnsTests(IdentityCase):
         self.authenticator.rules = rules
         results = [self.ask(basic(name, "right")) for name in names]
         self.assertEqual(len(self.pool.work), MAX_HASHING)
-        (put_off,) = results.pop()
-        assert isinstance(put_off, Reply)
-        self.assertEqual(put_off.status, 503)
+        (rejected,) = results.pop()
+        assert isinstance(rejected, Reply)
+        self.assertEqual(rejected.status, 503)
         self.pool.run()
-        self.assertEqual([self.named(one).name for one in results], names[:-1])
+        self.assertEqual([self.named(found).name for found in results], names[:-1])
 
-    def test_who_only_comes_and_goes_costs_no_hash(self) -> None:
+    def test_a_client_that_leaves_costs_no_hash(self) -> None:
         self.guess(1)
         for number in range(2 * MAX_WAITING):
             given = basic("alice", str(number))
@@ -359,8 +359,8 @@ class TurnsTests(IdentityCase):
         self.assertEqual((self.named(results).name, self.pool.hashed), ("bob", 2))
         self.assertEqual(self.authenticator._passwords._checks, {})
 
-    def test_a_wrong_one_is_followed_by_a_rest(self) -> None:
-        """The time that it took is measured; here it is a tenth of a second."""
+    def test_a_wrong_password_is_followed_by_a_rest(self) -> None:
+        """The rest depends on the time of the hash, here 0.1 s."""
         self.guess(2)
         self.clock.advance(0.1)
         self.pool.run()
@@ -368,7 +368,7 @@ class TurnsTests(IdentityCase):
         self.clock.advance(0.31)
         self.assertEqual(len(self.pool.work), 1)
 
-    def test_hashing_gives_way(self) -> None:
+    def test_hashing_has_a_lower_priority(self) -> None:
         found: list[tuple[bool, int]] = []
 
         def verify(name: str, password: bytes) -> bool:
@@ -384,17 +384,17 @@ class TurnsTests(IdentityCase):
 
 
 class FileTests(SynchronousTestCase):
-    def test_an_unknown_name_is_as_slow_as_a_known_one(self) -> None:
-        """It is compared with a hash of the file, of each kind that is there; and never right."""
+    def test_an_unknown_name_takes_as_long_as_a_known_one(self) -> None:
+        """It is compared with a hash of the file, always the same one, and never matches."""
         hashed = bcrypt.hashpw(b"right", bcrypt.gensalt(4))
         file = PasswordFile({"alice": ALICE, "bob": hashed})
         compared: list[bytes] = []
 
-        def fits(password: bytes, hashed: bytes) -> bool:
+        def matches(password: bytes, hashed: bytes) -> bool:
             compared.append(hashed)
             return _matches(password, hashed)
 
-        self.patch(passwords, "_matches", fits)
+        self.patch(passwords, "_matches", matches)
         for number in range(100):
             self.assertFalse(file.verify(f"name {number}", b"right"))
         self.assertEqual((len(compared), set(compared)), (100, {ALICE, hashed}))
@@ -421,7 +421,7 @@ class FileTests(SynchronousTestCase):
         long = bcrypt.hashpw(b"x" * 72, bcrypt.gensalt(4)).decode()
         self.assertTrue(self.read(f"a:{long}").verify("a", b"x" * 80))
 
-    def test_mistakes_are_told_with_their_line(self) -> None:
+    def test_an_error_names_the_line(self) -> None:
         for text in ("alice", "alice:secret", ":$2b$x", "alice:$apr1$x$y", "alice:{SHA}x"):
             with self.assertRaises(InvalidPasswordFile) as caught:
                 self.read("\n" + text)
@@ -432,8 +432,8 @@ class FileTests(SynchronousTestCase):
         with self.assertRaisesRegex(InvalidPasswordFile, "twice"):
             self.read(f"a:{ALICE.decode()}\na:{ALICE.decode()}")
 
-    def test_a_hash_that_is_not_whole_is_a_mistake(self) -> None:
-        """The file may be half written when it is read: nobody's password is changed by that."""
+    def test_an_incomplete_hash_is_an_error(self) -> None:
+        """A half-written file is refused, as its last user could not log in."""
         bcrypted = bcrypt.hashpw(b"right", bcrypt.gensalt(4)).decode()
         argon2ed = ALICE.decode()
         cut = [bcrypted[:end] for end in range(len(bcrypted))]
@@ -443,7 +443,7 @@ class FileTests(SynchronousTestCase):
                 self.read(f"b:{bcrypted}\na:{hashed}\n")
 
 
-class TokenTests(IdentityCase):
+class TokenTests(AuthenticationCase):
     def setUp(self) -> None:
         super().setUp()
         self.make(Rules(tokens=TokenVerifier(SECRET, ["HS256"], "umd", "https://issuer.example")))
@@ -451,8 +451,8 @@ class TokenTests(IdentityCase):
     def bearer(self, algorithm: str | None = "HS256", key: Any = SECRET, **claims: Any) -> str:
         every = {"sub": "alice", "aud": "umd", "iss": "https://issuer.example", "exp": 1 << 40}
         every |= claims
-        said = {name: value for name, value in every.items() if value is not None}
-        return "Bearer " + jwt.encode(said, key, algorithm=algorithm)
+        payload = {name: value for name, value in every.items() if value is not None}
+        return "Bearer " + jwt.encode(payload, key, algorithm=algorithm)
 
     def test_a_good_token(self) -> None:
         principal = self.named(self.ask({"authorization": self.bearer()}))
@@ -464,7 +464,7 @@ class TokenTests(IdentityCase):
         scopes = self.named(self.ask({"authorization": as_a_list})).scopes
         self.assertEqual(scopes, {Scope.READ})
 
-    def test_made_up_tokens_are_answered_late(self) -> None:
+    def test_forged_tokens_are_delayed(self) -> None:
         for number, token in enumerate((
             self.bearer(key=b"another secret of thirty-two octets"),
             self.bearer("HS384", SECRET * 2),
@@ -479,8 +479,8 @@ class TokenTests(IdentityCase):
             self.challenged(results)
         self.assertEqual([line["event"] for line in self.lines], ["auth.failed"])
 
-    def test_other_tokens_that_are_not_good_are_answered_at_once(self) -> None:
-        """They cannot be read, or their signature is right: nobody guesses."""
+    def test_other_invalid_tokens_are_not_delayed(self) -> None:
+        """They are unreadable or have a good signature, so they are no guesses."""
         for token in (
             self.bearer(exp=1000),
             self.bearer(exp=None),
@@ -506,48 +506,48 @@ class TokenTests(IdentityCase):
         self.assertIn("Bearer realm", str(self.ask({})))
         self.assertEqual(self.named(self.ask({"authorization": self.bearer()})).name, "alice")
 
-    def test_keys_that_do_not_fit(self) -> None:
+    def test_keys_that_do_not_go_with_the_algorithm(self) -> None:
         public = b"-----BEGIN PUBLIC KEY-----\n" + b"x" * 100
         for key, algorithm in ((b"short", "HS256"), (public, "HS256"), (SECRET, "RS256")):
             with self.assertRaises(InvalidKey):
                 TokenVerifier(key, [algorithm], "umd", "i")
 
 
-class OtherTests(IdentityCase):
+class OtherTests(AuthenticationCase):
     def test_a_certificate(self) -> None:
         self.make(Rules(subjects={"CN=pbx-1": "pbx"}, scopes={"pbx": frozenset({Scope.END_ANY})}))
         principal = self.named(self.ask({}, subject="CN=pbx-1"))
         self.assertEqual((principal.name, principal.scopes), ("pbx", {Scope.END_ANY}))
         self.refused(self.ask({}, subject="CN=other"))
 
-    def test_a_proxy_is_believed_where_it_is_trusted(self) -> None:
+    def test_only_a_trusted_proxy_may_name_the_user(self) -> None:
         self.make(Rules(proxies=(ip_network("192.0.2.0/28"),)))
-        said = {"x-forwarded-user": "alice"}
-        self.assertEqual(self.named(self.ask(said)).name, "alice")
-        self.refused(self.ask(said, "192.0.2.16"))
-        self.refused(self.ask(said, ""))
+        headers = {"x-forwarded-user": "alice"}
+        self.assertEqual(self.named(self.ask(headers)).name, "alice")
+        self.refused(self.ask(headers, "192.0.2.16"))
+        self.refused(self.ask(headers, ""))
         self.refused(self.ask({}))
         self.refused(self.ask({"x-forwarded-user": "a\x85b"}))
 
-    def test_a_name_from_a_proxy_is_read_as_utf_8(self) -> None:
-        """The same user by a password was another one; some names were none at all."""
+    def test_a_name_from_a_proxy_is_decoded_as_utf_8(self) -> None:
+        """Without decoding, a user had two names, one by password and one by proxy."""
         self.make(Rules(proxies=(ip_network("192.0.2.0/28"),)))
         for name, octets in (
             ("j\xf6rg", "j\xf6rg".encode()), ("j\xf6rg", b"j\xf6rg"), ("\u0105", "\u0105".encode())
         ):  # fmt: skip
-            said = {"x-forwarded-user": octets.decode("latin-1")}
-            self.assertEqual(self.named(self.ask(said)).name, name)
+            headers = {"x-forwarded-user": octets.decode("latin-1")}
+            self.assertEqual(self.named(self.ask(headers)).name, name)
         for wrong in ("a\u2028b", "a\u202eb", "x" * 257):
-            said = {"x-forwarded-user": wrong.encode().decode("latin-1")}
-            self.refused(self.ask(said))
+            headers = {"x-forwarded-user": wrong.encode().decode("latin-1")}
+            self.refused(self.ask(headers))
 
     def refused(self, results: list[Authenticated | Reply]) -> None:
-        """Nothing is offered that would not be taken; it was a Bearer."""
+        """Assert a 403 without a challenge: no scheme that umd could offer would help."""
         (reply,) = results
         assert isinstance(reply, Reply)
         self.assertEqual((reply.status, "WWW-Authenticate" in reply.headers), (403, False))
 
-    def test_a_wrong_password_where_none_is_taken(self) -> None:
+    def test_a_password_where_umd_accepts_none(self) -> None:
         self.make(Rules(subjects={"CN=pbx-1": "pbx"}))
         self.refused(self.ask(basic("alice", "right")))
 

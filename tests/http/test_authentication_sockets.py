@@ -1,4 +1,4 @@
-"""Who is asking, over real sockets: Basic, TLS with its reload, and client certificates."""
+"""Authentication in a running daemon: Basic, client certificates, and reloads."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ XML = {"Content-Type": "text/xml"}
 SEED = f'[[backend.sim.seed]]\nnumber = "5550100"\ncall_id = "{make_call_id("seed-0", "lab")}"\n'
 
 
-class WhoCase(SynchronousTestCase):
+class DaemonCase(SynchronousTestCase):
     def serve(self, text: str, *options: str) -> UmdProcess:
         self.file = Path(self.mktemp()).absolute()
         self.file.write_text(text)
@@ -35,7 +35,7 @@ class WhoCase(SynchronousTestCase):
         return process
 
 
-class BasicTests(WhoCase):
+class BasicTests(DaemonCase):
     def setUp(self) -> None:
         passwords = self.passwords = Path(self.mktemp()).absolute()
         hashed = argon2.PasswordHasher(time_cost=1, memory_cost=64, parallelism=1).hash("right")
@@ -45,8 +45,8 @@ class BasicTests(WhoCase):
             '[auth.scopes]\nroot = ["calls:end:any"]\n' + SEED
         )
 
-    def test_asked_then_told_on_one_connection(self) -> None:
-        """The body is read, the 401 is empty, and the connection stays, as clients need it."""
+    def test_challenge_and_response_on_one_connection(self) -> None:
+        """The 401 has an empty body and keeps the connection, as some clients require."""
         client = HTTPConnection(self.umd.url.split("/")[2], timeout=20)
         self.addCleanup(client.close)
         body = disconnect(make_call_id("seed-0", "lab"))
@@ -72,7 +72,7 @@ class BasicTests(WhoCase):
         self.umd.wait_for("soap.answered", principal="root", outcome="ended")
         self.assertNotIn("right", str(self.umd.log))
 
-    def test_who_is_removed_is_out_on_open_connections_too(self) -> None:
+    def test_a_removed_user_loses_open_connections_too(self) -> None:
         client = HTTPConnection(self.umd.url.split("/")[2], timeout=20)
         self.addCleanup(client.close)
         credentials = base64.b64encode(b"alice:right").decode()
@@ -94,13 +94,13 @@ class BasicTests(WhoCase):
     def test_a_wrong_password_file_at_a_reload_changes_nothing(self) -> None:
         self.file.write_text('[auth]\npassword_file = "/nowhere"\n')
         self.umd.process.send_signal(signal.SIGHUP)
-        told = self.umd.wait_for("config.refused")
-        self.assertEqual(told["mistakes"], ["/nowhere: No such file or directory"])
+        line = self.umd.wait_for("config.refused")
+        self.assertEqual(line["mistakes"], ["/nowhere: No such file or directory"])
         self.assertEqual(self.umd.disconnect("x")[0], 401)
 
 
-class OpenAddressTests(WhoCase):
-    def test_who_identifies_may_listen_anywhere(self) -> None:
+class OpenAddressTests(DaemonCase):
+    def test_with_authentication_umd_may_listen_on_any_address(self) -> None:
         umd = self.serve(
             '[http]\nlisten = "tcp:0"\n[auth]\ntrusted_proxies = ["127.0.0.1"]\n',
             "-o",
@@ -110,7 +110,7 @@ class OpenAddressTests(WhoCase):
         self.assertEqual(umd.disconnect("x")[0], 403)
 
 
-class TlsTests(WhoCase):
+class TlsTests(DaemonCase):
     def setUp(self) -> None:
         self.directory = Path(self.mktemp()).absolute()
         self.ours = Authority("ours")
@@ -146,7 +146,7 @@ class TlsTests(WhoCase):
         assert isinstance(der, bytes)
         return x509.load_der_x509_certificate(der).serial_number
 
-    def test_a_client_certificate_says_who_it_is(self) -> None:
+    def test_a_client_certificate_authenticates(self) -> None:
         known = self.clients.write("pbx-1", self.directory / "pbx-1")
         self.assertEqual(self.ask(self.connect(known)), 200)
         other = self.clients.write("other", self.directory / "other")
@@ -156,8 +156,8 @@ class TlsTests(WhoCase):
         with self.assertRaises((ssl.SSLError, ConnectionError)):
             self.ask(self.connect(stranger))
 
-    def test_a_certificate_whose_name_is_no_text_says_nothing(self) -> None:
-        """Its client is asked who it is like any other; an octet of Latin-1 was umd's own error."""
+    def test_a_certificate_with_a_name_that_is_not_text(self) -> None:
+        """The client gets the usual 403. An octet of Latin-1 in the name had caused a 500."""
         key = ec.generate_private_key(ec.SECP256R1())
         printable, teletex = 0x13, 0x14  # X.680: strings of old certificates
         for kind, name in (
@@ -175,13 +175,13 @@ class TlsTests(WhoCase):
         with client.getresponse() as answer:
             self.assertIn(f"https://localhost:{self.port}/".encode(), answer.read())
 
-    def test_old_versions_are_not_spoken(self) -> None:
+    def test_tls_1_1_is_refused(self) -> None:
         old = self.connect(maximum_version=ssl.TLSVersion.TLSv1_1)
         with self.assertRaises((ssl.SSLError, ConnectionError)):
             self.ask(old)
         self.assertEqual(self.ask(self.connect(maximum_version=ssl.TLSVersion.TLSv1_2)), 403)
 
-    def test_a_new_certificate_without_dropping_a_connection(self) -> None:
+    def test_a_new_certificate_keeps_open_connections(self) -> None:
         staying = self.connect()
         self.assertEqual(self.ask(staying), 403)
         socket_before, serial = staying.sock, self.serial(staying)
@@ -194,7 +194,7 @@ class TlsTests(WhoCase):
         fresh.connect()
         self.assertNotEqual(self.serial(fresh), serial)
 
-    def test_a_certificate_that_is_none_changes_nothing(self) -> None:
+    def test_a_damaged_certificate_at_a_reload_changes_nothing(self) -> None:
         (self.directory / "certificate.pem").write_text("nothing")
         self.umd.process.send_signal(signal.SIGHUP)
         (mistake,) = self.umd.wait_for("config.refused")["mistakes"]
@@ -202,7 +202,7 @@ class TlsTests(WhoCase):
         self.assertIn("certificate.pem\": text, and not PEM; name a PEM file", mistake)
         self.assertEqual(self.ask(self.connect()), 403)
 
-    def test_a_certificate_that_has_expired_is_served_and_told_of(self) -> None:
+    def test_an_expired_certificate_is_served_with_a_warning(self) -> None:
         self.ours.write("localhost", self.directory, days=(-2, -1))
         self.umd.process.send_signal(signal.SIGHUP)
         self.umd.wait_for("config.reloaded")
@@ -213,7 +213,7 @@ class TlsTests(WhoCase):
         self.assertEqual(self.ask(careless), 403)
 
 
-class HttpsAloneTests(WhoCase):
+class HttpsOnlyTests(DaemonCase):
     def setUp(self) -> None:
         self.directory = Path(self.mktemp()).absolute()
         self.ours = Authority("ours")
@@ -248,7 +248,7 @@ class HttpsAloneTests(WhoCase):
         self.assert_served(int(address.rpartition(":")[2]))
 
     def test_on_the_socket_of_systemd(self) -> None:
-        """As in systemd/umd.service, but with its line for HTTPS alone."""
+        """As in systemd/umd.service with the option for HTTPS only."""
         with socket.create_server(("127.0.0.1", 0)) as listening:
             port = listening.getsockname()[1]
             self.file = Path(self.mktemp()).absolute()
@@ -262,12 +262,12 @@ class HttpsAloneTests(WhoCase):
             with umd:
                 self.assert_served(port)
 
-    def test_files_that_are_wrong_at_the_start(self) -> None:
-        """One line, and it does not start."""
+    def test_unusable_files_at_the_start(self) -> None:
+        """umd logs one line and does not start."""
         Path(self.files[1]).write_text("")
         with self.assertRaises(TimeoutError) as caught:
             self.serve(self.text, *self.options("tcp:0:interface=127.0.0.1"))
-        said = str(caught.exception)
-        self.assertIn("daemon.cannot-start", said)
-        self.assertIn(":5: tls.key = ", said)
-        self.assertIn("the file is empty; name a PEM file", said)
+        message = str(caught.exception)
+        self.assertIn("daemon.cannot-start", message)
+        self.assertIn(":5: tls.key = ", message)
+        self.assertIn("the file is empty; name a PEM file", message)

@@ -1,8 +1,8 @@
 """
-Requests that others collected: 137 of gunicorn's, 161 of llhttp's; see the README.md beside them.
+Requests from the test suites of gunicorn (137) and llhttp (161); see the README.md beside them.
 
-What is refused there is refused here. What is taken there is taken as the same number of requests,
-or is in STRICTER with the reason why umd refuses it.
+umd refuses every request that they refuse. A request that they accept is accepted as the same
+number of requests, or is in STRICTER with the reason why umd refuses it.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ STRICTER = {
     row["file"]: row
     for row in csv.DictReader((DATA / "http-stricter.tsv").read_text().splitlines(), delimiter="\t")
 }
-"""What umd refuses though others take it: with which status, and why."""
+"""Requests that umd refuses although others accept them, with the status and the reason."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """One file of a corpus, and what is expected of it."""
+    """One file of a corpus with the expected result."""
 
     file: str
     octets: bytes
     verdict: str
     """`accept`, `reject` or `upgrade`."""
     requests: int | None
-    """How many there are in it, where it is taken and the corpus says so."""
+    """Requests in the file, if it is accepted and the corpus gives the number."""
     settings: str
-    """Under which others refuse it; without them it is free."""
+    """Options under which others refuse it; empty if it is refused in any case."""
 
 
 def gunicorn() -> Iterator[Case]:
@@ -68,47 +68,47 @@ def case(corpus: str, file: str, verdict: str, number: int | None, settings: str
 
 
 class CorpusTests(SynchronousTestCase):
-    def check(self, one: Case) -> None:
-        readers = [read(one.octets, size) for size in SPLITS]
+    def check(self, case: Case) -> None:
+        readers = [read(case.octets, size) for size in SPLITS]
         outcomes = [
             (reader.refusal and reader.refusal.status, len(reader.complete), reader.part)
             for reader in readers
         ]
-        self.assertEqual(len(set(outcomes)), 1, (one.file, outcomes))
+        self.assertEqual(len(set(outcomes)), 1, (case.file, outcomes))
         status, number, part = outcomes[0]
-        stricter = STRICTER.get(one.file)
+        stricter = STRICTER.get(case.file)
         if stricter is not None:
-            self.assertEqual(status, int(stricter["status"]), one.file)
-            self.assertLess(number, one.requests or 1, one.file)
-        elif one.verdict == "accept" and part is Part.NONE:
-            self.assertIn(status, (None, NO_MORE_REQUESTS.status), one.file)
-            self.assertEqual(number, one.requests, one.file)
-        elif one.verdict == "upgrade" and not status:
-            # The offer is ignored: what follows the request begins the next one.
-            self.assertEqual((number, part), (1, Part.HEAD), one.file)
+            self.assertEqual(status, int(stricter["status"]), case.file)
+            self.assertLess(number, case.requests or 1, case.file)
+        elif case.verdict == "accept" and part is Part.NONE:
+            self.assertIn(status, (None, NO_MORE_REQUESTS.status), case.file)
+            self.assertEqual(number, case.requests, case.file)
+        elif case.verdict == "upgrade" and not status:
+            # The offer is ignored: what follows the request begins the next case.
+            self.assertEqual((number, part), (1, Part.HEAD), case.file)
         elif part is not Part.NONE:
             # The end does not come: 408 when its time is over.
-            self.assertEqual((status, number), (None, 0), one.file)
-        elif one.settings:
-            self.assertEqual(number, 0 if status else 1, one.file)
+            self.assertEqual((status, number), (None, 0), case.file)
+        elif case.settings:
+            self.assertEqual(number, 0 if status else 1, case.file)
         else:
-            self.assertGreaterEqual(status or 0, 400, one.file)
-            self.assertEqual(number, 0, one.file)
+            self.assertGreaterEqual(status or 0, 400, case.file)
+            self.assertEqual(number, 0, case.file)
 
     def test_gunicorn(self) -> None:
         cases = list(gunicorn())
         self.assertEqual(len(cases), 137)
-        for one in cases:
-            self.check(one)
+        for case in cases:
+            self.check(case)
 
     def test_llhttp(self) -> None:
         cases = list(llhttp())
         self.assertEqual(len(cases), 161)
-        for one in cases:
-            self.check(one)
+        for case in cases:
+            self.check(case)
 
-    def test_each_that_is_stricter_says_why(self) -> None:
-        files = {one.file for one in (*gunicorn(), *llhttp()) if one.verdict == "accept"}
+    def test_each_stricter_check_has_a_reason(self) -> None:
+        files = {case.file for case in (*gunicorn(), *llhttp()) if case.verdict == "accept"}
         for file, row in STRICTER.items():
             self.assertIn(file, files)
             self.assertTrue(row["reason"])

@@ -1,4 +1,4 @@
-"""The HTTP front over a string transport: framing, limits, order, clients that leave."""
+"""The HTTP front over a string transport: framing, limits, order, clients that disconnect."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ from umd.http.tokens import TokenVerifier
 
 
 class Body(bytes):
-    """Octets of which one can tell how many are still kept by somebody."""
+    """Octets that count how many of their instances are alive."""
 
-    kept = 0
+    alive = 0
 
     def __new__(cls, octets: bytes) -> Body:
-        cls.kept += 1
+        cls.alive += 1
         return super().__new__(cls, octets)
 
     def __del__(self) -> None:
-        Body.kept -= 1
+        Body.alive -= 1
 
 
 class FrontCase(SynchronousTestCase):
     def setUp(self) -> None:
-        self.asked: list[Request] = []
+        self.requests: list[Request] = []
         self.replies: list[Deferred[Reply]] = []
         self.clock = Clock()
         self.log, self.lines = capturing_log()
@@ -55,7 +55,7 @@ class FrontCase(SynchronousTestCase):
         self.connect()
 
     def serve(self, request: Request) -> Reply | Awaitable[Reply]:
-        self.asked.append(request)
+        self.requests.append(request)
         waiting: Deferred[Reply] = Deferred()
         self.replies.append(waiting)
         return waiting
@@ -89,11 +89,12 @@ class FrontCase(SynchronousTestCase):
 class RequestTests(FrontCase):
     def test_a_post_is_served(self) -> None:
         self.post(b"<a/>", b"Content-Type: text/xml", path=b"/EWS/x.asmx?q=1")
-        (asked,) = self.asked
-        self.assertEqual(asked.principal, Principal.anonymous("192.168.1.1"))
-        self.assertEqual((asked.method, asked.path, asked.query), ("POST", "/EWS/x.asmx", "q=1"))
-        self.assertEqual((asked.scheme, asked.host), ("http", "h"))
-        self.assertEqual((asked.headers["content-type"], asked.body), ("text/xml", b"<a/>"))
+        (request,) = self.requests
+        self.assertEqual(request.principal, Principal.anonymous("192.168.1.1"))
+        self.assertEqual(request.method, "POST")
+        self.assertEqual((request.path, request.query), ("/EWS/x.asmx", "q=1"))
+        self.assertEqual((request.scheme, request.host), ("http", "h"))
+        self.assertEqual((request.headers["content-type"], request.body), ("text/xml", b"<a/>"))
         self.assertEqual(self.sent(), b"")
         self.reply()
         head, _, sent_body = self.sent().partition(b"\r\n\r\n")
@@ -113,14 +114,14 @@ class RequestTests(FrontCase):
         )
         for octet in request:
             self.send(bytes([octet]))
-        self.assertEqual(self.asked[0].body, b"abcd")
+        self.assertEqual(self.requests[0].body, b"abcd")
 
     def test_pipelined_requests_are_answered_in_order(self) -> None:
         self.post(b"one")
         self.post(b"two")
-        self.assertEqual([asked.body for asked in self.asked], [b"one"])
+        self.assertEqual([request.body for request in self.requests], [b"one"])
         self.reply(0, b"<1/>")
-        self.assertEqual([asked.body for asked in self.asked], [b"one", b"two"])
+        self.assertEqual([request.body for request in self.requests], [b"one", b"two"])
         self.reply(1, b"<2/>")
         sent = self.sent()
         self.assertLess(sent.index(b"<1/>"), sent.index(b"<2/>"))
@@ -131,7 +132,7 @@ class RequestTests(FrontCase):
         )
         self.assertEqual(self.sent(), b"HTTP/1.1 100 Continue\r\n\r\n")
         self.send(b"abc")
-        self.assertEqual(self.asked[0].body, b"abc")
+        self.assertEqual(self.requests[0].body, b"abc")
 
     def test_http_1_0_is_answered_and_closed(self) -> None:
         self.send(b"POST /x HTTP/1.0\r\nContent-Length: 3\r\n\r\nabc")
@@ -139,7 +140,7 @@ class RequestTests(FrontCase):
         self.assertIn(b"Connection: close", self.sent())
         self.assertTrue(self.transport.disconnecting)
 
-    def test_other_methods_are_told_what_to_do(self) -> None:
+    def test_other_methods_are_refused_with_allow(self) -> None:
         for method, status in ((b"OPTIONS", 405), (b"PUT", 405), (b"DELETE", 405), (b"BREW", 501)):
             self.connect()
             self.send(method + b" /x HTTP/1.1\r\nHost: h\r\n\r\n")
@@ -148,30 +149,30 @@ class RequestTests(FrontCase):
             self.assertIn(b"Allow: GET, HEAD, POST", sent)
             self.assertIn(b"Connection: close", sent)
             self.assertEqual(self.lines.pop()["event"], "http.refused")
-        self.assertEqual(self.asked, [])
+        self.assertEqual(self.requests, [])
 
     def test_a_head_is_a_get_without_the_body(self) -> None:
         for method in (b"GET", b"HEAD"):
             self.send(method + b" /x?wsdl HTTP/1.1\r\nHost: umd.example:81\r\n\r\n")
-            asked = self.asked[-1]
-            self.assertEqual((asked.method, asked.query, asked.body), ("GET", "wsdl", b""))
-            self.assertEqual(asked.host, "umd.example:81")
+            request = self.requests[-1]
+            self.assertEqual((request.method, request.query, request.body), ("GET", "wsdl", b""))
+            self.assertEqual(request.host, "umd.example:81")
             self.reply(-1)
             head, _, body = self.sent().partition(b"\r\n\r\n")
             self.assertIn(b"Content-Length: 5", head)
             self.assertEqual(body, b"<ok/>" if method == b"GET" else b"")
 
-    def test_without_a_host_it_is_where_the_request_came_in(self) -> None:
+    def test_without_host_the_request_has_the_local_address(self) -> None:
         self.send(b"GET /x HTTP/1.0\r\n\r\n")
-        self.assertRegex(self.asked[0].host, r"^[\d.]+:\d+$")
+        self.assertRegex(self.requests[0].host, r"^[\d.]+:\d+$")
 
-    def test_who_speaks_tls_is_not_kept_waiting(self) -> None:
+    def test_tls_on_a_plain_port_is_closed_at_once(self) -> None:
         self.send(b"\x16\x03\x01\x02\x00\x01")
         self.assertTrue(self.transport.disconnecting)
         self.assertEqual(self.sent(), b"")
         self.assertEqual([line["event"] for line in self.lines], ["http.tls-on-plain-port"])
 
-    def test_who_speaks_tls_again_and_again_does_not_fill_the_log(self) -> None:
+    def test_repeated_tls_on_a_plain_port_does_not_fill_the_log(self) -> None:
         for _ in range(100):
             self.connect()
             self.channel.dataReceived(b"\x16\x03\x01\x02\x00\x01")
@@ -182,9 +183,9 @@ class RequestTests(FrontCase):
 
     def test_a_form_is_not_parsed(self) -> None:
         self.post(b"a=1&b=2", b"Content-Type: application/x-www-form-urlencoded")
-        self.assertEqual(self.asked[0].body, b"a=1&b=2")
+        self.assertEqual(self.requests[0].body, b"a=1&b=2")
 
-    def test_an_unforeseen_error_is_logged_and_not_shown(self) -> None:
+    def test_an_unexpected_error_is_logged_and_not_shown(self) -> None:
         self.post()
         self.replies[0].errback(RuntimeError("secret"))
         sent = self.sent()
@@ -194,23 +195,23 @@ class RequestTests(FrontCase):
 
 
 class ProxyTests(FrontCase):
-    """A proxy that is trusted says in a header who asks."""
+    """A trusted proxy names the user in a header field."""
 
     def setUp(self) -> None:
         super().setUp()
         rules = Rules(proxies=(ip_network("192.168.1.1"),))
         self.state.authenticator = Authenticator(rules, self.clock, self.log, self.state.busy)
 
-    def test_the_name_is_taken(self) -> None:
+    def test_the_user_of_the_proxy(self) -> None:
         self.post(b"<a/>", b"X-Forwarded-User: CN=alice, O=Example")
-        self.assertEqual(self.asked[0].principal.name, "CN=alice, O=Example")
+        self.assertEqual(self.requests[0].principal.name, "CN=alice, O=Example")
 
-    def test_two_names_are_none(self) -> None:
-        """A client's own, let through by the proxy, became a part of one name."""
+    def test_two_user_headers_are_refused(self) -> None:
+        """The client's own header, let through by the proxy, had been joined to the name."""
         for first, second in ((b"alice", b"mallory"), (b"alice", b"alice"), (b"alice", b"")):
             self.post(b"<a/>", b"X-Forwarded-User: " + first, b"x-forwarded-USER: " + second)
             self.assertTrue(self.sent().startswith(b"HTTP/1.1 400 "))
-        self.assertEqual(self.asked, [])
+        self.assertEqual(self.requests, [])
 
 
 class RememberedPrincipalTests(FrontCase):
@@ -228,9 +229,9 @@ class RememberedPrincipalTests(FrontCase):
     def ask(self, key: bytes) -> int:
         """Send a request with a token that this key signs; return the status of the response."""
         claims = {"sub": "alice", "aud": "umd", "iss": "i", "exp": 1 << 40}
-        served = len(self.asked)
+        served = len(self.requests)
         self.post(b"<a/>", b"Authorization: Bearer " + jwt.encode(claims, key, "HS256").encode())
-        if len(self.asked) > served:
+        if len(self.requests) > served:
             self.reply(-1)
         self.clock.advance(4.0)
         return int(self.sent()[9:12])
@@ -251,7 +252,7 @@ class RememberedPrincipalTests(FrontCase):
 
 
 class HostTests(FrontCase):
-    """Who asks by a name that is not umd's was led here (DNS rebinding)."""
+    """A request with a host name that is not umd's may be the result of DNS rebinding."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -261,9 +262,9 @@ class HostTests(FrontCase):
 
     def ask(self, host: str, version: str = "1.1", target: str = "/x") -> int:
         self.connect()
-        asked = len(self.asked)
+        served = len(self.requests)
         self.send(f"GET {target} HTTP/{version}\r\nHost: {host}\r\n\r\n".encode())
-        if len(self.asked) > asked:
+        if len(self.requests) > served:
             self.reply(-1)
         status = int(self.sent()[9:12])
         self.assertEqual(self.transport.disconnecting, status != 200 or version == "1.0")
@@ -279,7 +280,7 @@ class HostTests(FrontCase):
             self.assertEqual(self.ask(host), 200, host)
         self.connect()
         self.send(b"GET /x HTTP/1.0\r\n\r\n")
-        self.assertEqual(len(self.asked), 14)
+        self.assertEqual(len(self.requests), 14)
 
     def test_other_names(self) -> None:
         for host in (
@@ -289,17 +290,17 @@ class HostTests(FrontCase):
         ):  # fmt: skip
             self.assertEqual(self.ask(host), 421, host)
             self.assertEqual(self.ask(host, "1.0"), 421, host)
-        self.assertEqual(self.asked, [])
+        self.assertEqual(self.requests, [])
         self.assertEqual(self.lines[0]["host"], "evil.example")
 
-    def test_the_name_in_an_absolute_target_is_the_one_that_counts(self) -> None:
+    def test_the_host_of_an_absolute_target_goes_before_host(self) -> None:
         for version in ("1.1", "1.0"):
             for name in ("umd.example", "LOCALHOST:8080", "[::1]", "127.0.0.1:1"):
                 for scheme in ("http", "HTTPS"):
                     target = f"{scheme}://{name}/x"
                     self.assertEqual(self.ask("evil.example", version, target), 200, target)
-                    asked = self.asked[-1]
-                    self.assertEqual((asked.scheme, asked.host), (scheme.lower(), name))
+                    request = self.requests[-1]
+                    self.assertEqual((request.scheme, request.host), (scheme.lower(), name))
             for name in ("evil.example", "localhost.evil.example:80", "127.0.0.2", "%6cocalhost"):
                 target = f"http://{name}/x"
                 self.assertEqual(self.ask("localhost", version, target), 421, target)
@@ -309,9 +310,9 @@ class HostTests(FrontCase):
         self.transport = StringTransport(hostAddress=UNIXAddress(b"/run/umd/http.sock"))
         self.channel.makeConnection(self.transport)
         self.post()
-        self.assertEqual(len(self.asked), 1)
+        self.assertEqual(len(self.requests), 1)
 
-    def test_where_it_is_looked_at(self) -> None:
+    def test_when_the_host_is_checked(self) -> None:
         self.assertIsNotNone(allowed_hosts((), trusts_local_clients=True, is_private=True))
         self.assertIsNotNone(allowed_hosts(["a"], trusts_local_clients=False, is_private=False))
         self.assertIsNone(allowed_hosts((), trusts_local_clients=False, is_private=True))
@@ -322,7 +323,7 @@ class HostTests(FrontCase):
 class LimitTests(FrontCase):
     def test_a_body_at_the_limit(self) -> None:
         self.post(b"a" * 1024)
-        self.assertEqual(len(self.asked), 1)
+        self.assertEqual(len(self.requests), 1)
 
     def test_a_body_over_the_limit_is_not_kept(self) -> None:
         self.post(b"a" * 1025)
@@ -348,9 +349,9 @@ class LimitTests(FrontCase):
         self.assertIn(b"Connection: close", sent)
         self.assertNotIn(b"100 Continue", sent)
         self.assertTrue(self.transport.disconnecting)
-        self.assertEqual(self.asked, [])
+        self.assertEqual(self.requests, [])
 
-    def test_values_that_are_no_header_are_an_error_of_ours(self) -> None:
+    def test_an_unprintable_header_value_is_an_internal_error(self) -> None:
         self.post()
         self.replies[0].callback(Reply(200, b"", TEXT_XML, {"X": "a\r\nSet-Cookie: b"}))
         sent = self.sent()
@@ -359,7 +360,7 @@ class LimitTests(FrontCase):
 
 
 class TimeTests(FrontCase):
-    """Check 23, by the numbers of the settings."""
+    """Deadlines of a connection, by the default limits."""
 
     def test_a_silent_connection_is_closed(self) -> None:
         for _ in range(2):
@@ -376,7 +377,7 @@ class TimeTests(FrontCase):
         self.clock.advance(2.0)
         self.assertTrue(self.transport.disconnecting)
 
-    def test_a_head_that_does_not_come(self) -> None:
+    def test_an_unfinished_head(self) -> None:
         for octet in b"POST /x H":
             self.send(bytes([octet]))
             self.clock.advance(1.0)
@@ -385,7 +386,7 @@ class TimeTests(FrontCase):
         self.assertTrue(self.sent().startswith(b"HTTP/1.1 408 "))
         self.assertTrue(self.transport.disconnecting)
 
-    def test_a_body_that_comes_too_slowly(self) -> None:
+    def test_a_slow_body(self) -> None:
         self.state.limits = Limits(min_body_rate=10)
         self.send(b"POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 1000\r\n\r\n")
         for _ in range(10):
@@ -396,9 +397,9 @@ class TimeTests(FrontCase):
             self.send(b"a" * 2)
             self.clock.advance(2.0)
         self.assertTrue(self.sent().startswith(b"HTTP/1.1 408 "))
-        self.assertEqual(self.asked, [])
+        self.assertEqual(self.requests, [])
 
-    def test_who_waits_for_an_answer_is_not_timed_out(self) -> None:
+    def test_a_client_that_waits_for_a_response_is_not_timed_out(self) -> None:
         self.post()
         self.clock.advance(200.0)
         self.reply()
@@ -406,7 +407,7 @@ class TimeTests(FrontCase):
         self.assertFalse(self.transport.disconnecting)
 
     def test_no_timer_is_left(self) -> None:
-        """However many requests there were, there is one timer, and none after the end."""
+        """Any number of requests needs one timer, and none is left after the last connection."""
         for _ in range(100):
             self.post()
             self.reply(-1)
@@ -416,15 +417,15 @@ class TimeTests(FrontCase):
 
 
 class CrowdTests(FrontCase):
-    """Checks 19 and 24, and being too busy."""
+    """Pipelining, floods, and too many connections, requests or octets."""
 
-    def test_pipelining_is_read_as_far_as_there_is_room(self) -> None:
+    def test_reading_pauses_when_many_requests_are_queued(self) -> None:
         for _ in range(self.limits.max_pipelined):
             self.post()
             self.assertEqual(self.transport.producerState, "producing")
         self.post()
         self.assertEqual(self.transport.producerState, "paused")
-        self.assertEqual(len(self.asked), 1)
+        self.assertEqual(len(self.requests), 1)
         for number in range(self.limits.max_pipelined + 1):
             self.reply(number, b"<%d/>" % number)
         self.assertEqual(self.transport.producerState, "producing")
@@ -432,7 +433,7 @@ class CrowdTests(FrontCase):
         places = [sent.index(b"<%d/>" % number) for number in range(17)]
         self.assertEqual(places, sorted(places))
 
-    def test_long_bodies_that_wait_take_the_room_sooner(self) -> None:
+    def test_reading_pauses_earlier_for_long_bodies(self) -> None:
         for _ in range(3):
             self.post(b"a" * 1024)
         self.assertEqual(self.transport.producerState, "paused")
@@ -452,7 +453,7 @@ class CrowdTests(FrontCase):
         self.assertEqual(sent.count(b"HTTP/1.1 400 Bad Request"), 1)
         self.assertTrue(self.transport.disconnecting)
 
-    def test_what_was_good_is_answered_before_the_error(self) -> None:
+    def test_good_requests_are_answered_before_the_error(self) -> None:
         self.post()
         self.send(b"garbage\r\n\r\n")
         self.assertEqual(self.sent(), b"")
@@ -461,7 +462,7 @@ class CrowdTests(FrontCase):
         self.assertLess(sent.index(b"HTTP/1.1 200 "), sent.index(b"HTTP/1.1 400 "))
         self.assertTrue(self.transport.disconnecting)
         self.post()
-        self.assertEqual(len(self.asked), 1)
+        self.assertEqual(len(self.requests), 1)
 
     def test_a_100_continue_waits_for_its_turn(self) -> None:
         self.post()
@@ -487,7 +488,7 @@ class CrowdTests(FrontCase):
         self.connect("192.168.1.3")
         self.assertTrue(self.sent().startswith(b"HTTP/1.1 503 "))
 
-    def test_one_client_has_a_whole_network_of_ipv6(self) -> None:
+    def test_a_network_of_ipv6_counts_as_one_client(self) -> None:
         self.state.limits = Limits(max_connections_per_address=2)
         for host, full in (("2001:db8::1", False), ("2001:db8::2", False), ("2001:db8::3", True),
                            ("2001:db8:0:1::1", False), ("::ffff:192.0.2.1", False)):  # fmt: skip
@@ -500,8 +501,8 @@ class CrowdTests(FrontCase):
             connection.connectionLost(Failure(ConnectionDone()))
         self.assertEqual(self.state.connections._per_network.total(), 1)
 
-    def test_who_is_one_too_many_and_does_not_leave_is_left(self) -> None:
-        """Nothing ended these: one address could hold every descriptor."""
+    def test_a_refused_client_that_stays_is_disconnected(self) -> None:
+        """Without this deadline one address could hold every file descriptor."""
         self.state.limits = Limits(max_connections=1, linger=2.0)
         self.connect("192.168.1.2")
         self.assertEqual(len(self.state.connections), 2)
@@ -521,7 +522,7 @@ class CrowdTests(FrontCase):
         self.reply()
         self.connect()
         self.post()
-        self.assertEqual(len(self.asked), 2)
+        self.assertEqual(len(self.requests), 2)
 
     def test_too_much_memory(self) -> None:
         self.state.limits = Limits(max_held=1500)
@@ -533,8 +534,8 @@ class CrowdTests(FrontCase):
         self.assertTrue(self.sent().startswith(b"HTTP/1.1 503 "))
         self.assertEqual(self.state.buffered, 1000)
 
-    def test_what_is_being_served_takes_memory(self) -> None:
-        """It was not counted: a thousand slow calls with long bodies were taken for nothing."""
+    def test_requests_that_are_served_count_as_memory(self) -> None:
+        """Bodies of requests that wait for a reply count too."""
         self.state.limits = Limits(max_held=1500)
         for held in (1000, 2000):
             self.connect()
@@ -543,17 +544,17 @@ class CrowdTests(FrontCase):
         self.connect()
         self.post(b"a" * 1000)
         self.assertTrue(self.sent().startswith(b"HTTP/1.1 503 "))
-        self.assertEqual(len(self.asked), 2)
+        self.assertEqual(len(self.requests), 2)
         self.reply(0)
         self.assertEqual(self.state.buffered, 1000)
         self.connect()
         self.post(b"a" * 1000)
-        self.assertEqual(len(self.asked), 3)
+        self.assertEqual(len(self.requests), 3)
         self.channel.connectionLost(Failure(ConnectionDone()))
         self.assertEqual(self.state.buffered, 1000)
 
-    def test_who_is_answered_late_leaves_no_body_here(self) -> None:
-        """Wrong passwords, each with a body, were held for the seconds of their delay."""
+    def test_a_delayed_response_keeps_no_body(self) -> None:
+        """The body of a request with wrong credentials is dropped during the delay."""
         rules = Rules(tokens=TokenVerifier(b"x" * 32, ["HS256"], "umd", "i"))
         self.state.authenticator = Authenticator(rules, self.clock, self.log, self.state.busy)
         forged = jwt.encode({"sub": "alice"}, b"y" * 32, "HS256")
@@ -563,23 +564,23 @@ class CrowdTests(FrontCase):
             self.channel.reader.complete.append((bearer, Body(b"a" * 1000)))
             self.channel.dataReceived(b"\r\n")
         gc.collect()
-        self.assertEqual((Body.kept, self.state.buffered, self.state.pending_requests), (0, 0, 3))
+        self.assertEqual((Body.alive, self.state.buffered, self.state.pending_requests), (0, 0, 3))
         self.assertEqual(self.sent(), b"")
         self.clock.advance(4.0)
         self.assertTrue(self.sent().startswith(b"HTTP/1.1 401 "))
 
-    def test_octets_lie_too_long(self) -> None:
-        """Who is put off keeps the connection: a new one would cost more than the answer."""
+    def test_overload_rejects_some_requests(self) -> None:
+        """A rejected client keeps its connection: a new one would cost more than the 503."""
         for _ in range(2):
             for _ in range(2 * MIN_ADMITTED):
                 self.post()
                 self.reply(-1)
             self.clock.advance(0.4)
         self.sent()
-        before = len(self.asked)
+        before = len(self.requests)
         for _ in range(2 * MIN_ADMITTED):
             self.post()
-            if len(self.asked) > before:
+            if len(self.requests) > before:
                 before += 1
                 self.reply(-1)
         sent = self.sent()
@@ -588,20 +589,20 @@ class CrowdTests(FrontCase):
         self.assertEqual(sent.count(b"Retry-After: 1"), MIN_ADMITTED)
         self.assertNotIn(b"Connection: close", sent)
         self.assertFalse(self.transport.disconnecting)
-        told = [line for line in self.lines if line["event"] == "http.refused"]
-        self.assertEqual(len(told), MIN_ADMITTED)
-        self.assertEqual(told[0]["why"], "umd is too busy. Try again later.")
+        refused = [line for line in self.lines if line["event"] == "http.refused"]
+        self.assertEqual(len(refused), MIN_ADMITTED)
+        self.assertEqual(refused[0]["why"], "umd is too busy. Try again later.")
         self.clock.pump([0.01] * 100)
         self.post()
         self.reply(-1)
         self.assertTrue(self.sent().startswith(b"HTTP/1.1 200 "))
 
 
-class LeavingTests(FrontCase):
+class DisconnectTests(FrontCase):
     def lose(self) -> None:
         self.channel.connectionLost(Failure(ConnectionDone()))
 
-    def test_a_client_that_leaves_cancels_its_wait_only(self) -> None:
+    def test_a_client_that_disconnects_cancels_only_its_wait(self) -> None:
         self.post()
         self.lose()
         self.assertTrue(self.replies[0].called)
@@ -610,7 +611,7 @@ class LeavingTests(FrontCase):
         self.assertEqual(self.lines, [])
         self.successResultOf(ensureDeferred(self.front.answered()))
 
-    def test_drain_answers_what_was_asked_and_closes_what_is_idle(self) -> None:
+    def test_drain_answers_requests_and_closes_idle_connections(self) -> None:
         self.post()
         busy = self.transport
         self.connect()

@@ -1,4 +1,4 @@
-"""The HTTP front over real sockets: what only shows where octets lie unread."""
+"""The HTTP front over real sockets: resets, slow readers, DNS rebinding."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ class SocketTests(SynchronousTestCase):
         return client
 
     def rest(self, client: socket.socket) -> bytes:
-        """All that comes until the end."""
+        """Return everything that the client receives until the end."""
         received = bytearray()
         while piece := client.recv(65536):
             received += piece
         return bytes(received)
 
-    def test_a_client_that_still_sends_reads_why_it_was_refused(self) -> None:
-        """Check 24: no reset overtakes the answer."""
+    def test_a_client_that_still_sends_can_read_the_refusal(self) -> None:
+        """umd does not reset the connection before the client has read (RFC 9112 section 9.6)."""
         client = self.connect()
         client.sendall(request(body=b"").replace(b"Length: 0", b"Length: 9000000"))
         try:
@@ -73,7 +73,7 @@ class SocketTests(SynchronousTestCase):
 
 
 class RebindingTests(SynchronousTestCase):
-    """The page of a stranger, in a browser on this machine, asks by the name of its own server."""
+    """A page from another site makes a browser on this machine send requests to umd."""
 
     def ask(self, umd: UmdProcess, host: str) -> int:
         client = HTTPConnection(umd.url.split("/")[2], timeout=20)
@@ -89,7 +89,7 @@ class RebindingTests(SynchronousTestCase):
             answer.read()
             return answer.status
 
-    def test_an_anonymous_umd_is_asked_by_its_own_names(self) -> None:
+    def test_without_authentication_umd_checks_the_host(self) -> None:
         with UmdProcess("serve") as umd:
             port = umd.url.split("/")[2].rpartition(":")[2]
             self.assertEqual(self.ask(umd, f"localhost:{port}"), 500)
@@ -97,8 +97,8 @@ class RebindingTests(SynchronousTestCase):
             self.assertEqual(self.ask(umd, f"evil.example:{port}"), 421)
             umd.wait_for("http.refused", status=421, host=f"evil.example:{port}")
 
-    def test_a_page_is_no_proxy_on_this_machine(self) -> None:
-        """It can send any header to what its browser takes for its own server."""
+    def test_a_page_cannot_pose_as_a_proxy(self) -> None:
+        """A page may send any header field to the host that it came from."""
         file = Path(self.mktemp()).absolute()
         file.write_text('[auth]\ntrusted_proxies = ["127.0.0.0/8"]\n')
         with UmdProcess("serve", "-c", str(file)) as umd:
@@ -120,12 +120,12 @@ class RebindingTests(SynchronousTestCase):
 class SlowReaderTests(TestCase):
     LENGTH = 8_000_000
 
-    async def test_a_client_that_reads_late_gets_everything_in_order(self) -> None:
-        """What it does not take is kept, and what it asks meanwhile waits for its turn."""
-        asked: list[str] = []
+    async def test_a_slow_reader_gets_all_responses_in_order(self) -> None:
+        """umd keeps the rest of a response, and serves no further request meanwhile."""
+        paths: list[str] = []
 
         def serve(request: Request) -> Reply:
-            asked.append(request.path)
+            paths.append(request.path)
             return Reply(200, request.path.encode() * (self.LENGTH // 2), TEXT_PLAIN)
 
         log, lines = capturing_log()
@@ -139,7 +139,7 @@ class SlowReaderTests(TestCase):
                 client.sendall(first + request(method="GET", target="/b"))
                 received = bytearray(client.recv(1))
                 client.sendall(request("Connection: close", method="GET", target="/c"))
-                before = list(asked)
+                before = list(paths)
                 while piece := client.recv(1 << 20):
                     received += piece
                 return before, bytes(received)
@@ -147,7 +147,7 @@ class SlowReaderTests(TestCase):
         before, received = await deferToThread(talk)
         await front.close()
         await port.stopListening()
-        self.assertEqual((before, asked), (["/a"], ["/a", "/b", "/c"]))
+        self.assertEqual((before, paths), (["/a"], ["/a", "/b", "/c"]))
         bodies = [part.split(b"\r\n\r\n")[1] for part in received.split(b"HTTP/1.1 200 OK")[1:]]
         self.assertEqual([len(body) for body in bodies], [self.LENGTH] * 3)
         self.assertEqual([body[:2] for body in bodies], [b"/a", b"/b", b"/c"])

@@ -1,4 +1,4 @@
-"""Each status that docs/operations.md says HTTP itself answers, and nothing else, can be had."""
+"""The front answers with each status that docs/operations.md lists, and with no other."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class StatusTests(SynchronousTestCase):
         self.seen: set[str] = set()
 
     def assert_answered(self, status: int, octets: bytes, wait: float = 0.0) -> bytes:
-        """Sent on a connection of its own; the first answer after so many seconds."""
+        """Send on a new connection; assert the status of the response after `wait` seconds."""
         connection = self.room.front.buildProtocol(ADDRESS)
         transport = StringTransport()
         connection.makeConnection(transport)
@@ -66,5 +66,5 @@ class StatusTests(SynchronousTestCase):
         self.assert_answered(401, good)
         self.room = Room(Rules(subjects={"CN=pbx": "pbx"}))
         self.assert_answered(403, good)
-        told = {status for row in STATUSES for status in row[0].split(", ")}
-        self.assertEqual(self.seen - {"500"}, told)
+        documented = {status for row in STATUSES for status in row[0].split(", ")}
+        self.assertEqual(self.seen - {"500"}, documented)

@@ -1,4 +1,4 @@
-"""What is in a message opens no file and no connection: seen by the kernel."""
+"""XML attacks open no file and no connection, as strace shows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ATTACKS = Path(__file__).parent.parent / "data" / "xml-defusedxml"
 
 class StraceTests(SynchronousTestCase):
     def test_attacks_by_xml(self) -> None:
-        """Each is a client's fault; nothing is opened, connected or run because of it."""
+        """Each attack gets a client fault, and causes no open, connect or exec."""
         if shutil.which("strace") is None:
             missing("strace: apt-get install strace")
         trace = Path(self.mktemp()).absolute()

@@ -1,4 +1,4 @@
-"""The HTTP front over TLS, with real sockets: who does not read, does not close, does not speak."""
+"""The HTTP front over TLS and real sockets: slow and silent clients, ALPN, failed handshakes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from umd.http.server_state import ServerState
 from umd.http.tls import TlsServer, make_context
 
 SOON = 0.2
-"""Seconds for a limit that the test waits to see pass."""
+"""Seconds; a limit that passes during the test."""
 
 
 class WatchedState(ServerState):
@@ -60,9 +60,9 @@ class TlsCase(TestCase):
     LENGTH = 100_000
 
     def setUp(self) -> None:
-        self.asked: list[str] = []
+        self.paths: list[str] = []
         self.later = False
-        """Whether it is answered in another turn of the reactor."""
+        """Whether the reply comes in a later turn of the reactor."""
         self.log, self.lines = capturing_log()
         self.authority = Authority("ours")
         certificate, key = self.authority.write("localhost", Path(self.mktemp()))
@@ -81,13 +81,13 @@ class TlsCase(TestCase):
         self.addCleanup(port.stopListening)
         self.addCleanup(lambda: Deferred.fromCoroutine(self.front.close()))
 
-    async def until(self, number: int) -> None:
-        """Wait for so many log lines."""
+    async def wait_for_lines(self, number: int) -> None:
+        """Wait for this number of log lines."""
         while len(self.lines) < number:
             await deferLater(cast(Any, reactor), 0.01)
 
     def serve(self, request: Request) -> Reply | Awaitable[Reply]:
-        self.asked.append(request.path)
+        self.paths.append(request.path)
         reply = Reply(200, request.path.encode()[-1:] * self.LENGTH, TEXT_PLAIN)
         return deferLater(cast(Any, reactor), 0, lambda: reply) if self.later else reply
 
@@ -107,8 +107,8 @@ class TlsCase(TestCase):
         self.addCleanup(client.close)
         return client
 
-    def records(self, number: int, one: bytes = b"") -> tuple[socket.socket, bytes]:
-        """A connection, and so many requests for it, each in a record of its own."""
+    def records(self, number: int, message: bytes = b"") -> tuple[socket.socket, bytes]:
+        """Return a connection and requests for it, each in a TLS record of its own."""
         context = self.trusting()
         incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         tls = context.wrap_bio(incoming, outgoing, server_hostname="localhost")
@@ -121,13 +121,13 @@ class TlsCase(TestCase):
                 client.sendall(outgoing.read())
                 incoming.write(client.recv(65536))
         for _ in range(number):
-            tls.write(one or request(method="GET", target="/a"))
+            tls.write(message or request(method="GET", target="/a"))
         return client, outgoing.read()
 
 
 class SlowReaderTests(TlsCase):
-    async def test_who_asks_and_does_not_read_is_put_on_hold_and_left(self) -> None:
-        """Nothing held it back: what it did not take grew without bound, and for ever."""
+    async def test_a_client_that_does_not_read_is_paused_and_disconnected(self) -> None:
+        """Without back-pressure the responses that it does not take grow without limit."""
         await self.listen(Limits(write_timeout=SOON))
         client = await deferToThread(self.connect)
 
@@ -145,21 +145,21 @@ class SlowReaderTests(TlsCase):
         await self.left
         self.assertLess(sent, 100_000)
         # The kernel takes some megabytes; all of it would be ten thousand.
-        self.assertLess(len(self.asked) * self.LENGTH, 100_000_000)
-        self.assertGreater(len(self.asked), 0)
+        self.assertLess(len(self.paths) * self.LENGTH, 100_000_000)
+        self.assertGreater(len(self.paths), 0)
         self.assertEqual(len(self.state.connections), 0)
 
-    async def test_many_requests_in_one_read_are_not_served_beyond_what_is_taken(self) -> None:
-        """TLS hands over record by record all that it has read, also when told to pause."""
+    async def test_many_requests_in_one_read_are_not_all_served(self) -> None:
+        """TLS delivers all records that it has read, even when reading is paused."""
         self.LENGTH = 1_000_000
         await self.listen(Limits(write_timeout=SOON))
         client, records = await deferToThread(self.records, 500)
         await deferToThread(client.sendall, records)
         await self.left
-        self.assertLess(len(self.asked), 50)
+        self.assertLess(len(self.paths), 50)
 
-    async def test_bodies_that_grow_are_not_kept_beyond_the_limits(self) -> None:
-        """Each is a record of a hundred octets, and one read brings hundreds."""
+    async def test_decoded_bodies_are_kept_up_to_the_limits(self) -> None:
+        """A record of 100 octets decodes to 64 KiB, and one read brings hundreds of records."""
         self.LENGTH, self.later = 10, True
         await self.listen(Limits())
         post = request("Content-Encoding: gzip", body=gzip.compress(b"a" * 65536))
@@ -170,7 +170,7 @@ class SlowReaderTests(TlsCase):
         self.assertGreater(self.state.max_buffered, 65536 * 16)
         self.assertLess(self.state.max_buffered, 65536 * 40)
 
-    async def test_who_reads_late_gets_everything_in_order(self) -> None:
+    async def test_a_slow_reader_gets_all_responses_in_order(self) -> None:
         self.LENGTH = 8_000_000
         await self.listen(Limits())
 
@@ -180,44 +180,44 @@ class SlowReaderTests(TlsCase):
                 client.sendall(first + request(method="GET", target="/b"))
                 received = bytearray(client.recv(1))
                 client.sendall(request("Connection: close", method="GET", target="/c"))
-                before = list(self.asked)
+                before = list(self.paths)
                 while piece := client.recv(1 << 20):
                     received += piece
                 return before, bytes(received)
 
         before, received = await deferToThread(talk)
         await self.left
-        self.assertEqual((before, self.asked), (["/a"], ["/a", "/b", "/c"]))
+        self.assertEqual((before, self.paths), (["/a"], ["/a", "/b", "/c"]))
         bodies = [part.split(b"\r\n\r\n")[1] for part in received.split(b"HTTP/1.1 200 OK")[1:]]
         self.assertEqual(bodies, [letter * self.LENGTH for letter in (b"a", b"b", b"c")])
         self.assertEqual(self.lines, [])
 
 
 class SilentPeerTests(TlsCase):
-    """TLS waits for the other side's closing alert; umd does not."""
+    """TLS waits for the closing alert of the client; umd waits for a limited time."""
 
-    async def test_who_is_idle_and_does_not_close(self) -> None:
+    async def test_an_idle_client_that_does_not_close(self) -> None:
         await self.listen(Limits())
         client = await deferToThread(self.connect)
         self.state.limits = Limits(idle_timeout=SOON, linger=SOON)  # from the answer on
         await deferToThread(client.sendall, request(method="GET", target="/a"))
         await self.left
-        self.assertEqual(self.asked, ["/a"])
+        self.assertEqual(self.paths, ["/a"])
 
-    async def test_who_connects_and_says_nothing(self) -> None:
+    async def test_a_client_that_sends_nothing(self) -> None:
         await self.listen(Limits(head_timeout=SOON, linger=SOON))
         client = await deferToThread(self.plain)
         await self.left
         with self.assertRaises(ConnectionResetError):
             await deferToThread(client.recv, 1)
 
-    async def test_who_never_ends_its_handshake(self) -> None:
+    async def test_a_handshake_that_never_ends(self) -> None:
         await self.listen(Limits(head_timeout=SOON, linger=SOON))
         client = await deferToThread(self.plain)
         await deferToThread(client.sendall, b"\x16\x03\x01\x02\x00\x01")
         await self.left
 
-    async def test_who_is_one_too_many_is_told_so(self) -> None:
+    async def test_one_client_too_many_gets_a_503(self) -> None:
         await self.listen(Limits(max_connections=0, linger=20.0))
 
         def talk() -> bytes:
@@ -228,12 +228,12 @@ class SilentPeerTests(TlsCase):
         self.assertTrue(received.startswith(b"HTTP/1.1 503 "), received)
         await self.left
 
-    async def test_who_is_one_too_many_and_says_nothing(self) -> None:
+    async def test_one_client_too_many_that_sends_nothing(self) -> None:
         await self.listen(Limits(max_connections=0, linger=SOON))
         _ = await deferToThread(self.plain)
         await self.left
 
-    async def test_who_is_one_too_many_and_does_not_close(self) -> None:
+    async def test_one_client_too_many_that_does_not_close(self) -> None:
         await self.listen(Limits(max_connections=0, linger=SOON))
         with contextlib.suppress(ConnectionResetError):  # before its handshake ends
             _ = await deferToThread(self.connect)
@@ -241,7 +241,7 @@ class SilentPeerTests(TlsCase):
 
 
 class ProtocolTests(TlsCase):
-    """ALPN, which every client of today offers."""
+    """ALPN: the protocol that umd selects from the offer of a client."""
 
     async def chosen(self, *offered: str) -> str | None:
         context = self.trusting()
@@ -255,7 +255,7 @@ class ProtocolTests(TlsCase):
 
         return await deferToThread(talk)
 
-    async def test_http_1_1_is_chosen_wherever_it_stands(self) -> None:
+    async def test_http_1_1_is_selected_at_any_position(self) -> None:
         self.LENGTH = 10
         await self.listen(Limits())
         for offered in (
@@ -269,13 +269,13 @@ class ProtocolTests(TlsCase):
             self.assertEqual(await self.chosen(*offered), "http/1.1", offered)
         self.assertEqual(self.lines, [])
 
-    async def test_http_1_0_for_who_speaks_nothing_else_that_umd_does(self) -> None:
+    async def test_http_1_0_if_the_client_offers_no_other_http_1(self) -> None:
         self.LENGTH = 10
         await self.listen(Limits())
         for offered in (("http/1.0",), ("http/0.9", "h2", "http/1.0")):
             self.assertEqual(await self.chosen(*offered), "http/1.0")
 
-    async def test_no_offer_is_fine(self) -> None:
+    async def test_a_client_without_alpn_is_served(self) -> None:
         self.LENGTH = 10
         await self.listen(Limits())
         self.assertIsNone(await self.chosen())
@@ -286,36 +286,36 @@ class ProtocolTests(TlsCase):
         for offered in offers:
             with self.assertRaisesRegex(ssl.SSLError, "(?i)no.application.protocol"):
                 await self.chosen(*offered)
-        self.assertEqual(self.asked, [])
-        await self.until(len(offers))
+        self.assertEqual(self.paths, [])
+        await self.wait_for_lines(len(offers))
         self.assertEqual({line["reason"] for line in self.lines}, {"no application protocol"})
         self.assertEqual({line["by"] for line in self.lines}, {"umd"})
 
 
 class HandshakeCase(TlsCase):
-    """Each handshake that fails has one line: why, by whom and from where."""
+    """Each failed handshake has one log line with its reason, its side and the address."""
 
-    async def told(self, send: Callable[[], object], limits: Limits | None = None) -> Any:
-        """Have one go wrong; gives its line."""
+    async def failure_line(self, send: Callable[[], object], limits: Limits | None = None) -> Any:
+        """Let a handshake fail, and return its log line."""
         await self.listen(limits or Limits())
-        with contextlib.suppress(OSError):  # what the client sees is not looked at
+        with contextlib.suppress(OSError):  # the error of the client does not matter
             await deferToThread(send)
-        await self.until(1)
+        await self.wait_for_lines(1)
         await self.left
         (line,) = self.lines
         self.assertEqual(
             (line["event"], line["log_level"], line["address"], line["suppressed"]),
             ("tls.handshake-failed", "warning", "127.0.0.1", 0),
         )
-        self.assertEqual(self.asked, [])
+        self.assertEqual(self.paths, [])
         return line
 
-    async def assert_why(self, send: Callable[[], object], reason: str, by: str) -> None:
-        line = await self.told(send)
+    async def assert_reason(self, send: Callable[[], object], reason: str, by: str) -> None:
+        line = await self.failure_line(send)
         self.assertEqual((line["reason"], line["by"]), (reason, by))
 
-    def sent(self, octets: bytes) -> Callable[[], object]:
-        """A client that sends these, and reads until the end."""
+    def sender(self, octets: bytes) -> Callable[[], object]:
+        """Return a client that sends these octets and reads until the end."""
 
         def send() -> None:
             with self.plain() as client:
@@ -328,12 +328,12 @@ class HandshakeCase(TlsCase):
 
 class HandshakeTests(HandshakeCase):
     async def test_a_client_that_does_not_know_the_authority(self) -> None:
-        line = await self.told(lambda: self.connect(ssl.create_default_context()))
+        line = await self.failure_line(lambda: self.connect(ssl.create_default_context()))
         self.assertEqual((line["reason"], line["by"]), ("unknown ca", "client"))
         self.assertIn("the client does not trust tls.certificate", line["hint"])
 
     async def test_a_client_that_asks_for_another_name(self) -> None:
-        await self.assert_why(
+        await self.assert_reason(
             lambda: self.connect(name="elsewhere.example"), "bad certificate", "client"
         )
 
@@ -342,47 +342,48 @@ class HandshakeTests(HandshakeCase):
         context.minimum_version = ssl.TLSVersion.TLSv1
         context.maximum_version = ssl.TLSVersion.TLSv1_1
         context.set_ciphers("ALL:@SECLEVEL=0")
-        await self.assert_why(lambda: self.connect(context), "unsupported protocol", "umd")
+        await self.assert_reason(lambda: self.connect(context), "unsupported protocol", "umd")
 
     async def test_a_client_of_other_ciphers(self) -> None:
         context = self.trusting()
         context.maximum_version = ssl.TLSVersion.TLSv1_2
         context.set_ciphers("ECDHE-RSA-AES128-GCM-SHA256")  # the certificate is of another kind
-        await self.assert_why(lambda: self.connect(context), "no shared cipher", "umd")
+        await self.assert_reason(lambda: self.connect(context), "no shared cipher", "umd")
 
     async def test_http_without_tls(self) -> None:
-        line = await self.told(self.sent(request(method="GET", target="/a")))
+        line = await self.failure_line(self.sender(request(method="GET", target="/a")))
         self.assertEqual(
             (line["reason"], line["by"], line["hint"]), ("http request", "umd", "use https://")
         )
 
     async def test_another_protocol(self) -> None:
-        await self.assert_why(self.sent(b"SSH-2.0-OpenSSH_9.2\r\n"), "wrong version number", "umd")
+        client = self.sender(b"SSH-2.0-OpenSSH_9.2\r\n")
+        await self.assert_reason(client, "wrong version number", "umd")
 
     async def test_octets_without_sense(self) -> None:
-        await self.assert_why(self.sent(bytes(100)), "wrong version number", "umd")
+        await self.assert_reason(self.sender(bytes(100)), "wrong version number", "umd")
 
-    async def test_who_leaves_in_the_middle(self) -> None:
+    async def test_a_client_that_closes_in_the_middle(self) -> None:
         def leave() -> None:
             with self.plain() as client:
                 client.sendall(b"\x16\x03\x01\x02\x00\x01")
 
-        await self.assert_why(leave, "closed during handshake", "client")
+        await self.assert_reason(leave, "closed during handshake", "client")
 
-    async def test_who_says_at_once_that_it_closes(self) -> None:
-        """The alert close_notify, in a record of its own before anything else."""
-        await self.assert_why(
-            self.sent(b"\x15\x03\x01\x00\x02\x01\x00"), "unexpected message", "umd"
+    async def test_a_client_that_starts_with_close_notify(self) -> None:
+        """The alert close_notify is the first record of the client."""
+        await self.assert_reason(
+            self.sender(b"\x15\x03\x01\x00\x02\x01\x00"), "unexpected message", "umd"
         )
 
-    async def test_who_never_ends_its_handshake(self) -> None:
-        line = await self.told(
-            self.sent(b"\x16\x03\x01\x02\x00\x01"), Limits(head_timeout=SOON)
+    async def test_a_handshake_that_never_ends(self) -> None:
+        line = await self.failure_line(
+            self.sender(b"\x16\x03\x01\x02\x00\x01"), Limits(head_timeout=SOON)
         )
         self.assertEqual((line["reason"], line["by"]), ("timed out", "umd"))
 
-    async def test_who_sends_its_handshake_octet_by_octet(self) -> None:
-        """As long as it is in time, it is served."""
+    async def test_a_handshake_octet_by_octet(self) -> None:
+        """A slow handshake succeeds if it ends within the limit."""
         self.LENGTH = 10
         await self.listen(Limits())
 
@@ -411,38 +412,38 @@ class HandshakeTests(HandshakeCase):
         await self.left
         self.assertEqual(self.lines, [])
 
-    async def test_who_connects_and_goes_is_no_failure(self) -> None:
-        """As a port scan or a health check does: seen by who looks for it (debug)."""
+    async def test_a_port_scan_is_not_a_failure(self) -> None:
+        """A client that connects and sends nothing is logged at level debug."""
         await self.listen(Limits())
         await deferToThread(lambda: self.plain().close())
-        await self.until(1)
+        await self.wait_for_lines(1)
         (line,) = self.lines
         self.assertEqual(
             (line["event"], line["log_level"], line["address"]),
             ("tls.nothing-sent", "debug", "127.0.0.1"),
         )
 
-    async def test_who_is_one_too_many_is_told_of_once(self) -> None:
+    async def test_one_client_too_many_is_logged_once(self) -> None:
         await self.listen(Limits(max_connections=0, linger=SOON))
         await deferToThread(self.plain)
         await self.left
         self.assertEqual([line["event"] for line in self.lines], ["http.refused"])
 
-    async def test_a_stranger_does_not_fill_the_log(self) -> None:
+    async def test_many_failures_do_not_fill_the_log(self) -> None:
         await self.listen(Limits())
 
-        def knock() -> None:
+        def fail_often() -> None:
             for _ in range(50):
-                self.sent(b"GET / HTTP/1.0\r\n\r\n")()
+                self.sender(b"GET / HTTP/1.0\r\n\r\n")()
 
-        await deferToThread(knock)
+        await deferToThread(fail_often)
         self.assertEqual(len(self.lines), MAX_LINES_PER_NETWORK)
         await self.front.close()
         self.assertEqual(self.lines[-1]["event"], "tls.handshake-failed-more")
         self.assertEqual(self.lines[-1]["suppressed"], 50 - MAX_LINES_PER_NETWORK)
 
-    async def test_who_closes_right_after_asking_has_asked(self) -> None:
-        """As `openssl s_client <FILE` does: close_notify comes with the request."""
+    async def test_a_request_before_close_notify_is_served(self) -> None:
+        """`openssl s_client <FILE` sends close_notify right after the request."""
         self.later = True
         await self.listen(Limits())
 
@@ -454,7 +455,7 @@ class HandshakeTests(HandshakeCase):
 
         await deferToThread(ask)
         await self.left
-        self.assertEqual(self.asked, ["/a"])
+        self.assertEqual(self.paths, ["/a"])
         self.assertEqual(self.lines, [])
 
     async def test_versions(self) -> None:
@@ -472,7 +473,7 @@ class HandshakeTests(HandshakeCase):
 
             self.assertEqual(await deferToThread(talk), version.name.replace("_", "."))
 
-    async def test_odd_names_of_servers_are_passed_over(self) -> None:
+    async def test_any_server_name_is_accepted(self) -> None:
         self.LENGTH = 10
         await self.listen(Limits())
         context = self.trusting()
@@ -486,8 +487,8 @@ class HandshakeTests(HandshakeCase):
         for name in ("other.example", "a" * 63 + ".example", "xn--nxasmq6b", "a_b", "*.example"):
             self.assertEqual(await deferToThread(talk, name), b"HTTP/1.1 200 OK")
 
-    async def test_no_handshake_after_the_first(self) -> None:
-        """Renegotiation, which TLS 1.3 has no more, is refused; what was asked before is served."""
+    async def test_renegotiation_is_refused(self) -> None:
+        """Renegotiation exists up to TLS 1.2. Requests before the attempt are served."""
         self.LENGTH = 10
         await self.listen(Limits())
         openssl = program("openssl", "openssl")
@@ -505,7 +506,7 @@ class HandshakeTests(HandshakeCase):
 
 
 class ClientCertificateTests(HandshakeCase):
-    """Where certificates of clients are demanded."""
+    """Client certificates with `tls.client_required`."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -524,25 +525,25 @@ class ClientCertificateTests(HandshakeCase):
 
         def talk() -> None:
             with self.connect(context) as client:
-                client.recv(1)  # TLS 1.3 tells only now
+                client.recv(1)  # TLS 1.3 reports the refusal only now
 
         return talk
 
     async def test_none(self) -> None:
-        await self.assert_why(self.showing(), "client certificate missing", "umd")
+        await self.assert_reason(self.showing(), "client certificate missing", "umd")
 
     async def test_expired(self) -> None:
         files = self.clients.write("pbx", Path(self.mktemp()), days=(-2, -1))
-        await self.assert_why(self.showing(*files), "client certificate expired", "umd")
+        await self.assert_reason(self.showing(*files), "client certificate expired", "umd")
 
     async def test_not_yet_valid(self) -> None:
         files = self.clients.write("pbx", Path(self.mktemp()), days=(1, 2))
-        await self.assert_why(self.showing(*files), "client certificate not yet valid", "umd")
+        await self.assert_reason(self.showing(*files), "client certificate not yet valid", "umd")
 
     async def test_of_another_authority(self) -> None:
         files = Authority("others").write("pbx", Path(self.mktemp()))
-        await self.assert_why(self.showing(*files), "client certificate of unknown ca", "umd")
+        await self.assert_reason(self.showing(*files), "client certificate of unknown ca", "umd")
 
     async def test_signed_by_itself(self) -> None:
         files = Authority("clients").write("clients", Path(self.mktemp()))
-        await self.assert_why(self.showing(*files), "client certificate of unknown ca", "umd")
+        await self.assert_reason(self.showing(*files), "client certificate of unknown ca", "umd")

@@ -1,4 +1,4 @@
-"""Certificates are replaced while clients come, stay and ask: none of them notices."""
+"""A reload replaces the certificate under load without one failed request."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from umd.testing import UmdProcess
 
 PATH = "/EWS/UM2007Legacy.asmx"
 CALL = make_call_id("seed-0", "lab")
-OF_EACH = 4
-"""Clients that stay connected, and as many that connect anew for each request."""
+CLIENTS_OF_EACH_KIND = 4
+"""Clients that keep their connection, and as many that connect again for each request."""
 RELOADS = 6
-BETWEEN = 25
-"""Requests that each client makes at least before and after a reload."""
+REQUESTS_BETWEEN_RELOADS = 25
+"""Requests that each client sends at least between two reloads."""
 
 
 class Load:
     """
-    Clients that ask again and again, each in a thread of its own.
+    Clients that send requests in a loop, each in its own thread.
 
     Args:
-        connect: makes a connection that is not open yet.
+        connect: returns a connection that is not open yet.
     """
 
     def __init__(self, connect: Callable[[], HTTPSConnection]) -> None:
@@ -41,12 +41,12 @@ class Load:
         self.serials: Counter[int] = Counter()
         """How often each certificate was shown."""
         self._connect = connect
-        self._made = [0] * (2 * OF_EACH)
+        self._made = [0] * (2 * CLIENTS_OF_EACH_KIND)
         self._changed = threading.Condition()
         self._over = threading.Event()
         self._threads = [
-            threading.Thread(target=self._ask, args=(number, number < OF_EACH))
-            for number in range(2 * OF_EACH)
+            threading.Thread(target=self._run, args=(number, number < CLIENTS_OF_EACH_KIND))
+            for number in range(2 * CLIENTS_OF_EACH_KIND)
         ]
 
     @property
@@ -63,19 +63,19 @@ class Load:
         for thread in self._threads:
             thread.join()
 
-    def go_on(self) -> None:
-        """Return when each client has made so many more requests, or one has failed."""
+    def wait_for_requests(self) -> None:
+        """Return when each client has sent that many more requests, or one has failed."""
         with self._changed:
-            until = [made + BETWEEN for made in self._made]
+            until = [made + REQUESTS_BETWEEN_RELOADS for made in self._made]
             while not self.failures and any(map(int.__lt__, self._made, until)):
                 if not self._changed.wait(60):
                     raise TimeoutError(f"made {self._made} of {until}")
 
-    def _ask(self, number: int, stays: bool) -> None:
+    def _run(self, number: int, stays: bool) -> None:
         connection = self._connect()
         while not self._over.is_set():
             try:
-                self._ask_once(connection)
+                self._send_request(connection)
             except (OSError, HTTPException, AssertionError) as error:
                 with self._changed:
                     self.failures.append(f"{'kept' if stays else 'new'}: {error!r}")
@@ -88,7 +88,7 @@ class Load:
                 self._changed.notify_all()
         connection.close()
 
-    def _ask_once(self, connection: HTTPSConnection) -> None:
+    def _send_request(self, connection: HTTPSConnection) -> None:
         if connection.sock is None:
             connection.connect()
             with self._changed:
@@ -126,7 +126,7 @@ class ReloadTests(SynchronousTestCase):
         return HTTPSConnection("localhost", self.port, context=context, timeout=60)
 
     def shown(self) -> int:
-        """The certificate that a new connection gets now."""
+        """Return the serial number of the certificate that a new connection gets."""
         connection = self.connect()
         self.addCleanup(connection.close)
         connection.connect()
@@ -137,7 +137,7 @@ class ReloadTests(SynchronousTestCase):
         return x509.load_pem_x509_certificate(pem).serial_number
 
     def reload(self, event: str) -> None:
-        """Have the files read again, and wait for what comes of it."""
+        """Send SIGHUP and wait for this event."""
         before = len(self.umd.events(event))
         self.umd.process.send_signal(signal.SIGHUP)
         until = time.monotonic() + 60
@@ -145,34 +145,34 @@ class ReloadTests(SynchronousTestCase):
             self.assertLess(time.monotonic(), until, f"no {event}: {self.umd.log[-5:]}")
             time.sleep(0.01)
 
-    def test_new_certificates_cost_no_request(self) -> None:
+    def test_new_certificates_fail_no_request(self) -> None:
         written = [self.written()]
         with Load(self.connect) as load:
             for _ in range(RELOADS):
-                load.go_on()
+                load.wait_for_requests()
                 self.ours.write("localhost", self.folder)
                 written.append(self.written())
                 self.reload("config.reloaded")
                 self.assertEqual(self.shown(), written[-1])
-            load.go_on()
+            load.wait_for_requests()
         handshakes = sum(load.serials.values())
         print(f"{RELOADS} reloads, {load.requests} requests, {handshakes} handshakes, "
               f"{len(load.failures)} failed")  # fmt: skip
         self.assertEqual(load.failures, [])
-        # Each was shown to clients that came in its time, and none that is another.
+        # New connections got each certificate in turn, and no other.
         self.assertEqual(set(load.serials), set(written))
         self.assertEqual(self.umd.events("tls.handshake-failed"), [])
 
-    def test_a_pair_that_does_not_fit_changes_nothing(self) -> None:
+    def test_a_key_of_another_certificate_changes_nothing(self) -> None:
         before = self.written()
         with Load(self.connect) as load:
             for _ in range(RELOADS):
-                load.go_on()
+                load.wait_for_requests()
                 key = (self.folder / "key.pem").read_bytes()
                 self.ours.write("localhost", self.folder)
                 (self.folder / "key.pem").write_bytes(key)
                 self.reload("config.refused")
-            load.go_on()
+            load.wait_for_requests()
         print(f"{RELOADS} refused reloads, {load.requests} requests, {len(load.failures)} failed")
         self.assertEqual(load.failures, [])
         self.assertEqual(set(load.serials), {before})
