@@ -44,7 +44,9 @@ COMPILED = [
         "sip/transaction/states",
         "sip/transaction/transaction",
         "sip/validate",
+        "backends/sip_legs/cause",
         "backends/sip_legs/legs",
+        "backends/sip_legs/record",
         "timers",
         "text",
     )

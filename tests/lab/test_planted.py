@@ -84,7 +84,7 @@ class PlantedTests(PlantingCase):
             if isinstance(event, sip.Ended):
                 legs.report(LegEnded(leg, Cause(by=EndedBy.FAR_END)))
 
-        self.plant(SipLegs, "_report_one", twice)
+        self.plant(SipLegs, "_report_leg_event", twice)
         self.find(Rule.ONE_END)
 
     def test_a_cancel_that_does_not_wait_for_a_provisional(self) -> None:
@@ -206,7 +206,7 @@ class PlantedTests(PlantingCase):
             if isinstance(event, sip.Answered):
                 original(legs, leg, event)
 
-        self.plant(SipLegs, "_report_one", again)
+        self.plant(SipLegs, "_report_leg_event", again)
         self.find(Rule.LEGAL, "5550101")
 
     # -- anything

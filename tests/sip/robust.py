@@ -391,7 +391,7 @@ class Umd:
 
     def _when_recorded(self, leg: LegId) -> None:
         self.record = self.legs.record(leg) or self.record
-        self.legs.let_go(leg)
+        self.legs.release(leg)
 
     def _restore(self, known: KnownLeg) -> None:
         assert known.record is not None
@@ -405,7 +405,7 @@ class Umd:
             known = KnownLeg(
                 leg=LEG, state=CallState.CONNECTED, number="bob", age=1.0, record=self.record
             )
-            self.legs.rest(known)
+            self.legs.add_dormant(known)
 
     def place(self, now: float) -> None:
         self.legs.place(LEG, "sip:bob@192.0.2.2", BOB, now, from_="sip:a@192.0.2.1", body=OFFER)

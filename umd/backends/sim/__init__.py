@@ -172,11 +172,11 @@ class SimBackend(LegBackend, ShowsMessages, CarriesMedia, RestoresLegs):
 
     def _when_recorded(self, leg: LegId) -> None:
         if self._sink is None:
-            self.simulation.legs.let_go(leg)
+            self.simulation.legs.release(leg)
         else:
             self._sink.when_recorded(self._let_go, leg)
 
     def _let_go(self, leg: LegId) -> None:
-        self.simulation.legs.let_go(leg)
+        self.simulation.legs.release(leg)
         if self._sink is not None:
             self.go_on()

@@ -156,7 +156,7 @@ class Simulation:
         """
         _read_record(leg)
         if self.directory.find(leg.number).hang_up_after is None:
-            self.legs.rest(leg)
+            self.legs.add_dormant(leg)
         else:  # this far end hangs up by itself, so it must exist now
             self.far_ends.hang_up_later(self._restore(leg), leg.age, now)
 

@@ -199,7 +199,7 @@ class SipBackend(LegBackend, ShowsMessages, RestoresLegs, ChecksFiles):
         except Exception:
             # Of this call: the others are ended all the same.
             self._log.exception("sip.leg-not-ended", leg=leg)
-        legs.let_go(leg)
+        legs.release(leg)
 
     async def legs(self) -> Sequence[FoundLeg]:
         if self._legs is None:
@@ -231,7 +231,7 @@ class SipBackend(LegBackend, ShowsMessages, RestoresLegs, ChecksFiles):
             except UnreadableRecord as error:
                 self._not_restored(leg, str(error))
             else:
-                self._legs.rest(leg)
+                self._legs.add_dormant(leg)
         elif leg.state is CallState.CONNECTED:
             # To dial it again would be another call to a far end that has answered.
             self._not_restored(leg, "it was answered, and no record of that could be made")
@@ -375,7 +375,7 @@ class SipBackend(LegBackend, ShowsMessages, RestoresLegs, ChecksFiles):
 
     def _let_go(self, leg: LegId) -> None:
         if self._legs is not None and self.port is not None:
-            self._legs.let_go(leg)
+            self._legs.release(leg)
             self.port.pump()
 
     def _refuse(self, session: Session) -> None:

@@ -1,11 +1,8 @@
-"""Legs carried by SIP sessions: the backend door's words to the session's verbs, and back."""
+"""Legs carried by SIP sessions: what the backends `sim` and `sip` have in common."""
 
-from umd.backends.sip_legs.legs import (
-    SipLegs,
-    UnreadableRecord,
-    cause_of,
-    read_record,
-)
+from umd.backends.sip_legs.cause import cause_of
+from umd.backends.sip_legs.legs import SipLegs
+from umd.backends.sip_legs.record import UnreadableRecord, read_record
 
 __all__ = [
     "SipLegs",

@@ -1,43 +1,26 @@
-"""Legs carried by SIP sessions: the backend door's words to the session's verbs, and back."""
+"""The legs of one SIP endpoint: leg verbs become session verbs, session events leg events."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from hashlib import blake2b
-from typing import Any, Final, NamedTuple
+from typing import Final
 
 from umd.backend import Answered, Ended, Gone, KnownLeg, LegEvent, LegId, NoSuchLeg, Progressed
+from umd.backends.sip_legs.cause import cause_of
+from umd.backends.sip_legs.record import UnreadableRecord, read_record, write_record
 from umd.call.call import CallState
-from umd.call.cause import (
-    INTERWORKING,
-    NORMAL_CLEARING,
-    Q850_OF_STATUS,
-    RECOVERY_ON_TIMER_EXPIRY,
-    Cause,
-    EndedBy,
-)
-from umd.errors import UmdError
+from umd.call.cause import Cause
 from umd.sip import session as sip
 from umd.sip.credentials import MAX_TRIES, Login
 from umd.sip.dialog import Dialog, DialogId
 from umd.sip.endpoint import Endpoint
-from umd.sip.fields import (
-    MAGIC_COOKIE,
-    MAX_CSEQ,
-    FieldError,
-    NameAddr,
-    Uri,
-    find_reason,
-)
+from umd.sip.fields import MAGIC_COOKIE, FieldError, NameAddr, Uri
 from umd.sip.message import MessageError
 from umd.sip.session import Session, State
 from umd.sip.transaction import Hop, Send
-from umd.text import dump_json, load_json
 
-REQUEST_TIMEOUT: Final = 408
-REQUEST_TERMINATED: Final = 487
-
-UNKNOWN_THERE: Final = "asked about the call, the far end answered 481: it knows it no more"
+UNKNOWN_THERE: Final = "the far end answered 481 to a probe: it does not have the call any more"
 
 _STATES: Final = {
     State.CONFIRMED: CallState.CONNECTED,
@@ -45,32 +28,30 @@ _STATES: Final = {
 }
 
 
-class UnreadableRecord(UmdError):
-    """What is on record of a leg cannot be gone on with."""
-
-
 class SipLegs:
     """
     The legs of one endpoint.
 
-    Whoever drives the endpoint calls `report_events` after each step, and sends what
-    `messages_to_send` gives.
+    The driver of the endpoint calls `report_events` after each step, and sends what
+    `messages_to_send` returns.
 
-    Once a leg is answered nothing of it leaves until that is on record. The far end repeats its 2xx
-    until it has the ACK (RFC 3261 §13.3.1.4), so that umd can die at any moment: before, the next
-    one gets the 2xx for the INVITE that it sends again; after, it knows the dialog. An ACK that
-    went out before would leave a far end that answers the INVITE no more, and a dialog nobody
-    knows. So it is with the last that a leg sends, the ACK of a 487 for example.
+    With `when_recorded`, nothing leaves for an answered leg until the answer is recorded. umd may
+    die at any moment, and the far end repeats its 2xx until it gets the ACK (RFC 3261 §13.3.1.4).
+    If umd dies before the record, it gets the 2xx again for the INVITE that it repeats after the
+    restart. If umd dies after the record, it knows the dialog. Had the ACK left before the record,
+    the far end would no longer answer the INVITE, and umd would not know the dialog. The last
+    messages of a leg, for example the ACK of a 487, wait for the record of its end in the same way.
 
     Args:
-        endpoint: carries them.
-        report: is told what becomes of them.
-        incoming: is given each call that comes in and that nobody asked for; without it such a call
-            is left alone.
-        when_recorded: sees to it that `let_go` is called for a leg when what was reported of it is
-            on record; without it nothing is put on record.
-        restore: gives a leg that `rest` was told of its session, by `adopt`, or leaves it.
-        probed: is told what `probe` came to, and whether the far end answered.
+        endpoint: The endpoint of the sessions.
+        report: Called with each event of a leg.
+        incoming: Called with the session of each call received; without it such a call gets no
+            final response.
+        when_recorded: Called with a leg after an event was reported; has to call `release` for that
+            leg once the event is recorded. Without it nothing is recorded, and nothing waits.
+        restore: Called with a leg given to `add_dormant` when its session is needed; has to restore
+            the session with `restore` or `adopt`, or to leave the leg.
+        probed: Called with a leg, and whether its far end answered, after `probe`.
     """
 
     def __init__(
@@ -87,23 +68,24 @@ class SipLegs:
         self.incoming = incoming
         self.when_recorded = when_recorded
         self._held: dict[str, list[Send]] = {}
-        """By Call-ID, what waits until the answer to it is on record."""
-        self._let_go: list[Send] = []
+        """By Call-ID, the messages that wait until an event is recorded."""
+        self._released: list[Send] = []
+        """The messages that waited and may leave."""
         endpoint.restored = self._session_of
-        self._resting: dict[LegId, KnownLeg] = {}
-        """Legs of before a restart that nobody has touched since: they have no session yet."""
+        self._dormant: dict[LegId, KnownLeg] = {}
+        """Legs from before a restart that have no session yet."""
         self._restore = restore
         self._probed = probed
         self._sessions: dict[LegId, Session] = {}
         self._alerting: set[LegId] = set()
-        self._asked: dict[LegId, Cause] = {}
-        """Why each leg that is being hung up was asked to end."""
+        self._hang_up_causes: dict[LegId, Cause] = {}
+        """The cause given for each leg that is being hung up."""
 
     def __len__(self) -> int:
-        return len(self._sessions) + len(self._resting)
+        return len(self._sessions) + len(self._dormant)
 
     def __contains__(self, leg: object) -> bool:
-        return leg in self._sessions or leg in self._resting
+        return leg in self._sessions or leg in self._dormant
 
     def place(
         self,
@@ -121,13 +103,15 @@ class SipLegs:
         again: bool = False,
     ) -> None:
         """
-        Send an INVITE whose Call-ID is the leg's name; the rest as `Endpoint.place` has it.
+        Send an INVITE with the leg's name as its Call-ID.
+
+        The arguments that are not listed here are those of `Endpoint.place`.
 
         Args:
-            repeatable: let tag and branch follow from the name of the leg, so that the same INVITE
-                can be sent again after a restart. They are as hard to guess as that is.
-            sent_before: it was sent before a restart: expect what it comes to, and send nothing.
-            again: it may have been sent before a restart.
+            repeatable: Derive tag and branch from the name of the leg, so that the same INVITE can
+                be sent again after a restart. They are as hard to guess as the name.
+            sent_before: The INVITE was sent before a restart. Only expect its responses.
+            again: The INVITE may have been sent before a restart. Send it again.
         """
         session = self.endpoint.place(
             uri,
@@ -148,172 +132,160 @@ class SipLegs:
 
     def hang_up(self, leg: LegId, cause: Cause, now: float) -> None:
         """
-        End a leg; the session picks CANCEL or BYE, with the cause in a Reason header (RFC 3326).
+        End a leg with CANCEL or BYE, and the cause in a Reason header (RFC 3326).
 
         Raises:
-            NoSuchLeg
+            NoSuchLeg: There is no session for the leg.
         """
         session = self._session_of(leg)
         if session is None:
             raise NoSuchLeg(f"there is no SIP session for leg {leg}")
-        if leg not in self._asked:
-            self._asked[leg] = cause
+        if leg not in self._hang_up_causes:
+            self._hang_up_causes[leg] = cause
             session.hang_up(now, reasons=(f"Q.850;cause={cause.q850}",))
 
     def answers_options(self, leg: LegId) -> bool:
-        """Whether the far end of a leg that is up has said or shown that it answers OPTIONS."""
+        """Return whether the far end lists OPTIONS in Allow, or has answered a probe."""
         session = self._session_of(leg)
         return session is not None and session.answers_options
 
     def probe(self, leg: LegId, now: float) -> None:
-        """Ask the far end whether it still knows a leg that is up."""
+        """Ask the far end of a connected leg whether it still has the call."""
         session = self._session_of(leg)
         if session is not None:
             session.probe(now)
 
     def record(self, leg: LegId) -> bytes | None:
-        """What `restore` needs of a leg that was answered; None before that."""
-        if leg in self._resting:
-            return self._resting[leg].record
+        """Return the record from which `restore` restores a leg; None until it is answered."""
+        if leg in self._dormant:
+            return self._dormant[leg].record
         session = self._sessions.get(leg)
-        dialog = None if session is None else session.dialog
-        if session is None or dialog is None:
+        if session is None or session.dialog is None:
             return None
-        name = dialog.id
-        return dump_json(
-            [
-                name.local_tag,
-                name.remote_tag,
-                dialog.local,
-                dialog.remote,
-                list(dialog.last),
-                dialog.target,
-                dialog.routes,
-                dialog.local_cseq,
-                dialog.remote_cseq,
-                session.local_body.decode("latin-1"),
-                session.answers_options,
-            ]
-        )
+        answers_options = session.answers_options
+        return write_record(session.dialog, session.local_body, answers_options=answers_options)
 
     def restore(
         self, leg: LegId, record: bytes, login: Login | None = None, *, requests_since: int = 0
     ) -> None:
         """
-        Go on with a leg that was answered before a restart.
+        Restore a leg that was answered before a restart.
 
         Args:
-            requests_since: how many requests may have left in its dialog since the record was made,
-                at most. The next one has a higher CSeq than all of them (RFC 3261 §12.2.1.1).
+            leg: The leg.
+            record: Its record, as the method `record` returned it.
+            login: Credentials for challenges to requests of the leg.
+            requests_since: The most requests that may have left in its dialog since the record was
+                made. The next one gets a higher CSeq than all of them (RFC 3261 §12.2.1.1).
 
         Raises:
-            UnreadableRecord: `record` is not what `record` gave.
+            UnreadableRecord: The record is malformed, or no request can be sent by it.
         """
-        read = read_record(record)
+        fields = read_record(record)
         try:
             dialog = Dialog.restored(
-                DialogId(leg, read.local_tag, read.remote_tag),
-                read.local,
-                read.remote,
-                read.last,
+                DialogId(leg, fields.local_tag, fields.remote_tag),
+                fields.local,
+                fields.remote,
+                fields.last,
                 self.endpoint,
-                target=read.target,
-                routes=read.routes,
-                local_cseq=read.local_cseq + requests_since * _numbers_used(login),
-                remote_cseq=read.remote_cseq,
+                target=fields.target,
+                routes=fields.routes,
+                local_cseq=fields.local_cseq + requests_since * _numbers_used(login),
+                remote_cseq=fields.remote_cseq,
             )
         except (FieldError, MessageError) as error:
-            raise UnreadableRecord(f"no request can be sent by it: {error}") from error
-        session = self.endpoint.restore(dialog, body=read.body, login=login)
-        session.answers_options = read.answers_options
+            raise UnreadableRecord(f"no request can be sent: {error}") from error
+        session = self.endpoint.restore(dialog, body=fields.body, login=login)
+        session.answers_options = fields.answers_options
         self.adopt(leg, session)
 
-    def rest(self, leg: KnownLeg) -> None:
+    def add_dormant(self, leg: KnownLeg) -> None:
         """
-        Know a leg that was answered before a restart.
+        Add a leg that was answered before a restart, without a session.
 
-        It takes a record's memory and no time until somebody hangs it up or the far end asks for
-        something in its dialog: then it is restored.
+        It costs the memory of its record. It is restored when it is hung up or probed, or when the
+        far end sends a request in its dialog.
         """
-        self._resting[leg.leg] = leg
+        self._dormant[leg.leg] = leg
 
     def adopt(self, leg: LegId, session: Session) -> None:
-        """Let a session of the endpoint carry a leg."""
+        """Use a session of the endpoint for a leg."""
         session.user = leg
         self._sessions[leg] = session
 
     def dialog_of(self, leg: LegId) -> Dialog | None:
-        """The dialog of a leg that was answered."""
+        """Return the dialog of an answered leg, or None."""
         session = self._session_of(leg)
         return None if session is None else session.dialog
 
     def states(self) -> Iterator[tuple[LegId, CallState, str]]:
-        """Every live leg: its name, its state, and the user part of its address."""
+        """Yield `(leg, state, user part of the remote address)` for each live leg."""
         for leg, session in self._sessions.items():
             early = CallState.ALERTING if leg in self._alerting else CallState.CONNECTING
             yield leg, _STATES.get(session.state, early), _remote_user(session)
-        for leg, known in self._resting.items():
+        for leg, known in self._dormant.items():
             yield leg, CallState.CONNECTED, known.number
 
     def messages_to_send(self) -> list[Send]:
-        """What the endpoint has to send and may leave, in order."""
+        """Return the endpoint's messages that may leave now, in order, and forget them."""
         sends = self.endpoint.messages_to_send()
         if self._held:
             sends = [send for send in sends if not self._hold(send)]
-        if self._let_go:
-            sends = self._let_go + sends
-            self._let_go = []
+        if self._released:
+            sends = self._released + sends
+            self._released = []
         return sends
 
-    def let_go(self, leg: LegId) -> None:
-        """The answer is on record: what was held may leave, by the next `messages_to_send`."""
-        self._let_go += self._held.pop(leg, ())
+    def release(self, leg: LegId) -> None:
+        """Let the next `messages_to_send` return what waited: the event of the leg is recorded."""
+        self._released += self._held.pop(leg, ())
 
     def _hold(self, send: Send) -> bool:
         try:
             held = self._held.get(send.message.call_id)
         except MessageError:
-            return False  # a refusal of something that has none
+            return False  # a refusal of a request without a Call-ID
         if held is None:
             return False
-        if all(one.message is not send.message for one in held):  # a repetition waits once
+        if all(waiting.message is not send.message for waiting in held):  # a repetition waits once
             held.append(send)
         return True
 
     def _session_of(self, call_id: str) -> Session | None:
-        """The session of a leg, whose Call-ID is its name; restored now, if that is to be done."""
-        if self._resting:
-            known = self._resting.pop(LegId(call_id), None)
+        """Return the session of a leg, whose name is its Call-ID; restore a dormant one."""
+        if self._dormant:
+            known = self._dormant.pop(LegId(call_id), None)
             if known is not None and self._restore is not None:
                 self._restore(known)
         return self._sessions.get(LegId(call_id))
 
     def report_events(self) -> None:
         """
-        Tell what has happened since the last call.
+        Report the events since the last call.
 
-        What somebody raises who is told is raised when everything is told: the other legs must not
-        pay for it.
+        An exception of a callee is raised after all events are reported, so that it does not cost
+        the other legs theirs.
         """
-        failed: Exception | None = None
-        while (happened := self.endpoint.next_event()) is not None:
+        first_error: Exception | None = None
+        while (session_and_event := self.endpoint.next_event()) is not None:
             try:
-                self._report_event(*happened)
+                self._report_event(*session_and_event)
             except Exception as error:
-                failed = failed or error
-        if failed is not None:
-            raise failed
+                first_error = first_error or error
+        if first_error is not None:
+            raise first_error
 
     def _report_event(self, session: Session, event: sip.Event) -> None:
         leg = session.user
-        if leg is None:  # a call that came in
+        if leg is None:  # a call received
             if isinstance(event, sip.Incoming) and self.incoming is not None:
                 self.incoming(session)
             return
         assert isinstance(leg, str)
-        self._report_one(LegId(leg), event)
+        self._report_leg_event(LegId(leg), event)
 
-    def _report_one(self, leg: LegId, event: sip.Event) -> None:
+    def _report_leg_event(self, leg: LegId, event: sip.Event) -> None:
         match event:
             case sip.Progressed():
                 if leg not in self._alerting:
@@ -321,13 +293,13 @@ class SipLegs:
                     self.report(Progressed(leg))
             case sip.Answered():
                 self._alerting.discard(leg)
-                self._until_recorded(Answered(leg))
+                self._report_and_hold(Answered(leg))
             case sip.Ended():
                 del self._sessions[leg]
                 self._alerting.discard(leg)
-                cause = cause_of(event, self._asked.pop(leg, None))
+                cause = cause_of(event, self._hang_up_causes.pop(leg, None))
                 if self.endpoint.has_to_send:
-                    self._until_recorded(Ended(leg, cause, event.confirmed))
+                    self._report_and_hold(Ended(leg, cause, event.confirmed))
                 else:
                     self.report(Ended(leg, cause, event.confirmed))
             case sip.Probed():
@@ -335,96 +307,43 @@ class SipLegs:
                     self._probed(leg, event.answered)
             case sip.Gone():
                 del self._sessions[leg]
-                self._asked.pop(leg, None)
+                self._hang_up_causes.pop(leg, None)
                 self.report(Gone(leg, UNKNOWN_THERE))
             case sip.Incoming():
                 pass
 
-    def _until_recorded(self, event: Answered | Ended) -> None:
-        """Report it, and let nothing of this leg leave until it is on record."""
+    def _report_and_hold(self, event: Answered | Ended) -> None:
+        """Report an event, and hold the messages of its leg until the event is recorded."""
         if self.when_recorded is None:
             self.report(event)
             return
         self._held.setdefault(event.leg, [])
         try:
             self.report(event)
-        finally:  # whatever comes of the record, the far end gets its ACK and its BYE
-            self._let_go_when_recorded(event.leg, self.when_recorded)
+        finally:  # even if the record fails, the far end gets its ACK and its BYE
+            self._release_when_recorded(event.leg, self.when_recorded)
 
-    def _let_go_when_recorded(self, leg: LegId, when_recorded: Callable[[LegId], None]) -> None:
+    def _release_when_recorded(self, leg: LegId, when_recorded: Callable[[LegId], None]) -> None:
         try:
             when_recorded(leg)
         except Exception:
-            self.let_go(leg)
+            self.release(leg)
             raise
 
 
-class LegRecord(NamedTuple):
-    """What is on record of a leg that was answered, in the order it is written."""
-
-    local_tag: str
-    remote_tag: str
-    local: str
-    """The From of our requests, as it left; `remote` is the To, as it came."""
-    remote: str
-    last: Hop
-    target: str
-    routes: tuple[str, ...]
-    local_cseq: int
-    remote_cseq: int
-    body: bytes
-    answers_options: bool = False
-    """Not in a record that an older umd has made."""
-
-
-def read_record(record: bytes) -> LegRecord:
-    """
-    Read what `SipLegs.record` gave.
-
-    Raises:
-        UnreadableRecord
-    """
-    try:
-        fields = load_json(record)
-        local_tag, remote_tag, local, remote, last, target, routes, ours, theirs, body = fields[:10]
-        answers_options = fields[10] is True if len(fields) > 10 else False
-        texts = (local_tag, remote_tag, local, remote, target, body, *routes)
-        if not all(isinstance(text, str) for text in texts):
-            raise ValueError("a text that is none")
-        if not (_is_cseq(ours, 0) and _is_cseq(theirs, -1)):
-            raise ValueError("a CSeq that is out of range")
-        return LegRecord(
-            local_tag, remote_tag, local, remote, _read_hop(*last), target, tuple(routes),
-            ours, theirs, body.encode("latin-1"), answers_options,
-        )  # fmt: skip
-    except (ValueError, TypeError) as error:
-        raise UnreadableRecord(f"its record cannot be read: {error}") from None
-
-
-def _is_cseq(number: Any, least: int) -> bool:
-    # One less than can be: the request that ends the call needs a number too.
-    return isinstance(number, int) and least <= number < MAX_CSEQ
-
-
-def _read_hop(host: Any, port: Any, transport: Any = "UDP", flow: Any = 0) -> Hop:
-    numbers = isinstance(port, int) and 0 < port < 65536 and isinstance(flow, int)
-    if not (numbers and isinstance(host, str) and isinstance(transport, str)):
-        raise ValueError("a next hop that is none")
-    return Hop(host, port, transport, flow)
-
-
 def _numbers_used(login: Login | None) -> int:
-    """How many CSeq numbers a request may have used: one, and one more for each challenge."""
+    """Return how many CSeq numbers a request may have used: one, and one per challenge."""
     return 1 if login is None else 1 + MAX_TRIES
 
 
-def _derived(what: str, leg: LegId) -> str:
+def _derived(purpose: str, leg: LegId) -> str:
+    """Return a token for one purpose that always follows from the name of the leg."""
     octets = leg.encode("utf-8", "surrogateescape")
-    return blake2b(octets, digest_size=8, person=what.encode()).hexdigest()
+    return blake2b(octets, digest_size=8, person=purpose.encode()).hexdigest()
 
 
 def _remote_user(session: Session) -> str:
-    """Whom a session was placed to, as far as its URI tells; a far end may call itself anything."""
+    """Return the user part of the remote URI, or `""`; a far end may send any To."""
     try:
         if session.request is not None:
             uri = session.request.uri
@@ -435,44 +354,3 @@ def _remote_user(session: Session) -> str:
         return Uri.parse(uri).user or ""
     except FieldError:
         return ""
-
-
-def cause_of(ended: sip.Ended, asked: Cause | None) -> Cause:
-    """
-    Say why a session ended.
-
-    Args:
-        ended: what the session said last.
-        asked: the cause it was asked to end with, if it was.
-    """
-    failed = ended.status if ended.status >= 300 else None
-    if ended.by == "remote":
-        q850 = _q850_of(ended.reasons)
-        if q850 is None:
-            q850 = NORMAL_CLEARING if failed is None else Q850_OF_STATUS.get(failed, INTERWORKING)
-        return Cause(by=EndedBy.FAR_END, q850=q850, sip_status=failed, reasons=ended.reasons)
-    by = EndedBy.DAEMON if asked is None else asked.by
-    if not ended.confirmed:
-        status = failed or REQUEST_TIMEOUT
-        q850 = RECOVERY_ON_TIMER_EXPIRY  # of a 487 too, which a proxy has made
-        if status != REQUEST_TERMINATED:
-            q850 = Q850_OF_STATUS.get(status, q850)
-        return Cause(by=by, q850=q850, sip_status=status, reasons=ended.reasons)
-    if asked is None:
-        q850 = Q850_OF_STATUS.get(ended.status, NORMAL_CLEARING)
-    else:
-        q850 = asked.q850
-    return Cause(by=by, q850=q850, sip_status=ended.status, reasons=ended.reasons)
-
-
-def _q850_of(reasons: Sequence[str]) -> int | None:
-    """The Q.850 cause that a far end gave in a Reason header, or that its SIP status stands for."""
-    found = [reason for reason in map(find_reason, reasons) if reason is not None]
-    for reason in found:
-        if reason.protocol.upper() == "Q.850" and reason.cause in range(1, 128):
-            return reason.cause
-    for reason in found:
-        if reason.protocol.upper() == "SIP" and reason.cause is not None:
-            if reason.cause in Q850_OF_STATUS:
-                return Q850_OF_STATUS[reason.cause]
-    return None
