@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.backends.sip.test_sip import CLIENT, OURS, FarPbx, SipCase, section
 from umd.backend import Answered, Gone, KnownLeg, LegId
 from umd.backends.sip import SipBackend
-from umd.backends.sip.probes import MAX_AT_ONCE, Probes
+from umd.backends.sip.probes import MAX_PROBES_PER_BATCH, Probes
 from umd.call.call import CallState
 from umd.call.cause import EndedBy
 from umd.sip import build
@@ -287,11 +287,11 @@ class QueueTests(SynchronousTestCase):
 
     def test_many_at_once_let_others_have_their_turn(self) -> None:
         """A batch at a time, each leg once in a round."""
-        legs = self.legs(10 * MAX_AT_ONCE)
+        legs = self.legs(10 * MAX_PROBES_PER_BATCH)
         for leg in legs:
             self.probes.add(leg)
         self.clock.advance(60)
-        self.assertEqual(len(self.asked), MAX_AT_ONCE)
+        self.assertEqual(len(self.asked), MAX_PROBES_PER_BATCH)
         self.clock.pump([0.05] * 10)
         self.assertEqual(self.asked, legs)
 
@@ -328,7 +328,7 @@ class QueueTests(SynchronousTestCase):
         (leg,) = self.legs(1)
         self.probes.add(leg)
         for answered in (False, True, False):
-            self.probes.came_to(leg, answered)
+            self.probes.note_outcome(leg, answered)
         self.assertEqual(self.given_up, [])
-        self.probes.came_to(leg, False)
+        self.probes.note_outcome(leg, False)
         self.assertEqual((self.given_up, len(self.probes)), ([leg], 0))

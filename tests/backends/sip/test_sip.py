@@ -419,8 +419,8 @@ class SectionTests(SynchronousTestCase):
     def test_what_cannot_be(self) -> None:
         with self.assertRaisesRegex(ValidationError, "peer\n  Field required"):
             SipSection.model_validate({})
-        self.assertIn("something listens", self.wrong(peer="udp:0.0.0.0:5060"))
-        self.assertIn("something listens", self.wrong(peer="udp:127.0.0.1:0"))
+        self.assertIn("a peer can listen", self.wrong(peer="udp:0.0.0.0:5060"))
+        self.assertIn("a peer can listen", self.wrong(peer="udp:127.0.0.1:0"))
         self.assertIn("advertise as well", self.wrong(listen="udp:0.0.0.0:5060"))
         self.assertIn("both of IPv4", self.wrong(listen="udp:[::1]:5060"))
         self.assertIn("both or neither", self.wrong(username="umd"))

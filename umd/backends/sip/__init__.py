@@ -1,8 +1,8 @@
 """
-Calls over SIP: umd is a user agent of its own, over UDP, that places calls by way of one peer.
+The backend `sip`: umd is a SIP user agent that places calls through one peer, over UDP.
 
-The peer is a PBX, a proxy or a gateway; what it says is what is reported. There is no media yet:
-umd offers a stream that nobody sends on. See docs/sip.md.
+The peer is a PBX, a proxy or a gateway. There is no media yet: umd offers an inactive stream. See
+docs/sip.md.
 """
 
 from __future__ import annotations
@@ -31,14 +31,13 @@ from umd.backend import (
     RestoresLegs,
     ShowsMessages,
 )
-from umd.backends.sip.probes import UNANSWERED_LIMIT, Probes
+from umd.backends.sip.probes import MAX_UNANSWERED_PROBES, Probes
 from umd.backends.sip.section import (
     MIN_PROBE_INTERVAL,
     NoPassword,
     SipSection,
     read_login,
     read_password,
-    uri_host,
     uri_to,
 )
 from umd.backends.sip.silence import Silence
@@ -49,6 +48,7 @@ from umd.call.cause import INVALID_NUMBER_FORMAT, RECOVERY_ON_TIMER_EXPIRY, Caus
 from umd.errors import UmdError
 from umd.sip.credentials import Login
 from umd.sip.endpoint import Endpoint
+from umd.sip.fields import uri_host
 from umd.sip.message import Message
 from umd.sip.number import NotDialable
 from umd.sip.session import Session
@@ -60,32 +60,32 @@ if TYPE_CHECKING:
 
 __all__ = ["SipBackend", "SipSection"]
 
-UNLISTED_FACTOR: Final = 5
+SELDOM_FACTOR: Final = 5
 """
-A far end that did not list OPTIONS in Allow is asked after this many times `probe_interval`.
+Probe intervals, in units of `probe_interval`, for a far end that does not list OPTIONS in Allow.
 
-SIPp without `-aa` is such a one: OPTIONS makes it drop the call.
+SIPp without `-aa` is such a far end: OPTIONS makes it drop the call.
 """
-EARLY_FOR: Final = 180.0
+MAX_EARLY_SILENCE: Final = 180.0
 """
-Seconds since a call that nobody answered was last heard of, for which it may still be waited for
-after a restart: timer C, with which a proxy gives up, and which begins anew with each 18x
-(RFC 3261 §16.6, §16.7). One that is quiet for longer is cancelled, in case it rings all the same.
+Seconds without a message from the far end after which an unanswered call is cancelled at a restart.
+
+This is timer C, with which a proxy gives up; it restarts with each 18x (RFC 3261 §16.6, §16.7).
 """
 UNAVAILABLE: Final = 480
 """
-The answer to every call that comes in: umd takes none.
+The answer to every incoming call, since umd accepts none.
 
-Not 486: a caller who hears busy tries again, or asks to be called back.
+486 is not suitable: a caller who hears busy tries again, or asks to be called back.
 """
 
 
 class CannotStart(UmdError):
-    """Its address cannot be had, or its password not be read."""
+    """The backend cannot open its UDP port or read its password file."""
 
 
 class SipBackend(LegBackend, ShowsMessages, RestoresLegs, ChecksFiles):
-    """One SIP user agent."""
+    """One SIP user agent, with one UDP port."""
 
     Settings = SipSection
 
@@ -93,9 +93,9 @@ class SipBackend(LegBackend, ShowsMessages, RestoresLegs, ChecksFiles):
         assert isinstance(settings, SipSection)
         self.settings = settings
         self.port: UdpPort | None = None
-        """Where it is reached, while it is started."""
+        """The UDP port; None unless the backend is started."""
         self.endpoint: Endpoint | None = None
-        """What speaks there; for counting."""
+        """The SIP core on that port, which tests and benchmarks count by."""
         self._name = name
         self._clock = clock
         self._log = structlog.get_logger().bind(backend=name)
@@ -105,14 +105,14 @@ class SipBackend(LegBackend, ShowsMessages, RestoresLegs, ChecksFiles):
         self._from = ""
         self._login: Login | None = None
         self._known: list[KnownLeg] = []
-        """Legs of before a restart, until they are taken up."""
-        self._kept = False
-        """Whether legs are taken up again after a restart."""
+        """Legs of before a restart, until `start` restores them."""
+        self._has_journal = False
+        """Whether the next start of umd can restore the legs of this one."""
         self._unrecorded: set[LegId] = set()
-        """Answered legs of which no record could be made: no later umd can end them."""
+        """Answered legs whose leg record could not be written: no later umd can end them."""
         self._tap: MessageTap | None = None
         self._probes: list[Probes] = []
-        """While it is started: of far ends that answer OPTIONS, and of those that may not."""
+        """Two queues: of far ends that list OPTIONS in Allow, and of the others."""
 
     @classmethod
     def check_files(cls, settings: BaseModel) -> Iterator[FileTrouble]:
@@ -148,7 +148,7 @@ class SipBackend(LegBackend, ShowsMessages, RestoresLegs, ChecksFiles):
         if self._tap is not None:
             tap, here = self._tap, Hop(host, listening.port)
             endpoint.heard = lambda message, source: tap(source, here, message)
-            port.said = lambda message, target: tap(here, target, message)
+            port.on_sent = lambda message, target: tap(here, target, message)
         endpoint.flawed = self._on_flaws
         self.port = port
         self._sink = sink
@@ -156,18 +156,18 @@ class SipBackend(LegBackend, ShowsMessages, RestoresLegs, ChecksFiles):
             endpoint, self._report, self._refuse, self._when_recorded, self._restore, self._probed
         )
         if settings.probe_interval is not None:
-            often = settings.probe_interval
+            interval = settings.probe_interval
             self._probes = [
-                Probes(self._clock, interval, self._probe, self._give_up)
-                for interval in (often, UNLISTED_FACTOR * often)
+                Probes(self._clock, factor * interval, self._probe, self._give_up)
+                for factor in (1, SELDOM_FACTOR)
             ]
         port.serve(endpoint, legs.report_events, legs.messages_to_send)
         known, self._known = self._known, []
         for leg in known:
             try:
-                self._take_up(leg)
+                self._restore_at_start(leg)
             except Exception as error:
-                # It is lost; the others go on.
+                # This leg is lost. The others must still be restored.
                 self._log.exception("sip.leg-not-restored", leg=leg.leg, why=repr(error))
         self._probe_restored(known)
         port.pump()
@@ -176,8 +176,8 @@ class SipBackend(LegBackend, ShowsMessages, RestoresLegs, ChecksFiles):
         """
         Close the port.
 
-        What no later umd can end gets one BYE or CANCEL, and it is not waited for what that comes
-        to: every call where no journal is kept, else those of which no record could be made.
+        A leg that no later umd can end gets one BYE or CANCEL; its answer is not awaited. Without a
+        journal these are all legs, otherwise the answered legs without a leg record.
         """
         port, self.port = self.port, None
         legs, self._legs = self._legs, None
@@ -187,7 +187,7 @@ class SipBackend(LegBackend, ShowsMessages, RestoresLegs, ChecksFiles):
         self._probes = []
         if port is None or legs is None:
             return
-        ending = self._unrecorded if self._kept else [leg for leg, _, _ in legs.states()]
+        ending = self._unrecorded if self._has_journal else [leg for leg, _, _ in legs.states()]
         for leg in list(ending):
             self._end_at_stop(legs, leg)
         self._unrecorded.clear()
@@ -197,7 +197,7 @@ class SipBackend(LegBackend, ShowsMessages, RestoresLegs, ChecksFiles):
         try:
             legs.hang_up(leg, Cause(by=EndedBy.DAEMON), self._clock.seconds())
         except Exception:
-            # Of this call: the others are ended all the same.
+            # A bug in the code for this leg. The others must still be ended.
             self._log.exception("sip.leg-not-ended", leg=leg)
         legs.release(leg)
 
@@ -219,11 +219,11 @@ class SipBackend(LegBackend, ShowsMessages, RestoresLegs, ChecksFiles):
             raise
 
     def restore(self, known: Iterable[KnownLeg], *, anew: bool) -> None:
-        self._kept = True
+        self._has_journal = True
         self._known = list(known)
 
-    def _take_up(self, leg: KnownLeg) -> None:
-        """Go on with a leg, where that can be; else it is lost."""
+    def _restore_at_start(self, leg: KnownLeg) -> None:
+        """Restore a leg of before a restart if possible; otherwise it is lost."""
         assert self._legs is not None
         if leg.record is not None:
             try:
@@ -233,16 +233,16 @@ class SipBackend(LegBackend, ShowsMessages, RestoresLegs, ChecksFiles):
             else:
                 self._legs.add_dormant(leg)
         elif leg.state is CallState.CONNECTED:
-            # To dial it again would be another call to a far end that has answered.
-            self._not_restored(leg, "it was answered, and no record of that could be made")
+            # A new INVITE would be another call to a far end that has answered.
+            self._not_restored(leg, "it was answered, but its leg record could not be written")
         else:
-            self._take_up_early(leg)
+            self._restore_early(leg)
 
     def _not_restored(self, leg: KnownLeg, why: str) -> None:
         self._log.error("sip.leg-not-restored", leg=leg.leg, why=why)
 
     def _restore(self, leg: KnownLeg) -> None:
-        """Somebody touches a leg of before a restart."""
+        """Create the session of a restored leg, which is needed now."""
         assert self._legs is not None and leg.record is not None
         try:
             requests_since = self._requests_since(leg)
@@ -251,18 +251,18 @@ class SipBackend(LegBackend, ShowsMessages, RestoresLegs, ChecksFiles):
             self._not_restored(leg, str(error))
 
     def _requests_since(self, leg: KnownLeg) -> int:
-        """How many requests may have left in the dialog of a leg since it was answered, at most."""
+        """Return an upper bound of the requests sent in the dialog since the leg was answered."""
         bye = leg.state is CallState.DISCONNECTING
         probes = int(leg.age / MIN_PROBE_INTERVAL) + 1
         return probes + bye
 
-    def _take_up_early(self, leg: KnownLeg) -> None:
-        """Go on with a leg that was not answered, as far as anybody knows."""
+    def _restore_early(self, leg: KnownLeg) -> None:
+        """Restore a leg that was not answered as far as the journal says."""
         if leg.state is CallState.DISCONNECTING:
-            # No INVITE any more: a far end that is done with it would take it for another call.
+            # Not with an INVITE: a far end that has ended the call would take it for a new one.
             self._place(leg.leg, leg.number, sent_before=True)
-        elif leg.quiet_for < EARLY_FOR:
-            # To a far end that has heard of it this is the same INVITE once more.
+        elif leg.quiet_for < MAX_EARLY_SILENCE:
+            # To a far end that has the INVITE this is a retransmission.
             self._place(leg.leg, leg.number, again=True)
         else:
             self._place(leg.leg, leg.number, sent_before=True)
@@ -294,7 +294,7 @@ class SipBackend(LegBackend, ShowsMessages, RestoresLegs, ChecksFiles):
             body=self._silence.offer(leg),
             routes=self.settings.routes,
             login=self._login,
-            repeatable=self._kept,
+            repeatable=self._has_journal,
             sent_before=sent_before,
             again=again,
         )
@@ -321,7 +321,7 @@ class SipBackend(LegBackend, ShowsMessages, RestoresLegs, ChecksFiles):
             self._sink.leg_event(event)
 
     def _on_flaws(self, message: Message, source: Hop) -> None:
-        """A far end's flaws that cost nothing: for who wants to mend the far end."""
+        """Log the ignored faults of a message, for the maintainer of the far end."""
         self._log.debug(
             "sip.flaw-ignored",
             flaws=list(message.flaws),
@@ -340,7 +340,7 @@ class SipBackend(LegBackend, ShowsMessages, RestoresLegs, ChecksFiles):
         return often if self._legs is not None and self._legs.answers_options(leg) else seldom
 
     def _probe_restored(self, known: Sequence[KnownLeg]) -> None:
-        """What has become of calls while no umd ran is asked at once where the far end answers."""
+        """Schedule probes of restored legs: at once if the far end lists OPTIONS in Allow."""
         if not self._probes or self._legs is None:
             return
         often, seldom = self._probes
@@ -351,21 +351,21 @@ class SipBackend(LegBackend, ShowsMessages, RestoresLegs, ChecksFiles):
 
     def _probed(self, leg: LegId, answered: bool) -> None:
         """
-        What a probe came to.
+        Note the outcome of a probe.
 
-        No call is given up for the silence of a far end that may not know OPTIONS at all.
+        Silence is ignored for a far end that does not list OPTIONS in Allow: it may not support it.
         """
         if self._probes and (answered or (self._legs and self._legs.answers_options(leg))):
-            self._probes_for(leg).came_to(leg, answered)
+            self._probes_for(leg).note_outcome(leg, answered)
 
     def _give_up(self, leg: LegId) -> None:
         """
-        A far end has not answered: for this end the dialog is over (RFC 3261 §12.2.1.2).
+        Hang up a leg whose far end answers no probe (RFC 3261 §12.2.1.2).
 
-        A BYE tells a far end that does hear, and shows whether it does.
+        The BYE informs a far end that still receives, and its answer proves that it does.
         """
         legs, _ = self._running()
-        self._log.warning("sip.far-end-silent", leg=leg, unanswered=UNANSWERED_LIMIT)
+        self._log.warning("sip.far-end-silent", leg=leg, unanswered=MAX_UNANSWERED_PROBES)
         cause = Cause(by=EndedBy.DAEMON, q850=RECOVERY_ON_TIMER_EXPIRY)
         legs.hang_up(leg, cause, self._clock.seconds())
 
@@ -379,7 +379,7 @@ class SipBackend(LegBackend, ShowsMessages, RestoresLegs, ChecksFiles):
             self.port.pump()
 
     def _refuse(self, session: Session) -> None:
-        """A call has come in."""
+        """Refuse an incoming call."""
         assert session.request is not None
         self._log.info(
             "sip.call-refused",
@@ -391,5 +391,5 @@ class SipBackend(LegBackend, ShowsMessages, RestoresLegs, ChecksFiles):
 
 
 def _new_id() -> str:
-    """For tags and branches: nobody may guess them (RFC 3261 §19.3)."""
+    """Return a random token for tags and branches, which must not be guessable (RFC 3261 §19.3)."""
     return secrets.token_hex(8)

@@ -1,4 +1,4 @@
-"""Asking at an interval whether the far ends still know the calls that are up."""
+"""Probes: asks the far ends at an interval whether they still know their answered calls."""
 
 from __future__ import annotations
 
@@ -11,94 +11,95 @@ from twisted.internet.interfaces import IReactorTime
 from umd.backend import LegId
 from umd.runtime.clock import Wakeup
 
-UNANSWERED_LIMIT: Final = 2
+MAX_UNANSWERED_PROBES: Final = 2
 """
-After how many probes in a row without an answer a call is given up.
+Unanswered probes in a row after which a call is given up.
 
-One may meet a far end that is restarted, or a network that is down for a moment: a probe lasts for
-64*T1.
+Not one: a probe times out after 64*T1, which a restart of the far end or a short network outage can
+take.
 """
-MAX_AT_ONCE: Final = 20
-PAUSE: Final = 0.05
-"""Seconds between two batches of `MAX_AT_ONCE` probes, so that other calls get their turn."""
+MAX_PROBES_PER_BATCH: Final = 20
+BATCH_INTERVAL: Final = 0.05
+"""Seconds between two batches of probes, so that other calls get their turn."""
 
 
 class Probes:
     """
-    Whose turn it is: each leg has one every `interval`, in a queue that one reactor timer drives.
+    A queue of legs, each with a probe every `interval`, driven by one reactor timer.
 
     Args:
         clock: for the timer.
         interval: seconds between two probes of a leg.
-        ask: probes a leg; what that comes to is told by `came_to`.
-        give_up: is told of a leg that answers no probe.
+        probe: sends a probe; its outcome is reported to `note_outcome`.
+        give_up: called with a leg that answers no probe.
     """
 
     def __init__(
         self,
         clock: IReactorTime,
         interval: float,
-        ask: Callable[[LegId], object],
+        probe: Callable[[LegId], object],
         give_up: Callable[[LegId], object],
     ) -> None:
         self._clock = clock
         self.interval = interval
-        self._ask = ask
+        self._probe = probe
         self._give_up = give_up
         self._due: OrderedDict[LegId, float] = OrderedDict()
-        """When each leg is probed next, the earliest first."""
+        """The time of the next probe of each leg, the earliest first."""
         self._unanswered: dict[LegId, int] = {}
-        self._wakeup = Wakeup(clock, self._ask_those_due)
+        self._wakeup = Wakeup(clock, self._probe_due_legs)
 
     def __len__(self) -> int:
         return len(self._due)
 
     def add(self, leg: LegId) -> None:
-        """A leg is up."""
+        """Add a leg that is answered."""
         self._due[leg] = due = self._clock.seconds() + self.interval
         self._due.move_to_end(leg)
         self._wakeup.no_later_than(due)
 
     def add_restored(self, legs: Sequence[LegId], first: float) -> None:
-        """Legs that a umd before this one left; `first` is in how many seconds the first is due."""
+        """Add the legs restored after a restart. The first probe is due in `first` seconds."""
         start = self._clock.seconds() + first
+        spacing = BATCH_INTERVAL / MAX_PROBES_PER_BATCH
         for position, leg in enumerate(legs):
-            self._due[leg] = start + position * min(self.interval / len(legs), PAUSE / MAX_AT_ONCE)
+            self._due[leg] = start + position * min(self.interval / len(legs), spacing)
         if legs:
             self._wakeup.no_later_than(start)
 
     def discard(self, leg: LegId) -> None:
-        """A leg has ended, or is being ended."""
+        """Remove a leg that has ended or is being ended."""
         self._due.pop(leg, None)
         self._unanswered.pop(leg, None)
 
-    def came_to(self, leg: LegId, answered: bool) -> None:
-        """What a probe came to."""
+    def note_outcome(self, leg: LegId, answered: bool) -> None:
+        """Note whether a probe was answered; give the leg up after too many that were not."""
         if answered:
             self._unanswered.pop(leg, None)
             return
         count = self._unanswered[leg] = self._unanswered.get(leg, 0) + 1
-        if count >= UNANSWERED_LIMIT:
+        if count >= MAX_UNANSWERED_PROBES:
             self.discard(leg)
             self._give_up(leg)
 
     def stop(self) -> None:
-        """Probe nobody any more."""
+        """Remove all legs."""
         self._due.clear()
         self._unanswered.clear()
         self._wakeup.stop()
 
-    def _ask_those_due(self) -> None:
+    def _probe_due_legs(self) -> None:
         now = self._clock.seconds()
         try:
-            for _ in range(MAX_AT_ONCE):
+            for _ in range(MAX_PROBES_PER_BATCH):
                 leg = next(iter(self._due), None)
                 if leg is None or self._due[leg] > now:
                     break
                 self.add(leg)
-                self._ask(leg)
+                self._probe(leg)
         finally:
-            # Also when a probe raises: the other legs have their turn.
+            # Also if a probe raises, since the other legs still need theirs.
             first = next(iter(self._due.values()), None)
             if first is not None:
-                self._wakeup.no_later_than(max(first, now + PAUSE))
+                self._wakeup.no_later_than(max(first, now + BATCH_INTERVAL))

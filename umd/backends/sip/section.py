@@ -1,4 +1,4 @@
-"""What `[backend.sip]` may say, and from a number as dialled to the URI that is called."""
+"""The keys of `[backend.sip]` and their values, and the URI that a number is called at."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from umd.config.values import FilePath, parse_duration
 from umd.errors import UmdError
 from umd.runtime.files import CannotRead, read_file
 from umd.sip.credentials import Login
-from umd.sip.fields import FieldError, NameAddr, Uri
+from umd.sip.fields import FieldError, NameAddr, Uri, uri_host
 from umd.sip.number import SipAddress, Telephone, require_dialable
 from umd.sip.transaction import Hop
 
-NUMBER: Final = "{number}"
+PLACEHOLDER: Final = "{number}"
 MIN_PROBE_INTERVAL: Final = 1.0  # seconds
 _ADDRESS: Final = re.compile(r"udp:(\[[^\]]*\]|[^:]*):([0-9]{1,5})")
 _EXPECTED: Final = 'an address such as "udp:127.0.0.1:5060" or "udp:[::1]:5060", without a name'
@@ -25,7 +25,7 @@ _HOST: Final = re.compile(r"[A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]+\]")
 
 
 def parse_address(value: object) -> Hop:
-    """`"udp:127.0.0.1:5060"` to where that is; an address of IPv6 stands in brackets."""
+    """Parse `"udp:127.0.0.1:5060"`; an IPv6 address is in brackets."""
     match = _ADDRESS.fullmatch(value) if isinstance(value, str) else None
     if match is None or int(match[2]) > 65535:
         raise ValueError(_EXPECTED)
@@ -39,7 +39,7 @@ def parse_address(value: object) -> Hop:
 
 
 def parse_interval(value: object) -> float | None:
-    """`"60s"` to seconds, `"none"` to None."""
+    """Parse `"60s"` to seconds, `"none"` to None."""
     if value == "none":
         return None
     seconds = parse_duration(value)
@@ -50,7 +50,7 @@ def parse_interval(value: object) -> float | None:
 
 def _check_peer(hop: Hop) -> Hop:
     if hop.port == 0 or ip_address(hop.host).is_unspecified:
-        raise ValueError(_EXPECTED + ", that something listens on")
+        raise ValueError(_EXPECTED + ", and one that a peer can listen on")
     return hop
 
 
@@ -61,7 +61,7 @@ def _check_host(value: str) -> str:
 
 
 def _check_template(value: str) -> str:
-    if value.count(NUMBER) != 1 or not _is_sip_uri(value.replace(NUMBER, "1")):
+    if value.count(PLACEHOLDER) != 1 or not _is_sip_uri(value.replace(PLACEHOLDER, "1")):
         raise ValueError('a SIP URI with {number} in it, such as "sip:{number}@example.com"')
     return value
 
@@ -93,7 +93,7 @@ def _is_sip_uri(text: str) -> bool:
         uri = Uri.parse(text)
     except FieldError:
         return False
-    # What cannot stand between < and > would end the address in To or From.
+    # These characters would end the address in To or From.
     return uri.scheme == "sip" and uri.headers is None and not set(text) & set('<>" ')
 
 
@@ -115,7 +115,7 @@ class SipSection(Section):
     probe_interval: Annotated[float | None, PlainValidator(parse_interval)] = 60.0
 
     @model_validator(mode="after")
-    def _fits_together(self) -> Self:
+    def _check_combinations(self) -> Self:
         if ip_address(self.listen.host).is_unspecified and self.advertise is None:
             raise ValueError("advertise as well, since listen is every address of this machine")
         if (self.username is None) != (self.password_file is None):
@@ -126,25 +126,20 @@ class SipSection(Section):
 
     @property
     def template(self) -> str:
-        """Whom to call, with `{number}` in it."""
-        return self.uri or f"sip:{NUMBER}@{uri_host(self.peer.host)}:{self.peer.port}"
-
-
-def uri_host(host: str) -> str:
-    """An address as it stands in a URI or a Via."""
-    return f"[{host}]" if ":" in host else host
+        """The URI of a call, with `{number}` in it."""
+        return self.uri or f"sip:{PLACEHOLDER}@{uri_host(self.peer.host)}:{self.peer.port}"
 
 
 class NoPassword(UmdError):
-    """The file with the password cannot be used."""
+    """The password file cannot be used."""
 
 
 def read_login(section: SipSection) -> Login | None:
     """
-    Who we are to a peer that asks; None where nothing is configured.
+    Return the user name and the password for a peer that challenges; None if not configured.
 
     Raises:
-        NoPassword
+        NoPassword: the password file cannot be used.
     """
     if section.username is None or section.password_file is None:
         return None
@@ -156,10 +151,10 @@ def read_login(section: SipSection) -> Login | None:
 
 def read_password(file: str) -> str:
     """
-    The first line of a file.
+    Return the first line of a file.
 
     Raises:
-        NoPassword: the text says why, without the path.
+        NoPassword: the file cannot be used. The text does not name the path.
     """
     try:
         password = read_file(file, 1024**2).decode().partition("\n")[0].rstrip("\r")
@@ -174,22 +169,23 @@ def read_password(file: str) -> str:
 
 def uri_to(number: str, template: str) -> str:
     """
-    Whom to call: a SIP URI as it is, anything else as the user part in the template.
+    Return the URI that a number is called at.
 
-    A number with an extension or a phone-context is marked as one (RFC 3261 §19.1.6): else these
-    would be no more than a part of a name.
+    A SIP URI is called as it is. Any other number becomes the user part in the template. A number
+    with an extension or a phone-context gets `user=phone`, without which these would be a part of a
+    user name (RFC 3261 §19.1.6).
 
     Raises:
-        NotDialable
+        NotDialable: umd cannot call this number.
     """
     dialled = require_dialable(number)
     if isinstance(dialled, SipAddress):
         return dialled.uri
-    uri = template.replace(NUMBER, dialled.user)
+    uri = template.replace(PLACEHOLDER, dialled.user)
     if isinstance(dialled, Telephone) and dialled.params and not _has_user_param(template):
         uri += ";user=phone"
     return uri
 
 
 def _has_user_param(template: str) -> bool:
-    return Uri.parse(template.replace(NUMBER, "1")).param("user") is not None
+    return Uri.parse(template.replace(PLACEHOLDER, "1")).param("user") is not None

@@ -1,17 +1,17 @@
 """
-SIP over UDP: one socket, whatever speaks SIP behind it, and one timer.
+SIP over UDP: one socket, the SIP core behind it, and one timer.
 
-What a socket can do to its owner is decided here:
+Errors of the socket are handled here:
 
-- A datagram that cannot be sent (no route, forbidden by the packet filter, no such address) fails
-  its transaction at once, and nothing else. The port stays open.
-- A send buffer that is full is a loss like one on the wire: the transaction sends again.
-- A port that nobody listens on looks like a silent one. Linux tells it to connected sockets only;
-  IP_RECVERR would tell it here as well, but by an error condition on the socket, and on one of
-  those Twisted closes the port. The transaction's own timers decide.
-- What the kernel dropped because nobody read in time is counted by the kernel, asked for now and
-  then, and logged. SO_MEMINFO tells it of this very socket; /proc/net/udp, which has the same
-  number, is not there under systemd's ProcSubset=pid.
+- If a datagram cannot be sent (no route, rejected by the packet filter, bad address), its
+  transaction fails at once. The port stays open.
+- A full send buffer is treated as packet loss: the transaction retransmits.
+- A closed port at the peer looks like a silent peer. Linux reports ICMP errors only to connected
+  sockets. IP_RECVERR would report them here too, but as an error condition on the socket, and then
+  Twisted closes the port. So the timers of the transaction decide.
+- The kernel drops datagrams if umd reads too slowly. umd asks for the counter from time to time and
+  logs it. It uses SO_MEMINFO, since /proc/net/udp, which has the same counter, is hidden under
+  systemd's ProcSubset=pid.
 """
 
 from __future__ import annotations
@@ -35,53 +35,54 @@ from umd.runtime.clock import Wakeup
 from umd.sip.message import HeaderError, Message
 from umd.sip.transaction import Hop, Send
 
-RECEIVE_BUFFER: Final = 4 * 1024 * 1024
+RECEIVE_BUFFER_OCTETS: Final = 4 * 1024 * 1024
 """
-Octets asked of the kernel.
+The receive buffer that umd requests from the kernel.
 
-With the usual 208 KiB two hundred calls at once lost thousands of datagrams, with this none
-(reference sip-core, 5).
+With the default of 208 KiB, 200 SIPp calls at a time lost thousands of datagrams; with this size,
+none.
 """
-LARGEST_DATAGRAM: Final = 65535
-TELL_EVERY: Final = 10.0  # seconds between two log lines about the same trouble
-STOOD_STILL: Final = 0.5
-"""Seconds by which a timer is late when this process, and not the network, was slow."""
+MAX_DATAGRAM_OCTETS: Final = 65535
+LOSS_LOG_INTERVAL: Final = 10.0  # seconds between two log lines about the same kind of loss
+PAUSE_LATENESS: Final = 0.5
+"""A timer that is more than these seconds late shows that the whole process was paused."""
 
 _SO_MEMINFO: Final = 55  # Linux 4.12, include/uapi/asm-generic/socket.h
 _MEMINFO: Final = struct.Struct("9I")
-_DROPS: Final = 8  # SK_MEMINFO_DROPS, include/uapi/linux/sock_diag.h
-_LOSSES: Final = frozenset((errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS, errno.ENOMEM))
+_DROPS_INDEX: Final = 8  # SK_MEMINFO_DROPS, include/uapi/linux/sock_diag.h
+_BUFFER_FULL: Final = frozenset((errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS, errno.ENOMEM))
+"""Errors of a send that mean packet loss."""
 
 
 class CannotListen(UmdError):
-    """The address cannot be had."""
+    """The port cannot be opened."""
 
 
 class Unreachable(UmdError):
-    """A next hop that UDP to a numeric address does not lead to."""
+    """A next hop is not reached over UDP, or is a host name."""
 
 
 class End(Protocol):
-    """What speaks SIP behind the port: an `umd.sip.endpoint.Endpoint`, or something around one."""
+    """The SIP core behind the port: an `umd.sip.endpoint.Endpoint`, or an object around one."""
 
     def receive_datagram(self, data: bytes, source: Hop, now: float) -> None:
-        """A datagram has come."""
+        """Take a received datagram."""
 
     def messages_to_send(self) -> list[Send]:
-        """What it has to send, in order."""
+        """Return the messages to send, in order."""
 
     def send_failed(self, message: Message, now: float) -> None:
-        """This message could not be sent."""
+        """Note that this message could not be sent."""
 
     def next_due(self) -> float | None:
-        """When it wants `handle_timer`."""
+        """Return when to call `handle_timer`; None while there is nothing to do."""
 
     def handle_timer(self, now: float) -> None:
         """Do what is due."""
 
 
 class Counts:
-    """What a port has seen since it was opened."""
+    """Datagrams of a port since it was opened."""
 
     __slots__ = ("received", "sent", "lost", "failed")
 
@@ -89,21 +90,21 @@ class Counts:
         self.received = 0
         self.sent = 0
         self.lost = 0
-        """Not taken by a full send buffer; its transaction sends again."""
+        """Not sent because the send buffer was full; the transaction retransmits."""
         self.failed = 0
-        """Could not be sent at all; its transaction was told."""
+        """Not sent because of another error; the transaction has failed."""
 
 
 class UdpPort(DatagramProtocol):
     """
-    One UDP port: `listen`, then `serve`, in the same turn of the reactor.
+    One UDP port. Call `listen`, then `serve`, in the same turn of the reactor.
 
     Args:
-        clock: the reactor: its time, its timers and its sockets.
-        log: for what the operator should know of.
-        fallback: where a message goes whose next hop is a host name, since nothing here looks names
-            up; None: it cannot be sent.
-        receive_buffer: octets to ask of the kernel.
+        clock: the reactor.
+        log: for the operator.
+        fallback: gets the messages whose next hop is a host name, since umd does not resolve names.
+            None: these messages cannot be sent.
+        receive_buffer: the size to request from the kernel, in octets.
     """
 
     def __init__(
@@ -112,33 +113,33 @@ class UdpPort(DatagramProtocol):
         log: FilteringBoundLogger,
         *,
         fallback: Hop | None = None,
-        receive_buffer: int = RECEIVE_BUFFER,
+        receive_buffer: int = RECEIVE_BUFFER_OCTETS,
     ) -> None:
         self.counts = Counts()
         self.address = Hop("", 0)
-        """Where it is, once it listens."""
+        """The address of the port, once it is open."""
         self._clock = clock
         self._log = log
         self._fallback = fallback
         self._receive_buffer = receive_buffer
         self._wakeup = Wakeup(clock, self._on_wakeup)
         self._port: Any = None
-        """What `listenUDP` gave; None when closed."""
+        """The result of `listenUDP`; None while closed."""
         self._socket: socket.socket | None = None
         self._end: End | None = None
         self._report: Callable[[], None] = _nothing
         self._messages_to_send: Callable[[], list[Send]] = list
         self._pumping = False
-        self._tell_failed_at = 0.0
-        self._tell_dropped_at = 0.0
-        self._told_failed = 0
-        self._told_dropped = 0
-        self.said: Callable[[Message, Hop], None] | None = None
-        """Sees each message that is sent, and where to."""
-        self._why = ""
-        """The last reason why something could not be sent."""
+        self._log_failed_at = 0.0
+        self._log_dropped_at = 0.0
+        self._logged_failed = 0
+        self._logged_dropped = 0
+        self.on_sent: Callable[[Message, Hop], None] | None = None
+        """Called with each message that was sent, and its target."""
+        self._last_failure = ""
+        """Target and reason of the last message that could not be sent."""
 
-    # The owner's side
+    # -- for the owner
 
     def listen(self, host: str, port: int) -> Hop:
         """
@@ -146,25 +147,25 @@ class UdpPort(DatagramProtocol):
 
         Args:
             host: an address of this machine.
-            port: 0 for any that is free.
+            port: the port number; 0 for any free one.
 
         Returns:
-            Where it is.
+            The address of the port.
 
         Raises:
-            CannotListen
+            CannotListen: the address is not available.
         """
         reactor = IReactorUDP(self._clock)
         try:
             self._port = reactor.listenUDP(
-                port, self, interface=host, maxPacketSize=LARGEST_DATAGRAM
+                port, self, interface=host, maxPacketSize=MAX_DATAGRAM_OCTETS
             )
         except CannotListenError as error:
             why = getattr(error.socketError, "strerror", None) or error.socketError
             raise CannotListen(f"listen = udp:{host}:{port}: {why}") from error
-        got = self._port.getHost()
-        self.address = Hop(got.host, got.port)
-        self._log = self._log.bind(listen=f"{got.host}:{got.port}")
+        address = self._port.getHost()
+        self.address = Hop(address.host, address.port)
+        self._log = self._log.bind(listen=f"{address.host}:{address.port}")
         handle = self._port.getHandle()
         if isinstance(handle, socket.socket):
             self._socket = handle
@@ -178,13 +179,13 @@ class UdpPort(DatagramProtocol):
         messages_to_send: Callable[[], list[Send]] | None = None,
     ) -> None:
         """
-        Carry the datagrams of `end`, and call it when something is due.
+        Carry the datagrams of the SIP core, and call it when its timers are due.
 
         Args:
-            end: what speaks SIP.
-            report: called after each step and before anything of it is sent, so that what has
-                happened is on record when the far end learns of it.
-            messages_to_send: asked instead of `end`'s own, where something is held back.
+            end: the SIP core.
+            report: called after each step and before its messages are sent, so that an event is on
+                record before the far end learns of it.
+            messages_to_send: called instead of the method of `end`, if messages are held back.
         """
         self._end = end
         self._messages_to_send = messages_to_send or end.messages_to_send
@@ -193,9 +194,9 @@ class UdpPort(DatagramProtocol):
 
     def pump(self) -> None:
         """
-        Report, send, and wake up when the next thing is due; to be called after every verb.
+        Report events, send messages and set the timer. To be called after every verb.
 
-        What is reported may lead back here: then the outer one goes on.
+        A reported event may call a verb that leads back here; the outer call then does the work.
         """
         end = self._end
         if self._pumping or end is None:
@@ -210,15 +211,15 @@ class UdpPort(DatagramProtocol):
             self._pumping = False
             if self._port is not None:
                 self._wakeup.no_later_than(end.next_due())
-        self._tell(self._clock.seconds())
+        self._log_losses(self._clock.seconds())
 
     async def close(self) -> None:
-        """Send what there is to send, and close; nothing is reported any more."""
+        """Send the waiting messages and close the port. No more events are reported."""
         if self._port is None:
             return
         self._report = _nothing
         self._send_all()
-        self._tell(self._clock.seconds(), at_once=True)
+        self._log_losses(self._clock.seconds(), at_once=True)
         counts = self.counts
         self._log.info(
             "sip.closed",
@@ -234,17 +235,19 @@ class UdpPort(DatagramProtocol):
 
     @property
     def dropped(self) -> int | None:
-        """Datagrams that came and that the kernel had no room for; None where it does not tell."""
+        """Received datagrams that the kernel dropped; None if it does not provide the number."""
         if self._socket is None:
             return None
         try:
-            told = self._socket.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMINFO.size)
+            memory_info = self._socket.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMINFO.size)
         except OSError:
             return None
-        # A newer kernel may know more numbers, an older one fewer.
-        return _MEMINFO.unpack(told)[_DROPS] if len(told) == _MEMINFO.size else None
+        if len(memory_info) != _MEMINFO.size:
+            return None  # an older kernel, without this counter
+        drops: int = _MEMINFO.unpack(memory_info)[_DROPS_INDEX]
+        return drops
 
-    # The network's side
+    # -- for the reactor
 
     def datagramReceived(self, datagram: bytes, addr: Any) -> None:
         self.counts.received += 1
@@ -254,7 +257,7 @@ class UdpPort(DatagramProtocol):
         try:
             end.receive_datagram(datagram, Hop(addr[0], addr[1]), self._clock.seconds())
         finally:
-            # Also when that raised, a mistake of ours: the other calls must not die with it.
+            # Also after an exception, a bug of umd: the other calls must go on.
             self.pump()
 
     def _on_wakeup(self) -> None:
@@ -262,19 +265,19 @@ class UdpPort(DatagramProtocol):
         due = None if end is None else end.next_due()
         if end is None or due is None:
             return
-        if self._clock.seconds() - due > STOOD_STILL:
-            self._read_first()
+        if self._clock.seconds() - due > PAUSE_LATENESS:
+            self._read_waiting()
         try:
             end.handle_timer(self._clock.seconds())
         finally:
             self.pump()
 
-    def _read_first(self) -> None:
+    def _read_waiting(self) -> None:
         """
-        Look at what has come before anything is given up for want of an answer.
+        Read the waiting datagrams before any transaction times out.
 
-        The reactor rings before it reads: after a pause of the whole process (SIGSTOP, a machine
-        that was moved) each transaction would time out with its answer in the socket.
+        The reactor runs timers before it reads. After a pause of the whole process (SIGSTOP, live
+        migration) each transaction would time out although its answer waits in the socket.
         """
         while self._socket is not None:
             before = self.counts.received
@@ -282,81 +285,82 @@ class UdpPort(DatagramProtocol):
             if self.counts.received == before:
                 break
 
-    # Steps
+    # -- steps
 
     def _report_all(self) -> None:
         try:
             self._report()
         except Exception:
-            # A mistake of whoever is told: what the other calls have to send still leaves.
+            # A bug of the receiver of events: the messages of the other calls must still leave.
             self._log.exception("sip.failed")
 
     def _send_all(self) -> bool:
-        """Send what there is; whether there was anything."""
+        """Send the waiting messages; return whether there were any."""
         messages = [] if self._end is None else self._messages_to_send()
         for message, hop in messages:
             try:
                 self._port.write(message.octets(), self._address_of(hop))
                 self.counts.sent += 1
-                if self.said is not None:
-                    self.said(message, hop)
+                if self.on_sent is not None:
+                    self.on_sent(message, hop)
             except OSError as error:
-                if error.errno in _LOSSES:
+                if error.errno in _BUFFER_FULL:
                     self.counts.lost += 1
                 else:
-                    self._failed(message, hop, os.strerror(error.errno or 0))
+                    self._note_failure(message, hop, os.strerror(error.errno or 0))
             except (Unreachable, InvalidAddressError, MessageLengthError, HeaderError) as error:
-                self._failed(message, hop, str(error))
+                self._note_failure(message, hop, str(error))
             except Exception as error:
-                # A mistake of ours about this message: the others leave.
+                # A bug of umd about this message: the others must still leave.
                 self._log.exception("sip.failed")
-                self._failed(message, hop, repr(error))
+                self._note_failure(message, hop, repr(error))
         return bool(messages)
 
     def _address_of(self, hop: Hop) -> tuple[str, int]:
         """Raises: Unreachable."""
         if hop.reliable:
-            raise Unreachable(f"wants {hop.transport}, and this is UDP")
+            raise Unreachable(f"requires {hop.transport}, and this port is UDP")
         if not isIPAddress(hop.host) and not isIPv6Address(hop.host):
             if self._fallback is None:
-                raise Unreachable("a name, and names are not looked up")
+                raise Unreachable("a host name, and umd does not resolve names")
             hop = self._fallback
         return hop.host, hop.port
 
-    def _failed(self, message: Message, hop: Hop, why: str) -> None:
+    def _note_failure(self, message: Message, hop: Hop, why: str) -> None:
         self.counts.failed += 1
-        self._why = f"{hop.host}:{hop.port}: {why}"
+        self._last_failure = f"{hop.host}:{hop.port}: {why}"
         assert self._end is not None
         self._end.send_failed(message, self._clock.seconds())
 
     def _set_receive_buffer(self, handle: socket.socket) -> None:
-        asked = self._receive_buffer
-        handle.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, asked)
-        # The kernel says twice what it grants: it counts its own bookkeeping (socket(7)).
+        requested = self._receive_buffer
+        handle.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, requested)
+        # The kernel returns double the size, which includes its own bookkeeping (socket(7)).
         granted = handle.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2
         self._log.info("sip.listening", receive_buffer=granted)
-        if granted < asked:
+        if granted < requested:
             self._log.warning(
                 "sip.receive-buffer-small",
                 receive_buffer=granted,
-                asked=asked,
-                hint=f"datagrams are lost under load; sysctl -w net.core.rmem_max={asked}",
+                asked=requested,
+                hint=f"datagrams are lost under load; sysctl -w net.core.rmem_max={requested}",
             )
 
-    def _tell(self, now: float, *, at_once: bool = False) -> None:
-        """Log what got lost since the last line about it, but not a line for each datagram."""
+    def _log_losses(self, now: float, *, at_once: bool = False) -> None:
+        """Log the losses since the last such line, at most once per `LOSS_LOG_INTERVAL`."""
         failed = self.counts.failed
-        if failed > self._told_failed and (at_once or now >= self._tell_failed_at):
-            self._tell_failed_at = now + TELL_EVERY
-            self._log.warning("sip.send-failed", count=failed - self._told_failed, last=self._why)
-            self._told_failed = failed
-        if at_once or now >= self._tell_dropped_at:
-            self._tell_dropped_at = now + TELL_EVERY
+        if failed > self._logged_failed and (at_once or now >= self._log_failed_at):
+            self._log_failed_at = now + LOSS_LOG_INTERVAL
+            count = failed - self._logged_failed
+            self._log.warning("sip.send-failed", count=count, last=self._last_failure)
+            self._logged_failed = failed
+        if at_once or now >= self._log_dropped_at:
+            self._log_dropped_at = now + LOSS_LOG_INTERVAL
             dropped = self.dropped or 0
-            if dropped > self._told_dropped:
-                count = dropped - self._told_dropped
+            if dropped > self._logged_dropped:
+                count = dropped - self._logged_dropped
                 self._log.warning("sip.datagrams-dropped", count=count, total=dropped)
-                self._told_dropped = dropped
+                self._logged_dropped = dropped
 
 
 def _nothing() -> None:
