@@ -1,4 +1,9 @@
-"""The door to whatever carries the legs: the Protocol every backend obeys, found by entry point."""
+"""
+What a backend is: the Protocol that every backend implements, and how umd finds backends.
+
+A backend carries call legs, for example by SIP. This module is public: a distribution of its own
+can provide a backend under an entry point of the group `umd.backends`.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +27,9 @@ __all__ = [
     "Answered",
     "BackendUnavailable",
     "CarriesMedia",
+    "ChecksFiles",
     "Ended",
+    "FileTrouble",
     "FoundLeg",
     "Gone",
     "KnownLeg",
@@ -43,122 +50,128 @@ __all__ = [
 ]
 
 ENTRY_POINT_GROUP: Final = "umd.backends"
+_REQUIRED_METHODS: Final = ("start", "stop", "legs", "place", "hang_up")
 
 
 class NoSuchLeg(UmdError):
-    """The backend carries no such leg, or no longer does."""
+    """The backend does not carry this leg, or no longer does."""
 
 
 class BackendUnavailable(UmdError):
-    """What carries the leg cannot be reached at the moment."""
+    """The backend cannot reach its peer at the moment, such as a PBX."""
 
 
 class UnknownBackendType(UmdError):
-    """No installed distribution offers a backend of this type, or what it offers is none."""
+    """No installed distribution provides a backend of this type, or what it provides is not one."""
 
 
-# Not frozen, which would be three times as much to make: a million of each are, at a restart.
+# Not frozen: a restart may make a million of them, and a frozen one takes three times as long.
 @dataclass(slots=True, kw_only=True, unsafe_hash=True)
 class FoundLeg:
-    """A leg that a backend carries already when umd starts; nobody changes it."""
+    """A leg that a backend carries already when umd starts. Do not change it."""
 
     leg: LegId
     state: CallState
     """Connecting, alerting or connected."""
     number: str
-    """Whom it leads to, for people to read."""
+    """The number of the far end, for display."""
     call_id: CallId | None = None
-    """Where the backend remembers the CallId that umd once gave it; None: umd makes one."""
+    """The CallId that umd gave the call once, if the backend remembers it; None: umd makes one."""
 
 
 class LegSink(Protocol):
-    """Where a backend reports; umd hands one to each backend it starts."""
+    """Takes the reports of a backend; umd passes one to each backend that it starts."""
 
     def leg_event(self, event: LegEvent) -> None:
-        """Something happened to a leg. Never called before `start` returns or after `stop`."""
+        """Report what happened to a leg. Do not call it before `start` returns or after `stop`."""
 
     def when_recorded(self, then: Callable[[Any], None], argument: Any) -> None:
         """
-        Call `then(argument)` once all that was reported so far is on record; at once where nothing
-        is put on record, else in a later turn.
+        Call `then(argument)` once all that was reported so far is on record.
 
-        A backend that carries the legs itself (`RestoresLegs`) lets nothing leave by which the far
-        end would take a call for established before that is on record: a umd that dies meanwhile
-        would leave a call that no other could end.
+        Without a journal that is before `when_recorded` returns, else in a later reactor turn.
+
+        A backend that carries the legs itself (`RestoresLegs`) must delay the message that
+        establishes a call at the far end, such as the ACK, until then. If umd crashed between
+        the message and the record, no later umd could end the call.
         """
         then(argument)
 
     def backend_down(self, reason: str) -> None:
-        """What carries the legs cannot be reached; nothing is known of them until it is back."""
+        """Report that the peer cannot be reached, so that the state of its legs is unknown."""
 
     def backend_up(self) -> None:
         """
-        It can be reached again.
+        Report that the peer can be reached again.
 
-        The backend has reported before, by `leg_event`, each leg that ended meanwhile. umd asks
-        again for the end of each leg whose end it had asked for.
+        First report each leg that ended meanwhile, by `leg_event`. umd then calls `hang_up` again
+        for each leg that it wants to end.
         """
 
 
 class LegBackend(Protocol):
     """
-    What carries call legs.
+    Carries call legs.
 
-    Every rule here is checked by `umd.testing.LegBackendContract`:
+    `umd.testing.LegBackendContract` tests these rules:
 
-    - An accepted command is never believed: an end is reported when the far end showed it, or
-      after a deadline of the backend's own with `confirmed=False`.
-    - Each leg that begins ends by exactly one `Ended`, whoever ended it; nothing follows it.
-    - What the far end or the PBX said of the cause is passed on.
-    - Only what runs on the reactor's thread calls the sink, and no method here blocks.
+    - To accept a command is not to carry it out. A backend reports the end of a leg when the far
+      end confirms it, or with `confirmed=False` after a deadline of its own.
+    - Each leg that begins ends with exactly one `Ended`, whichever side ends it. It is the last
+      event of the leg.
+    - A backend passes on the cause that the far end or the PBX gave.
+    - A backend calls the sink on the reactor's thread only. No method here blocks.
     """
 
     Settings: ClassVar[type[BaseModel]]
-    """The model of its section in the configuration; derive it from `umd.config.Section`."""
+    """The pydantic model of its section in the configuration, derived from `umd.config.Section`."""
 
     def __init__(self, name: str, settings: Any, clock: IReactorTime) -> None:
         """
         Args:
             name: the name of its section: `lab` for `[backend.lab]`.
             settings: an instance of `Settings`.
-            clock: for every timer; it never jumps.
+            clock: makes all timers; monotonic.
         """
 
     @abstractmethod
     async def start(self, sink: LegSink) -> None:
         """
-        Begin to serve. Where the peer cannot be reached yet: report `backend_down`, keep trying.
+        Begin to serve. If the peer cannot be reached yet, report `backend_down` and keep trying.
 
         Raises:
-            UmdError: when it can never work, a port in use for example; the daemon does not start.
+            UmdError: it can never work, for example because a port is in use. The daemon does not
+                start.
         """
 
     @abstractmethod
     async def stop(self) -> None:
-        """Report nothing more and free everything; `start` may follow."""
+        """Stop to report, and free all resources; `start` may follow."""
 
     @abstractmethod
     async def legs(self) -> Sequence[FoundLeg]:
         """
-        The live legs it carries, asked for after `start` and at each `backend_up`.
+        Return the live legs; umd calls this after `start` and after each `backend_up`.
 
-        Events are reported of the legs given back here and of those placed, of no other.
+        A backend reports events of the legs that it returned here and of those that it placed, and
+        of no others.
 
         Raises:
-            BackendUnavailable: it cannot be asked; umd starts all the same, and asks again.
+            BackendUnavailable: the legs are not known now. umd starts all the same, and calls
+                `legs` again at `backend_up`.
         """
 
     @abstractmethod
     def place(self, leg: LegId, number: str) -> None:
         """
-        Dial `number`; what becomes of it is told to the sink, failure too.
-
-        The name of the leg is umd's choice, so that it is on record before anything leaves.
+        Begin to dial `number`. The sink gets the progress, and a failure too.
 
         Args:
-            number: a telephone number without separators; a `tel:` URI, where it has an extension
-                or a context; a SIP URI; or a name. `umd.sip.number.read_number` reads it. What
-                cannot be dialled ends the leg, as a far end's refusal does.
+            leg: the name of the new leg. umd chooses it, so that it is on record before any message
+                is sent.
+            number: a telephone number without separators; a `tel:` URI if it has an extension or a
+                context; a SIP URI; or a name. `umd.sip.number.read_number` reads it. A number that
+                cannot be dialled ends the leg, as if the far end had rejected the call.
 
         Raises:
             BackendUnavailable: nothing was dialled, and no event follows.
@@ -167,30 +180,30 @@ class LegBackend(Protocol):
     @abstractmethod
     def hang_up(self, leg: LegId, cause: Cause) -> None:
         """
-        End a leg in whatever state it is: cancel what rings, hang up what talks.
+        Begin to end a leg in whatever state it is: cancel it while it rings, hang up after that.
 
-        Asked again while the leg is ending, it joins. The `Ended` that follows says `cause` again,
-        with the status that the far end answered, unless the far end ended the leg by itself.
+        A second call while the leg ends changes nothing. The `Ended` that follows has this `cause`
+        together with the status that the far end answered, unless the far end ended the leg itself.
 
         Raises:
-            NoSuchLeg: it carries no such leg. Never taken for success.
-            BackendUnavailable: it cannot even be asked. Once it can, `backend_up` is reported.
+            NoSuchLeg: the backend does not carry this leg. umd does not take that for success.
+            BackendUnavailable: the peer cannot be reached. Report `backend_up` when it can be.
         """
 
 
 @runtime_checkable
 class CarriesMedia(Protocol):
     """
-    What a backend may have beside `LegBackend`: its legs carry sound.
+    An option of a backend: its legs carry sound.
 
-    Without it a message or a greeting is a call in which nothing is heard.
+    If the backend lacks it, calls that should play a message or record a greeting are silent.
     """
 
     def place_with_media(self, leg: LegId, number: str, media: Media) -> None:
         """
-        Dial as `place` does; once answered, play the prompt, then record, to the end of the leg.
+        Dial as `place` does. After the answer play the prompt, then record until the leg ends.
 
-        The `Ended` of the leg says in `media` what crossed. The leg stays when the prompt is over.
+        The leg goes on after the prompt. `Ended.media` counts the packets that crossed.
 
         Raises:
             BackendUnavailable: nothing was dialled, and no event follows.
@@ -199,111 +212,112 @@ class CarriesMedia(Protocol):
 
 MessageTap: TypeAlias = Callable[[Any, Any, Any], None]
 """
-Takes the source, the target and the message of each SIP message, and returns at once.
+A function `tap(source, target, message)`, called for each SIP message; it returns at once.
 
-The source and the target are `umd.sip.transaction.Hop`, the message is `umd.sip.message.Message`.
-They are not named in the type, since a backend without SIP imports this module too.
+Source and target are `umd.sip.transaction.Hop`, the message is a `umd.sip.message.Message`. The
+type does not name them, so that a backend without SIP does not import SIP.
 """
 
 
 @runtime_checkable
 class ShowsMessages(Protocol):
     """
-    What a backend may have beside `LegBackend`: it shows the SIP messages of its legs.
+    An option of a backend: it shows the SIP messages of its legs, which `umd trace` draws.
 
-    They are what `umd trace` draws. The Call-ID of a leg's messages is the leg's name.
+    The Call-ID of a leg's messages is the leg's name.
     """
 
     def capture_to(self, tap: MessageTap) -> None:
         """
-        Call `tap` for every message that is sent or received, those of unknown calls too.
+        Call `tap` for each message that is sent or received from now on, also of unknown calls.
 
-        Called once, before `start`, and not at all where nobody wants to see them.
+        umd calls this once, before `start`, and only if `trace.messages` is not 0 or the journal
+        keeps the messages (`journal.trace`).
         """
 
 
 @dataclass(slots=True, kw_only=True, unsafe_hash=True)
 class KnownLeg:
-    """A leg that the journal says was live when umd ended; nobody changes it."""
+    """A leg that was live when umd ended, according to the journal. Do not change it."""
 
     leg: LegId
     state: CallState
-    """How it stood; disconnecting: its end was asked for, and will be asked for again."""
+    """Its last state. For a disconnecting leg umd calls `hang_up` again."""
     number: str
     age: float
-    """Seconds since it was placed or found."""
+    """Seconds since the leg was placed or found."""
     record: bytes | None
-    """The last that `leg_record` gave for it; None: it never got that far."""
+    """What `leg_record` returned last; None: nothing, as for a leg that was never answered."""
     quiet_for: float = 0.0
-    """Seconds since something was last heard of it, such as that it rings."""
+    """Seconds since the last event of the leg, for example that it rings."""
 
 
 @runtime_checkable
 class RestoresLegs(Protocol):
     """
-    What a backend may have beside `LegBackend`: it carries the legs itself, and so must restore
-    them after a restart.
+    An option of a backend: it carries the legs itself, and restores them after a restart.
 
-    A backend whose legs live elsewhere, on a PBX, does without: `legs` tells which are still there.
+    A backend whose legs live on a PBX does not need it: after a restart its `legs` returns those
+    that are still there.
     """
 
     def leg_record(self, leg: LegId) -> bytes | None:
         """
-        What is to be kept of a leg: all that it takes to end it after a restart.
+        Return what the backend needs to end this leg after a restart: at most 64 KiB, or None.
 
-        Asked for when the leg is found or has been answered, from within the sink's `leg_event`; at
-        most 64 KiB. None: there is nothing.
+        umd calls it when the leg is found or answered, from within the sink's `leg_event`, and
+        keeps the result in the journal.
         """
 
     def restore(self, known: Iterable[KnownLeg], *, anew: bool) -> None:
         """
-        Take up legs again; called once, before `start`, wherever a journal is kept.
+        Restore the legs from before the restart. With a journal, umd calls this before `start`.
 
-        Of those that can be restored `legs` tells then; the others are lost. What is live at `stop`
-        is left alone then, since it will be taken up again.
+        `legs` returns those that could be restored; the calls of the others are lost. After this
+        call `stop` must leave live legs as they are, since the next umd restores them.
 
         Args:
-            known: gives each leg once.
-            anew: the journal knows of no call, not even of one that has ended.
+            known: yields each leg once.
+            anew: whether the journal knows no call at all, not even an ended one.
         """
 
 
 FileTrouble: TypeAlias = tuple[str, object, str]
-"""A key of the backend's section, its value, and what is wrong with the file that it names."""
+"""`(key of the section, its value, what is wrong with the file that the value names)`."""
 
 
 @runtime_checkable
 class ChecksFiles(Protocol):
     """
-    What a backend may have beside `LegBackend`: its settings name files, such as one of a password.
+    An option of a backend: its settings name files, for example one with a password.
 
-    `umd check-config --files` asks for it, before anything is started.
+    `umd check-config --files` uses it, without a start of the backend.
     """
 
     @classmethod
     def check_files(cls, settings: BaseModel) -> Iterable[FileTrouble]:
         """
-        See that the files can be used, as `start` would; nothing is started, made or changed.
+        Check the files as `start` would use them, and change nothing.
 
         Args:
-            settings: of the backend's own `Settings`.
+            settings: an instance of the backend's `Settings`.
 
         Returns:
-            What is wrong, of each file that cannot be used.
+            One entry for each file that cannot be used.
         """
 
 
 def backend_types() -> list[str]:
-    """The types that installed distributions offer, sorted."""
+    """Return the backend types that installed distributions provide, sorted."""
     return sorted({point.name for point in entry_points(group=ENTRY_POINT_GROUP)})
 
 
 def load_backend_type(type_name: str) -> type[LegBackend]:
     """
-    Load the backend class that an installed distribution offers under this name.
+    Load the backend class of this type.
 
     Raises:
-        UnknownBackendType: no distribution does.
+        UnknownBackendType: no installed distribution provides it, or it is not a backend.
     """
     for point in entry_points(group=ENTRY_POINT_GROUP, name=type_name):
         try:
@@ -311,24 +325,21 @@ def load_backend_type(type_name: str) -> type[LegBackend]:
         except Exception as error:
             raise UnknownBackendType(f"{point.value} cannot be loaded: {error}") from error
         return _checked(loaded, point.value)
-    offered = ", ".join(backend_types()) or "none; is umd installed?"
-    raise UnknownBackendType(f"no backend of type {type_name!r} is installed (there is: {offered})")
+    known = ", ".join(backend_types()) or "none; is umd installed?"
+    raise UnknownBackendType(f"no backend of type {type_name!r} is installed (there is: {known})")
 
 
 def _checked(loaded: object, name: str) -> type[LegBackend]:
-    """Refuse what cannot be a backend before anything is started with it."""
-    from pydantic import BaseModel  # only here: the SIP core and its drivers do without
+    """Return `loaded` if it can be a backend, before anything is started with it."""
+    from pydantic import BaseModel  # here, so that SIP legs do not load pydantic
 
     if not isinstance(loaded, type):
         raise UnknownBackendType(f"{name} is no class")
     missing = sorted(getattr(loaded, "__abstractmethods__", ()))
-    missing += [name for name in _METHODS if not callable(getattr(loaded, name, None))]
+    missing += [name for name in _REQUIRED_METHODS if not callable(getattr(loaded, name, None))]
     if missing:
         raise UnknownBackendType(f"{name} has no {', '.join(missing)}")
     settings = getattr(loaded, "Settings", None)
     if not (isinstance(settings, type) and issubclass(settings, BaseModel)):
         raise UnknownBackendType(f"{name} has no Settings derived from umd.config.Section")
     return loaded
-
-
-_METHODS: Final = ("start", "stop", "legs", "place", "hang_up")

@@ -53,7 +53,7 @@ class Control:
         log: for what backends do wrong.
         settings: the limits of calls and requests.
         make_leg_name: names the legs of calls that umd places.
-        wire: summarises the messages of each live call for the record of its end.
+        summaries: summarise the messages of each live call for the record of its end.
     """
 
     def __init__(
@@ -67,10 +67,10 @@ class Control:
         log: FilteringBoundLogger,
         settings: ControlSettings | None = None,
         make_leg_name: Callable[[], str] = lambda: str(uuid4()),
-        wire: MessageSummaries | None = None,
+        summaries: MessageSummaries | None = None,
     ) -> None:
         self.node = node
-        self.wire = wire
+        self.summaries = summaries
         self.links = {
             name: BackendLink(name, backend, self, journal.durable)
             for name, backend in backends.items()
@@ -82,7 +82,7 @@ class Control:
         self._authorisation = Authorisation(log)
         self._leases = Leases(clock, wall, self._limit_reached)
         self._registry = Registry(self.links, clock, wall, log)
-        self._teardowns = Teardowns(self.links, journal, clock, wall, log, wire)
+        self._teardowns = Teardowns(self.links, journal, clock, wall, log, summaries)
         self._lifecycle = Lifecycle(
             self._registry, self._leases, self._teardowns, journal, wall, log
         )
@@ -207,8 +207,8 @@ class Control:
         call = self._lifecycle.new_call(call_id, link, leg, number, principal.name)
         placed = call.place(request_id)
         self._lifecycle.begin(link, call)
-        if self.wire is not None:  # those of a found call begin when its end is requested
-            self.wire.begin(leg)
+        if self.summaries is not None:  # those of a found call begin when its end is requested
+            self.summaries.begin(leg)
         self._placements.add(call, placed, media)
         return call
 
@@ -279,12 +279,12 @@ class Control:
             return
         if self.links[call.backend].recovered:
             # The backend could not be asked for its legs yet, so that it cannot end one.
-            self._leases.again(call, limit, LEASE_RETRY_INTERVAL)
+            self._leases.retry(call, limit, LEASE_RETRY_INTERVAL)
             return
         try:
             self._teardowns.request(call, HangUp(cause_of(limit, call), "", "", limit))
         except JournalUnavailable:
-            self._leases.again(call, limit, LEASE_RETRY_INTERVAL)
+            self._leases.retry(call, limit, LEASE_RETRY_INTERVAL)
 
     # -- look up calls
 

@@ -1,8 +1,8 @@
 """
-Leases: how long a call may last, and how long it may ring, before umd ends it by itself.
+Ends calls that last or ring too long: the limits `call.max_age` and `call.ring_time`.
 
-A lease is given with the call and is on record with its first event, so that it counts on by wall
-time over a restart. While umd runs it counts by the clock that never jumps.
+A call gets its limits when it begins, and they are recorded with its first event. After a restart
+they count from that event by wall time; while umd runs they count by the monotonic clock.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from umd.timers import Timer
 
 
 class Limit(StrEnum):
-    """Which lease of a call is over: the setting it comes from."""
+    """A limit of a call, by the setting that it comes from."""
 
     MAX_AGE = "call.max_age"
     RING_TIME = "call.ring_time"
@@ -43,59 +43,59 @@ def cause_of(limit: Limit, call: Call) -> Cause:
 
 class Leases:
     """
-    The leases of the live calls.
+    The timers of the live calls that have limits.
 
     Args:
         clock: monotonic.
         wall: seconds since the epoch.
-        over: is told which lease of a call is over, once, unless the call has ended before.
+        expired: called with a call and the limit that it has reached, unless the call ends before.
     """
 
     def __init__(
         self,
         clock: IReactorTime,
         wall: Callable[[], float],
-        over: Callable[[Call, Limit], None],
+        expired: Callable[[Call, Limit], None],
     ) -> None:
         self._clock = clock
         self._wall = wall
-        self._over = over
-        self._running: dict[Limit, dict[CallId, Timer[tuple[Call, Limit]]]] = {
+        self._expired = expired
+        self._timers: dict[Limit, dict[CallId, Timer[tuple[Call, Limit]]]] = {
             limit: {} for limit in Limit
         }
-        self._new: Alarms[tuple[Call, Limit]] = Alarms(clock, self._ring)
-        self._recovered: Alarms[tuple[Call, Limit]] = Alarms(clock, self._ring)
-        """Apart, as within each the leases of one length must begin in the order of time."""
+        self._new: Alarms[tuple[Call, Limit]] = Alarms(clock, self._expire)
+        self._recovered: Alarms[tuple[Call, Limit]] = Alarms(clock, self._expire)
+        """Apart, since `Alarms` wants timers of one length in the order of their start."""
 
     def __len__(self) -> int:
-        return sum(map(len, self._running.values()))
+        return sum(map(len, self._timers.values()))
 
     def grant(self, call: Call) -> None:
-        """A call begins."""
+        """Start the timers of a call that begins."""
         self._grant(call, self._new, self._clock.seconds())
 
     def resume(self, calls: Iterable[Call]) -> None:
-        """Calls of before a restart go on: let what is left of their leases count; called once."""
+        """Start the timers of the calls from before a restart; called once."""
         now, wall = self._clock.seconds(), self._wall()
         for call in sorted(calls, key=attrgetter("began_at")):
             if not call.ended:
                 self._grant(call, self._recovered, now - (wall - call.began_at))
 
-    def again(self, call: Call, limit: Limit, after: float) -> None:
-        """It could not be ended; come back."""
-        self._running[limit][call.id] = self._new.start(after, (call, limit))
+    def retry(self, call: Call, limit: Limit, interval: float) -> None:
+        """Report a limit again after `interval` seconds, as the call could not be ended."""
+        self._timers[limit][call.id] = self._new.start(interval, (call, limit))
 
     def answered(self, call: Call) -> None:
-        """A call rings no more."""
-        self._stop(call, Limit.RING_TIME)
+        """Stop the ring time of a call."""
+        self._cancel(call, Limit.RING_TIME)
 
     def end(self, call: Call) -> None:
-        """A call is over, or being ended."""
+        """Stop the timers of a call that has ended."""
         for limit in Limit:
-            self._stop(call, limit)
+            self._cancel(call, limit)
 
     def stop(self) -> None:
-        """Ring no more."""
+        """Stop all timers."""
         self._new.stop()
         self._recovered.stop()
 
@@ -113,14 +113,14 @@ class Leases:
         alarms: Alarms[tuple[Call, Limit]],
         since: float,
     ) -> None:
-        self._running[limit][call.id] = alarms.start(seconds, (call, limit), since)
+        self._timers[limit][call.id] = alarms.start(seconds, (call, limit), since)
 
-    def _stop(self, call: Call, limit: Limit) -> None:
-        timer = self._running[limit].pop(call.id, None)
+    def _cancel(self, call: Call, limit: Limit) -> None:
+        timer = self._timers[limit].pop(call.id, None)
         if timer is not None:
             timer.cancel()
 
-    def _ring(self, item: tuple[Call, Limit]) -> None:
+    def _expire(self, item: tuple[Call, Limit]) -> None:
         call, limit = item
-        del self._running[limit][call.id]
-        self._over(call, limit)
+        del self._timers[limit][call.id]
+        self._expired(call, limit)

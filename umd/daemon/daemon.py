@@ -87,7 +87,7 @@ class Daemon:
             journal=make_call_journal(self.store, log, settings.journal),
             log=log,
             settings=control_settings(settings.call),
-            wire=wire,
+            summaries=wire,
         )
         self.users = make_users(settings.users, reactor)
         self.use_cases = make_use_cases(settings, self.control, self.users, reactor)

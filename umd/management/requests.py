@@ -302,8 +302,8 @@ class Console:
 
     async def _crossed(self, leg: str) -> list[MessageSummary]:
         """What went over the wire of a call, where its end is not on record with that."""
-        wire = self._control.wire
-        noted = [] if wire is None else read_summaries(wire.current(leg))
+        summaries = self._control.summaries
+        noted = [] if summaries is None else read_summaries(summaries.current(leg))
         if noted:
             return noted
         try:

@@ -220,7 +220,7 @@ class OddCase(TestCase):
         self.backend.capture_to(self.capture.tap)
         self.control = Control(
             backends={"pbx": self.backend}, node="lab-1", clock=self.clock, wall=self.wall,
-            log=self.log, journal=journal, wire=wire,
+            log=self.log, journal=journal, summaries=wire,
             make_leg_name=lambda: next(self.leg_names),
         )  # fmt: skip
         if self.store is not None:
