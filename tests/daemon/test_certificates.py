@@ -1,4 +1,4 @@
-"""The files of `[tls]`: what is taken, and what is said of what is not."""
+"""The files of `[tls]`: which umd accepts, and the messages about the others."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ class CertificateCase(SynchronousTestCase):
         )
 
     def load(self) -> list[str]:
-        """Open the files by way of a configuration; gives what is said of good ones."""
+        """Open the files that a configuration names, and return the warnings."""
         self.file = self.folder / "umd.toml"
         self.file.write_text(self.text())
         return open_tls(load(str(self.file)))[1]
 
-    def lines(self) -> list[str]:
-        """The mistakes, with short names for the files."""
+    def messages(self) -> list[str]:
+        """Return the messages about unusable files, with short paths."""
         error = self.assertRaises(ConfigError, self.load)
         return [line.replace(f"{self.folder}/", "") for line in error.mistakes]
 
@@ -54,7 +54,7 @@ class GoodFilesTests(CertificateCase):
         make_context(credentials)
         return credentials
 
-    def test_keys_of_each_kind(self) -> None:
+    def test_keys_of_each_type(self) -> None:
         keys: tuple[Key, ...] = (
             ec.generate_private_key(ec.SECP384R1()),
             rsa.generate_private_key(65537, 2048),
@@ -64,8 +64,8 @@ class GoodFilesTests(CertificateCase):
             self.ours.write("localhost", self.folder, key)
             self.assertEqual(type(self.read().key), type(key))
 
-    def test_a_key_of_older_form(self) -> None:
-        """BEGIN EC PRIVATE KEY, after the parameters that `openssl ecparam -genkey` writes."""
+    def test_a_key_in_an_older_format(self) -> None:
+        """An EC PRIVATE KEY after EC PARAMETERS, as `openssl ecparam -genkey` writes it."""
         key = ec.generate_private_key(ec.SECP256R1())
         self.ours.write("localhost", self.folder, key)
         parameters = b"""-----BEGIN EC PARAMETERS-----
@@ -76,8 +76,8 @@ BggqhkjOPQMBBw==
         self.key.write_bytes(parameters + older)
         self.read()
 
-    def test_what_editors_and_openssl_do_to_pem(self) -> None:
-        """CRLF, blanks at the ends of lines, a byte order mark, words before and between."""
+    def test_text_around_pem_and_odd_line_ends(self) -> None:
+        """CRLF, blanks at line ends, a byte order mark, and text around the blocks are accepted."""
         pem = self.certificate.read_text()
         for changed in (
             pem.replace("\n", "\r\n"),
@@ -97,20 +97,20 @@ BggqhkjOPQMBBw==
             self.certificate.write_bytes(both)
             self.read()
 
-    def test_a_chain_in_any_order_is_shown_in_order(self) -> None:
+    def test_a_chain_in_any_order_is_sorted(self) -> None:
         between = Authority("between")
         between.certificate = self.ours.sign("between", between.key, ca=True)
         between.write("localhost", self.folder)
         own, above, top = self.certificate.read_text(), between.pem(), self.ours.pem()
         for file in (own + above + top, own + top + above, top + above + own, above + own + top):
             self.certificate.write_text(file)
-            names = [one.subject.rfc4514_string() for one in self.read().chain]
+            names = [certificate.subject.rfc4514_string() for certificate in self.read().chain]
             self.assertEqual(names, ["CN=localhost", "CN=between", "CN=ours"])
 
-    def test_what_does_not_belong_to_the_chain_comes_after_it(self) -> None:
-        """Such as another certificate of the authority, that some clients know better."""
+    def test_other_certificates_come_after_the_chain(self) -> None:
+        """For example a cross-certificate of the authority, which some clients need."""
         self.certificate.write_text(Authority("other").pem() + self.certificate.read_text())
-        names = [one.subject.rfc4514_string() for one in self.read().chain]
+        names = [certificate.subject.rfc4514_string() for certificate in self.read().chain]
         self.assertEqual(names, ["CN=localhost", "CN=other"])
 
 
@@ -118,7 +118,7 @@ class MistakeTests(CertificateCase):
     def test_a_key_of_another_certificate(self) -> None:
         self.key.write_bytes(key_pem(ec.generate_private_key(ec.SECP256R1())))
         self.assertEqual(
-            self.lines(),
+            self.messages(),
             [
                 'umd.toml:6: tls.key = "key.pem": not the key of the certificate in '
                 "certificate.pem; name the key it was made for"
@@ -138,11 +138,11 @@ class MistakeTests(CertificateCase):
         ).replace(b"END PRIVATE KEY", b"END RSA PRIVATE KEY")
         for pem in (key_pem(key, b"secret"), legacy):
             self.key.write_bytes(pem)
-            (line,) = self.lines()
+            (line,) = self.messages()
             self.assertIn('umd.toml:6: tls.key = "key.pem": encrypted, and umd has no pass', line)
 
-    def test_nobody_is_asked_for_a_pass_phrase(self) -> None:
-        """OpenSSL would ask on the terminal, and umd would wait for ever."""
+    def test_umd_does_not_ask_for_a_pass_phrase(self) -> None:
+        """OpenSSL would ask on the terminal and block umd."""
         self.key.write_bytes(key_pem(ec.generate_private_key(ec.SECP256R1()), b"secret"))
         self.assertRaises(ConfigError, self.load)
         parent, child = os.openpty()
@@ -172,7 +172,7 @@ class MistakeTests(CertificateCase):
         none = "No such file or directory"
         way_out = "; name a PEM file that umd's user may read"
         self.assertEqual(
-            self.lines(),
+            self.messages(),
             [
                 f'umd.toml:5: tls.certificate = "certificate.pem": {none}{way_out}',
                 f'umd.toml:6: tls.key = "key.pem": not a regular file{way_out}',
@@ -180,10 +180,10 @@ class MistakeTests(CertificateCase):
             ],
         )
 
-    def test_files_without_what_is_looked_for(self) -> None:
+    def test_files_without_a_certificate(self) -> None:
         key, pem = self.key.read_bytes(), self.certificate.read_bytes()
         der = self.ours.certificate.public_bytes(Encoding.DER)
-        for octets, said in (
+        for octets, message in (
             (b"", "the file is empty; name a PEM file"),
             (b" \r\n\n", "the file is empty; name a PEM file"),
             (b"ssh-ed25519 AAAA me@here\n", "text, and not PEM; name a PEM file"),
@@ -197,30 +197,30 @@ class MistakeTests(CertificateCase):
             self.certificate.write_bytes(octets)
             self.client_ca.write_bytes(octets)
             self.assertEqual(
-                self.lines(),
+                self.messages(),
                 [
-                    f'umd.toml:5: tls.certificate = "certificate.pem": {said}',
-                    f'umd.toml:7: tls.client_ca = "clients.pem": {said}',
+                    f'umd.toml:5: tls.certificate = "certificate.pem": {message}',
+                    f'umd.toml:7: tls.client_ca = "clients.pem": {message}',
                 ],
             )
 
-    def test_keys_that_are_none(self) -> None:
+    def test_files_without_a_usable_key(self) -> None:
         key, pem = self.key.read_bytes(), self.certificate.read_bytes()
         der = ec.generate_private_key(ec.SECP256R1()).private_bytes(
             Encoding.DER, PrivateFormat.PKCS8, NoEncryption()
         )
-        for octets, said in (
+        for octets, message in (
             (b"", "the file is empty; name a PEM file"),
             (pem, "the file has no private key, only CERTIFICATE; name a file that has one"),
             (der, "DER, and not PEM; convert it: openssl pkey -inform DER -in FILE -out NEW"),
             (key[:40] + key[60:], "the private key is damaged or of an unknown kind"),
         ):
             self.key.write_bytes(octets)
-            self.assertEqual(self.lines(), [f'umd.toml:6: tls.key = "key.pem": {said}'])
+            self.assertEqual(self.messages(), [f'umd.toml:6: tls.key = "key.pem": {message}'])
 
     def test_a_key_that_openssl_finds_too_small(self) -> None:
         self.ours.write("localhost", self.folder, rsa.generate_private_key(65537, 1024))
-        (line,) = self.lines()
+        (line,) = self.messages()
         self.assertEqual(
             line,
             'umd.toml:5: tls.certificate = "certificate.pem": OpenSSL does not accept it: '
@@ -236,28 +236,28 @@ class MistakeTests(CertificateCase):
 
 
 class NotValidTests(CertificateCase):
-    """umd serves all the same: a client may know better, and the clock may be wrong."""
+    """umd serves a certificate outside its validity, as the clock may be wrong, and warns."""
 
-    def told(self) -> list[str]:
+    def warnings(self) -> list[str]:
         return [line.replace(f"{self.folder}/", "") for line in self.load()]
 
     def test_valid_now(self) -> None:
-        self.assertEqual(self.told(), [])
+        self.assertEqual(self.warnings(), [])
 
     def test_expired(self) -> None:
         self.ours.write("localhost", self.folder, days=(-2, -1))
-        (line,) = self.told()
+        (line,) = self.warnings()
         beginning = 'umd.toml:5: tls.certificate = "certificate.pem": CN=localhost expired at 20'
         self.assertTrue(line.startswith(beginning), line)
         self.assertTrue(line.endswith("Z; renew it"), line)
 
     def test_not_yet_valid(self) -> None:
         self.ours.write("localhost", self.folder, days=(1, 2))
-        (line,) = self.told()
+        (line,) = self.warnings()
         self.assertIn("CN=localhost is valid only from 20", line)
 
     def test_an_authority_that_expired(self) -> None:
         old = self.ours.sign("old", self.ours.key, ca=True, days=(-2, -1))
         self.client_ca.write_bytes(old.public_bytes(Encoding.PEM))
-        (line,) = self.told()
+        (line,) = self.warnings()
         self.assertIn('umd.toml:7: tls.client_ca = "clients.pem": CN=old expired at 20', line)
