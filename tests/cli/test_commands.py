@@ -21,7 +21,7 @@ from typing import Any
 import click
 from click.testing import CliRunner
 
-from tests.daemon.test_process import seeds
+from tests.daemon.processes import seeds
 from tests.lab.planting import PlantingCase
 from umd.cli.exit_status import (
     INTERRUPTED,

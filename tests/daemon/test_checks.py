@@ -13,7 +13,7 @@ from typing import Any, Iterator, get_args, get_type_hints
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.daemon.test_process import umd
+from tests.daemon.processes import umd
 from tests.http.helpers import Authority
 from umd.config import ConfigError, Section, Settings, load
 from umd.config.values import FilePath

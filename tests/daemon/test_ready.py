@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.daemon.test_process import ProcessCase
+from tests.daemon.processes import ProcessCase
 from tests.http.helpers import Authority
 from umd import __version__
 from umd.testing.process import UmdProcess

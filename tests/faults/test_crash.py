@@ -6,7 +6,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.daemon.test_process import seed_id, seeds
+from tests.daemon.processes import seed_id, seeds
 from tests.faults.checker import Journal
 from tests.faults.crash import Run
 from tests.faults.disk import Disk

@@ -12,7 +12,7 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from tests.daemon.test_process import seed_id
+from tests.daemon.processes import seed_id
 from tests.faults.clients import disconnect
 from tests.faults.disk import Disk
 from tests.faults.stories import FaultCase, Served

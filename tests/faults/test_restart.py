@@ -6,7 +6,7 @@ import signal
 from collections import Counter
 from pathlib import Path
 
-from tests.daemon.test_process import ProcessCase, seed_id, seeds, umd
+from tests.daemon.processes import ProcessCase, seed_id, seeds, umd
 from umd.call.record import decode
 from umd.journal.reader import JournalReader
 from umd.testing import UmdProcess

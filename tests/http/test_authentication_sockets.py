@@ -14,7 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.daemon.test_process import as_systemd
+from tests.daemon.processes import as_systemd
 from tests.http.helpers import Authority
 from tests.soap.test_contract import disconnect
 from umd.call.call_id import make_call_id

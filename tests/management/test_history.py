@@ -10,7 +10,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.daemon.test_process import ProcessCase, seed_id, seeds, umd
+from tests.daemon.processes import ProcessCase, seed_id, seeds, umd
 from umd.call.call_id import make_call_id
 from umd.management.history import beginnings, is_named
 from umd.testing import UmdProcess

@@ -15,7 +15,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.cli.test_commands import signal_mask
-from tests.daemon.test_process import seed_id, seeds
+from tests.daemon.processes import seed_id, seeds
 from umd.runtime import signals
 from umd.testing import UmdProcess
 

@@ -1,0 +1,115 @@
+"""Standard output and standard error: what the demo prints, and streams that are full or closed."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import signal
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+
+from tests.daemon.processes import Bare, ProcessCase
+
+
+class DemoTests(ProcessCase):
+    def test_the_screen_shows_calls_and_a_command_that_works(self) -> None:
+        """The printed curl line is run as it is printed."""
+        directory = tempfile.TemporaryDirectory(prefix="umd-test-")
+        self.addCleanup(directory.cleanup)
+        command = [sys.executable, "-m", "umd", "demo", "-o",
+                   "http.listen=tcp:0:interface=127.0.0.1",
+                   "-o", f"control.socket={directory.name}/c.sock"]  # fmt: skip
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
+        self.addCleanup(process.kill)
+        assert process.stdout is not None
+        screen: list[str] = []
+        while not screen or screen[-1] != "X\n":
+            screen.append(process.stdout.readline())
+        text = "".join(screen)
+        self.assertIn("09df9edc", text)
+        self.assertIn("never answers BYE", text)
+        at = next(index for index, line in enumerate(screen) if line.startswith("  curl "))
+        ran = subprocess.run(["sh"], input="".join(screen[at:]), capture_output=True, text=True)
+        self.assertIn("HTTP/1.1 200 OK", ran.stdout, ran)
+        self.assertIn("DisconnectResponse", ran.stdout)
+        while not (line := process.stdout.readline()).startswith("  " + sys.executable):
+            self.assertTrue(line)
+        ran = subprocess.run(["sh"], input=line, capture_output=True, text=True)
+        self.assertIn("- BYE -", ran.stdout, ran)
+        process.send_signal(signal.SIGINT)
+        story = process.communicate(timeout=30)[0]
+        self.assertIn("09df9edc  Disconnect asked by anonymous", story)
+        self.assertRegex(story, r"09df9edc  200 after \d+ ms: ended, normal clearing \(16\)")
+        self.assertEqual(process.returncode, 0)
+
+    def test_the_screen_does_not_depend_on_the_level_of_the_log(self) -> None:
+        """Finding 31: `umd demo -o log.level=warning` showed no story."""
+        with Bare("demo", "-o", "log.level=warning") as demo:
+            demo.ready()
+            self.assertEqual(demo.disconnect(), 200)
+            self.assertEqual(demo.stop(), 0)
+            assert demo.process.stdout is not None and demo.process.stderr is not None
+            self.assertIn(b"Disconnect asked by anonymous", demo.process.stdout.read())
+            self.assertEqual(demo.process.stderr.read(), b"")
+
+    def test_a_screen_that_nobody_looks_at_any_more(self) -> None:
+        """Finding 13: `umd demo | head -1` ended with exit status 120."""
+        with Bare("demo") as demo:
+            assert demo.process.stdout is not None
+            self.assertIn(b"umd ", demo.process.stdout.readline())
+            demo.process.stdout.close()
+            demo.ready()
+            self.assertEqual(demo.disconnect(), 200)
+            self.assertEqual(demo.stop(signal.SIGINT), 0)
+
+    def test_a_screen_that_cannot_be_written_to(self) -> None:
+        for redirection in (">/dev/full", ">&-"):
+            with Bare("demo", shell=redirection) as demo:
+                demo.ready()
+                self.assertEqual(demo.disconnect(), 200)
+                self.assertEqual(demo.stop(), 0, redirection)
+
+
+class LogPipeTests(ProcessCase):
+    """Whatever becomes of standard error, calls are ended and the exit status is 0."""
+
+    def test_nobody_reads_it(self) -> None:
+        """Finding 4: once the pipe was full, the reactor stood still for ever."""
+        with Bare("demo") as demo:
+            assert demo.process.stderr is not None
+            fcntl.fcntl(demo.process.stderr, fcntl.F_SETPIPE_SZ, 4096)
+            demo.ready()
+            for _ in range(100):
+                self.assertEqual(demo.disconnect("x" * 300), 500)
+            self.assertEqual(demo.disconnect(), 200)
+            demo.process.send_signal(signal.SIGTERM)
+            lines = [json.loads(line) for line in demo.process.stderr]
+            self.assertEqual(demo.process.wait(30), 0)
+            events = Counter(line["event"] for line in lines)
+            self.assertEqual((events["soap.answered"], events["log.lost"]), (101, 0))
+            self.assertEqual(lines[-1]["event"], "daemon.stopped")
+
+    def test_it_is_closed_full_or_gone(self) -> None:
+        """Finding 13: the flush at the end made exit status 120 of it."""
+        for redirection in ("2>&-", "2>/dev/full", "2>&- >&- <&-"):
+            with Bare("serve", shell=redirection) as serve:
+                serve.ready()
+                self.assertEqual(serve.disconnect("x"), 500)
+                self.assertEqual(serve.stop(), 0, redirection)
+
+    def test_a_refusal_that_nobody_reads(self) -> None:
+        for redirection in ("2>&-", "2>/dev/full"):
+            with Bare("serve", "-o", "nothing=1", shell=redirection) as serve:
+                self.assertEqual(serve.process.wait(30), 2, redirection)
+
+    def test_its_reader_goes_away(self) -> None:
+        with Bare("serve") as serve:
+            serve.ready()
+            assert serve.process.stderr is not None
+            serve.process.stderr.close()
+            self.assertEqual(serve.disconnect("x"), 500)
+            self.assertEqual(serve.stop(), 0)
