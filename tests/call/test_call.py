@@ -1,4 +1,4 @@
-"""One call: the whole product of states and events, and the stories that matter."""
+"""The state machine of a call: every event in every state, and which cause wins."""
 
 from itertools import product
 
@@ -30,7 +30,7 @@ def call_in(state: CallState) -> Call:
     return call
 
 
-# (state, input) -> (next state, lifecycle event), told here a second time and row by row.
+# (state, input) -> (next state, lifecycle event): the table a second time, to compare.
 S = CallState
 EXPECTED = {
     (S.CONNECTING, Progressed): (S.ALERTING, Alerting),
@@ -52,7 +52,7 @@ EXPECTED = {
 
 
 class TransitionTests(SynchronousTestCase):
-    def test_every_state_and_every_event(self) -> None:
+    def test_every_event_in_every_state(self) -> None:
         for state, event in product(CallState, INPUTS):
             call = call_in(state)
             expected = EXPECTED.get((state, type(event)))
@@ -61,39 +61,39 @@ class TransitionTests(SynchronousTestCase):
                     call.apply(event, 101.0)
                 self.assertEqual((call.state, call.seq), (state, 0))
                 continue
-            after, happened = expected
-            told = call.apply(event, 101.0)
+            after, expected_type = expected
+            recorded = call.apply(event, 101.0)
             self.assertEqual(call.state, after, f"{event} in {state}")
-            self.assertEqual(type(told), happened or type(None), f"{event} in {state}")
+            self.assertEqual(type(recorded), expected_type or type(None), f"{event} in {state}")
 
     def test_every_state_has_its_rows(self) -> None:
         self.assertEqual(set(TRANSITIONS), set(CallState))
 
-    def test_one_end_event_in_every_order_of_everything(self) -> None:
-        """Five events in all 1,024 orders from the start: never more than one end event."""
+    def test_every_order_of_events_gives_at_most_one_end_event(self) -> None:
+        """All 1,024 sequences of five events from the first state on."""
         for sequence in product(INPUTS, repeat=5):
             call = call_in(CallState.CONNECTING)
-            told = []
+            recorded = []
             for event in sequence:
                 try:
-                    told.append(call.apply(event, 101.0))
+                    recorded.append(call.apply(event, 101.0))
                 except IllegalEvent:
                     continue
-            ends = [one for one in told if isinstance(one, Disconnected)]
+            ends = [event for event in recorded if isinstance(event, Disconnected)]
             self.assertEqual(len(ends), 1 if any(isinstance(e, Ended) for e in sequence) else 0)
-            numbers = [one.seq for one in told if one is not None]
+            numbers = [event.seq for event in recorded if event is not None]
             self.assertEqual(numbers, list(range(1, len(numbers) + 1)))
 
 
 class CauseTests(SynchronousTestCase):
-    """The first cause wins, and nothing of the others is lost."""
+    """The first cause wins; that of the far end is kept beside it."""
 
     def end(self, call: Call, ended: Ended) -> Disconnected:
         event = call.apply(ended, 102.0)
         assert isinstance(event, Disconnected)
         return event
 
-    def test_the_client_asked_and_the_far_end_confirmed(self) -> None:
+    def test_the_far_end_confirms_the_request_of_a_client(self) -> None:
         call = call_in(CallState.CONNECTED)
         call.apply(HangUp(CLIENT, "alice", "r-1"), 101.0)
         event = self.end(call, Ended(LEG, Cause(by=EndedBy.CLIENT, sip_status=200)))
@@ -101,30 +101,30 @@ class CauseTests(SynchronousTestCase):
         self.assertIsNone(event.superseded)
         self.assertTrue(event.confirmed)
 
-    def test_the_far_end_hung_up_while_the_client_asked(self) -> None:
+    def test_the_far_end_hangs_up_during_the_request_of_a_client(self) -> None:
         call = call_in(CallState.CONNECTED)
         call.apply(HangUp(CLIENT, "alice", "r-1"), 101.0)
         event = self.end(call, Ended(LEG, rejection(486)))
         self.assertEqual(event.cause, CLIENT)
         self.assertEqual(event.superseded, rejection(486))
 
-    def test_the_far_end_was_first(self) -> None:
+    def test_the_far_end_hangs_up_first(self) -> None:
         event = self.end(call_in(CallState.ALERTING), Ended(LEG, rejection(603)))
         self.assertEqual(event.cause, rejection(603))
         self.assertIsNone(event.superseded)
 
-    def test_nobody_confirmed(self) -> None:
+    def test_an_end_that_the_far_end_does_not_confirm(self) -> None:
         call = call_in(CallState.CONNECTED)
         call.apply(HangUp(CLIENT, "alice", "r-1"), 101.0)
         gave_up = Cause(by=EndedBy.CLIENT, sip_status=408, q850=102)
         event = self.end(call, Ended(LEG, gave_up, confirmed=False))
         self.assertEqual((event.cause.q850, event.confirmed), (102, False))
 
-    def test_who_asked_first_stays_on_record(self) -> None:
+    def test_the_first_of_two_requests_is_recorded(self) -> None:
         call = call_in(CallState.CONNECTED)
-        asked = call.apply(HangUp(CLIENT, "alice", "r-1"), 101.0)
+        first = call.apply(HangUp(CLIENT, "alice", "r-1"), 101.0)
         joined = call.apply(HangUp(Cause(by=EndedBy.OPERATOR), "bob", "r-2"), 101.5)
-        assert isinstance(asked, DisconnectRequested)
-        self.assertEqual((asked.principal, asked.request_id), ("alice", "r-1"))
+        assert isinstance(first, DisconnectRequested)
+        self.assertEqual((first.principal, first.request_id), ("alice", "r-1"))
         self.assertIsNone(joined)
         self.assertEqual(call.cause, CLIENT)

@@ -1,4 +1,4 @@
-"""The identifier a client holds."""
+"""The id of a call as clients see it."""
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -11,17 +11,17 @@ DOCUMENTED = (
 
 
 class CallIdTests(SynchronousTestCase):
-    def test_the_documented_example_is_of_this_form(self) -> None:
+    def test_the_example_in_ms_oxwums_has_this_form(self) -> None:
         name, node = split_call_id(DOCUMENTED)
         self.assertEqual(name, "09df9edc-4e23-4709-bdaf-7be20cb0ae56")
         self.assertEqual(node, "df-eum-01.exchange.corp.microsoft.com")
         self.assertEqual(make_call_id(name, node), DOCUMENTED)
 
-    def test_a_sip_call_id_may_hold_an_at_sign(self) -> None:
+    def test_a_leg_name_may_contain_an_at_sign(self) -> None:
         self.assertEqual(split_call_id(make_call_id("a84b4c76e66710@pc33", "lab")),
                          ("a84b4c76e66710@pc33", "lab"))  # fmt: skip
 
-    def test_what_is_no_identifier_is_refused(self) -> None:
+    def test_a_text_that_is_no_id_is_refused(self) -> None:
         for text in ("", "5", "not base64!", "Zm9v", "QA==", "Zm9vQA==", "QGZvbw==", "/w==", "é"):
             with self.assertRaises(InvalidCallId, msg=text):
                 split_call_id(text)

@@ -1,4 +1,4 @@
-"""Events as lines: what is written is what is read, and a call is as it was."""
+"""Events as JSON: decoding restores them, and replaying them restores the call."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ATTRIBUTES = [
     for name, kind in vars(Call).items()
     if isinstance(kind, (MemberDescriptorType, GetSetDescriptorType)) and name[0] != "_"
 ]
-"""Of a call, compiled or not."""
+"""The attributes of a call, whether `Call` is compiled or not."""
 
 
 class RecordTests(SynchronousTestCase):
@@ -45,51 +45,51 @@ class RecordTests(SynchronousTestCase):
         assert call is not None
         return call
 
-    def same(self) -> None:
+    def assert_replayed(self) -> None:
         read = self.read()
         for name in ATTRIBUTES:
-            one, other = getattr(self.call, name), getattr(read, name)
-            if isinstance(one, float):
-                self.assertAlmostEqual(one, other, 2, msg=name)
+            expected, replayed = getattr(self.call, name), getattr(read, name)
+            if isinstance(expected, float):
+                self.assertAlmostEqual(expected, replayed, 2, msg=name)
             else:
-                self.assertEqual(one, other, name)
+                self.assertEqual(expected, replayed, name)
 
-    def test_a_call_after_each_event_is_as_it_was(self) -> None:
-        self.same()
+    def test_replaying_restores_the_call_after_each_event(self) -> None:
+        self.assert_replayed()
         self.keep(self.call.apply(Progressed(LEG), 1000.5))
-        self.same()
+        self.assert_replayed()
         self.keep(self.call.apply(Answered(LEG), 1001.5))
-        self.same()
+        self.assert_replayed()
         self.keep(self.call.resume_as(CallState.CONNECTED, 1002.5))
-        self.same()
-        asked = HangUp(Cause(by=EndedBy.CLIENT), "alice", "r-2")
-        self.keep(self.call.apply(asked, 1003.0))
-        self.same()
+        self.assert_replayed()
+        request = HangUp(Cause(by=EndedBy.CLIENT), "alice", "r-2")
+        self.keep(self.call.apply(request, 1003.0))
+        self.assert_replayed()
         self.keep(self.call.resume_as(CallState.CONNECTED, 1003.5))
-        self.same()
+        self.assert_replayed()
         self.keep(self.call.apply(Ended(LEG, Cause(by=EndedBy.CLIENT, sip_status=200)), 1004.25))
-        self.same()
+        self.assert_replayed()
         self.assertEqual(json.loads(self.kept[-1][0])["took_ms"], 1250.0)
 
-    def test_the_last_record_alone_tells_of_an_ended_call(self) -> None:
+    def test_the_last_record_alone_restores_an_ended_call(self) -> None:
         end = Ended(LEG, rejection(486), confirmed=True)
         self.keep(self.call.apply(end, 1004.25))
         self.kept = self.kept[-1:]
-        self.same()
+        self.assert_replayed()
 
     def test_a_lost_call(self) -> None:
-        self.keep(self.call.lose("nobody has it", 1004.0))
-        self.same()
-        self.assertEqual(json.loads(self.kept[-1][0])["reason"], "nobody has it")
+        self.keep(self.call.lose("not found", 1004.0))
+        self.assert_replayed()
+        self.assertEqual(json.loads(self.kept[-1][0])["reason"], "not found")
 
-    def test_a_far_end_that_says_what_is_no_unicode(self) -> None:
+    def test_a_reason_that_is_not_unicode(self) -> None:
         cause = Cause(by=EndedBy.FAR_END, reasons=("\udcff",))
         self.keep(self.call.apply(Ended(LEG, cause), 1004.0))
         self.assertEqual(json.loads(self.kept[-1][0])["reasons"], ["\\udcff"])
-        self.same()
+        self.assert_replayed()
 
-    def test_octets_that_are_no_utf_8_are_as_they_were(self) -> None:
-        """And every reader of JSON takes the record, for people an escape stands for them."""
+    def test_octets_that_are_not_utf_8_are_restored(self) -> None:
+        """Every JSON reader accepts the record, which shows them as escapes."""
         name = bytes(range(1, 256)).decode("utf-8", "surrogateescape")
         self.call = Call(
             id=CallId("id"), leg=LegId(name), backend="pbx", number=name, owner=name, at=1000.0
@@ -99,27 +99,27 @@ class RecordTests(SynchronousTestCase):
         reasons = ("Q.850;cause=16", 'SIP;text="\udce9"', "")
         cause = Cause(by=EndedBy.FAR_END, reasons=reasons)
         self.keep(self.call.apply(Ended(LegId(name), cause), 1004.0))
-        self.same()
+        self.assert_replayed()
         self.kept = self.kept[-1:]
-        self.same()
-        told = json.loads(self.kept[0][0])["octets"]["reasons"]
-        self.assertEqual(told, [None, b64encode(b'SIP;text="\xe9"').decode(), None])
+        self.assert_replayed()
+        octets = json.loads(self.kept[0][0])["octets"]["reasons"]
+        self.assertEqual(octets, [None, b64encode(b'SIP;text="\xe9"').decode(), None])
 
-    def test_what_json_cannot_hold_is_told_all_the_same(self) -> None:
-        """A backend may give a cause that is none; its call ends, and is on record."""
+    def test_a_value_that_json_does_not_have_is_recorded_as_text(self) -> None:
+        """A faulty backend may report a cause that is not valid; its call still ends."""
         cause = Cause(by=EndedBy.FAR_END, q850=1 << 70, reasons=("\ud800",))
         self.keep(self.call.apply(Ended(LEG, cause), 1004.0))
-        told = json.loads(self.kept[-1][0])
-        self.assertEqual((told["cause"], told["reasons"]), (str(1 << 70), ["\\ud800"]))
+        line = json.loads(self.kept[-1][0])
+        self.assertEqual((line["cause"], line["reasons"]), (str(1 << 70), ["\\ud800"]))
         self.assertTrue(self.read().ended)
 
-    def test_octets_that_are_damaged(self) -> None:
+    def test_a_damaged_key_octets(self) -> None:
         for octets in ('{"leg": "A"}', '{"reasons": ["A", "B"]}', '"x"', "7"):
             damaged = f'{{"event":"call.placed","leg":"x","reasons":["a"],"octets":{octets}}}'
             with self.assertRaises(UnknownRecord, msg=octets):
                 decode(damaged.encode())
 
-    def test_what_a_newer_umd_wrote_is_told(self) -> None:
+    def test_a_record_of_a_newer_umd_is_recognised(self) -> None:
         with self.assertRaisesRegex(NewerRecord, "'call.transferred', which this umd does not"):
             decode(b'{"event":"call.transferred"}')
         for octets in (b"", b"[]", b"{}", b'"x"', b"\xff", b'{"event":[]}', b"7", b"[" * 5000):
@@ -128,10 +128,10 @@ class RecordTests(SynchronousTestCase):
         with self.assertRaisesRegex(UnknownRecord, "does not fit"):
             replay(None, decode(b'{"event":"call.placed","call":"x"}'), 0.0)
 
-    def test_a_clock_that_is_set_back_gives_no_negative_durations(self) -> None:
+    def test_durations_are_not_negative_if_the_clock_is_set_back(self) -> None:
         self.keep(self.call.apply(Answered(LEG), 900.0))
         self.keep(self.call.apply(HangUp(Cause(by=EndedBy.CLIENT), "alice", "r-2"), 800.0))
         self.keep(self.call.apply(Ended(LEG, Cause(by=EndedBy.CLIENT, sip_status=200)), 700.0))
         connected, _, ended = [json.loads(octets) for octets, _ in self.kept[1:]]
-        told = [ended[name] for name in ("lived_s", "talked_s", "took_ms")]
-        self.assertEqual([connected["setup_s"], *told], [0.0, 0.0, 0.0, 0.0])
+        durations = [ended[name] for name in ("lived_s", "talked_s", "took_ms")]
+        self.assertEqual([connected["setup_s"], *durations], [0.0, 0.0, 0.0, 0.0])

@@ -1,1 +1,1 @@
-"""What a call is: its identifier, its states, why it ended and what can happen to it."""
+"""A call as a value: its id, its states, the events of its life, and why it ended."""

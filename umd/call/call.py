@@ -1,4 +1,4 @@
-"""One call: a table that says which event is legal in which state, and what follows from it."""
+"""The state machine of a call: which event is legal in which state, and what it changes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from umd.errors import UmdError
 
 
 class CallState(StrEnum):
-    """The states of a call; on the UM wire the first two are both `Connecting`."""
+    """The states of a call. The UM web service calls the first two `Connecting`."""
 
     CONNECTING = "connecting"
     ALERTING = "alerting"
@@ -35,16 +35,19 @@ class CallState(StrEnum):
 
 @dataclass(slots=True)
 class HangUp:
-    """Somebody asks for the end of the call; nobody changes it."""
+    """A request to end the call. Treat it as immutable."""
 
     cause: Cause
     principal: str
+    """Name of the principal who made the request."""
     request_id: str
+    """The id of the request, as in the log."""
     limit: str | None = None
-    """The setting by which umd asks for it itself."""
+    """The setting whose limit the call exceeded, if umd itself ends it."""
 
 
 CallInput = Progressed | Answered | HangUp | Ended
+"""What drives a call: reports of its leg, and requests to end it."""
 
 _S = CallState
 TRANSITIONS: Final[Mapping[CallState, Mapping[type[CallInput], CallState]]] = {
@@ -55,7 +58,7 @@ TRANSITIONS: Final[Mapping[CallState, Mapping[type[CallInput], CallState]]] = {
         Ended: _S.DISCONNECTED,
     },
     _S.ALERTING: {
-        Progressed: _S.ALERTING,  # rings on: a further 18x, another fork
+        Progressed: _S.ALERTING,  # another 18x response, or another fork rings
         Answered: _S.CONNECTED,
         HangUp: _S.DISCONNECTING,
         Ended: _S.DISCONNECTED,
@@ -65,28 +68,32 @@ TRANSITIONS: Final[Mapping[CallState, Mapping[type[CallInput], CallState]]] = {
         Ended: _S.DISCONNECTED,
     },
     _S.DISCONNECTING: {
-        Progressed: _S.DISCONNECTING,  # crossed our request to end it
-        Answered: _S.DISCONNECTING,  # the 200 that crosses a CANCEL; told, as it wants a BYE
-        HangUp: _S.DISCONNECTING,  # joins the teardown under way
+        Progressed: _S.DISCONNECTING,  # it crossed the CANCEL or BYE
+        Answered: _S.DISCONNECTING,  # a 200 crossed the CANCEL; recorded, as a BYE follows
+        HangUp: _S.DISCONNECTING,  # joins the teardown in progress
         Ended: _S.DISCONNECTED,
     },
     _S.DISCONNECTED: {
-        HangUp: _S.DISCONNECTED,  # ended is ended: the same answer as the first time
+        HangUp: _S.DISCONNECTED,  # answered like the first request
     },
 }
-"""What is absent is a mistake of a backend: `Call.apply` raises and changes nothing."""
+"""
+The next state for each legal event in each state.
+
+An event without an entry is a bug in a backend: `Call.apply` raises `IllegalEvent`.
+"""
 
 
 class IllegalEvent(UmdError):
-    """A backend reported what cannot happen in this state."""
+    """A backend reported an event that cannot happen in the state of the call."""
 
 
 class Call:
     """
-    A call and the leg that carries it.
+    A call and its leg.
 
-    Made by `place` or `resume`; driven by `apply` only. Each gives back the lifecycle event to be
-    recorded, which the caller writes down before it acts on it.
+    `place` or `resume` begin a call, `apply` drives it. Each returns the lifecycle event to record.
+    The caller records the event before it acts on it.
     """
 
     __slots__ = (
@@ -113,28 +120,32 @@ class Call:
         self.backend = backend
         self.number = number
         self.owner = owner
-        """Name of the principal who placed it; empty for a leg that was found."""
+        """Name of the principal who placed the call; empty for a leg that was found."""
         self.state = state
         self.seq = 0
         self.began_at = at
-        """Wall times, seconds since the epoch; 0.0 while it has not happened."""
+        """When the call began; all times are wall time, in seconds since the epoch."""
         self.connected_at = at if state is CallState.CONNECTED else 0.0
+        """When the far end answered; 0.0: it has not."""
         self.asked_at = 0.0
+        """When the end of the call was first requested; 0.0: it was not."""
         self.ended_at = 0.0
+        """When the call ended; 0.0: it has not."""
         self.cause: Cause | None = None
-        """Why it ends, from the first request to end it on; the first cause wins."""
+        """Why the call ends: the cause of the first request to end it, else that of its end."""
         self.confirmed = False
+        """Whether the far end confirmed the end."""
         self.max_age = max_age
-        """Seconds since it began after which umd ends it; None: never."""
+        """Seconds after its beginning when umd ends the call; None: never."""
         self.ring_time = ring_time
-        """The same, while it has not been answered."""
+        """Seconds after its beginning when umd ends the call unless it is answered; None: never."""
 
     @property
     def ended(self) -> bool:
         return self.state is CallState.DISCONNECTED
 
     def place(self, request_id: str) -> Placed:
-        """The event of its birth, when umd dials."""
+        """Return the first event of a call that umd dials."""
         return Placed(
             call=self.id,
             seq=self._next_seq(),
@@ -149,7 +160,7 @@ class Call:
         )
 
     def resume(self) -> Resumed:
-        """The event of its birth, when the leg was there before."""
+        """Return the first event of a call whose leg was found on a backend."""
         return Resumed(
             call=self.id,
             seq=self._next_seq(),
@@ -165,9 +176,16 @@ class Call:
 
     def resume_as(self, found: CallState, at: float) -> Resumed:
         """
-        It was known from before umd started, and its leg is there: `found` is how it stands.
+        Resume a call of the journal whose leg is still there after a restart.
 
-        Who asked for its end is not forgotten by that.
+        A call whose end was requested before stays in that state.
+
+        Args:
+            found: the state that the backend reports.
+            at: wall time, seconds since the epoch.
+
+        Returns:
+            The event to record.
         """
         if self.state is not CallState.DISCONNECTING:
             self.state = found
@@ -186,10 +204,17 @@ class Call:
 
     def lose(self, reason: str, at: float) -> Lost:
         """
-        It is not to be found any more: over, as far as anybody knows.
+        End a call whose leg cannot be found any more, so that its real end is unknown.
+
+        Args:
+            reason: why the call counts as lost, for people to read.
+            at: wall time, seconds since the epoch.
+
+        Returns:
+            The event to record.
 
         Raises:
-            IllegalEvent: it has ended before; nothing has changed.
+            IllegalEvent: the call has ended already; nothing has changed.
         """
         if self.ended:
             raise IllegalEvent(f"Lost in state {self.state} of call {self.id}")
@@ -201,13 +226,17 @@ class Call:
 
     def apply(self, event: CallInput, at: float) -> LifecycleEvent | None:
         """
-        Let `event` happen at wall time `at`.
+        Apply an event to the call.
+
+        Args:
+            event: the report of a leg, or a request to end the call.
+            at: wall time of the event, seconds since the epoch.
 
         Returns:
-            The lifecycle event to record, or None where nothing new is to be told.
+            The lifecycle event to record; None: nothing changed that is worth a record.
 
         Raises:
-            IllegalEvent: and nothing has changed.
+            IllegalEvent: the event is not legal in this state; nothing has changed.
         """
         before = self.state
         after = TRANSITIONS[before].get(type(event))

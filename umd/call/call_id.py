@@ -1,4 +1,4 @@
-"""The identifier a client holds: base64 of `<leg name>@<node>`, opaque to the client."""
+"""The id of a call as clients see it: base64 of `<leg name>@<node>`, opaque to them."""
 
 from __future__ import annotations
 
@@ -9,21 +9,23 @@ from typing import NewType
 from umd.errors import UmdError
 
 CallId = NewType("CallId", str)
+"""The id of a call, unique over all nodes."""
 
 
 class InvalidCallId(UmdError):
-    """The text is not an identifier that umd could have issued."""
+    """The text is not an id that umd can have issued."""
 
 
 def make_call_id(leg_name: str, node: str) -> CallId:
     """
-    Name a call in the form of the published examples (reference um-web-service, 3.7).
+    Return the id of a call, in the form of the example in MS-OXWUMS section 4.1.
 
     Args:
-        leg_name: unique on its node: a UUID for a call umd places, the SIP Call-ID for a leg that
-            lives on a PBX. It may hold an "@" itself, and octets that are no UTF-8, as
-            `surrogateescape` has them.
-        node: who can end the call: the node's name, or the backend's for a leg on a PBX; no "@".
+        leg_name: the name of the leg, unique on its node: a UUID for a call that umd places, the
+            SIP Call-ID for a leg on a PBX. It may contain an "@". Octets that are not UTF-8 are
+            decoded with `surrogateescape`.
+        node: the name of the node, or of the backend for a leg on a PBX, that can end the call. It
+            contains no "@".
     """
     octets = f"{leg_name}@{node}".encode("utf-8", "surrogateescape")
     return CallId(base64.b64encode(octets).decode("ascii"))
@@ -31,10 +33,10 @@ def make_call_id(leg_name: str, node: str) -> CallId:
 
 def split_call_id(call_id: str) -> tuple[str, str]:
     """
-    Give back `(leg name, node)`; the inverse of `make_call_id`.
+    Return the leg name and the node of an id; the inverse of `make_call_id`.
 
     Raises:
-        InvalidCallId: when the text is not base64 of `<leg name>@<node>`.
+        InvalidCallId: the text is not base64 of `<leg name>@<node>`.
     """
     try:
         decoded = base64.b64decode(call_id, validate=True).decode("utf-8", "surrogateescape")

@@ -1,4 +1,4 @@
-"""Why a leg or a call ended, in every vocabulary a reader may know: Q.850, SIP, UM and EWS."""
+"""Why a leg or a call ended, in the terms of Q.850, SIP, the UM web service and EWS."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 
 NORMAL_CLEARING: Final = 16  # Q.850
 NO_USER_RESPONDING: Final = 18  # Q.850
-NO_ANSWER: Final = 19  # Q.850: from the user, who was alerted
+NO_ANSWER: Final = 19  # Q.850: the phone rang and was not answered
 INVALID_NUMBER_FORMAT: Final = 28  # Q.850
 INTERWORKING: Final = 127  # Q.850: unspecified
 NETWORK_OUT_OF_ORDER: Final = 38  # Q.850
@@ -17,7 +17,7 @@ RECOVERY_ON_TIMER_EXPIRY: Final = 102  # Q.850
 
 
 class EndedBy(StrEnum):
-    """Who ended it first."""
+    """Which side ended the call first."""
 
     CLIENT = "client"
     FAR_END = "far-end"
@@ -27,9 +27,10 @@ class EndedBy(StrEnum):
 
 class EventCause(StrEnum):
     """
-    `EventCause` of the UM web service and `ConnectionFailureCause` of EWS: the same five words.
+    The five causes that clients know.
 
-    Reference um-web-service, 5.2.
+    They are the values of `EventCause` in the UM web service (MS-OXWUMS section 3.1.4.3.3.1) and of
+    `ConnectionFailureCause` in Exchange Web Services.
     """
 
     NONE = "None"
@@ -39,15 +40,14 @@ class EventCause(StrEnum):
     OTHER = "Other"
 
 
-# SIP status to Q.850, RFC 3398 section 8.2.6.1.
 Q850_OF_STATUS: Final[Mapping[int, int]] = {
     400: 41, 401: 21, 402: 21, 403: 21, 404: 1, 405: 63, 406: 79, 407: 21, 408: 102, 410: 22,
     413: 127, 414: 127, 415: 79, 416: 127, 420: 127, 421: 127, 423: 127, 480: 18, 481: 41, 482: 25,
     483: 25, 484: 28, 485: 1, 486: 17, 487: 16, 488: 65, 500: 41, 501: 79, 502: 38, 503: 41,
     504: 102, 505: 127, 513: 127, 600: 17, 603: 21, 604: 1, 606: 65,
 }  # fmt: skip
+"""The Q.850 cause of a SIP status (RFC 3398 section 8.2.6.1)."""
 
-# Q.850 to the word of the UM family; what is not here is Other.
 EVENT_CAUSE_OF_Q850: Final[Mapping[int, EventCause]] = {
     1: EventCause.UNAVAILABLE,  # unallocated number
     16: EventCause.NONE,  # normal clearing
@@ -58,25 +58,27 @@ EVENT_CAUSE_OF_Q850: Final[Mapping[int, EventCause]] = {
     22: EventCause.UNAVAILABLE,  # number changed
     28: EventCause.UNAVAILABLE,  # invalid number format
 }
+"""The cause that clients know of a Q.850 cause; every other one is `OTHER`."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Cause:
-    """Who ended a leg, and what was said about why; nobody changes it."""
+    """Which side ended a leg, and why. Treat it as immutable."""
 
     by: EndedBy
     q850: int = NORMAL_CLEARING
-    """Cause value of ITU-T Q.850."""
+    """The cause value of ITU-T Q.850."""
     sip_status: int | None = None
-    """Status of the final response that showed the end; None when a request did (a far-end BYE)."""
+    """Status of the final response that ended the leg; None: a request did, such as a BYE."""
     reasons: tuple[str, ...] = ()
-    """Reason header fields as received (RFC 3326)."""
+    """The values of the Reason headers as received (RFC 3326)."""
 
     @property
     def event_cause(self) -> EventCause:
+        """The cause in the terms that clients know."""
         return EVENT_CAUSE_OF_Q850.get(self.q850, EventCause.OTHER)
 
 
 def rejection(sip_status: int, *, by: EndedBy = EndedBy.FAR_END) -> Cause:
-    """The cause of a call that a final response of 300 to 699 ended."""
+    """Return the cause of a leg that a final response from 300 to 699 ended."""
     return Cause(by=by, sip_status=sip_status, q850=Q850_OF_STATUS.get(sip_status, INTERWORKING))

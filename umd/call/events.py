@@ -1,7 +1,7 @@
 """
-Lifecycle events: what has happened to a call, as it is logged and journalled.
+Lifecycle events: what happens to a call, as it is logged and kept in the journal.
 
-Nobody changes one; they are not frozen, as to make one of those takes twice the time.
+Treat them as immutable. They are not frozen, because creating a frozen one takes twice the time.
 """
 
 from __future__ import annotations
@@ -17,32 +17,37 @@ from umd.call.leg import LegId, MediaCount
 class _CallEvent:
     call: CallId
     seq: int
-    """Counts the events of this call from 1."""
+    """The number of the event among those of its call, from 1."""
     at: float
     """Wall time, seconds since the epoch, UTC."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Placed(_CallEvent):
-    """umd was asked to dial; nothing has left yet."""
+    """umd is about to dial; nothing was sent yet."""
 
     leg: LegId
     backend: str
+    """Name of the backend that carries the leg."""
     number: str
+    """The number that is dialled."""
     owner: str
+    """Name of the principal who placed the call."""
     request_id: str
+    """The id of the request, as in the log."""
     max_age: float | None = None
-    """Seconds after which umd ends it; None: it may last."""
+    """Seconds after which umd ends the call; None: never."""
     ring_time: float | None = None
-    """Seconds after which umd ends it unless it was answered."""
+    """Seconds after which umd ends the call unless it is answered; None: never."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Resumed(_CallEvent):
     """
-    A leg that was there before umd started was taken up.
+    umd has taken over a leg that was there before it started.
 
-    The first event of a leg that was found; a later one of a call that the journal knew.
+    It is the first event of a call whose leg was found on a backend, and a later event of a call
+    that the journal knew before the restart.
     """
 
     leg: LegId
@@ -51,8 +56,9 @@ class Resumed(_CallEvent):
     owner: str
     state: str
     max_age: float | None = None
-    """As in `Placed`, of a leg that was found; a later event does not say it again."""
+    """As in `Placed`; None in a later event, since the first event of the call has it."""
     ring_time: float | None = None
+    """As `max_age`."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -62,40 +68,42 @@ class Alerting(_CallEvent):
 
 @dataclass(slots=True, kw_only=True)
 class Connected(_CallEvent):
-    """The far end answered; when the call is being ended already, this changes no state."""
+    """The far end answered. The state of a call that is being ended does not change."""
 
 
 @dataclass(slots=True, kw_only=True)
 class DisconnectRequested(_CallEvent):
-    """The first request to end the call; later ones join it and make no event."""
+    """The first request to end the call; later requests join it and make no event."""
 
     cause: Cause
     principal: str
+    """Name of the principal who made the request."""
     request_id: str
+    """The id of the request, as in the log."""
     limit: str | None = None
-    """The setting by which umd asked for it itself."""
+    """The setting whose limit the call exceeded, if umd itself ended it."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Disconnected(_CallEvent):
-    """The call is over: the one end event of a call, unless that is `Lost`."""
+    """The call has ended. A call has exactly one end event, this one or `Lost`."""
 
     cause: Cause
     superseded: Cause | None
-    """What the far end said when somebody else had ended the call first."""
+    """The cause that the far end gave although another side had ended the call first."""
     confirmed: bool
-    """False when the far end never confirmed it."""
+    """Whether the far end confirmed the end."""
     media: MediaCount | None = None
-    """What crossed, of a call that was placed with media."""
+    """The RTP packets of a call that was placed with media."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Lost(_CallEvent):
-    """Nobody can say what became of the call: the other end event, of what cannot be found."""
+    """The call cannot be found any more, so how it ended is unknown; the other end event."""
 
     cause: Cause
     reason: str
-    """For people to read: where it was looked for, and why it is not there."""
+    """For people to read: where umd looked for the call, and what it found."""
 
 
 LifecycleEvent = (

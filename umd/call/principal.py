@@ -1,4 +1,4 @@
-"""Who is asking, and what they may ask for."""
+"""Who makes a request, and what they may do."""
 
 from __future__ import annotations
 
@@ -7,52 +7,55 @@ from enum import StrEnum
 from typing import Final
 
 ANONYMOUS: Final = "anonymous"
-"""The name of whoever asks where nobody is asked who they are."""
+"""The name of every client of a listener without authentication."""
 
 
 class Scope(StrEnum):
-    """One thing somebody may do."""
+    """A right, as it is written in the configuration."""
 
     END_OWN = "calls:end:own"
-    """End and be told of the calls they placed."""
+    """End and read the calls that the principal placed."""
     END_ANY = "calls:end:any"
-    """End and be told of any call."""
+    """End and read any call."""
     PLACE = "calls:place"
+    """Place calls."""
     READ = "calls:read"
-    """Be told of any call."""
+    """Read any call."""
     SETTINGS = "settings"
-    """Read and change their own settings and PIN."""
+    """Read and change the settings and the PIN of the principal."""
     OPERATE = "operate"
     """
-    What operators do. No operation of HTTP needs it: the console's requests come by its socket,
-    which only umd's own user and root can connect to. It is for a console that others reach.
+    Operate umd.
+
+    No HTTP operation needs this right. The requests of the command line come by the control socket,
+    to which only umd's own user and root can connect.
     """
 
 
-LONGEST_NAME: Final = 256
+MAX_NAME_LENGTH: Final = 256
 
 
-def is_name(text: str) -> bool:
-    """Whether somebody may be called so: it is recorded, logged and shown with their calls."""
-    return 0 < len(text) <= LONGEST_NAME and text.isprintable()
+def is_valid_name(text: str) -> bool:
+    """Return whether a principal may have this name, which is logged and shown with their calls."""
+    return 0 < len(text) <= MAX_NAME_LENGTH and text.isprintable()
 
 
-EVERYTHING: Final = frozenset(Scope)
+ALL_SCOPES: Final = frozenset(Scope)
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Somebody a listener has identified."""
+    """The person or program that makes a request, as a listener identified it."""
 
     name: str
     address: str
-    """Where the request came from, for the log; empty when it has no address."""
-    scopes: frozenset[Scope] = EVERYTHING
-    """Where nobody is asked who they are, everybody may do everything."""
+    """The peer address of the request, for the log; empty if there is none."""
+    scopes: frozenset[Scope] = ALL_SCOPES
+    """What they may do; without authentication, everything."""
     identified: bool = True
-    """Whether anybody has found out that it is them: a name alone says nothing."""
+    """Whether the name was authenticated; a client can claim any name."""
 
     @classmethod
     def anonymous(cls, address: str) -> Principal:
-        """Whoever asks where nobody is asked who they are."""
+        """Return the principal of a listener without authentication."""
         return cls(ANONYMOUS, address, identified=False)

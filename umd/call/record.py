@@ -1,8 +1,8 @@
 """
-Lifecycle events as lines of JSON: one encoding, for the log and for the journal.
+Encodes lifecycle events as JSON, for the log and for the journal, and replays them.
 
-What is written here is a public contract: the events of a log, and the records of a journal that
-another umd reads years later. Keys are added, never changed.
+The keys are a public contract: programs read the log, and a later umd reads the journal. A key may
+be added, but never changed or removed.
 """
 
 from __future__ import annotations
@@ -32,21 +32,28 @@ from umd.errors import UmdError
 from umd.text import iso_time, json_safe
 
 Record = Mapping[str, Any]
+"""The fields of an event, as `decode` returns them."""
 
 _STATES: Final = {state.value: state for state in CallState}
 
 
 class UnknownRecord(UmdError):
-    """A record that this umd cannot read: it is damaged, or none at all."""
+    """The octets are not a record, or a damaged one."""
 
 
 class NewerRecord(UnknownRecord):
-    """A newer umd has written it: what it means for the call is not known here."""
+    """A newer umd wrote the record, so its effect on the call is not known here."""
 
 
 def encode(call: Call, event: LifecycleEvent) -> bytes:
-    """One event of a call, which has been applied to it, as a line of JSON."""
-    name, fields = _TOLD[type(event)]
+    """
+    Encode an event as a line of JSON, without a line feed.
+
+    Args:
+        call: the call, after the event was applied to it.
+        event: the event.
+    """
+    name, add_fields = _FIELDS[type(event)]
     line = {
         "at": iso_time(event.at),
         "level": "info",
@@ -55,30 +62,32 @@ def encode(call: Call, event: LifecycleEvent) -> bytes:
         "leg": call.leg,
         "seq": event.seq,
     }
-    fields(line, call, event)
+    add_fields(line, call, event)
     try:
         return orjson.dumps(line)
     except orjson.JSONEncodeError:
-        return _encode_odd(line)
+        return _encode_with_octets(line)
 
 
-def _encode_odd(line: Mapping[str, Any]) -> bytes:
+def _encode_with_octets(line: Mapping[str, Any]) -> bytes:
     """
-    A line with what JSON cannot hold, such as octets of a far end that are no UTF-8.
+    Encode a line with values that JSON does not have, such as octets that are not UTF-8.
 
-    Every reader of JSON must read it, so those are written as escapes, for people; the key `octets`
-    has the octets themselves, in base64.
+    Such octets are written as escapes, for people. The key `octets` has the original octets of each
+    such value in base64, for `decode`.
     """
-    odd = {key: octets for key, value in line.items() if (octets := _octets_of(value)) is not None}
-    readable = json_safe(line)
-    return orjson.dumps({**readable, "octets": odd} if odd else readable)
+    octets_by_key = {
+        key: octets for key, value in line.items() if (octets := _octets_of(value)) is not None
+    }
+    safe = json_safe(line)
+    return orjson.dumps({**safe, "octets": octets_by_key} if octets_by_key else safe)
 
 
 def _octets_of(value: object) -> Any:
-    """A text that is no Unicode in base64, also within a list; None where there is none."""
+    """Return the octets of a text that is not Unicode, or of such texts in a list, in base64."""
     if isinstance(value, (list, tuple)):
-        found = [_octets_of(one) for one in value]
-        return found if any(found) else None
+        octets_of_items = [_octets_of(item) for item in value]
+        return octets_of_items if any(octets_of_items) else None
     if not isinstance(value, str):
         return None
     octets = value.encode("utf-8", "surrogatepass")
@@ -86,39 +95,42 @@ def _octets_of(value: object) -> Any:
         return None
     try:
         return b64encode(value.encode("utf-8", "surrogateescape")).decode("ascii")
-    except UnicodeEncodeError:  # a surrogate that stands for no octet
+    except UnicodeEncodeError:  # a surrogate that does not come from an octet
         return None
 
 
-def _with_octets(readable: Any, odd: Any) -> Any:
-    """The inverse: a text as it was, also within a list."""
-    if isinstance(odd, str):
-        return b64decode(odd).decode("utf-8", "surrogateescape")
-    if isinstance(odd, list) and isinstance(readable, list):
-        return [_with_octets(*pair) for pair in zip(readable, odd, strict=True)]
-    return readable
+def _with_octets(safe: Any, octets: Any) -> Any:
+    """Return the original of a value, from its safe form and what `_octets_of` returned for it."""
+    if isinstance(octets, str):
+        return b64decode(octets).decode("utf-8", "surrogateescape")
+    if isinstance(octets, list) and isinstance(safe, list):
+        return [_with_octets(*pair) for pair in zip(safe, octets, strict=True)]
+    return safe
 
 
 def decode(octets: bytes) -> Record:
     """
-    Read what `encode` wrote.
+    Read a record that `encode` wrote.
 
     Raises:
-        UnknownRecord
+        NewerRecord: a newer umd wrote it.
+        UnknownRecord: the octets are not a record.
     """
     try:
         record = orjson.loads(octets)
         name = record["event"]
         if not isinstance(name, str):
-            raise TypeError("an event has a name")
-        odd = record.pop("octets", None)
-        if odd:
-            record.update((key, _with_octets(record.get(key), odd[key])) for key in odd)
+            raise TypeError("the name of an event is a text")
+        octets_by_key = record.pop("octets", None)
+        if octets_by_key:
+            record.update(
+                (key, _with_octets(record.get(key), octets_by_key[key])) for key in octets_by_key
+            )
     except (ValueError, TypeError, KeyError, AttributeError):
         raise UnknownRecord(f"not a record of an event: {octets[:80]!r}") from None
-    if name not in _REPLAYED:
+    if name not in _REPLAY:
         raise NewerRecord(
-            f"a record of {name!r}, which this umd does not know: a newer one wrote it; use that"
+            f"a record of {name!r}, which this umd does not know: a newer umd wrote it; start that"
         )
     known: Record = record
     return known
@@ -126,10 +138,12 @@ def decode(octets: bytes) -> Record:
 
 def seq_of(octets: bytes) -> int:
     """
-    The number of a record among those of its call; of one that a newer umd wrote, too.
+    Return the number of a record among those of its call.
+
+    A record of a newer umd has it too.
 
     Raises:
-        ValueError: it cannot be read.
+        ValueError: the octets are not a record.
     """
     try:
         seq = orjson.loads(octets)["seq"]
@@ -142,22 +156,22 @@ def seq_of(octets: bytes) -> int:
 
 def replay(call: Call | None, record: Record, at: float) -> Call:
     """
-    Let a call be as it was after an event.
+    Return a call as it was after an event.
 
     Args:
-        call: as the events before have left it; None before the first.
-        record: of the event.
-        at: when that was, wall time in seconds since the epoch.
+        call: the call as it was before; it is changed. None: the record is its first.
+        record: the fields of the event.
+        at: wall time of the event, in seconds since the epoch.
 
     Raises:
-        UnknownRecord: it does not fit.
+        UnknownRecord: the record lacks a field, or a value is not valid.
     """
     try:
         if call is None:
             call = Call(
                 id=CallId(record["call"]),
                 leg=LegId(record["leg"]),
-                # Of a million calls these are a few different ones.
+                # A million calls share a few backends and owners: interned, each is in memory once.
                 backend=intern(record["backend"]),
                 number=record["number"],
                 owner=intern(record.get("owner", "")),
@@ -167,55 +181,55 @@ def replay(call: Call | None, record: Record, at: float) -> Call:
                 ring_time=record.get("ring_time_s"),
             )
         call.seq = int(record["seq"])
-        _REPLAYED[record["event"]](call, record, at)
+        _REPLAY[record["event"]](call, record, at)
         return call
     except (KeyError, ValueError, TypeError) as error:
         raise UnknownRecord(f"the record {dict(record)!r:.200} does not fit: {error!r}") from None
 
 
 def leg_of(call_id: str) -> str:
-    """The leg that a CallId names; one that umd did not make is its own name."""
+    """Return the name of the leg in a CallId; an id that umd did not make is returned as it is."""
     try:
         return split_call_id(call_id)[0]
     except InvalidCallId:
         return call_id
 
 
-# -- what each event tells
+# -- the fields of each event
 
 
-def _placed(line: dict[str, Any], call: Call, event: Placed) -> None:
+def _add_placed(line: dict[str, Any], call: Call, event: Placed) -> None:
     line["backend"] = event.backend
     line["number"] = event.number
     line["owner"] = event.owner
     line["request_id"] = event.request_id
-    _leases(line, event)
+    _add_limits(line, event)
 
 
-def _leases(line: dict[str, Any], event: Placed | Resumed) -> None:
+def _add_limits(line: dict[str, Any], event: Placed | Resumed) -> None:
     if event.max_age is not None:
         line["max_age_s"] = event.max_age
     if event.ring_time is not None:
         line["ring_time_s"] = event.ring_time
 
 
-def _resumed(line: dict[str, Any], call: Call, event: Resumed) -> None:
+def _add_resumed(line: dict[str, Any], call: Call, event: Resumed) -> None:
     line["backend"] = event.backend
     line["number"] = event.number
     line["owner"] = event.owner
     line["state"] = event.state
-    _leases(line, event)
+    _add_limits(line, event)
 
 
-def _alerting(line: dict[str, Any], call: Call, event: Alerting) -> None:
+def _add_alerting(line: dict[str, Any], call: Call, event: Alerting) -> None:
     pass
 
 
-def _connected(line: dict[str, Any], call: Call, event: Connected) -> None:
-    line["setup_s"] = _lasted(call.began_at, event.at)
+def _add_connected(line: dict[str, Any], call: Call, event: Connected) -> None:
+    line["setup_s"] = _duration(call.began_at, event.at)
 
 
-def _requested(line: dict[str, Any], call: Call, event: DisconnectRequested) -> None:
+def _add_requested(line: dict[str, Any], call: Call, event: DisconnectRequested) -> None:
     line["by"] = event.cause.by
     line["cause"] = event.cause.q850
     line["principal"] = event.principal
@@ -224,10 +238,10 @@ def _requested(line: dict[str, Any], call: Call, event: DisconnectRequested) -> 
         line["limit"] = event.limit
 
 
-def _disconnected(line: dict[str, Any], call: Call, event: Disconnected) -> None:
+def _add_disconnected(line: dict[str, Any], call: Call, event: Disconnected) -> None:
     line["outcome"] = "ended" if event.confirmed else "ended-unconfirmed"
     line["confirmed"] = event.confirmed
-    _story(line, call, event)
+    _add_final_fields(line, call, event)
     if event.media is not None:
         line["media_sent"] = event.media.sent
         line["media_received"] = event.media.received
@@ -238,14 +252,14 @@ def _disconnected(line: dict[str, Any], call: Call, event: Disconnected) -> None
         line["superseded_reasons"] = event.superseded.reasons
 
 
-def _lost(line: dict[str, Any], call: Call, event: Lost) -> None:
+def _add_lost(line: dict[str, Any], call: Call, event: Lost) -> None:
     line["outcome"] = "lost"
     line["reason"] = event.reason
     line["confirmed"] = False
-    _story(line, call, event)
+    _add_final_fields(line, call, event)
 
 
-def _story(line: dict[str, Any], call: Call, event: Disconnected | Lost) -> None:
+def _add_final_fields(line: dict[str, Any], call: Call, event: Disconnected | Lost) -> None:
     cause = event.cause
     line["backend"] = call.backend
     line["number"] = call.number
@@ -256,66 +270,67 @@ def _story(line: dict[str, Any], call: Call, event: Disconnected | Lost) -> None
     line["sip_status"] = cause.sip_status
     line["reasons"] = cause.reasons
     line["events"] = event.seq
-    line["lived_s"] = _lasted(call.began_at, event.at)
+    line["lived_s"] = _duration(call.began_at, event.at)
     if call.connected_at:
-        line["talked_s"] = _lasted(call.connected_at, event.at)
+        line["talked_s"] = _duration(call.connected_at, event.at)
     if call.asked_at:
         line["took_ms"] = round(max(0.0, event.at - call.asked_at) * 1000, 3)
 
 
-_TOLD: Final[
+_FIELDS: Final[
     Mapping[type[LifecycleEvent], tuple[str, Callable[[dict[str, Any], Call, Any], None]]]
 ] = {
-    Placed: ("call.placed", _placed),
-    Resumed: ("call.resumed", _resumed),
-    Alerting: ("call.alerting", _alerting),
-    Connected: ("call.connected", _connected),
-    DisconnectRequested: ("call.disconnect-requested", _requested),
-    Disconnected: ("call.disconnected", _disconnected),
-    Lost: ("call.lost", _lost),
+    Placed: ("call.placed", _add_placed),
+    Resumed: ("call.resumed", _add_resumed),
+    Alerting: ("call.alerting", _add_alerting),
+    Connected: ("call.connected", _add_connected),
+    DisconnectRequested: ("call.disconnect-requested", _add_requested),
+    Disconnected: ("call.disconnected", _add_disconnected),
+    Lost: ("call.lost", _add_lost),
 }
+"""The name of each event, and the function that adds its own fields to the line."""
 
 
-def _lasted(since: float, until: float) -> float:
-    """Seconds of wall time; no less than none, also when the clock was set back meanwhile."""
+def _duration(since: float, until: float) -> float:
+    """Return the seconds between two wall times; 0.0 if the clock was set back in between."""
     return round(until - since, 3) if until > since else 0.0
 
 
-ENDS: Final = frozenset((_TOLD[Disconnected][0], _TOLD[Lost][0]))
-"""The names of the events with which a call is over."""
+END_EVENTS: Final = frozenset((_FIELDS[Disconnected][0], _FIELDS[Lost][0]))
+"""The names of the events that end a call."""
 
 
-# -- what each event does to a call that is read again
+# -- how each event changes a call
 
 
-def _be_placed(call: Call, record: Record, at: float) -> None:
+def _replay_placed(call: Call, record: Record, at: float) -> None:
     pass
 
 
-def _be_resumed(call: Call, record: Record, at: float) -> None:
+def _replay_resumed(call: Call, record: Record, at: float) -> None:
     if call.state is not CallState.DISCONNECTING:
         call.state = _STATES[record["state"]]
         if call.state is CallState.CONNECTED and not call.connected_at:
             call.connected_at = at
 
 
-def _be_alerting(call: Call, record: Record, at: float) -> None:
+def _replay_alerting(call: Call, record: Record, at: float) -> None:
     call.state = CallState.ALERTING
 
 
-def _be_connected(call: Call, record: Record, at: float) -> None:
+def _replay_connected(call: Call, record: Record, at: float) -> None:
     if call.state is not CallState.DISCONNECTING:
         call.state = CallState.CONNECTED
     call.connected_at = at
 
 
-def _be_disconnecting(call: Call, record: Record, at: float) -> None:
+def _replay_requested(call: Call, record: Record, at: float) -> None:
     call.state = CallState.DISCONNECTING
     call.asked_at = at
     call.cause = Cause(by=EndedBy(record["by"]), q850=int(record["cause"]))
 
 
-def _be_over(call: Call, record: Record, at: float) -> None:
+def _replay_end(call: Call, record: Record, at: float) -> None:
     call.state = CallState.DISCONNECTED
     call.began_at = at - record["lived_s"]
     call.connected_at = at - record["talked_s"] if "talked_s" in record else 0.0
@@ -330,12 +345,13 @@ def _be_over(call: Call, record: Record, at: float) -> None:
     )
 
 
-_REPLAYED: Final[Mapping[str, Callable[[Call, Record, float], None]]] = {
-    "call.placed": _be_placed,
-    "call.resumed": _be_resumed,
-    "call.alerting": _be_alerting,
-    "call.connected": _be_connected,
-    "call.disconnect-requested": _be_disconnecting,
-    "call.disconnected": _be_over,
-    "call.lost": _be_over,
+_REPLAY: Final[Mapping[str, Callable[[Call, Record, float], None]]] = {
+    "call.placed": _replay_placed,
+    "call.resumed": _replay_resumed,
+    "call.alerting": _replay_alerting,
+    "call.connected": _replay_connected,
+    "call.disconnect-requested": _replay_requested,
+    "call.disconnected": _replay_end,
+    "call.lost": _replay_end,
 }
+"""The function that changes a call as an event did, by the name of the event."""

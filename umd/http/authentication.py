@@ -27,7 +27,7 @@ from structlog.typing import FilteringBoundLogger
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from umd.call.principal import Principal, Scope, is_name
+from umd.call.principal import Principal, Scope, is_valid_name
 from umd.http.addresses import is_within
 from umd.http.exchange import REQUEST_ID, Reply, refusal
 from umd.http.failed_attempts import FailedAttempts
@@ -132,7 +132,7 @@ class Authenticator:
                 # One of them may come from the client, and the proxy has let it through.
                 return refusal(400, f"There is more than one {rules.user_header}.")
             name = _as_utf8(headers.get(rules.user_header, ""))
-            if is_name(name):
+            if is_valid_name(name):
                 return self._authenticated(name, address)
         credentials = headers.get("authorization")
         if credentials is None:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import jwt
 
-from umd.call.principal import is_name
+from umd.call.principal import is_valid_name
 from umd.errors import UmdError
 
 MIN_SECRET_OCTETS: Final = 32
@@ -84,7 +84,7 @@ class TokenVerifier:
         """
         claims = self._decode(token)
         name = claims[self._name_claim]
-        if not isinstance(name, str) or not is_name(name):
+        if not isinstance(name, str) or not is_valid_name(name):
             raise InvalidToken(f"{self._name_claim} of the token is no name", may_be_guess=False)
         return Token(name, float(claims["exp"]), _scopes(claims.get("scope")))
 

@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager
 from typing import Any, Final
 
 from umd.call.call import CallState
-from umd.call.record import ENDS, UnknownRecord, leg_of
+from umd.call.record import END_EVENTS, UnknownRecord, leg_of
 from umd.journal.paths import find_path
 from umd.journal.reader import JournalReader
 from umd.journal.replay import record_to_json, replay_readable
@@ -74,7 +74,7 @@ def story(
     ends = [
         read_summaries(one.extra)
         for one, record in zip(stored, records, strict=True)
-        if record["event"] in ENDS
+        if record["event"] in END_EVENTS
     ]
     return records, ends[-1] if ends else []
 

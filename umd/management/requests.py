@@ -26,7 +26,7 @@ from umd.call.call import Call, CallState
 from umd.call.call_id import CallId
 from umd.call.cause import EndedBy
 from umd.call.principal import Principal
-from umd.call.record import ENDS, leg_of, seq_of
+from umd.call.record import END_EVENTS, leg_of, seq_of
 from umd.config import Section
 from umd.control.control import Control
 from umd.control.errors import JournalUnavailable, NoSuchBackend, NoSuchCall, Stopping
@@ -252,7 +252,7 @@ class Console:
         for stored in await store.read(request.after, request.limit, call):
             record = record_to_json(stored)
             yield {"event": record}
-            if request.wire and record["event"] in ENDS:
+            if request.wire and record["event"] in END_EVENTS:
                 crossed = read_summaries(stored.extra)
         if request.wire and call is not None:
             yield {"wire": summaries_to_json(crossed or await self._crossed(leg_of(call)))}

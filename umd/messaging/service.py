@@ -15,7 +15,7 @@ from structlog.typing import FilteringBoundLogger
 from twisted.internet.defer import CancelledError, succeed
 
 from umd.backend import BackendUnavailable
-from umd.call.principal import LONGEST_NAME, Principal, is_name
+from umd.call.principal import MAX_NAME_LENGTH, Principal, is_valid_name
 from umd.control.errors import (
     Forbidden,
     JournalUnavailable,
@@ -281,9 +281,9 @@ def _effective_principal(name: str, principal: Principal) -> Principal:
     """
     if name == principal.name:
         return principal
-    if is_name(name) and not principal.identified:
+    if is_valid_name(name) and not principal.identified:
         return replace(principal, name=name)
-    raise Impersonation(f"{principal.name} may not impersonate {name[:LONGEST_NAME]!r}")
+    raise Impersonation(f"{principal.name} may not impersonate {name[:MAX_NAME_LENGTH]!r}")
 
 
 def _encode_response(soap_request: SoapRequest, response: OperationResponse) -> bytes:
