@@ -25,6 +25,7 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase, TestCase
 from tests.helpers import ALICE, capturing_log
 from tests.interop import sipp_load
 from tests.interop.sipp import LOOPBACK, Sipp, SippFailed, Traced, need_sipp
+from tests.sip.schedules import request_schedule
 from tests.soap.test_contract import disconnect
 from umd.backend import LegBackend
 from umd.backends.sim.directory import Directory
@@ -36,7 +37,7 @@ from umd.call.call import Call
 from umd.config import load
 from umd.daemon.daemon import Daemon
 from umd.sip import sdp
-from umd.sip.timing import Timing, request_schedule
+from umd.sip.timing import Timing
 from umd.sip.transaction import Hop
 from umd.testing import LegBackendContract
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.sip.test_message import octets, read
 from umd.sip import build, message
 from umd.sip.framing import read_datagram
-from umd.sip.message import HeaderError, Request, Response
+from umd.sip.message import Request, Response
 from umd.sip.parser import parse
 from umd.sip.validate import check_request, check_response
 
@@ -64,43 +62,6 @@ class RequestTests(SynchronousTestCase):
             self.assertEqual(getattr(made, name), getattr(read_back, name))
         self.assertEqual((made.headers, made.body), (read_back.headers, read_back.body))
         self.assertIsNone(check_request(made))
-
-    def test_bye(self) -> None:
-        """BYE has three makers, and they agree."""
-        for routes in ((), ("<sip:p1;lr>", "<sip:p2;lr>")):
-            for headers in ((), (("Reason", "Q.850;cause=16"), ("User-Agent", "umd"))):
-                parts: Any = {
-                    "sent_by": "192.0.2.1",
-                    "branch": "z9hG4bKb",
-                    "from_": "<sip:a>;tag=1",
-                    "to": "<sip:b>;tag=2",
-                    "call_id": "c1",
-                    "cseq": 8,
-                    "routes": routes,
-                    "headers": headers,
-                }
-                expected = build.request("BYE", "sip:t", **parts).octets()
-                self.assertEqual(build.bye("sip:t", **parts).octets(), expected)
-                self.assertEqual(build.bye_octets("sip:t", **parts), expected)
-
-    def test_bye_octets_have_no_foreign_line_end(self) -> None:
-        """Nothing that came from outside can add a line to the template."""
-        good: Any = {
-            "uri": "sip:t",
-            "sent_by": "h",
-            "branch": "b",
-            "from_": "<sip:a>",
-            "to": "<sip:b>",
-            "call_id": "c",
-            "transport": "UDP",
-        }
-        build.bye_octets(**good, cseq=1)
-        for name in good:
-            for bad in ("x\r\nX: y", "x\ry", "x\ny"):
-                parts: Any = {**good, name: bad, "cseq": 1}
-                self.assertRaises(HeaderError, build.bye_octets, **parts)
-        for more in ({"routes": ("<sip:a>\r\nX: y",)}, {"headers": (("A", "b\nc"),)}):
-            self.assertRaises(HeaderError, build.bye_octets, **good, **more, cseq=1)
 
 
 class TransactionTests(SynchronousTestCase):

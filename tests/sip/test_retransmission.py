@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from tests.sip.helpers import ANSWER, CallCase, Party, drop, flow, label
+from tests.sip.schedules import response_schedule
 from umd.sip.session import Answered, Ended, State
-from umd.sip.timing import Timing, response_schedule
+from umd.sip.timing import Timing
 from umd.sip.transaction import Hop
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.sip.schedules import invite_schedule, request_schedule, response_schedule
 from umd.sip import build
 from umd.sip.message import Request, Response
-from umd.sip.timing import Timing, invite_schedule, request_schedule, response_schedule
+from umd.sip.timing import Timing
 from umd.sip.transaction import (
     CLIENT_INVITE,
     CLIENT_NON_INVITE,

@@ -1,12 +1,9 @@
 """
-Messages that umd sends: requests, responses, and what follows from a request (ACK, CANCEL).
+Builds the header fields of messages that umd sends: requests, responses, ACK and CANCEL.
 
-Everything is handed in: tags, branches and numbers too. From and To are raw values with their tags,
-as the dialog keeps them. Header fields given as `headers` must be in the spelling of `names.TABLE`.
-Two forms: a message object that is written only when its `octets` are asked for, so that two ends
-in one process need none, and `bye_octets`, which writes the most frequent request at once.
-
-A strict router's rewriting (RFC 3261 §12.2.1.1) is the dialog's: `uri` and `routes` come final.
+The caller supplies everything, including tags, branches and CSeq numbers. From and To are raw
+values with their tags. Names in `headers` must have the spelling of `names.TABLE`. The dialog has
+already rewritten `uri` and `routes` for a strict router (RFC 3261 §12.2.1.1).
 """
 
 from __future__ import annotations
@@ -76,7 +73,7 @@ REASONS: Final = {
 
 
 def reason_for(status: int) -> str:
-    """The usual words for a status; those of its class for one without."""
+    """Return the RFC's reason phrase for a status, or that of its class."""
     return REASONS.get(status) or REASONS.get(status // 100 * 100, "Unknown")
 
 
@@ -95,18 +92,19 @@ def request(
     contact: str | None = None,
     headers: Iterable[tuple[str, str]] = (),
     body: bytes = b"",
-    content_type: str = "application/sdp",
-    max_forwards: str = MAX_FORWARDS,
 ) -> Request:
     """
-    A request of any method, in a dialog or not.
+    Build a request of any method, in a dialog or not.
 
-    `contact` is a raw value; `content_type` counts only with a body. The Via asks for the source
-    port (RFC 3581), so that answers come back through a NAT.
+    The Via asks for the source port (RFC 3581), so that responses come back through a NAT.
+
+    Args:
+        contact: A raw value.
+        body: A session description.
     """
     fields: Headers = [
         ("Via", f"SIP/2.0/{transport} {sent_by};branch={branch};rport"),
-        ("Max-Forwards", max_forwards),
+        ("Max-Forwards", MAX_FORWARDS),
         ("From", from_),
         ("To", to),
         ("Call-ID", call_id),
@@ -119,117 +117,36 @@ def request(
     if headers:
         fields.extend(headers)
     if body:
-        fields.append(("Content-Type", content_type))
+        fields.append(("Content-Type", "application/sdp"))
         fields.append(("Content-Length", str(len(body))))
     else:
         fields.append(("Content-Length", "0"))
     return Request(method, uri, fields, body)
 
 
-def bye(
-    uri: str,
-    *,
-    sent_by: str,
-    branch: str,
-    from_: str,
-    to: str,
-    call_id: str,
-    cseq: int,
-    transport: str = "UDP",
-    routes: Sequence[str] = (),
-    headers: Sequence[tuple[str, str]] = (),
-) -> Request:
-    """A BYE (RFC 3261 §15.1.1). `uri` is the remote target."""
-    fields: Headers = [
-        ("Via", f"SIP/2.0/{transport} {sent_by};branch={branch};rport"),
-        ("Max-Forwards", MAX_FORWARDS),
-        ("From", from_),
-        ("To", to),
-        ("Call-ID", call_id),
-        ("CSeq", f"{cseq} BYE"),
-    ]
-    if routes:
-        fields[1:1] = [("Route", route) for route in routes]
-    if headers:
-        fields.extend(headers)
-    fields.append(("Content-Length", "0"))
-    return Request("BYE", uri, fields)
-
-
-_BYE_LINES: Final = 9
-"""How many lines the template below has without Route and further header fields."""
-
-
-def bye_octets(
-    uri: str,
-    *,
-    sent_by: str,
-    branch: str,
-    from_: str,
-    to: str,
-    call_id: str,
-    cseq: int,
-    transport: str = "UDP",
-    routes: Sequence[str] = (),
-    headers: Sequence[tuple[str, str]] = (),
-) -> bytes:
-    """
-    The octets of `bye(...)`, without the message.
-
-    Raises:
-        HeaderError: a value has CR or LF in it.
-    """
-    lines = _BYE_LINES
-    route = extra = ""
-    if routes:
-        route = "".join([f"Route: {value}\r\n" for value in routes])
-        lines += len(routes)
-    if headers:
-        extra = "".join([f"{name}: {value}\r\n" for name, value in headers])
-        lines += len(headers)
-    text = (
-        f"BYE {uri} SIP/2.0\r\n"
-        f"Via: SIP/2.0/{transport} {sent_by};branch={branch};rport\r\n"
-        f"{route}"
-        "Max-Forwards: 70\r\n"
-        f"From: {from_}\r\n"
-        f"To: {to}\r\n"
-        f"Call-ID: {call_id}\r\n"
-        f"CSeq: {cseq} BYE\r\n"
-        f"{extra}"
-        "Content-Length: 0\r\n"
-        "\r\n"
-    )
-    if text.count("\n") != lines or text.count("\r") != lines:
-        raise HeaderError("BYE", "CR or LF in a value must not be written")
-    return text.encode("utf-8", "surrogateescape")
-
-
 def ack_for(invite: Request, response: Response) -> Request:
-    """
-    The ACK of a failure: part of the INVITE's transaction, so with its branch (RFC 3261 §17.1.1.3).
-    """
+    """Build the ACK of a 300-699, which has the INVITE's branch (RFC 3261 §17.1.1.3)."""
     ack = Request("ACK", invite.uri, _same_transaction(invite, "ACK", response.get("To")))
     ack._via, ack._from, ack._to = invite._via, invite._from, response._to
-    ack._to_tag = response.to_tag  # of a To that can be read or not
+    ack._to_tag = response.to_tag  # also of a malformed To
     return ack
 
 
 def cancel_for(invite: Request) -> Request:
-    """The CANCEL of an INVITE on its way, with the INVITE's branch (RFC 3261 §9.1)."""
+    """Build the CANCEL of an INVITE, with the INVITE's branch (RFC 3261 §9.1)."""
     cancel = Request("CANCEL", invite.uri, _same_transaction(invite, "CANCEL", None))
     cancel._via, cancel._from, cancel._to = invite._via, invite._from, invite._to
     return cancel
 
 
 def _same_transaction(invite: Request, method: str, to: str | None) -> Headers:
-    """The header fields of a request that shares the INVITE's Via, Route, From and Call-ID."""
+    """Return the header fields of a request with the INVITE's Via, Route, From and Call-ID."""
     fields: Headers = []
     has_via = False
     for item in invite.headers:
         name, value = item
         if name == "Via":
-            if not has_via:  # ours alone: a UAC writes one, and a proxy's ACK has its own (§16.10)
+            if not has_via:  # a UAC writes one Via; the others are those of proxies (§16.10)
                 fields.append(item)
                 has_via = True
         elif name == "To":
@@ -255,14 +172,19 @@ def response(
     contact: str | None = None,
     headers: Iterable[tuple[str, str]] = (),
     body: bytes = b"",
-    content_type: str = "application/sdp",
 ) -> Response:
     """
-    An answer to a request: Via, From, To, Call-ID and CSeq are echoed octet for octet (§8.2.6.2).
+    Build a response, with Via, From, To, Call-ID and CSeq of the request as they are (§8.2.6.2).
 
-    `to_tag` is added when the To has no tag yet. What makes a dialog (§12.1.1) also takes the
-    Record-Route along, and a 100 the Timestamp (§8.2.6.1). Of a malformed request, which is being
-    refused, a field that it lacks is left out, and of a repeated one the first is echoed.
+    A response that makes a dialog (§12.1.1) also has the request's Record-Route, and a 100 its
+    Timestamp (§8.2.6.1). If the request is malformed and refused, the response lacks the fields
+    that it lacks, and has only the first of repeated ones.
+
+    Args:
+        reason: The reason phrase; by default the RFC's.
+        to_tag: Added to the To if that has no tag.
+        contact: A raw value.
+        body: A session description.
     """
     dialog = 100 < status < 300 and request.method == "INVITE"
     tagged = to_tag is not None and _lacks_tag(request)
@@ -282,7 +204,7 @@ def response(
     if headers:
         fields.extend(headers)
     if body:
-        fields.append(("Content-Type", content_type))
+        fields.append(("Content-Type", "application/sdp"))
         fields.append(("Content-Length", str(len(body))))
     else:
         fields.append(("Content-Length", "0"))
@@ -295,7 +217,7 @@ def response(
 
 
 def _first_of_single(fields: Headers) -> Headers:
-    """Without the repetitions that the request is refused for: the answer should be readable."""
+    """Remove repetitions of fields that may occur once, so that the response is well-formed."""
     seen: set[str] = set()
     kept: Headers = []
     for item in fields:
@@ -309,4 +231,4 @@ def _lacks_tag(request: Message) -> bool:
     try:
         return request.to_tag is None
     except HeaderError:
-        return False  # absent, or malformed: better echoed as it came than made worse
+        return False  # absent or malformed: echo it as it is

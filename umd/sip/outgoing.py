@@ -1,8 +1,8 @@
 """
-Requests and responses that we make: their fields are values first, and text only on the wire.
+Messages that umd sends, as values that become text only when their octets are needed.
 
-What dialogs and transactions read (branch, tags, CSeq, Call-ID, Contact) is handed over as it is,
-so that two endpoints in one process exchange messages without formatting or parsing one.
+Dialogs and transactions read branch, tags, CSeq, Call-ID and Contact directly from these values. So
+two endpoints in one process exchange messages without formatting or parsing any.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ CREDENTIALS: Final = frozenset(("Authorization", "Proxy-Authorization"))
 
 
 class OwnRequest(Request):
-    """A request that we make; the arguments are those of `build.request`, and the tags."""
+    """A request that umd sends; the arguments are those of `build.request`, and the tags."""
 
     __slots__ = ("_routes",)
 
@@ -38,7 +38,7 @@ class OwnRequest(Request):
         headers: ExtraHeaders = (),
         body: bytes = b"",
     ) -> None:
-        # Request.__init__ written out, as there.
+        # All attributes of Request: calling its __init__ would cost more, and set some twice.
         self.method = method
         self.uri = uri
         self.body = body
@@ -66,11 +66,11 @@ class OwnRequest(Request):
 
     @property
     def credentials(self) -> ExtraHeaders:
-        """Its Authorization and Proxy-Authorization header fields."""
+        """The Authorization and Proxy-Authorization header fields."""
         return tuple(item for item in self._extra if item[0] in CREDENTIALS)
 
     def again(self, branch: str, cseq: int, credentials: ExtraHeaders) -> OwnRequest:
-        """The same once more with these credentials, as another transaction (§22.2)."""
+        """Return the same request with these credentials, for a new transaction (§22.2)."""
         others = tuple(item for item in self._extra if item[0] not in CREDENTIALS)
         return OwnRequest(
             self.method,
@@ -109,7 +109,7 @@ class OwnRequest(Request):
 
 
 class OwnResponse(Response):
-    """A response that we make to a request that was handed over as an object."""
+    """A response that umd sends to an `OwnRequest` of another endpoint in the same process."""
 
     __slots__ = ()
 
@@ -177,7 +177,7 @@ def response(
     headers: ExtraHeaders = (),
     body: bytes = b"",
 ) -> Response:
-    """An answer: to a request that was read, with what that has; else without any text."""
+    """Return a response: an `OwnResponse` if the request is an `OwnRequest`, else built text."""
     if isinstance(request, OwnRequest) and request.get("Record-Route") is None:
         return OwnResponse(request, status, to_tag, contact, headers, body)
     return build.response(
