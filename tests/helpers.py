@@ -72,8 +72,8 @@ class ControlRoom:
     def on_event(self, call: Call, event: LifecycleEvent) -> None:
         self.events.append(event)
 
-    def told(self, call: Call | None = None) -> list[str]:
-        """The names of the lifecycle events, of one call or of all."""
+    def event_names(self, call: Call | None = None) -> list[str]:
+        """Return the names of the lifecycle events, of one call or of all."""
         return [type(e).__name__ for e in self.events if call is None or e.call == call.id]
 
     def logged(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""The use cases, as call stories on a fake backend and a clock."""
+"""The use cases without a journal: calls on a fake backend and a clock."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class ControlCase(SynchronousTestCase):
         self.control, self.fake, self.clock = self.room.control, self.room.fake, self.room.clock
         self.successResultOf(ensureDeferred(self.control.start()))
 
-    def ask(self, call: Call | str) -> Deferred[Outcome]:
+    def disconnect(self, call: Call | str) -> Deferred[Outcome]:
         call_id = call.id if isinstance(call, Call) else CallId(call)
         return ensureDeferred(self.control.disconnect(ALICE, call_id, "r-1"))
 
@@ -55,14 +55,14 @@ class ControlCase(SynchronousTestCase):
 class PlaceTests(ControlCase):
     def test_a_call_is_placed_rings_and_is_answered(self) -> None:
         call = self.control.place(ALICE, "answers", request_id="r-0")
-        self.assertEqual(self.room.told(call), ["Placed", "Alerting", "Connected"])
+        self.assertEqual(self.room.event_names(call), ["Placed", "Alerting", "Connected"])
         self.assertEqual(call.state, CallState.CONNECTED)
         self.assertEqual(split_call_id(call.id), ("leg-1", "lab-1"))
         self.assertEqual(list(self.control.live_calls()), [call])
 
     def test_a_rejected_call_has_ended_and_is_remembered(self) -> None:
         call = self.control.place(ALICE, "rejects")
-        self.assertEqual(self.room.told(call), ["Placed", "Disconnected"])
+        self.assertEqual(self.room.event_names(call), ["Placed", "Disconnected"])
         self.assertIs(self.control.find(call.id), call)
         self.assertEqual(list(self.control.live_calls()), [])
 
@@ -75,16 +75,16 @@ class PlaceTests(ControlCase):
         self.fake.reachable = False
         call = self.control.place(ALICE, "answers")
         self.failureResultOf(ensureDeferred(self.control.dialled(call)), BackendUnavailable)
-        self.assertEqual(self.room.told(), ["Placed", "Disconnected"])
+        self.assertEqual(self.room.event_names(), ["Placed", "Disconnected"])
         self.assertEqual(list(self.control.live_calls()), [])
 
 
 class DisconnectTests(ControlCase):
     def test_a_connected_call(self) -> None:
         call = self.control.place(ALICE, "answers")
-        self.assertEqual(self.successResultOf(self.ask(call)), Outcome.ENDED)
+        self.assertEqual(self.successResultOf(self.disconnect(call)), Outcome.ENDED)
         self.assertEqual(
-            self.room.told(call),
+            self.room.event_names(call),
             ["Placed", "Alerting", "Connected", "DisconnectRequested", "Disconnected"],
         )
         (end,) = self.ended(call)
@@ -92,115 +92,115 @@ class DisconnectTests(ControlCase):
 
     def test_a_ringing_call(self) -> None:
         call = self.control.place(ALICE, "rings")
-        self.assertEqual(self.successResultOf(self.ask(call)), Outcome.ENDED)
+        self.assertEqual(self.successResultOf(self.disconnect(call)), Outcome.ENDED)
         self.assertEqual(self.ended(call)[0].cause.sip_status, 487)
 
-    def test_a_leg_that_is_gone(self) -> None:
-        """The call is lost, with the reason, and whoever asks later is told that it is over."""
+    def test_a_leg_that_is_gone_loses_its_call(self) -> None:
+        """The record has the reason, and a later request is answered that the call has ended."""
         call = self.control.place(ALICE, "answers")
         self.report(Gone(call.leg, "the PBX was restarted"))
         (lost,) = [event for event in self.room.events if isinstance(event, Lost)]
         self.assertEqual((lost.call, lost.reason), (call.id, "the PBX was restarted"))
-        self.assertEqual(self.successResultOf(self.ask(call)), Outcome.ALREADY_ENDED)
+        self.assertEqual(self.successResultOf(self.disconnect(call)), Outcome.ALREADY_ENDED)
         self.assertEqual(self.control.counts().refused_events, 0)
 
-    def test_a_leg_that_is_gone_while_its_end_is_awaited(self) -> None:
-        """Whoever waits has the answer at once: nobody confirms the end any more."""
+    def test_a_leg_that_is_gone_during_its_teardown(self) -> None:
+        """The client is answered at once, as no confirmation can come any more."""
         self.fake.confirms = False
         call = self.control.place(ALICE, "answers")
-        asked = self.ask(call)
+        answer = self.disconnect(call)
         self.report(Gone(call.leg, "the PBX was restarted"))
-        self.assertEqual(self.successResultOf(asked), Outcome.ENDED_UNCONFIRMED)
+        self.assertEqual(self.successResultOf(answer), Outcome.ENDED_UNCONFIRMED)
 
     def test_the_answer_waits_for_the_far_end(self) -> None:
         self.fake.confirms = False
         call = self.control.place(ALICE, "answers")
-        asked = self.ask(call)
+        answer = self.disconnect(call)
         self.clock.advance(DEADLINE - 0.001)
-        self.assertNoResult(asked)
+        self.assertNoResult(answer)
         self.fake.end(call.leg)
-        self.assertEqual(self.successResultOf(asked), Outcome.ENDED)
+        self.assertEqual(self.successResultOf(answer), Outcome.ENDED)
         self.assertEqual(self.clock.getDelayedCalls()[1:], [])
 
-    def test_two_at_once_are_one_teardown(self) -> None:
+    def test_two_requests_share_one_teardown(self) -> None:
         self.fake.confirms = False
         call = self.control.place(ALICE, "answers")
-        first, second = self.ask(call), self.ask(call)
+        first, second = self.disconnect(call), self.disconnect(call)
         self.assertEqual(self.fake.commands.count(("hang_up", call.leg)), 1)
         self.fake.end(call.leg)
         self.assertEqual(self.successResultOf(first), Outcome.ENDED)
         self.assertEqual(self.successResultOf(second), Outcome.ENDED)
-        self.assertEqual(self.room.told(call).count("DisconnectRequested"), 1)
+        self.assertEqual(self.room.event_names(call).count("DisconnectRequested"), 1)
         self.assertEqual(len(self.ended(call)), 1)
 
     def test_an_ended_call_gets_the_same_answer_and_no_second_event(self) -> None:
         call = self.control.place(ALICE, "answers")
-        self.successResultOf(self.ask(call))
+        self.successResultOf(self.disconnect(call))
         before = list(self.room.events)
         for _ in range(3):
-            self.assertEqual(self.successResultOf(self.ask(call)), Outcome.ALREADY_ENDED)
+            self.assertEqual(self.successResultOf(self.disconnect(call)), Outcome.ALREADY_ENDED)
         self.assertEqual(self.room.events, before)
         self.assertEqual(self.fake.commands.count(("hang_up", call.leg)), 1)
 
     def test_an_id_umd_never_issued(self) -> None:
         call = self.control.place(ALICE, "answers")
         for other in ("", "garbage", call.id[:-1], call.id + "=", call.id.lower(), " " + call.id):
-            self.failureResultOf(self.ask(other), NoSuchCall)
+            self.failureResultOf(self.disconnect(other), NoSuchCall)
         self.assertEqual(call.state, CallState.CONNECTED)
 
     def test_a_far_end_that_hangs_up_first(self) -> None:
-        """Our BYE and theirs cross: one end, asked for by the client, theirs on record."""
+        """The hang-ups cross: one end event by the client, the far end's as superseded."""
         self.fake.confirms = False
         call = self.control.place(ALICE, "answers")
-        asked = self.ask(call)
+        answer = self.disconnect(call)
         self.fake.end(call.leg, Cause(by=EndedBy.FAR_END))
-        self.assertEqual(self.successResultOf(asked), Outcome.ENDED)
+        self.assertEqual(self.successResultOf(answer), Outcome.ENDED)
         (end,) = self.ended(call)
         assert end.superseded is not None
         self.assertEqual((end.cause.by, end.superseded.by), (EndedBy.CLIENT, EndedBy.FAR_END))
 
-    def test_the_200_that_crosses_the_cancel(self) -> None:
+    def test_an_answer_that_crosses_the_hang_up(self) -> None:
         self.fake.confirms = False
         call = self.control.place(ALICE, "rings")
-        asked = self.ask(call)
+        answer = self.disconnect(call)
         self.fake.answer(call.leg)
-        self.assertNoResult(asked)
+        self.assertNoResult(answer)
         self.fake.end(call.leg)
-        self.assertEqual(self.successResultOf(asked), Outcome.ENDED)
-        # It was up, and what it takes to end it is put on record with that.
-        self.assertEqual(self.room.told(call)[-2:], ["Connected", "Disconnected"])
+        self.assertEqual(self.successResultOf(answer), Outcome.ENDED)
+        # The event carries what the backend needs to end the leg after a restart.
+        self.assertEqual(self.room.event_names(call)[-2:], ["Connected", "Disconnected"])
 
     def test_a_client_that_leaves_does_not_stop_the_teardown(self) -> None:
         self.fake.confirms = False
         call = self.control.place(ALICE, "answers")
-        gone, stays = self.ask(call), self.ask(call)
+        gone, stays = self.disconnect(call), self.disconnect(call)
         gone.cancel()
         self.failureResultOf(gone)
         self.fake.end(call.leg)
         self.assertEqual(self.successResultOf(stays), Outcome.ENDED)
 
     def test_one_answer_can_make_another_client_leave(self) -> None:
-        """A waiting client that goes while the answers are being given is nobody's mistake."""
+        """A client may leave while the other clients are being answered."""
         self.fake.confirms = False
         call = self.control.place(ALICE, "answers")
-        first, second = self.ask(call), self.ask(call)
+        first, second = self.disconnect(call), self.disconnect(call)
         left: list[object] = []
-        both = (second.addErrback(left.append), first.addCallback(lambda _: second.cancel()))
+        clients = (second.addErrback(left.append), first.addCallback(lambda _: second.cancel()))
         self.fake.end(call.leg)
         self.assertEqual(len(self.ended(call)), 1)
         self.assertEqual(len(left), 1)
-        self.assertTrue(all(one.called for one in both))
+        self.assertTrue(all(client.called for client in clients))
 
 
 class SilentFarEndTests(ControlCase):
     def setUp(self) -> None:
         super().setUp()
         self.call = self.control.place(ALICE, "silent")
-        self.asked = self.ask(self.call)
+        self.answer = self.disconnect(self.call)
 
-    def test_answered_at_the_deadline_and_ended_later(self) -> None:
+    def test_the_client_is_answered_at_the_deadline_and_the_call_ends_later(self) -> None:
         self.clock.advance(DEADLINE)
-        self.assertEqual(self.successResultOf(self.asked), Outcome.ENDED_UNCONFIRMED)
+        self.assertEqual(self.successResultOf(self.answer), Outcome.ENDED_UNCONFIRMED)
         self.assertEqual(self.call.state, CallState.DISCONNECTING)
         (line,) = (e for e in self.room.lines if e["event"] == "call.disconnect-unconfirmed")
         self.assertEqual((line["call"], line["leg"]), (self.call.id, self.call.leg))
@@ -210,14 +210,15 @@ class SilentFarEndTests(ControlCase):
         self.assertEqual((end.confirmed, end.cause.sip_status, end.cause.q850), (False, 408, 102))
         self.assertEqual(end.cause.by, EndedBy.CLIENT)
 
-    def test_who_asks_after_the_deadline_is_told_at_once(self) -> None:
+    def test_a_request_after_the_deadline_is_answered_at_once(self) -> None:
         self.clock.advance(DEADLINE)
-        self.assertEqual(self.successResultOf(self.ask(self.call)), Outcome.ENDED_UNCONFIRMED)
+        later = self.disconnect(self.call)
+        self.assertEqual(self.successResultOf(later), Outcome.ENDED_UNCONFIRMED)
         self.assertEqual(self.fake.commands.count(("hang_up", self.call.leg)), 1)
 
-    def test_who_asks_late_waits_no_longer_than_the_first(self) -> None:
+    def test_a_later_request_waits_no_longer_than_the_first(self) -> None:
         self.clock.advance(DEADLINE - 1.0)
-        late = self.ask(self.call)
+        late = self.disconnect(self.call)
         self.clock.advance(1.0)
         self.assertEqual(self.successResultOf(late), Outcome.ENDED_UNCONFIRMED)
 
@@ -228,43 +229,43 @@ class SilentFarEndTests(ControlCase):
 
 
 class UnreachableTests(ControlCase):
-    """What is asked for while the backend is away is kept, and done once it is back."""
+    """A request that an unreachable backend cannot take is kept until the backend is back."""
 
-    def test_the_intent_is_carried_out_when_it_is_back(self) -> None:
+    def test_the_request_is_carried_out_when_the_backend_is_back(self) -> None:
         call = self.control.place(ALICE, "answers")
         self.fake.reachable = False
-        failure = self.failureResultOf(self.ask(call), BackendUnavailable)
+        failure = self.failureResultOf(self.disconnect(call), BackendUnavailable)
         self.assertIn("fake", str(failure.value))
         self.assertEqual(call.state, CallState.DISCONNECTING)
         self.fake.reachable = True
         assert self.fake.sink is not None
         self.fake.sink.backend_up()
         self.assertEqual(len(self.ended(call)), 1)
-        self.assertEqual(self.room.told(call).count("DisconnectRequested"), 1)
-        self.assertEqual(self.successResultOf(self.ask(call)), Outcome.ALREADY_ENDED)
+        self.assertEqual(self.room.event_names(call).count("DisconnectRequested"), 1)
+        self.assertEqual(self.successResultOf(self.disconnect(call)), Outcome.ALREADY_ENDED)
 
-    def test_asking_again_tries_again(self) -> None:
+    def test_a_second_request_tries_again(self) -> None:
         call = self.control.place(ALICE, "answers")
         self.fake.reachable = False
-        self.failureResultOf(self.ask(call), BackendUnavailable)
-        self.failureResultOf(self.ask(call), BackendUnavailable)
+        self.failureResultOf(self.disconnect(call), BackendUnavailable)
+        self.failureResultOf(self.disconnect(call), BackendUnavailable)
         self.fake.reachable = True
-        self.assertEqual(self.successResultOf(self.ask(call)), Outcome.ENDED)
+        self.assertEqual(self.successResultOf(self.disconnect(call)), Outcome.ENDED)
         self.assertEqual([e for e in self.room.logged() if "down" in e], ["backend.down"])
 
-    def test_who_waits_is_told_when_it_goes_away(self) -> None:
+    def test_clients_that_wait_are_answered_when_the_backend_goes_down(self) -> None:
         self.fake.confirms = False
         call = self.control.place(ALICE, "answers")
-        first, second = self.ask(call), self.ask(call)
+        first, second = self.disconnect(call), self.disconnect(call)
         assert self.fake.sink is not None
         self.fake.sink.backend_down("connection lost")
-        one = self.failureResultOf(first, BackendUnavailable).value
-        two = self.failureResultOf(second, BackendUnavailable).value
-        self.assertIsNot(one, two)
-        self.assertIn("connection lost", str(one))
+        first_error = self.failureResultOf(first, BackendUnavailable).value
+        second_error = self.failureResultOf(second, BackendUnavailable).value
+        self.assertIsNot(first_error, second_error)
+        self.assertIn("connection lost", str(first_error))
         self.fake.sink.backend_up()
         self.assertEqual(self.fake.commands.count(("hang_up", call.leg)), 2)
-        third = self.ask(call)
+        third = self.disconnect(call)
         self.fake.end(call.leg)
         self.assertEqual(self.successResultOf(third), Outcome.ENDED)
         self.assertEqual(len(self.ended(call)), 1)
@@ -272,14 +273,14 @@ class UnreachableTests(ControlCase):
     def test_a_leg_the_backend_has_forgotten_is_over_but_not_confirmed(self) -> None:
         call = self.control.place(ALICE, "answers")
         self.fake.lose(call.leg)
-        self.assertEqual(self.successResultOf(self.ask(call)), Outcome.ENDED_UNCONFIRMED)
+        self.assertEqual(self.successResultOf(self.disconnect(call)), Outcome.ENDED_UNCONFIRMED)
         (end,) = self.ended(call)
         self.assertFalse(end.confirmed)
         self.assertIn("backend.leg-lost", self.room.logged())
 
 
 class FailingBackendTests(ControlCase):
-    """What a backend does not do is not taken for done."""
+    """A command that a backend fails to carry out does not count as done."""
 
     def break_it(self, name: str) -> None:
         def broken(*_: object) -> None:
@@ -291,19 +292,19 @@ class FailingBackendTests(ControlCase):
         call = self.control.place(ALICE, "answers")
         self.break_it("hang_up")
         for _ in range(2):
-            self.failureResultOf(self.ask(call), BackendUnavailable)
+            self.failureResultOf(self.disconnect(call), BackendUnavailable)
         self.assertEqual(self.room.logged().count("backend.failed"), 2)
         self.clock.advance(60.0)
         self.assertEqual(self.ended(call), [])
         del self.fake.hang_up
-        self.assertEqual(self.successResultOf(self.ask(call)), Outcome.ENDED)
+        self.assertEqual(self.successResultOf(self.disconnect(call)), Outcome.ENDED)
 
-    def test_a_hang_up_that_failed_is_carried_out_though_nobody_asks_again(self) -> None:
-        """However many have asked, the backend is told once every RETRY_INTERVAL."""
+    def test_a_hang_up_that_failed_is_retried_without_a_new_request(self) -> None:
+        """The backend is told once in each RETRY_INTERVAL, however many requests there were."""
         call = self.control.place(ALICE, "answers")
         self.break_it("hang_up")
         for _ in range(3):
-            self.failureResultOf(self.ask(call), BackendUnavailable)
+            self.failureResultOf(self.disconnect(call), BackendUnavailable)
         self.clock.pump([RETRY_INTERVAL / 2] * 4)
         self.assertEqual(self.room.logged().count("backend.failed"), 3 + 2)
         del self.fake.hang_up
@@ -319,14 +320,14 @@ class FailingBackendTests(ControlCase):
         call = self.control.place(ALICE, "answers")
         self.failureResultOf(ensureDeferred(self.control.dialled(call)), BackendUnavailable)
         self.assertEqual(self.room.logged(), ["backend.failed"])
-        self.assertEqual(self.room.told(), ["Placed", "Disconnected"])
+        self.assertEqual(self.room.event_names(), ["Placed", "Disconnected"])
         self.assertEqual(list(self.control.live_calls()), [])
 
-    def test_one_that_fails_does_not_keep_the_others_waiting(self) -> None:
+    def test_a_hang_up_that_fails_does_not_delay_the_others(self) -> None:
         calls = [self.control.place(ALICE, "answers") for _ in range(3)]
         self.fake.reachable = False
         for call in calls:
-            self.failureResultOf(self.ask(call), BackendUnavailable)
+            self.failureResultOf(self.disconnect(call), BackendUnavailable)
         self.fake.reachable = True
         hang_up = self.fake.hang_up
 
@@ -340,23 +341,23 @@ class FailingBackendTests(ControlCase):
         self.fake.sink.backend_up()
         self.assertEqual([len(self.ended(call)) for call in calls], [0, 1, 1])
 
-    def test_one_end_that_brings_about_another_is_not_asked_for_again(self) -> None:
+    def test_a_call_that_ends_with_another_is_not_hung_up_again(self) -> None:
         first, second = (self.control.place(ALICE, "answers") for _ in range(2))
         self.fake.reachable = False
         for call in (first, second):
-            self.failureResultOf(self.ask(call), BackendUnavailable)
+            self.failureResultOf(self.disconnect(call), BackendUnavailable)
         self.fake.reachable = True
-        hang_up, asked = self.fake.hang_up, []
+        hang_up, told_legs = self.fake.hang_up, []
 
         def ends_both(leg: LegId, cause: Cause) -> None:
-            asked.append(leg)
+            told_legs.append(leg)
             hang_up(leg, cause)
             self.fake.end(second.leg, Cause(by=EndedBy.FAR_END))
 
         setattr(self.fake, "hang_up", ends_both)  # noqa: B010
         assert self.fake.sink is not None
         self.fake.sink.backend_up()
-        self.assertEqual(asked, [first.leg])
+        self.assertEqual(told_legs, [first.leg])
         self.assertEqual(self.control.counts().refused_events, 0)
         self.assertEqual(self.clock.getDelayedCalls()[1:], [])
 
@@ -368,13 +369,13 @@ class FailingBackendTests(ControlCase):
             self.fake.sink.backend_down("just now")
 
         setattr(self.fake, "hang_up", goes_down)  # noqa: B010
-        self.failureResultOf(self.ask(call), BackendUnavailable)
+        self.failureResultOf(self.disconnect(call), BackendUnavailable)
 
-    def test_a_record_that_fails_keeps_nobody_waiting(self) -> None:
-        """A full disk must not make a client wait for what has happened."""
+    def test_a_log_that_fails_keeps_no_client_waiting(self) -> None:
+        """A client is answered although the event could not be logged, as on a full disk."""
         self.fake.confirms = False
         call = self.control.place(ALICE, "answers")
-        asked = self.ask(call)
+        answer = self.disconnect(call)
 
         def fails(*_: object) -> None:
             raise OSError("no space left")
@@ -382,12 +383,12 @@ class FailingBackendTests(ControlCase):
         self.patch(self.room, "on_event", fails)
         with self.assertRaises(OSError):
             self.fake.end(call.leg)
-        self.assertEqual(self.successResultOf(asked), Outcome.ENDED)
+        self.assertEqual(self.successResultOf(answer), Outcome.ENDED)
         self.successResultOf(ensureDeferred(self.control.drain()))
         with self.assertRaises(Stopping):
             self.control.place(ALICE, "answers")
 
-    def test_one_that_does_not_stop_stops_no_other(self) -> None:
+    def test_a_backend_that_fails_to_stop_does_not_keep_others_running(self) -> None:
         other = FakeBackend("other")
         room = ControlRoom({"fake": self.fake, "other": other})
         self.successResultOf(ensureDeferred(room.control.start()))
@@ -401,9 +402,9 @@ class FailingBackendTests(ControlCase):
         self.assertEqual(room.logged(), ["backend.failed"])
 
 
-class AwayAtStartTests(SynchronousTestCase):
+class StartTests(SynchronousTestCase):
     def test_a_backend_that_is_away_does_not_keep_umd_from_starting(self) -> None:
-        """Its legs are taken up when it is back."""
+        """Its legs become calls when it is back."""
         room = ControlRoom()
         room.fake.found = [FoundLeg(leg=LegId("a"), state=CallState.CONNECTED, number="1")]
         legs, away = room.fake.legs, True
@@ -438,15 +439,15 @@ class RetentionTests(ControlCase):
 
     def end(self) -> Call:
         call = self.control.place(ALICE, "answers")
-        self.successResultOf(self.ask(call))
+        self.successResultOf(self.disconnect(call))
         return call
 
     def test_an_ended_call_is_forgotten_after_its_retention(self) -> None:
         call = self.end()
         self.clock.advance(59.9)
-        self.assertEqual(self.successResultOf(self.ask(call)), Outcome.ALREADY_ENDED)
+        self.assertEqual(self.successResultOf(self.disconnect(call)), Outcome.ALREADY_ENDED)
         self.clock.advance(0.2)
-        self.failureResultOf(self.ask(call), NoSuchCall)
+        self.failureResultOf(self.disconnect(call), NoSuchCall)
 
     def test_the_known_calls_are_those_that_can_be_found(self) -> None:
         live, ended = self.control.place(ALICE, "answers"), self.control.place(ALICE, "rejects")
@@ -454,11 +455,11 @@ class RetentionTests(ControlCase):
         self.clock.advance(60.0)
         self.assertEqual(self.control.known_calls(), [live])
 
-    def test_no_more_are_remembered_than_told(self) -> None:
+    def test_the_oldest_ended_calls_are_forgotten_first(self) -> None:
         calls = [self.end() for _ in range(3)]
-        self.failureResultOf(self.ask(calls[0]), NoSuchCall)
+        self.failureResultOf(self.disconnect(calls[0]), NoSuchCall)
         for call in calls[1:]:
-            self.assertEqual(self.successResultOf(self.ask(call)), Outcome.ALREADY_ENDED)
+            self.assertEqual(self.successResultOf(self.disconnect(call)), Outcome.ALREADY_ENDED)
 
 
 class EndedIsFaultTests(ControlCase):
@@ -466,12 +467,12 @@ class EndedIsFaultTests(ControlCase):
 
     def test_an_ended_call_is_like_an_unknown_one(self) -> None:
         call = self.control.place(ALICE, "answers")
-        self.assertEqual(self.successResultOf(self.ask(call)), Outcome.ENDED)
-        self.failureResultOf(self.ask(call), NoSuchCall)
+        self.assertEqual(self.successResultOf(self.disconnect(call)), Outcome.ENDED)
+        self.failureResultOf(self.disconnect(call), NoSuchCall)
 
 
 class ResumeTests(SynchronousTestCase):
-    def test_legs_that_are_there_are_taken_up(self) -> None:
+    def test_legs_that_a_backend_carries_become_calls(self) -> None:
         room = ControlRoom()
         given = CallId("Z2l2ZW5AbGFi")
         room.fake.found = [
@@ -483,10 +484,10 @@ class ResumeTests(SynchronousTestCase):
         self.assertEqual(split_call_id(first.id), ("a@pbx", "fake"))
         self.assertEqual((second.id, second.state), (given, CallState.ALERTING))
         self.assertEqual([type(e) for e in room.events], [Resumed, Resumed])
-        asked = ensureDeferred(room.control.disconnect(ALICE, given))
-        self.assertEqual(self.successResultOf(asked), Outcome.ENDED)
+        answer = ensureDeferred(room.control.disconnect(ALICE, given))
+        self.assertEqual(self.successResultOf(answer), Outcome.ENDED)
 
-    def test_two_legs_of_one_id_are_not_one_call(self) -> None:
+    def test_a_second_leg_with_the_same_call_id_is_refused(self) -> None:
         room = ControlRoom()
         same = CallId("c2FtZUBsYWI=")
         room.fake.found = [
@@ -499,12 +500,12 @@ class ResumeTests(SynchronousTestCase):
 
 
 class MisbehavingBackendTests(ControlCase):
-    def test_what_cannot_be_is_logged_and_changes_nothing(self) -> None:
+    def test_an_illegal_event_is_logged_and_changes_nothing(self) -> None:
         call = self.control.place(ALICE, "answers")
         assert self.fake.sink is not None
         self.fake.sink.leg_event(Progressed(call.leg))
-        self.fake.sink.leg_event(Answered(LegId("nobody's")))
-        self.successResultOf(self.ask(call))
+        self.fake.sink.leg_event(Answered(LegId("unknown")))
+        self.successResultOf(self.disconnect(call))
         self.fake.sink.leg_event(Ended(call.leg, rejection(486)))
         self.assertEqual(self.control.counts().refused_events, 3)
         self.assertEqual(self.room.logged().count("backend.illegal-event"), 3)
@@ -512,32 +513,32 @@ class MisbehavingBackendTests(ControlCase):
 
     def test_one_end_event_in_every_interleaving(self) -> None:
         """Two requests, an answer, an end of either side and the deadline, in all 720 orders."""
-        steps = ("ask", "ask too", "answer", "confirm", "far end", "deadline")
+        steps = ("request", "second request", "answer", "confirm", "far end", "deadline")
         for order in permutations(steps):
             room = ControlRoom()
             self.successResultOf(ensureDeferred(room.control.start()))
             room.fake.confirms = False
             call = room.control.place(ALICE, "waits")
-            asked: list[Deferred[Outcome]] = []
+            answers: list[Deferred[Outcome]] = []
             for step in order:
-                self.take(step, room, call, asked)
-            self.assertEqual(room.told(call).count("Disconnected"), 1, order)
+                self.take(step, room, call, answers)
+            self.assertEqual(room.event_names(call).count("Disconnected"), 1, order)
             requests = [e for e in room.events if isinstance(e, DisconnectRequested)]
             self.assertLessEqual(len(requests), 1, order)
-            for one in asked:
-                self.assertIn(self.successResultOf(one), Outcome, order)
+            for answer in answers:
+                self.assertIn(self.successResultOf(answer), Outcome, order)
             self.assertEqual(list(room.control.live_calls()), [])
             room.clock.advance(100.0)
             self.assertEqual(room.clock.getDelayedCalls(), [], order)
 
     def take(
-        self, step: str, room: ControlRoom, call: Call, asked: list[Deferred[Outcome]]
+        self, step: str, room: ControlRoom, call: Call, answers: list[Deferred[Outcome]]
     ) -> None:
         assert room.fake.sink is not None
         match step:
-            case "ask" | "ask too":
-                principal = ALICE if step == "ask" else BOB
-                asked.append(ensureDeferred(room.control.disconnect(principal, call.id)))
+            case "request" | "second request":
+                principal = ALICE if step == "request" else BOB
+                answers.append(ensureDeferred(room.control.disconnect(principal, call.id)))
             case "answer":
                 room.fake.sink.leg_event(Answered(call.leg))
             case "confirm":
@@ -554,33 +555,33 @@ class DrainTests(ControlCase):
         self.fake.confirms = False
         call = self.control.place(ALICE, "answers")
         other = self.control.place(ALICE, "answers")
-        asked = self.ask(call)
+        answer = self.disconnect(call)
         drained = ensureDeferred(self.control.drain())
         with self.assertRaises(Stopping):
             self.control.place(ALICE, "answers")
         self.assertNoResult(drained)
-        asked_while_draining = self.ask(other)
+        answer_while_draining = self.disconnect(other)
         self.fake.end(call.leg)
         self.assertNoResult(drained)
         self.fake.end(other.leg)
         self.successResultOf(drained)
-        self.assertEqual(self.successResultOf(asked), Outcome.ENDED)
-        self.assertEqual(self.successResultOf(asked_while_draining), Outcome.ENDED)
+        self.assertEqual(self.successResultOf(answer), Outcome.ENDED)
+        self.assertEqual(self.successResultOf(answer_while_draining), Outcome.ENDED)
 
-    def test_who_still_waits_when_umd_stops_is_told(self) -> None:
+    def test_a_client_that_still_waits_when_umd_stops_is_answered(self) -> None:
         self.fake.confirms = False
-        asked = self.ask(self.control.place(ALICE, "answers"))
+        answer = self.disconnect(self.control.place(ALICE, "answers"))
         self.control.dismiss()
-        error = self.failureResultOf(asked, BackendUnavailable).value
+        error = self.failureResultOf(answer, BackendUnavailable).value
         self.assertIn("umd stops before backend fake confirmed the end", str(error))
 
-    def test_nothing_to_finish(self) -> None:
+    def test_without_teardowns_a_drain_ends_at_once(self) -> None:
         self.control.place(ALICE, "answers")
         self.successResultOf(ensureDeferred(self.control.drain()))
 
 
 class AuthorisationTests(SynchronousTestCase):
-    """A call that is not yours looks like one that does not exist; only the log knows."""
+    """Without the right to a call its CallId looks unknown; the log has the refusal."""
 
     def setUp(self) -> None:
         self.room = ControlRoom()
@@ -588,7 +589,7 @@ class AuthorisationTests(SynchronousTestCase):
         self.successResultOf(ensureDeferred(self.control.start()))
         self.call = self.control.place(ALICE, "answers")
 
-    def who(self, name: str, *scopes: Scope) -> Principal:
+    def principal(self, name: str, *scopes: Scope) -> Principal:
         return Principal(name, "192.0.2.1", frozenset(scopes))
 
     def refused(self, principal: Principal) -> str:
@@ -597,22 +598,22 @@ class AuthorisationTests(SynchronousTestCase):
         )
         return str(failure.value)
 
-    def test_their_own(self) -> None:
-        alice = self.who("alice", Scope.END_OWN)
+    def test_an_owner_may_read_and_end_its_call(self) -> None:
+        alice = self.principal("alice", Scope.END_OWN)
         self.assertIs(self.control.inform(alice, self.call.id), self.call)
         outcome = ensureDeferred(self.control.disconnect(alice, self.call.id))
         self.assertEqual(self.successResultOf(outcome), Outcome.ENDED)
 
-    def test_not_theirs_is_not_there(self) -> None:
-        bob = self.who("bob", Scope.END_OWN, Scope.PLACE, Scope.SETTINGS, Scope.OPERATE)
-        told = self.refused(bob)
+    def test_the_call_of_another_looks_unknown(self) -> None:
+        bob = self.principal("bob", Scope.END_OWN, Scope.PLACE, Scope.SETTINGS, Scope.OPERATE)
+        refusal = self.refused(bob)
         with self.assertRaises(NoSuchCall) as caught:
             self.control.inform(bob, self.call.id)
         unknown = self.failureResultOf(
             ensureDeferred(self.control.disconnect(bob, CallId("nothing"))), NoSuchCall
         )
         expected = str(unknown.value).replace("nothing", self.call.id)
-        self.assertEqual((told, str(caught.exception)), (expected, expected))
+        self.assertEqual((refusal, str(caught.exception)), (expected, expected))
         line = next(line for line in self.room.lines if line["event"] == "control.forbidden")
         self.assertEqual(
             (line["principal"], line["action"], line["call"], line["request_id"]),
@@ -620,24 +621,24 @@ class AuthorisationTests(SynchronousTestCase):
         )
         self.assertFalse(self.call.ended)
 
-    def test_any_call(self) -> None:
-        outcome = self.control.disconnect(self.who("bob", Scope.END_ANY), self.call.id)
+    def test_end_any_ends_the_call_of_another(self) -> None:
+        outcome = self.control.disconnect(self.principal("bob", Scope.END_ANY), self.call.id)
         self.assertEqual(self.successResultOf(ensureDeferred(outcome)), Outcome.ENDED)
 
-    def test_to_read_is_not_to_end(self) -> None:
-        reader = self.who("bob", Scope.READ)
+    def test_the_right_to_read_is_no_right_to_end(self) -> None:
+        reader = self.principal("bob", Scope.READ)
         self.assertIs(self.control.inform(reader, self.call.id), self.call)
         self.refused(reader)
 
-    def test_a_call_that_was_found_is_nobodys_own(self) -> None:
+    def test_a_found_call_has_no_owner(self) -> None:
         self.call.owner = ""
-        self.refused(self.who("", Scope.END_OWN))
+        self.refused(self.principal("", Scope.END_OWN))
 
-    def test_an_ended_call_is_not_told_of_either(self) -> None:
+    def test_an_ended_call_of_another_looks_unknown_too(self) -> None:
         self.successResultOf(ensureDeferred(self.control.disconnect(ALICE, self.call.id)))
-        self.refused(self.who("bob", Scope.END_OWN))
+        self.refused(self.principal("bob", Scope.END_OWN))
 
     def test_placing_needs_its_scope(self) -> None:
         with self.assertRaises(MayNotPlace):
-            self.control.place(self.who("bob", Scope.END_OWN), "answers")
+            self.control.place(self.principal("bob", Scope.END_OWN), "answers")
         self.assertEqual(len(list(self.control.live_calls())), 1)

@@ -1,4 +1,4 @@
-"""The use cases with a journal: nothing is acted on before it is on record."""
+"""The use cases with a journal: control acts on nothing before the record is durable."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from umd.testing import FakeBackend
 
 
 class HandJournal:
-    """A journal whose commits are made by hand."""
+    """A journal in memory; records become durable when the test calls `commit`."""
 
     durable = True
 
@@ -54,20 +54,21 @@ class HandJournal:
         self._waiting.append((then, argument))
 
     def commit(self) -> None:
-        """Everything so far is durable."""
+        """Make everything so far durable, and call back."""
         for _ in range(len(self._waiting)):
             then, argument = self._waiting.popleft()
             then(argument)
 
     def settle(self) -> None:
+        """Commit until no callback is left."""
         while self._waiting:
             self.commit()
 
-    def told(self, call: Call) -> list[str]:
+    def event_names(self, call: Call) -> list[str]:
         return [type(e).__name__ for e in self.events if e.call == call.id]
 
     def calls(self) -> list[Call]:
-        """The calls as they are read back."""
+        """Return the calls as a restarted umd reads them."""
         found: dict[str, Call] = {}
         for call, octets, at, _ in self.kept:
             found[call.id] = replay(found.get(call.id), decode(octets), at)
@@ -109,15 +110,15 @@ class JournalCase(SynchronousTestCase):
         self.journal.settle()
         return call
 
-    def ask(self, call: Call) -> Deferred[Outcome]:
+    def disconnect(self, call: Call) -> Deferred[Outcome]:
         return ensureDeferred(self.control.disconnect(ALICE, call.id, "r-1"))
 
-    def counted(self) -> None:
+    def assert_counts_agree(self) -> None:
         self.assertEqual(self.control.counts().miscounts, 0)
 
 
-class OrderTests(JournalCase):
-    def test_a_call_leaves_when_its_placing_is_on_record(self) -> None:
+class RecordFirstTests(JournalCase):
+    def test_a_call_is_dialled_after_its_record_is_durable(self) -> None:
         call = self.control.place(ALICE, "answers")
         dialled = ensureDeferred(self.control.dialled(call))
         self.assertEqual(self.fake.commands, [])
@@ -126,74 +127,76 @@ class OrderTests(JournalCase):
         self.assertEqual(self.fake.commands, [("place", call.leg)])
         self.successResultOf(dialled)
 
-    def test_a_call_that_cannot_be_dialled_is_told_to_who_placed_it(self) -> None:
+    def test_the_client_learns_that_its_call_cannot_be_dialled(self) -> None:
         self.fake.reachable = False
         call = self.control.place(ALICE, "answers")
         dialled = ensureDeferred(self.control.dialled(call))
         self.journal.settle()
         self.failureResultOf(dialled, BackendUnavailable)
-        self.assertEqual(self.journal.told(call), ["Placed", "Disconnected"])
-        self.counted()
+        self.assertEqual(self.journal.event_names(call), ["Placed", "Disconnected"])
+        self.assert_counts_agree()
 
-    def test_neither_bye_nor_answer_go_before_their_records(self) -> None:
+    def test_hang_up_and_answer_wait_for_their_records(self) -> None:
         call = self.placed()
-        asked = self.ask(call)
-        self.assertEqual(self.journal.told(call)[-1], "DisconnectRequested")
+        answer = self.disconnect(call)
+        self.assertEqual(self.journal.event_names(call)[-1], "DisconnectRequested")
         self.assertNotIn(("hang_up", call.leg), self.fake.commands)
         self.journal.commit()
         self.assertIn(("hang_up", call.leg), self.fake.commands)
-        self.assertEqual(self.journal.told(call)[-1], "Disconnected")
-        self.assertNoResult(asked)
+        self.assertEqual(self.journal.event_names(call)[-1], "Disconnected")
+        self.assertNoResult(answer)
         self.journal.commit()
-        self.assertEqual(self.successResultOf(asked), Outcome.ENDED)
-        self.counted()
+        self.assertEqual(self.successResultOf(answer), Outcome.ENDED)
+        self.assert_counts_agree()
 
-    def test_who_asks_while_it_is_written_down_joins(self) -> None:
+    def test_requests_during_a_commit_join_the_teardown(self) -> None:
         call = self.placed()
-        asked = [self.ask(call)]
-        asked.append(self.ask(call))  # the request is not on record yet
+        answers = [self.disconnect(call)]
+        answers.append(self.disconnect(call))  # the request is not on record yet
         self.journal.commit()
-        asked.append(self.ask(call))  # the end is not
-        for one in asked:
-            self.assertNoResult(one)
+        answers.append(self.disconnect(call))  # the end is not on record yet
+        for answer in answers:
+            self.assertNoResult(answer)
         self.journal.commit()
-        self.assertEqual([self.successResultOf(one) for one in asked], [Outcome.ENDED] * 3)
-        self.assertEqual(self.successResultOf(self.ask(call)), Outcome.ALREADY_ENDED)
-        self.assertEqual(self.journal.told(call).count("Disconnected"), 1)
+        self.assertEqual([self.successResultOf(answer) for answer in answers], [Outcome.ENDED] * 3)
+        self.assertEqual(self.successResultOf(self.disconnect(call)), Outcome.ALREADY_ENDED)
+        self.assertEqual(self.journal.event_names(call).count("Disconnected"), 1)
         self.assertEqual(self.fake.commands.count(("hang_up", call.leg)), 1)
 
-    def test_the_answer_for_a_call_whose_far_end_just_left_waits_too(self) -> None:
+    def test_an_answer_waits_for_the_record_of_a_far_end_hang_up(self) -> None:
         call = self.placed()
         self.fake.end(call.leg, Cause(by=EndedBy.FAR_END))
-        asked = self.ask(call)
-        self.assertNoResult(asked)
+        answer = self.disconnect(call)
+        self.assertNoResult(answer)
         self.journal.commit()
-        self.assertEqual(self.successResultOf(asked), Outcome.ALREADY_ENDED)
+        self.assertEqual(self.successResultOf(answer), Outcome.ALREADY_ENDED)
 
-    def test_a_call_asked_to_end_before_it_left_never_leaves(self) -> None:
+    def test_a_call_that_is_ended_before_it_is_dialled_is_never_dialled(self) -> None:
         call = self.control.place(ALICE, "answers")
-        asked = self.ask(call)
+        answer = self.disconnect(call)
         self.journal.settle()
-        self.assertEqual(self.successResultOf(asked), Outcome.ENDED)
+        self.assertEqual(self.successResultOf(answer), Outcome.ENDED)
         self.assertEqual(self.fake.commands, [])
-        self.assertEqual(self.journal.told(call), ["Placed", "DisconnectRequested", "Disconnected"])
+        self.assertEqual(
+            self.journal.event_names(call), ["Placed", "DisconnectRequested", "Disconnected"]
+        )
 
-    def test_a_far_end_that_leaves_while_the_request_is_written_down(self) -> None:
+    def test_a_far_end_that_hangs_up_while_the_request_is_recorded(self) -> None:
         call = self.placed()
-        asked = self.ask(call)
+        answer = self.disconnect(call)
         self.fake.end(call.leg, Cause(by=EndedBy.FAR_END))
         self.journal.settle()
-        self.assertEqual(self.successResultOf(asked), Outcome.ENDED)
+        self.assertEqual(self.successResultOf(answer), Outcome.ENDED)
         self.assertNotIn(("hang_up", call.leg), self.fake.commands)
 
-    def test_a_stop_waits_for_the_record(self) -> None:
+    def test_a_drain_waits_for_the_record(self) -> None:
         call = self.placed()
-        asked = self.ask(call)
+        answer = self.disconnect(call)
         drained = ensureDeferred(self.control.drain())
         self.journal.commit()
         self.assertNoResult(drained)
         self.journal.commit()
-        self.successResultOf(asked)
+        self.successResultOf(answer)
         self.successResultOf(drained)
 
     def test_a_second_end_is_refused_and_counted(self) -> None:
@@ -202,91 +205,91 @@ class OrderTests(JournalCase):
         end = Ended(call.leg, Cause(by=EndedBy.FAR_END))
         link.leg_event(end)
         link.leg_event(end)
-        self.assertEqual(self.journal.told(call).count("Disconnected"), 1)
+        self.assertEqual(self.journal.event_names(call).count("Disconnected"), 1)
         self.assertEqual(self.control.counts().refused_events, 1)
         self.assertEqual(self.control.counts()[:2], (1, 1))
 
 
-class TroubleTests(JournalCase):
-    def test_nothing_begins_that_cannot_be_put_on_record(self) -> None:
+class JournalTroubleTests(JournalCase):
+    def test_a_request_that_cannot_be_recorded_is_refused(self) -> None:
         call = self.placed()
         self.journal.refusing = "the disk is full"
         with self.assertRaisesRegex(JournalUnavailable, "disk is full"):
             self.control.place(ALICE, "answers")
-        self.failureResultOf(self.ask(call), JournalUnavailable)
+        self.failureResultOf(self.disconnect(call), JournalUnavailable)
         self.assertEqual(call.state, CallState.CONNECTED)
         self.journal.refusing = None
-        asked = self.ask(call)
+        answer = self.disconnect(call)
         self.journal.settle()
-        self.assertEqual(self.successResultOf(asked), Outcome.ENDED)
+        self.assertEqual(self.successResultOf(answer), Outcome.ENDED)
 
-    def test_who_waits_for_the_record_when_the_disk_fills_is_told(self) -> None:
+    def test_a_client_that_waits_when_the_disk_fills_is_answered(self) -> None:
         call = self.placed()
-        asked = self.ask(call)
+        answer = self.disconnect(call)
         self.journal.refusing = "the disk is full"
         self.control.journal_failed("the disk is full")
-        self.failureResultOf(asked, JournalUnavailable)
-        # There is room again: what was asked for is carried out, once.
+        self.failureResultOf(answer, JournalUnavailable)
+        # The disk has room again: the request is carried out, once.
         self.journal.refusing = None
         self.journal.settle()
-        self.assertEqual(self.journal.told(call).count("Disconnected"), 1)
-        self.assertEqual(self.successResultOf(self.ask(call)), Outcome.ALREADY_ENDED)
+        self.assertEqual(self.journal.event_names(call).count("Disconnected"), 1)
+        self.assertEqual(self.successResultOf(self.disconnect(call)), Outcome.ALREADY_ENDED)
 
     def test_a_call_whose_client_got_the_fault_is_never_dialled(self) -> None:
-        """Its record was queued when the disk filled: it goes on record as placed, and ended."""
+        """Its record was queued when the disk filled: the journal gets the placing, and an end."""
         call = self.control.place(ALICE, "answers")
-        told = ensureDeferred(self.control.dialled(call))
+        dialled = ensureDeferred(self.control.dialled(call))
         self.journal.refusing = "the disk is full"
         self.control.journal_failed("the disk is full")
-        self.failureResultOf(told, JournalUnavailable)
+        self.failureResultOf(dialled, JournalUnavailable)
         self.journal.refusing = None
         self.journal.settle()
         self.assertEqual(self.fake.commands, [])
-        self.assertEqual(self.journal.told(call), ["Placed", "Disconnected"])
-        self.assertEqual(self.successResultOf(self.ask(call)), Outcome.ALREADY_ENDED)
+        self.assertEqual(self.journal.event_names(call), ["Placed", "Disconnected"])
+        self.assertEqual(self.successResultOf(self.disconnect(call)), Outcome.ALREADY_ENDED)
         self.assertEqual(len(self.control._placements), 0)
-        self.counted()
+        self.assert_counts_agree()
 
-    def test_a_call_that_was_dialled_before_the_disk_filled_is_told_of(self) -> None:
-        """Its own record was in the last commit that went well."""
+    def test_a_call_that_was_dialled_before_the_disk_filled(self) -> None:
+        """Its record was in the last good commit, so that its client gets the CallId."""
         call = self.control.place(ALICE, "answers")
-        told = ensureDeferred(self.control.dialled(call))
+        dialled = ensureDeferred(self.control.dialled(call))
         then, argument = self.journal._waiting.popleft()
         then(argument)
         self.control.journal_failed("the disk is full")
-        self.successResultOf(told)
+        self.successResultOf(dialled)
         self.assertEqual(self.fake.commands, [("place", call.leg)])
         self.journal.settle()
         self.assertEqual(call.state, CallState.CONNECTED)
 
     def test_the_end_of_a_call_whose_client_got_the_fault(self) -> None:
-        """Somebody else may ask for it meanwhile, by its leg."""
+        """An operator may end it meanwhile, by its leg. It is neither dialled nor ended twice."""
         call = self.control.place(ALICE, "answers")
-        told = ensureDeferred(self.control.dialled(call))
-        asked = self.ask(call)
+        dialled = ensureDeferred(self.control.dialled(call))
+        answer = self.disconnect(call)
         self.control.journal_failed("the disk is full")
-        self.failureResultOf(told, JournalUnavailable)
-        self.failureResultOf(asked, JournalUnavailable)
+        self.failureResultOf(dialled, JournalUnavailable)
+        self.failureResultOf(answer, JournalUnavailable)
         self.journal.settle()
         self.assertEqual(self.fake.commands, [])
-        self.assertEqual(self.journal.told(call).count("Disconnected"), 1)
-        self.counted()
+        self.assertEqual(self.journal.event_names(call).count("Disconnected"), 1)
+        self.assert_counts_agree()
 
-    def test_a_disk_that_does_not_answer_is_no_unconfirmed_end(self) -> None:
+    def test_a_silent_disk_is_a_fault_and_no_unconfirmed_end(self) -> None:
         call = self.placed()
-        asked = self.ask(call)
+        answer = self.disconnect(call)
         self.clock.advance(DEADLINE)
-        self.failureResultOf(asked, JournalUnavailable)
+        self.failureResultOf(answer, JournalUnavailable)
         self.journal.settle()
         self.assertTrue(call.ended)
 
-    def test_a_journal_that_stays_silent_keeps_no_client_waiting(self) -> None:
-        """Each client waits for one deadline at most, also after the first has passed."""
+    def test_no_client_waits_longer_than_the_deadline_for_a_silent_journal(self) -> None:
+        """Each client waits for one deadline at most, also if it comes after the first deadline."""
         call = self.placed()
-        first = self.ask(call)
+        first = self.disconnect(call)
         self.clock.advance(DEADLINE)
         self.failureResultOf(first, JournalUnavailable)
-        second = self.ask(call)
+        second = self.disconnect(call)
         self.clock.advance(DEADLINE)
         self.failureResultOf(second, JournalUnavailable)
         self.journal.settle()
@@ -295,21 +298,21 @@ class TroubleTests(JournalCase):
     def test_an_end_that_is_not_recorded_keeps_no_client_waiting(self) -> None:
         call = self.placed()
         self.fake.end(call.leg, Cause(by=EndedBy.FAR_END))
-        asked = self.ask(call)
+        answer = self.disconnect(call)
         self.clock.advance(DEADLINE)
-        self.failureResultOf(asked, JournalUnavailable)
+        self.failureResultOf(answer, JournalUnavailable)
         self.journal.settle()
-        self.assertEqual(self.successResultOf(self.ask(call)), Outcome.ALREADY_ENDED)
+        self.assertEqual(self.successResultOf(self.disconnect(call)), Outcome.ALREADY_ENDED)
 
     def test_a_backend_that_goes_down_while_the_request_is_recorded(self) -> None:
         """The fault names the backend, not the journal, and the call ends when it is back."""
         call = self.placed()
-        asked = self.ask(call)
+        answer = self.disconnect(call)
         self.fake.reachable = False
         self.control.links["fake"].backend_down("connection lost")
-        self.assertNoResult(asked)
+        self.assertNoResult(answer)
         self.journal.settle()
-        error = self.failureResultOf(asked, BackendUnavailable).value
+        error = self.failureResultOf(answer, BackendUnavailable).value
         self.assertIn("connection lost", str(error))
         self.fake.reachable = True
         self.control.links["fake"].backend_up()
@@ -317,15 +320,15 @@ class TroubleTests(JournalCase):
         self.assertTrue(call.ended)
 
     def test_a_backend_that_goes_down_while_the_end_is_recorded(self) -> None:
-        """The call has ended, and the client is told so."""
+        """The call has ended, and the client gets that answer."""
         call = self.placed()
-        asked = self.ask(call)
+        answer = self.disconnect(call)
         self.journal.commit()
         self.control.links["fake"].backend_down("connection lost")
-        self.assertNoResult(asked)
+        self.assertNoResult(answer)
         self.journal.settle()
-        self.assertEqual(self.successResultOf(asked), Outcome.ENDED)
-        self.counted()
+        self.assertEqual(self.successResultOf(answer), Outcome.ENDED)
+        self.assert_counts_agree()
 
     def test_a_client_that_leaves_while_its_call_is_recorded(self) -> None:
         """The call is dialled all the same, and nothing of its request is kept."""
@@ -343,7 +346,7 @@ class TroubleTests(JournalCase):
         self.control.links["fake"].leg_event(Ended(call.leg, Cause(by=EndedBy.FAR_END)))
         self.journal.settle()
         self.assertEqual(self.fake.commands, [])
-        self.counted()
+        self.assert_counts_agree()
 
 
 class NullJournalTests(SynchronousTestCase):
@@ -356,19 +359,19 @@ class NullJournalTests(SynchronousTestCase):
         self.placed = call.place("r-1")
         self.call = call
 
-    def test_an_event_is_seen_before_anything_follows_from_it(self) -> None:
+    def test_an_event_is_logged_before_the_callback(self) -> None:
         self.journal.append(self.call, self.placed, None, self.order.append, "appended")
         self.journal.append(self.call, self.placed, None, None, None)
         self.journal.flush(self.order.append, "flushed")
         self.assertEqual(self.order, [self.placed, "appended", self.placed, "flushed"])
 
-    def test_what_follows_happens_though_the_log_fails(self) -> None:
+    def test_the_callback_comes_although_the_log_fails(self) -> None:
         journal = NullJournal(lambda call, event: self.fail("the log fails"))
         with self.assertRaises(self.failureException):
             journal.append(self.call, self.placed, None, self.order.append, "appended")
         self.assertEqual(self.order, ["appended"])
 
-    def test_it_is_one_journal_as_the_ledger_is(self) -> None:
+    def test_it_implements_the_protocol(self) -> None:
         journals: list[CallJournal] = [self.journal, HandJournal()]
         self.assertEqual([journal.durable for journal in journals], [False, True])
 
@@ -377,10 +380,10 @@ class LeaseTests(JournalCase):
     settings = ControlSettings(max_age=100.0, ring_time=20.0)
 
     def ended_by(self, call: Call) -> tuple[str | None, int]:
-        """Which limit asked for its end, and the cause."""
-        (asked,) = [e for e in self.journal.events if isinstance(e, DisconnectRequested)]
+        """Return the limit that ended a call, and the Q.850 cause."""
+        (request,) = [e for e in self.journal.events if isinstance(e, DisconnectRequested)]
         assert call.cause is not None and call.cause.by is EndedBy.DAEMON
-        return asked.limit, call.cause.q850
+        return request.limit, call.cause.q850
 
     def test_a_call_that_lasts_too_long(self) -> None:
         call = self.placed()
@@ -392,7 +395,7 @@ class LeaseTests(JournalCase):
         self.assertTrue(call.ended)
         self.assertEqual(self.ended_by(call), ("call.max_age", 102))
         self.assertEqual(len(self.control._leases), 0)
-        self.counted()
+        self.assert_counts_agree()
 
     def test_a_call_that_rings_too_long(self) -> None:
         call = self.placed("rings")
@@ -400,22 +403,22 @@ class LeaseTests(JournalCase):
         self.journal.settle()
         self.assertEqual(self.ended_by(call), ("call.ring_time", 19))
 
-    def test_a_call_of_which_nothing_is_heard(self) -> None:
+    def test_a_call_that_neither_rings_nor_is_answered(self) -> None:
         call = self.placed("waits")
         self.clock.advance(20.1)
         self.journal.settle()
         self.assertTrue(call.ended)
         self.assertEqual(self.ended_by(call), ("call.ring_time", 18))
 
-    def test_one_that_ends_before_leaves_no_timer(self) -> None:
+    def test_a_call_that_ends_before_its_limit_leaves_no_timer(self) -> None:
         call = self.placed()
-        _ = self.ask(call)
+        _ = self.disconnect(call)
         self.journal.settle()
         self.assertEqual(len(self.control._leases), 0)
         self.clock.advance(200)
         self.assertEqual(self.control.counts().refused_events, 0)
 
-    def test_a_journal_that_cannot_be_written_when_it_is_over(self) -> None:
+    def test_a_limit_that_is_reached_while_the_journal_cannot_write(self) -> None:
         call = self.placed()
         self.journal.refusing = "the disk is full"
         self.clock.advance(101)
@@ -426,7 +429,7 @@ class LeaseTests(JournalCase):
         self.assertTrue(call.ended)
 
     def restart(self, *, after: float, settings: ControlSettings | None = None) -> None:
-        """Another umd, `after` seconds later by the wall; its own clock has begun anew."""
+        """Start another umd `after` seconds later by wall time; its monotonic clock starts at 0."""
         journal = HandJournal()
         calls = self.journal.calls()
         gone = self.clock.seconds() + after
@@ -434,27 +437,27 @@ class LeaseTests(JournalCase):
         self.settings = settings or self.settings
         control, fake = self.make_control(journal, wall=lambda: WALL + gone + self.clock.seconds())
         state = CallState.CONNECTED
-        fake.found = [FoundLeg(leg=one.leg, state=state, number="answers") for one in calls]
+        fake.found = [FoundLeg(leg=call.leg, state=state, number="answers") for call in calls]
         for call in calls:
             control.recover(call, None)
         self.successResultOf(ensureDeferred(control.start()))
         journal.settle()
         self.control, self.fake, self.journal = control, fake, journal
 
-    def test_what_is_left_counts_on_by_wall_time(self) -> None:
-        """Also with other settings: a call has what it was given."""
+    def test_a_limit_counts_on_by_wall_time_after_a_restart(self) -> None:
+        """A call keeps the limits that it began with, whatever the settings are now."""
         first = self.placed()
         self.clock.advance(10)
         second = self.placed()
         self.restart(after=50.0, settings=ControlSettings())
-        calls = [self.control.find(one.id) for one in (first, second)]
+        calls = [self.control.find(call.id) for call in (first, second)]
         for seconds, ended in ((39, [False, False]), (2, [True, False]), (10, [True, True])):
             self.clock.advance(seconds)
             self.journal.settle()
             self.assertEqual([call.ended for call in calls], ended)
-        self.counted()
+        self.assert_counts_agree()
 
-    def test_what_was_over_meanwhile_is_ended_at_once(self) -> None:
+    def test_a_call_whose_limit_passed_while_umd_was_down_is_ended_at_once(self) -> None:
         before = self.placed()
         self.restart(after=3600.0)
         self.clock.advance(0)
@@ -462,9 +465,9 @@ class LeaseTests(JournalCase):
         call = self.control.find(before.id)
         self.assertTrue(call.ended)
         self.assertEqual(self.ended_by(call), ("call.max_age", 102))
-        self.assertEqual(self.journal.told(call)[-1], "Disconnected")
+        self.assertEqual(self.journal.event_names(call)[-1], "Disconnected")
 
-    def test_a_call_without_lease_has_none_after_a_restart(self) -> None:
+    def test_a_call_without_limits_has_none_after_a_restart(self) -> None:
         self.settings = ControlSettings()
         self.control, self.fake = self.make_control(self.journal)
         self.successResultOf(ensureDeferred(self.control.start()))
@@ -477,7 +480,7 @@ class LeaseTests(JournalCase):
 
 class RecoveryTests(JournalCase):
     def restarted(self, found: list[FoundLeg]) -> Control:
-        """A second umd on what the first one has written."""
+        """Start a second umd on the journal of the first."""
         journal = HandJournal()
         control, fake = self.make_control(journal)
         fake.found = found
@@ -495,15 +498,15 @@ class RecoveryTests(JournalCase):
         before = self.placed()
         control = self.restarted([self.leg(before)])
         call = control.find(before.id)
-        self.assertEqual(self.journal.told(call), ["Resumed"])
+        self.assertEqual(self.journal.event_names(call), ["Resumed"])
         self.assertEqual((call.owner, call.seq), ("alice", before.seq + 1))
-        asked = self.ask(call)
+        answer = self.disconnect(call)
         self.journal.settle()
-        self.assertEqual(self.successResultOf(asked), Outcome.ENDED)
-        self.counted()
+        self.assertEqual(self.successResultOf(answer), Outcome.ENDED)
+        self.assert_counts_agree()
 
-    def test_many_calls_that_go_on_are_told_in_turns_and_hold_nobody_up(self) -> None:
-        """Any of them can be ended at once; the record of that does not wait for all of theirs."""
+    def test_many_calls_that_go_on_are_recorded_in_batches(self) -> None:
+        """A call can be ended at once; its records do not wait for those of all the others."""
         before = [self.placed() for _ in range(3 * MAX_RESUMED_PER_TURN)]
         journal = HandJournal()
         control, fake = self.make_control(journal)
@@ -513,38 +516,38 @@ class RecoveryTests(JournalCase):
         self.successResultOf(ensureDeferred(control.start()))
         self.assertEqual(len(journal.events), MAX_RESUMED_PER_TURN)
         last = control.find(before[-1].id)
-        asked = ensureDeferred(control.disconnect(ALICE, last.id))
+        answer = ensureDeferred(control.disconnect(ALICE, last.id))
         journal.commit()
         journal.commit()
-        self.assertEqual(self.successResultOf(asked), Outcome.ENDED)
+        self.assertEqual(self.successResultOf(answer), Outcome.ENDED)
         journal.settle()
-        self.assertEqual(journal.told(last), ["DisconnectRequested", "Disconnected"])
+        self.assertEqual(journal.event_names(last), ["DisconnectRequested", "Disconnected"])
         others = {call.id for call in before} - {last.id}
         resumed = [event.call for event in journal.events if isinstance(event, Resumed)]
         self.assertEqual(sorted(resumed), sorted(others))
         self.assertEqual(control.counts().miscounts, 0)
 
-    def test_what_was_asked_for_is_carried_out_once(self) -> None:
+    def test_a_request_from_before_the_restart_is_carried_out_once(self) -> None:
         before = self.placed()
-        _ = self.ask(before).addErrback(lambda failure: None)
+        _ = self.disconnect(before).addErrback(lambda failure: None)
         control = self.restarted([self.leg(before)])
         call = control.find(before.id)
         self.assertEqual(self.fake.commands, [("hang_up", call.leg)])
-        self.assertEqual(self.journal.told(call), ["Resumed", "Disconnected"])
-        self.assertEqual(self.successResultOf(self.ask(call)), Outcome.ALREADY_ENDED)
-        self.counted()
+        self.assertEqual(self.journal.event_names(call), ["Resumed", "Disconnected"])
+        self.assertEqual(self.successResultOf(self.disconnect(call)), Outcome.ALREADY_ENDED)
+        self.assert_counts_agree()
 
-    def test_what_is_not_there_any_more_is_lost_with_its_reason(self) -> None:
+    def test_a_call_without_its_leg_is_lost_with_a_reason(self) -> None:
         before = self.placed()
         control = self.restarted([])
         call = control.find(before.id)
-        self.assertEqual(self.journal.told(call), ["Lost"])
+        self.assertEqual(self.journal.event_names(call), ["Lost"])
         (lost,) = self.journal.events
         self.assertIn("backend fake does not carry it", getattr(lost, "reason", ""))
-        self.assertEqual(self.successResultOf(self.ask(call)), Outcome.ALREADY_ENDED)
-        self.counted()
+        self.assertEqual(self.successResultOf(self.disconnect(call)), Outcome.ALREADY_ENDED)
+        self.assert_counts_agree()
 
-    def test_the_call_of_a_backend_that_is_configured_no_more(self) -> None:
+    def test_the_call_of_a_backend_that_is_no_longer_configured(self) -> None:
         before = self.placed()
         before.backend = "gone"
         self.journal.kept[0] = (before, encode(before, _placed_by(before)), before.began_at, None)
@@ -552,22 +555,22 @@ class RecoveryTests(JournalCase):
         (lost,) = self.journal.events
         self.assertIn("no backend 'gone'", getattr(lost, "reason", ""))
         self.assertTrue(control.find(before.id).ended)
-        self.counted()
+        self.assert_counts_agree()
 
-    def test_an_ended_call_is_remembered_for_what_is_left_of_its_time(self) -> None:
+    def test_an_ended_call_is_remembered_for_the_rest_of_its_retention(self) -> None:
         before = self.placed()
-        _ = self.ask(before)
+        _ = self.disconnect(before)
         self.journal.settle()
         self.clock.advance(86000)
         control = self.restarted([])
         call = control.find(before.id)
         self.assertEqual((call.confirmed, call.cause and call.cause.by), (True, EndedBy.CLIENT))
-        self.assertEqual(self.successResultOf(self.ask(call)), Outcome.ALREADY_ENDED)
+        self.assertEqual(self.successResultOf(self.disconnect(call)), Outcome.ALREADY_ENDED)
         self.clock.advance(401)
-        self.failureResultOf(self.ask(call), NoSuchCall)
+        self.failureResultOf(self.disconnect(call), NoSuchCall)
 
-    def test_a_leg_with_an_odd_name_is_a_call_like_any_other(self) -> None:
-        """Or is refused, where no record could hold it; the others go on in either case."""
+    def test_found_legs_with_odd_names_and_types(self) -> None:
+        """A leg that no record can hold is refused; the others become calls."""
         found: Any = [
             self.found("ok-1"),
             self.found("caf\udce9"),
@@ -587,12 +590,12 @@ class RecoveryTests(JournalCase):
         self.assertEqual(len(refused), len(found) - len(legs))
         odd = {call.leg: call for call in self.journal.calls()}[LegId("caf\udce9")]
         self.assertEqual(split_call_id(odd.id), (odd.leg, "fake"))
-        asked = [self.ask(call) for call in list(control.live_calls())]
+        answers = [self.disconnect(call) for call in list(control.live_calls())]
         self.journal.settle()
-        self.assertEqual([self.successResultOf(one) for one in asked], [Outcome.ENDED] * 3)
-        self.counted()
+        self.assertEqual([self.successResultOf(answer) for answer in answers], [Outcome.ENDED] * 3)
+        self.assert_counts_agree()
 
-    def test_what_is_no_leg_at_all_is_refused(self) -> None:
+    def test_a_found_leg_of_a_wrong_type_is_refused(self) -> None:
         async def legs() -> list[Any]:
             return ["no leg", None, self.found("ok")]
 

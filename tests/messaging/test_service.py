@@ -73,7 +73,7 @@ class ServiceTests(SynchronousTestCase):
         reply = self.successResultOf(self.disconnect(self.call))
         self.assertEqual((reply.status, reply.headers["X-UMD-Outcome"]), (200, "ended"))
         self.assertIn(b"<DisconnectResponse", reply.body)
-        self.assertEqual(self.room.told(self.call)[-1], "Disconnected")
+        self.assertEqual(self.room.event_names(self.call)[-1], "Disconnected")
         (line,) = (line for line in self.room.lines if line["event"] == "soap.answered")
         self.assertEqual(
             (line["call"], line["outcome"], line["status"], line["principal"]),
@@ -202,7 +202,7 @@ class ServiceTests(SynchronousTestCase):
         self.failureResultOf(asked)
         self.assertIn("soap.client-gone", self.room.logged())
         self.room.fake.end(self.call.leg)
-        self.assertIn("Disconnected", self.room.told(self.call))
+        self.assertIn("Disconnected", self.room.event_names(self.call))
 
     def test_the_retry_of_a_client_that_left(self) -> None:
         self.room.fake.confirms = False
