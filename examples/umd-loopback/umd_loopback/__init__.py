@@ -1,4 +1,4 @@
-"""A telephone exchange in one dict: every call comes back to where it was placed from."""
+"""An example backend: its far ends are simulated with a dict and timers."""
 
 from __future__ import annotations
 
@@ -19,26 +19,28 @@ from umd.backend import (
 )
 from umd.call.call import CallState
 from umd.call.cause import RECOVERY_ON_TIMER_EXPIRY, Cause, EndedBy, rejection
-from umd.clock import Alarms
 from umd.config import Duration, Section
+from umd.runtime.clock import Alarms
 
 GIVE_UP_AFTER = 32.0
-"""Seconds to wait for a far end that does not confirm: as long as SIP does."""
+"""Seconds after which an unconfirmed hang-up ends the leg, as in SIP (64 T1)."""
 
 
 class LoopbackSection(Section):
     """`[backend.NAME]` with `type = "loopback"`."""
 
     answer_after: Duration = 0.1
-    """Until a far end answers, and until it confirms that it has hung up."""
+    """Seconds until a far end answers, and until it confirms a hang-up."""
     calls: int = 0
-    """How many calls are up from the start, named "loop-1", "loop-2" and so on."""
+    """Number of calls that exist at the start, named "loop-1", "loop-2" and so on."""
 
 
 class LoopbackBackend(LegBackend):
     """
-    Calls by number: "busy" rejects, "ringing" rings for ever, "short" answers and hangs up, "mute"
-    answers and never confirms its end; all others answer and stay.
+    A backend whose far ends behave by their number.
+
+    "busy" rejects, "ringing" rings for ever, "short" answers and hangs up, "mute" answers and never
+    confirms a hang-up. All others answer and stay connected.
     """
 
     Settings = LoopbackSection
@@ -68,13 +70,13 @@ class LoopbackBackend(LegBackend):
 
     def hang_up(self, leg: LegId, cause: Cause) -> None:
         if leg not in self._legs:
-            raise NoSuchLeg(f"no call loops back as {leg}")
+            raise NoSuchLeg(f"no leg {leg}")
         if self._legs[leg].number == "mute":
-            gave_up = Cause(by=cause.by, q850=RECOVERY_ON_TIMER_EXPIRY, sip_status=408)
-            self._alarms.start(GIVE_UP_AFTER, lambda: self._end(leg, gave_up, confirmed=False))
+            unconfirmed = Cause(by=cause.by, q850=RECOVERY_ON_TIMER_EXPIRY, sip_status=408)
+            self._alarms.start(GIVE_UP_AFTER, lambda: self._end(leg, unconfirmed, confirmed=False))
         else:
-            done = Cause(by=cause.by, q850=cause.q850, sip_status=200)
-            self._alarms.start(self._delay, lambda: self._end(leg, done))
+            confirmed = Cause(by=cause.by, q850=cause.q850, sip_status=200)
+            self._alarms.start(self._delay, lambda: self._end(leg, confirmed))
 
     def _far_end_decides(self, leg: LegId, number: str) -> None:
         if number == "busy":
@@ -85,11 +87,11 @@ class LoopbackBackend(LegBackend):
             return
         self._report(leg, Answered(leg), CallState.CONNECTED)
         if number == "short":
-            hangs_up = Cause(by=EndedBy.FAR_END)
-            self._alarms.start(self._delay, lambda: self._end(leg, hangs_up))
+            far_end = Cause(by=EndedBy.FAR_END)
+            self._alarms.start(self._delay, lambda: self._end(leg, far_end))
 
     def _report(self, leg: LegId, event: Progressed | Answered, state: CallState) -> None:
-        # It may have ended meanwhile: a leg is reported of until its end, and no further.
+        # The leg may have ended meanwhile. No event may follow the end of a leg.
         if leg in self._legs and self._sink is not None:
             self._set(leg, self._legs[leg].number, state)
             self._sink.leg_event(event)

@@ -1,4 +1,4 @@
-"""What an author of a backend writes to know that it keeps the rules of the door."""
+"""Runs the contract tests that umd provides for the authors of backends."""
 
 from twisted.trial.unittest import TestCase
 from umd_loopback import LoopbackBackend, LoopbackSection
