@@ -11,7 +11,7 @@ from umd.config.endpoints import endpoint_fields, parse_listen
 
 
 class ListenTests(ConfigCase):
-    def test_listeners_that_cannot_be(self) -> None:
+    def test_invalid_endpoints_are_refused(self) -> None:
         for listen in ('"8080"', '"http:8080"', "8080", "[]", '""', '["tcp:1", 2]', '"tcp:abc"'):
             (mistake,) = self.mistakes(f"http.listen = {listen}")
             self.assertIn('expected a Twisted endpoint string such as "tcp:8080:interface', mistake)
@@ -42,7 +42,7 @@ class ListenTests(ConfigCase):
             self.assertIn(why, mistake)
             self.assertLess(len(mistake), 400)
 
-    def test_twisted_and_umd_read_the_same_endpoints(self) -> None:
+    def test_twisted_accepts_the_same_endpoints(self) -> None:
         """umd checks an endpoint without Twisted, but Twisted is what listens there."""
         for endpoint in (
             "tcp:1", "tcp:1:50", "tcp:1:127.0.0.1", "tcp:1:127.0.0.1:50", "tcp:port=1",
@@ -61,7 +61,7 @@ class ListenTests(ConfigCase):
                 if interface != "50":  # Twisted takes any text for an address
                     self.assertEqual(parse_listen(endpoint), (endpoint,))
 
-    def test_nothing_listens_anywhere(self) -> None:
+    def test_a_configuration_without_a_listener_is_refused(self) -> None:
         for text in ("http.listen = []", "http.listen = []\nhttp.listen_tls = []"):
             (mistake,) = self.mistakes(text)
             self.assertIn("umd.toml:1: http.listen = []: expected a Twisted endpoint", mistake)
@@ -74,13 +74,13 @@ class ListenTests(ConfigCase):
         )
         self.assertEqual(settings.http.listen, ())
 
-    def test_client_certificates_that_nobody_could_sign(self) -> None:
-        """They were not demanded at all."""
+    def test_required_client_certificates_need_an_authority(self) -> None:
+        """Without an authority, no client certificate could be checked."""
         (mistake,) = self.mistakes("[tls]\nclient_required = true")
-        said = "umd.toml:2: tls.client_required = true: expected tls.client_ca beside it"
-        self.assertEqual(mistake, said)
+        expected = "umd.toml:2: tls.client_required = true: expected tls.client_ca beside it"
+        self.assertEqual(mistake, expected)
 
-    def test_listeners_that_can_be(self) -> None:
+    def test_valid_endpoints(self) -> None:
         for listen in (
             "unix:/a\\:b\\=c:mode=660",
             "systemd:INET:0",
@@ -90,7 +90,7 @@ class ListenTests(ConfigCase):
         ):
             self.assertEqual(self.read(f"http.listen = '{listen}'").http.listen, (listen,))
 
-    def test_listeners_that_others_reach_need_to_be_asked_for(self) -> None:
+    def test_open_addresses_need_allow_anonymous(self) -> None:
         for listen in (
             "tcp:1",
             "tcp:1:interface=0.0.0.0",

@@ -28,7 +28,7 @@ class ReadTests(ConfigCase):
         (backend,) = settings.backends
         self.assertEqual((backend.name, backend.type), ("sim", SimBackend))
 
-    def test_the_example_says_every_key_and_every_default(self) -> None:
+    def test_the_example_has_every_key_and_every_default(self) -> None:
         text = EXAMPLE.read_text()
         example, default = load(str(EXAMPLE)), load(None, ["node=lab-1"])
         for section in known_keys(Settings):
@@ -37,14 +37,14 @@ class ReadTests(ConfigCase):
                 self.assertEqual(getattr(example, name), getattr(default, name), name)
         shown = re.sub(r"^#(?=[a-z_]+ =|\[\[)", "", text, flags=re.MULTILINE)
         self.assertEqual(self.read(shown).prompts.folder, "/var/lib/umd/prompts")
-        said = {
+        in_example = {
             tuple(ANY if part.isdigit() else part for part in path) for path in find_lines(shown)
         }
         known = known_keys(Settings) + known_keys(SimSection, ("backend", "sim"))
-        self.assertEqual(sorted(set(known) - said), [])
+        self.assertEqual(sorted(set(known) - in_example), [])
 
-    def test_the_sip_example_says_every_key_and_every_default(self) -> None:
-        """As it stands, and with every key that it only shows."""
+    def test_the_sip_example_has_every_key_and_every_default(self) -> None:
+        """As it is, and with every key that is commented out."""
         (backend,) = load(str(SIP_EXAMPLE)).backends
         default = SipSection.model_validate({"peer": "udp:127.0.0.1:5070"})
         self.assertEqual(backend.settings, default)
@@ -58,7 +58,7 @@ class ReadTests(ConfigCase):
     def test_the_demo_is_an_ordinary_configuration(self) -> None:
         load(str(DEMO))
 
-    def test_an_override_goes_before_the_file(self) -> None:
+    def test_an_override_replaces_the_value_in_the_file(self) -> None:
         settings = self.read(
             '[call]\ndeadline = "3s"\nretention = "1h"\n',
             "call.deadline=250ms",
@@ -82,7 +82,7 @@ class ReadTests(ConfigCase):
 
 
 class OverrideTests(ConfigCase):
-    def test_overrides_are_told_by_themselves(self) -> None:
+    def test_a_mistake_in_an_override_names_the_override(self) -> None:
         self.assertEqual(
             self.mistakes("", "http.lisen=tcp:1"),
             ["-o http.lisen=tcp:1: http.lisen is not a setting; did you mean http.listen?"],
@@ -97,7 +97,7 @@ class OverrideTests(ConfigCase):
         for bad in ("http.listen", "=1", "a..b=1", "node.x=1"):
             self.assertIn(f"-o {bad}: ", self.mistakes('node = "n"', bad)[0])
 
-    def test_an_override_of_a_section_takes_the_places_below_it(self) -> None:
+    def test_an_override_of_a_section_replaces_the_lines_below_it(self) -> None:
         for override, key in (
             ('call={deadline="x"}', "call.deadline"),
             ('backend.sim.seed=[{state="up"}]', "backend.sim.seed.0.state"),

@@ -7,27 +7,27 @@ from umd.config import ConfigError, load
 
 
 class PlaceTests(ConfigCase):
-    """What turns out wrong only when it is used is told with its place too."""
+    """A value that fails only when it is used is reported with its place too."""
 
-    def told(self, text: str, *overrides: str) -> str:
+    def message(self, text: str, *overrides: str) -> str:
         settings = self.read(text, *overrides)
         line = settings.mistake(("tls", "key"), settings.tls.key, "not\nthere")
         return line.replace(self.file, "umd.toml")
 
-    def test_in_the_file(self) -> None:
+    def test_a_mistake_found_later_names_the_line(self) -> None:
         self.assertEqual(
-            self.told('[tls]\n\nkey = "/k"\n'), 'umd.toml:3: tls.key = "/k": not\\nthere'
+            self.message('[tls]\n\nkey = "/k"\n'), 'umd.toml:3: tls.key = "/k": not\\nthere'
         )
 
-    def test_on_the_command_line(self) -> None:
+    def test_a_mistake_found_later_names_the_option(self) -> None:
         self.assertEqual(
-            self.told('[tls]\nkey = "/k"\n', "tls.key=/x"),
+            self.message('[tls]\nkey = "/k"\n', "tls.key=/x"),
             '-o tls.key=/x: tls.key = "/x": not\\nthere',
         )
 
 
 class MistakeTests(ConfigCase):
-    def test_rules_and_deliveries_that_can_never_work(self) -> None:
+    def test_invalid_dial_rules_and_pin_deliveries(self) -> None:
         for text, words in (
             ("[[dial.rule]]\nmatch='('", 'umd.toml:2: dial.rule.0.match = "(": expected a regular'),
             ("[[dial.rule]]\nmatch='1'\nto='\\1'", "dial.rule.0.to"),
@@ -45,7 +45,7 @@ class MistakeTests(ConfigCase):
             self.assertIn(words, "\n".join(self.mistakes(text)))
         self.read("[[dial.rule]]\nmatch='(?i)(sip:.*)'\nto='\\1'\nbackend='sim'")
 
-    def test_every_mistake_is_told_at_once_with_its_line(self) -> None:
+    def test_every_mistake_is_reported_with_its_line(self) -> None:
         text = (
             "# a comment\n"
             'nod = "x"\n'
@@ -88,11 +88,11 @@ class MistakeTests(ConfigCase):
         (mistake,) = self.mistakes('listen = "tcp:1"\n')
         self.assertEqual(mistake, "umd.toml:1: listen is not a setting; did you mean http.listen?")
 
-    def test_a_key_like_no_other(self) -> None:
+    def test_an_unknown_key_without_a_similar_one(self) -> None:
         (mistake,) = self.mistakes("zzz.qqq = 1\n")
         self.assertEqual(mistake, "umd.toml:1: zzz is not a setting")
 
-    def test_wrong_kinds(self) -> None:
+    def test_values_of_the_wrong_type(self) -> None:
         cases = {
             "http = 5": "umd.toml:1: http = 5: expected a section",
             "node = 5": "umd.toml:1: node = 5: expected a name of letters, digits, dots, hyphens"
@@ -106,7 +106,7 @@ class MistakeTests(ConfigCase):
         for text, mistake in cases.items():
             self.assertEqual(self.mistakes(text), [mistake])
 
-    def test_control_sockets_that_cannot_be(self) -> None:
+    def test_invalid_control_sockets_are_refused(self) -> None:
         for value, words in (
             ('"@umd"', "a path: an abstract socket has no owner, so any user could connect to it"),
             ('"umd.sock"', '"auto", "none", or a path that begins with "/"'),
@@ -120,7 +120,7 @@ class MistakeTests(ConfigCase):
             settings = self.read("", f"control.socket={good}")
             self.assertEqual(settings.control.socket, good)
 
-    def test_how_many_messages_are_kept(self) -> None:
+    def test_the_number_of_traced_messages_has_limits(self) -> None:
         self.assertEqual(load(None).trace.messages, 10_000)
         (mistake,) = self.mistakes("trace.messages = 1000001")
         self.assertIn("trace.messages = 1000001: expected at most 1000000", mistake)
@@ -143,7 +143,7 @@ class MistakeTests(ConfigCase):
         )
         self.assertTrue(second.startswith("umd.toml:7: backend.sim.seed.2.call_id"), second)
 
-    def test_seeds_and_far_ends_that_cannot_be(self) -> None:
+    def test_invalid_seeds_and_far_ends_are_refused(self) -> None:
         seed = '[[backend.sim.seed]]\ncall_id = "YUBi"\n'
         for text, mistake in (
             (seed + seed, "expected a call_id with a name of its own for each call"),
@@ -174,13 +174,13 @@ class MistakeTests(ConfigCase):
         (line,) = self.mistakes(text)
         self.assertIn("expected username and password_file, both or neither", line)
 
-    def test_no_more_mistakes_than_anybody_reads(self) -> None:
+    def test_at_most_a_hundred_mistakes_are_shown(self) -> None:
         lines = self.mistakes("[call]\n" + "".join(f"k{n} = 1\n" for n in range(500)))
         self.assertEqual((len(lines), lines[-1]), (101, "and 400 more like these"))
         lines = self.mistakes("".join(f"[backend.sim{n}]\nx = 1\n" for n in range(500)))
         self.assertEqual(len(lines), 100)
 
-    def test_keys_and_values_stay_on_one_line(self) -> None:
+    def test_a_message_stays_on_one_line(self) -> None:
         evil = '"a\\n\\u001b[31m\\u0085\\U000E0001\\\\\\""'
         shown = '"a\\n\\u001B[31m\\u0085\\U000E0001\\\\\\""'
         for text, mistake in (
@@ -203,7 +203,7 @@ class MistakeTests(ConfigCase):
         with self.assertRaisesRegex(ConfigError, r"^no\\nfile\\u001B: No such file"):
             load("no\nfile\x1b")
 
-    def test_a_hint_keeps_numbers_and_names(self) -> None:
+    def test_a_suggestion_keeps_indexes_and_names(self) -> None:
         for text, hint in (
             ("[[backend.sim.seed]]\n[[backend.sim.seed]]\ncallid = 1", "seed.1.call_id"),
             ("[backend.sim]\nseed = [{callid = 1}]", "seed.0.call_id"),

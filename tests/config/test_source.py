@@ -54,7 +54,7 @@ class LinesTests(SynchronousTestCase):
 
 
 class SourceTests(ConfigCase):
-    def test_what_is_no_toml(self) -> None:
+    def test_text_that_is_not_toml(self) -> None:
         (mistake,) = self.mistakes('[http]\nlisten = "tcp\n')
         self.assertTrue(mistake.startswith("umd.toml:2: "), mistake)
         (mistake,) = self.mistakes("a = 1\na = 2\n")
@@ -62,7 +62,7 @@ class SourceTests(ConfigCase):
         (mistake,) = self.mistakes("a = [\n")
         self.assertTrue(mistake.startswith("umd.toml:2: "), mistake)
 
-    def test_a_file_that_is_not_there_or_no_text(self) -> None:
+    def test_files_that_cannot_be_read(self) -> None:
         with self.assertRaisesRegex(ConfigError, "nowhere.toml: No such file"):
             load("nowhere.toml")
         file = Path(self.mktemp())
@@ -76,7 +76,7 @@ class SourceTests(ConfigCase):
         with self.assertRaisesRegex(ConfigError, '^"": expected the path of a configuration'):
             load("")
 
-    def test_a_file_that_would_never_end(self) -> None:
+    def test_a_device_or_pipe_is_not_read(self) -> None:
         fifo = self.mktemp()
         os.mkfifo(fifo)
         for file in (fifo, "/dev/zero"):
@@ -85,7 +85,7 @@ class SourceTests(ConfigCase):
         self.read("#" * 1024**2)
         self.assertEqual(self.mistakes("#" * (1024**2 + 1)), ["umd.toml: longer than 1 MiB"])
 
-    def test_what_would_cost_too_much_to_read(self) -> None:
+    def test_text_that_is_too_costly_to_parse(self) -> None:
         for value, why in (
             ("1" * 5000, "a number of more than 100 digits"),
             ("-0x" + "f" * 6000, "a number of more than 100 digits"),
@@ -107,14 +107,14 @@ class SourceTests(ConfigCase):
             self.assertEqual(self.mistakes(text), ["umd.toml:2: a key of more than 16 parts"])
         self.assertIn(": a key of more than 16 parts", self.mistakes("", f"{dots}=1")[0])
 
-    def test_what_is_just_not_too_much(self) -> None:
+    def test_text_at_the_limits(self) -> None:
         dots = ".".join("a" * 16)
         value = ("[{" + dots + "=") * 8 + "1" + "}]" * 8
         (mistake,) = self.mistakes(f"[{dots}]\n{dots} = {value}")
         self.assertEqual(mistake, "umd.toml:1: a is not a setting")
         self.read("[backend.sim]\nrandom_seed = " + "9" * 100)
 
-    def test_a_string_is_not_counted(self) -> None:
+    def test_the_limits_do_not_count_strings(self) -> None:
         for value in ("1" * 200, "[" * 100, "." * 100):
             for text in (f'"{value}"', f"'{value}'", f'"""\n{value}"""', f"'''\n{value}'''"):
                 (mistake,) = self.mistakes(f"call.deadline = {text}  # {value}")
@@ -132,8 +132,8 @@ class SourceTests(ConfigCase):
         with self.assertRaisesRegex(ConfigError, ":3: "):
             self.read_octets(b"[call]\r\n\r\nx\r\n")
 
-    def test_a_mistake_in_a_long_list_is_found_in_one_pass(self) -> None:
-        """As a growing chunk for each line, this took half a minute."""
+    def test_the_scan_of_a_long_list_takes_linear_time(self) -> None:
+        """A scan that starts anew for each line takes half a minute."""
         items = '{ number = "1" },\n' * 2000
         text = f"[backend.sim]\nseed = [\n{items}]\n" + "[http]\nlisen = 1\n"
         self.assertTrue(self.mistakes(text)[0].startswith("umd.toml:2005: http.lisen"))

@@ -9,14 +9,14 @@ from umd.config.values import parse_duration, parse_size
 
 
 class PathTests(ConfigCase):
-    def test_what_can_be_no_path(self) -> None:
-        """It was a traceback at the start, by whatever opened the file."""
+    def test_invalid_paths_are_refused(self) -> None:
+        """A path must not be empty, and the system does not accept a NUL character in it."""
         for key in ("auth.password_file", "auth.token.key_file", "tls.key", "prompts.folder",
                     "prompts.default", "users.store", "pin.spool"):  # fmt: skip
             section, _, name = key.rpartition(".")
             for value in ("", "a\\u0000b"):
-                (told, *_) = self.mistakes(f'[{section}]\n{name} = "{value}"\n')
-                self.assertEqual(told, f'umd.toml:2: {key} = "{value}": expected a path')
+                (message, *_) = self.mistakes(f'[{section}]\n{name} = "{value}"\n')
+                self.assertEqual(message, f'umd.toml:2: {key} = "{value}": expected a path')
 
 
 class HostsTests(ConfigCase):
@@ -26,14 +26,14 @@ class HostsTests(ConfigCase):
         self.assertEqual(self.read('http.hosts = "umd"').http.hosts, ("umd",))
         self.assertEqual(self.read("http.hosts = []").http.hosts, ())
 
-    def test_what_is_no_name(self) -> None:
+    def test_invalid_host_names_are_refused(self) -> None:
         for wrong in ('["umd:8080"]', '["http://umd"]', '[""]', "[5]", "5", '["::1"]', '["*.a"]'):
             (mistake,) = self.mistakes(f"http.hosts = {wrong}")
             self.assertIn("expected a list of names or addresses without ports", mistake)
 
 
 class DurationTests(ConfigCase):
-    def test_a_delay_may_be_none(self) -> None:
+    def test_a_delay_may_be_zero(self) -> None:
         settings = self.read('[backend.sim]\ndelay = "0s"\n')
         section = settings.backends[0].settings
         assert isinstance(section, SimSection)

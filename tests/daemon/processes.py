@@ -31,7 +31,7 @@ def umd(*arguments: str, **keywords: Any) -> subprocess.CompletedProcess[str]:
 
 
 def as_systemd(taken: socket.socket) -> list[str]:
-    """A command that hands a listening socket to the command after it."""
+    """Return a command that hands a listening socket to the command after it."""
     return [
         sys.executable,
         "-c",
@@ -54,7 +54,7 @@ def umd_on(taken: socket.socket) -> subprocess.CompletedProcess[str]:
 
 
 def seeds(*numbers: str) -> str:
-    """A configuration with a connected call to each number, named `seed-0`, `seed-1`, ..."""
+    """Return a configuration with a connected call to each number, named `seed-0`, `seed-1`, ..."""
     return "".join(
         f'[[backend.sim.seed]]\nnumber = "{number}"\ncall_id = "{seed_id(index)}"\n'
         for index, number in enumerate(numbers)
@@ -78,15 +78,15 @@ class ProcessCase(SynchronousTestCase):
             yield process
 
 
-class Bare:
+class PipedProcess:
     """
-    A umd whose standard streams are the test's affair; it buffers as Python does by default.
+    A umd whose standard streams a test can close, fill or leave unread; Python buffers them.
 
-    It listens on a unix socket, and tells that it is ready as it tells systemd.
+    It listens on a UNIX socket, and the test plays systemd to learn when it is ready.
 
     Args:
-        arguments: of the command.
-        shell: redirections, as `sh` writes them.
+        arguments: the arguments of `umd`.
+        shell: redirections in the syntax of `sh`.
     """
 
     def __init__(self, *arguments: str, shell: str = "") -> None:
@@ -107,7 +107,7 @@ class Bare:
             env=environ,
         )
 
-    def __enter__(self) -> Bare:
+    def __enter__(self) -> PipedProcess:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -125,7 +125,7 @@ class Bare:
             pass
 
     def disconnect(self, call_id: str = DOCUMENTED) -> int:
-        """Ask for the end of a call; gives back the HTTP status."""
+        """Send a Disconnect and return the HTTP status."""
         connection = HTTPConnection("localhost", timeout=30)
         connection.sock = socket.socket(socket.AF_UNIX)
         with closing(connection):

@@ -227,7 +227,7 @@ class MistakeTests(CertificateCase):
             "ee key too small; make a new one",
         )
 
-    def test_a_path_of_the_command_line(self) -> None:
+    def test_a_path_on_the_command_line(self) -> None:
         self.load()
         settings = load(str(self.file), ["tls.key=/none"])
         error = self.assertRaises(ConfigError, open_tls, settings)

@@ -1,4 +1,4 @@
-"""`umd check-config --files` looks at every file that a configuration names, and touches none."""
+"""`umd check-config --files` checks every file that a configuration names, and changes none."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from umd.messaging.users import SCHEMA_VERSION
 
 
 def snapshot(folder: Path) -> dict[str, tuple[int, int, int]]:
-    """Everything in a folder, with what changes when it is touched."""
+    """Return time of change, size and mode of every file below a folder, by its path."""
     return {
         str(path): (stat.st_mtime_ns, stat.st_size, stat.st_mode)
         for path in [folder, *folder.rglob("*")]
@@ -39,11 +39,11 @@ class FilesCase(SynchronousTestCase):
         self.file = self.folder / "umd.toml"
         self.patch(os, "environ", {**os.environ, "XDG_RUNTIME_DIR": str(self.folder)})
 
-    def told(self, text: str, *overrides: str) -> list[str]:
-        """The mistakes of a configuration; HERE in it, and in them, is the folder."""
+    def check(self, text: str, *overrides: str) -> list[str]:
+        """Return the mistakes of a configuration; HERE stands for the folder of the test."""
         self.file.write_text(text.replace("HERE", str(self.folder)))
         here = str(self.folder)
-        settings = load(str(self.file), [one.replace("HERE", here) for one in overrides])
+        settings = load(str(self.file), [override.replace("HERE", here) for override in overrides])
         before = snapshot(self.folder)
         lines: list[str] = []
         self.warnings: list[str] = []
@@ -69,8 +69,8 @@ class FilesCase(SynchronousTestCase):
 
 
 class GoodTests(FilesCase):
-    def test_the_defaults_need_nothing(self) -> None:
-        self.assertEqual(self.told(""), [])
+    def test_the_defaults_need_no_file(self) -> None:
+        self.assertEqual(self.check(""), [])
 
     def test_everything_at_once(self) -> None:
         self.make("passwords", b"# nobody yet\n")
@@ -107,28 +107,28 @@ class GoodTests(FilesCase):
             username = "umd"
             password_file = "HERE/pbx"
         """
-        self.assertEqual(self.told(text), [])
+        self.assertEqual(self.check(text), [])
 
-    def test_beside_a_umd_that_runs(self) -> None:
-        """Its journal is locked, and its control socket is there."""
+    def test_beside_a_running_umd(self) -> None:
+        """The running umd has locked the journal and has opened the control socket."""
         path = str(self.folder / "journal.db")
         journal = JournalFile(path, "full", 60.0, 1 << 30)
         journal.open()
         with closing(journal):
-            self.assertEqual(self.told("", "journal.path=HERE/journal.db"), [])
+            self.assertEqual(self.check("", "journal.path=HERE/journal.db"), [])
 
-    def test_a_damaged_journal_of_ours_is_no_mistake(self) -> None:
-        """A start sets it aside."""
+    def test_a_damaged_journal_is_no_mistake(self) -> None:
+        """A start renames it and begins a new one."""
         self.make("journal.db", b"\0" * 4096)
         self.make("journal.db.lock", b"")
-        self.assertEqual(self.told("", "journal.path=HERE/journal.db"), [])
+        self.assertEqual(self.check("", "journal.path=HERE/journal.db"), [])
 
 
 class WrongTests(FilesCase):
-    """Each with the line of its key, and in the words of what would read it."""
+    """Each message has the line of the key, and the reason that a start would give."""
 
     def cases(self) -> Iterator[tuple[str, list[str]]]:
-        """`KEY = VALUE` below a section, and the end of each line that it gives."""
+        """Yield an override and the end of each message that it causes."""
         missing = "No such file or directory"
         self.make("empty", b"")
         self.make("latin", b"caf\xe9\n")
@@ -173,18 +173,18 @@ class WrongTests(FilesCase):
         yield "http.listen = unix:HERE/none/http.sock", ["HERE/none: there is no such folder"]
         yield "http.listen = unix:HERE/file", ["there is something that is no socket"]
 
-    def test_each(self) -> None:
+    def test_each_unusable_file_or_folder(self) -> None:
         for case, ends in self.cases():
             key, _, value = case.partition(" = ")
             section, _, name = key.rpartition(".")
             text = f'# a comment\n[{section}]\n{name} = "{value}"\n'
-            lines = self.told(text)
+            lines = self.check(text)
             self.assertEqual(len(lines), len(ends), (case, lines))
             for line, end in zip(lines, ends, strict=True):
                 self.assertTrue(line.startswith(f'HERE/umd.toml:3: {key} = "{value}": '), line)
                 self.assertIn(end, line)
 
-    def test_what_needs_more_than_one_key(self) -> None:
+    def test_files_that_need_several_keys(self) -> None:
         self.make("empty", b"")
         for text, line in (
             (
@@ -207,34 +207,34 @@ class WrongTests(FilesCase):
                 'HERE/umd.toml:5: backend.a.password_file = "HERE/empty": its first line is empty',
             ),
         ):
-            self.assertEqual(self.told(text), [line])
+            self.assertEqual(self.check(text), [line])
 
-    def test_what_the_command_line_names(self) -> None:
+    def test_files_named_on_the_command_line(self) -> None:
         self.assertEqual(
-            self.told("", "auth.password_file=HERE/none"),
+            self.check("", "auth.password_file=HERE/none"),
             ['-o auth.password_file=HERE/none: auth.password_file = "HERE/none": No such file or '
              "directory"],
         )  # fmt: skip
 
-    def test_all_of_them_are_told(self) -> None:
-        """One mistake does not hide another."""
-        lines = self.told(
+    def test_every_unusable_file_is_reported(self) -> None:
+        """One mistake does not hide another one."""
+        lines = self.check(
             '[auth]\npassword_file = "HERE/1"\n[prompts]\nfolder = "HERE/2"\n'
             '[journal]\npath = "HERE/3/4"\n'
         )
         self.assertEqual([line.split()[1] for line in lines],
                          ["auth.password_file", "prompts.folder", "journal.path"])  # fmt: skip
 
-    def test_what_umd_may_not_write(self) -> None:
-        """Whose the tests are decides nothing: root may write everything."""
+    def test_folders_without_write_permission(self) -> None:
+        """The permissions are simulated, as root may write everywhere."""
         self.patch(os, "access", lambda path, mode, **_: not mode & os.W_OK)
         for key in ("journal.path", "users.store", "control.socket"):
-            lines = self.told("", f"{key}=HERE/file")
+            lines = self.check("", f"{key}=HERE/file")
             (line,) = [line for line in lines if f" {key} = " in line]
             self.assertIn("may not write to it", line)
 
-    def test_every_key_that_names_a_file_is_looked_at(self) -> None:
-        """Whoever adds such a key adds it to `umd.daemon.checks`."""
+    def test_every_key_that_names_a_file_is_checked(self) -> None:
+        """Each new key of this kind needs a check in `umd.daemon.checks`."""
         beside = {
             "tls.certificate": ['http.listen_tls="tcp:0:interface=127.0.0.1"', "tls.key=/no/key"],
             "tls.key": ['http.listen_tls="tcp:0:interface=127.0.0.1"', "tls.certificate=/no/file"],
@@ -245,15 +245,15 @@ class WrongTests(FilesCase):
         keys = set(file_keys(Settings))
         self.assertLessEqual(beside.keys(), keys)
         for key in keys | {"journal.path", "control.socket"}:
-            lines = self.told("", *beside.get(key, []), f"{key}=/no/such/thing")
+            lines = self.check("", *beside.get(key, []), f"{key}=/no/such/thing")
             self.assertTrue([line for line in lines if f"-o {key}=/no/such/thing: " in line], key)
 
 
 class WarningTests(FilesCase):
-    """What umd starts with all the same: a start must not fail for one prompt."""
+    """Problems with which umd starts all the same, such as one bad prompt."""
 
-    def told_of(self, text: str, *overrides: str) -> list[str]:
-        self.assertEqual(self.told(text, *overrides), [])
+    def warnings_about(self, text: str, *overrides: str) -> list[str]:
+        self.assertEqual(self.check(text, *overrides), [])
         return self.warnings
 
     def test_prompts_that_cannot_be_played(self) -> None:
@@ -261,7 +261,7 @@ class WarningTests(FilesCase):
         self.tone("odd/BBBB.wav")
         self.make("odd/greetings/OofCustom-alice.wav")
         os.mkfifo(self.folder / "odd/CCCC.wav")
-        lines = self.told_of('[prompts]\nfolder = "HERE/odd"\n')
+        lines = self.warnings_about('[prompts]\nfolder = "HERE/odd"\n')
         for line, end in zip(
             lines,
             (
@@ -276,13 +276,13 @@ class WarningTests(FilesCase):
     def test_many_bad_prompts(self) -> None:
         for number in range(150):
             self.make(f"prompts/{number}.wav")
-        lines = self.told_of('[prompts]\nfolder = "HERE/prompts"\n')
+        lines = self.warnings_about('[prompts]\nfolder = "HERE/prompts"\n')
         self.assertEqual((len(lines), lines[-1]), (101, "and 50 more like these"))
 
     def test_a_disk_without_room(self) -> None:
         full = os.statvfs_result((4096, 4096, 1000, 100, 100, 0, 0, 0, 0, 255))
         self.patch(os, "statvfs", lambda path: full)
-        (line,) = self.told_of("", "journal.path=HERE/journal.db")
+        (line,) = self.warnings_about("", "journal.path=HERE/journal.db")
         self.assertTrue(line.endswith("only 0 MiB are free on its disk"), line)
 
     def test_a_certificate_that_has_expired(self) -> None:
@@ -291,7 +291,7 @@ class WarningTests(FilesCase):
             '[http]\nlisten_tls = "tcp:0:interface=127.0.0.1"\n[tls]\n'
             'certificate = "HERE/tls/certificate.pem"\nkey = "HERE/tls/key.pem"\n'
         )
-        (line,) = self.told_of(text)
+        (line,) = self.warnings_about(text)
         self.assertIn('HERE/umd.toml:4: tls.certificate = "HERE/tls/certificate.pem": ', line)
         self.assertIn("expired", line)
         ran = umd("check-config", "--files", str(self.file))
@@ -303,7 +303,7 @@ class WarningTests(FilesCase):
 
 
 def file_keys(model: Any, prefix: str = "") -> Iterator[str]:
-    """Every key that is a `FilePath`."""
+    """Yield the dotted name of every key of the type `FilePath`."""
     hints = get_type_hints(model, include_extras=True)
     for name, hint in hints.items():
         for kind in (hint, *get_args(hint)):

@@ -25,7 +25,7 @@ class CommandTests(ProcessCase):
             self.assertIn("Example: umd " + command, umd(command, "--help").stdout)
         self.assertRegex(umd("version").stdout, r"^umd \d+\.\d+\.\d+(, core compiled)?\n$")
 
-    def test_a_wrong_key_is_told_by_file_line_key_and_the_nearest_key(self) -> None:
+    def test_a_wrong_key_is_reported_with_file_line_and_suggestion(self) -> None:
         file = self.configuration('[http]\nlisen = "tcp:1"\n')
         for command in (("serve", "-c", file), ("check-config", file)):
             result = umd(*command)
@@ -36,13 +36,13 @@ class CommandTests(ProcessCase):
             )
             self.assertTrue(last.startswith("1 mistake; "), last)
 
-    def test_a_good_file(self) -> None:
+    def test_a_valid_file(self) -> None:
         file = str(ROOT / "conf" / "umd.toml")
         for arguments in ((file,), (file, "-o", "call.deadline=2s", "-o", "log.level=debug")):
             result = umd("check-config", *arguments)
             self.assertEqual((result.returncode, result.stderr), (0, ""))
 
-    def test_an_override_that_would_not_serve(self) -> None:
+    def test_an_invalid_override(self) -> None:
         file = self.configuration('[call]\ndeadline = "1s"\n')
         digits = "1" * 5000
         for override, key in (("call.deadline=soon", "call.deadline"), (f"x={digits}", "digits")):
@@ -60,7 +60,7 @@ class CommandTests(ProcessCase):
             self.assertEqual(result.returncode, 2)
             self.assertIn('"": expected the path of a configuration file\n', result.stderr)
 
-    def test_a_socket_that_cannot_be_had(self) -> None:
+    def test_a_socket_that_is_not_available(self) -> None:
         result = umd("serve", "-o", "http.listen=systemd:domain=INET:index=0")
         self.assertIn("systemd has handed over no such socket", result.stderr)
         with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -73,14 +73,14 @@ class CommandTests(ProcessCase):
         self.assertIn("in use", line["why"])
         self.assertNotIn("Traceback", result.stderr)
 
-    def test_an_open_address_needs_to_be_asked_for(self) -> None:
+    def test_an_open_address_needs_allow_anonymous(self) -> None:
         result = umd("serve", "-o", "http.listen=tcp:0")
         self.assertEqual(result.returncode, 2)
         self.assertIn("http.allow_anonymous", result.stderr)
         self.assertNotIn("daemon.ready", result.stderr)
 
-    def test_an_open_socket_of_systemd_needs_to_be_asked_for(self) -> None:
-        """What it is bound to shows only when it is there."""
+    def test_an_open_socket_of_systemd_needs_allow_anonymous(self) -> None:
+        """The address of such a socket is known only at the start."""
         with socket.create_server(("0.0.0.0", 0)) as taken:
             result = umd_on(taken)
         self.assertEqual(result.returncode, 1)
@@ -143,7 +143,7 @@ class ClientCommandTests(ProcessCase):
             )
 
     def test_a_far_end_that_is_silent_to_bye(self) -> None:
-        """The repeated BYE is marked, in the ladder and in the eyes of tshark."""
+        """The ladder and tshark both mark the repeated BYE."""
         with UmdProcess("demo", "-o", "call.deadline=50ms") as process:
             call = self.leg_to(process, "+1 555 0199")
             self.assertEqual(process.disconnect(call["id"])[0], 200)
@@ -208,13 +208,13 @@ class ClientCommandTests(ProcessCase):
         self.assertEqual(gone.returncode, 3)
         self.assertIn("Start one with `umd serve` or `umd demo`", gone.stderr)
 
-    def test_nothing_is_kept_where_nothing_shall_be(self) -> None:
+    def test_trace_messages_0_keeps_no_messages(self) -> None:
         with self.serving(seeds("5550100"), "-o", "trace.messages=0") as process:
             result = self.ask(process, "trace", "seed-0")
             self.assertEqual(result.returncode, 1)
             self.assertIn("trace.messages = 0", result.stderr)
 
-    def test_what_is_not_kept_any_more_is_said(self) -> None:
+    def test_trace_says_which_messages_are_not_kept_any_more(self) -> None:
         with self.serving(seeds("5550100"), "-o", "trace.messages=2") as process:
             result = self.ask(process, "trace", "seed-0")
             self.assertIn("what crossed before it is not kept any more", result.stdout)

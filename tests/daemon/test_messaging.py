@@ -1,4 +1,4 @@
-"""The wiring of unified messaging: each setting arrives where it is used."""
+"""Each setting of unified messaging arrives at the part that uses it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class MessagingTests(SynchronousTestCase):
         with self.assertRaisesRegex(NotDialable, "refuses"):
             cases.plan.find("1900 1")
 
-    def test_the_rest(self) -> None:
+    def test_other_settings(self) -> None:
         cases = self.cases(
             '[um]\nprofile="extended"\n[users]\nenabled=["a*"]\naccess_numbers=["1"]\n'
             '[pin]\nlength=8\nmail_domain="example.com"\n'
@@ -81,7 +81,7 @@ class MessagingTests(SynchronousTestCase):
             self.assertEqual((pins.host, pins.port), ("mail.example.com", 587))
             self.assertIs(pins.tls, tls)
 
-    def test_what_changes_while_running(self) -> None:
+    def test_settings_change_while_umd_runs(self) -> None:
         cases = self.cases("")
         text = "[[dial.rule]]\nmatch='1'\n[pin]\ndelivery='spool'\nspool='/x'\n"
         apply(self.read(text + "[prompts]\ndefault='none'\n"), cases, Clock())
@@ -89,7 +89,7 @@ class MessagingTests(SynchronousTestCase):
         self.assertIsInstance(cases.pins, SpoolDelivery)
         self.assertRaises(NoSuchPrompt, cases.prompts.of_entry, "AAAA")
 
-    def test_where_settings_are_kept(self) -> None:
+    def test_where_users_are_stored(self) -> None:
         for store, state, path in (
             ("auto", None, MEMORY),
             ("auto", "/var/lib/umd:/var/lib/other", "/var/lib/umd/users.sqlite"),
@@ -101,7 +101,7 @@ class MessagingTests(SynchronousTestCase):
             users = make_users(self.read(f'[users]\nstore="{store}"\n').users, None)
             self.assertEqual(users.path, path)
 
-    def test_what_cannot_be_used_is_found_before_anything_starts(self) -> None:
+    def test_unusable_paths_are_found_before_the_start(self) -> None:
         for text, words in (
             ('[prompts]\nfolder="/nowhere"\n', "prompts.folder"),
             ('[prompts]\ndefault="/nowhere.wav"\n', "prompts.default"),

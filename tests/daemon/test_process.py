@@ -53,12 +53,12 @@ class MainJobTests(ProcessCase):
             self.assertEqual(process.disconnect("nothing")[0], 500)
 
     def test_a_thousand_calls_by_fifty_clients_each_asked_three_times(self) -> None:
-        """1,000 end events, 3,000 good replies; the three may come at once."""
+        """3,000 requests for 1,000 calls get 3,000 replies and cause 1,000 end events."""
         total = 1000
         with self.serving(seeds(*["5550100"] * total)) as process:
-            asked = [seed_id(index) for index in range(total) for _ in range(3)]
+            call_ids = [seed_id(index) for index in range(total) for _ in range(3)]
             with ThreadPoolExecutor(50) as clients:
-                outcomes = Counter(clients.map(self.client(process.url), asked))
+                outcomes = Counter(clients.map(self.client(process.url), call_ids))
             self.assertEqual(outcomes.total(), 3 * total)
             self.assertEqual(set(outcomes) - {(200, "ended"), (200, "already-ended")}, set())
             self.assertGreaterEqual(outcomes[200, "ended"], total)
@@ -71,15 +71,15 @@ class MainJobTests(ProcessCase):
         """A keep-alive client for each thread, without the library's own pool of them."""
         import threading
 
-        kept = threading.local()
+        local = threading.local()
         address = urlsplit(url)
 
         def ask(call_id: str) -> tuple[int, str | None]:
-            if not hasattr(kept, "connection"):
-                kept.connection = HTTPConnection(str(address.hostname), address.port, timeout=30)
+            if not hasattr(local, "connection"):
+                local.connection = HTTPConnection(str(address.hostname), address.port, timeout=30)
             body = disconnect(call_id).encode()
-            kept.connection.request("POST", address.path, body, {"Content-Type": "text/xml"})
-            with kept.connection.getresponse() as reply:
+            local.connection.request("POST", address.path, body, {"Content-Type": "text/xml"})
+            with local.connection.getresponse() as reply:
                 reply.read()
                 return reply.status, reply.headers["X-UMD-Outcome"]
 
@@ -94,38 +94,38 @@ class MainJobTests(ProcessCase):
 
 
 class OperatorTests(ProcessCase):
-    def test_sigterm_answers_what_was_asked_and_refuses_nothing_half_done(self) -> None:
+    def test_sigterm_finishes_the_disconnect_in_flight(self) -> None:
         """A Disconnect in flight is answered while umd stops; exit status 0."""
         with self.serving(seeds("5550100"), "-o", "backend.sim.delay=1s") as process:
             with ThreadPoolExecutor(1) as client:
-                asked = client.submit(process.disconnect, seed_id(0))
+                request = client.submit(process.disconnect, seed_id(0))
                 process.wait_for("call.disconnect-requested")
                 self.assertEqual(process.stop(), 0)
-                status, _, headers = asked.result()
+                status, _, headers = request.result()
             self.assertEqual((status, headers["X-UMD-Outcome"]), (200, "ended"))
             self.assertEqual(headers["Connection"], "close")
             self.assertEqual(process.log[-1]["event"], "daemon.stopped")
 
-    def test_everybody_who_asked_is_answered_by_a_stop(self) -> None:
-        """Twenty Disconnects in flight: each answer leaves whole, and is the last one."""
+    def test_a_stop_answers_every_disconnect_in_flight(self) -> None:
+        """Each of twenty Disconnects gets a complete answer with `Connection: close`."""
         text = seeds(*["5550100"] * 20)
         with self.serving(text, "-o", "backend.sim.delay=500ms") as process:
             with ThreadPoolExecutor(20) as clients:
-                asked = [clients.submit(process.disconnect, seed_id(n)) for n in range(20)]
+                requests = [clients.submit(process.disconnect, seed_id(n)) for n in range(20)]
                 for n in range(20):
                     process.wait_for("call.disconnect-requested", call=seed_id(n))
                 self.assertEqual(process.stop(), 0)
-                answers = [one.result() for one in asked]
+                answers = [request.result() for request in requests]
         self.assertEqual({answer[2]["X-UMD-Outcome"] for answer in answers}, {"ended"})
         self.assertEqual({answer[2]["Connection"] for answer in answers}, {"close"})
 
-    def test_who_still_waits_at_the_deadline_is_told_to_ask_again(self) -> None:
+    def test_at_the_drain_deadline_clients_are_asked_to_try_again(self) -> None:
         with self.serving(seeds("5550199"), "-o", "drain.deadline=200ms") as process:
             with ThreadPoolExecutor(1) as client:
-                asked = client.submit(process.disconnect, seed_id(0))
+                request = client.submit(process.disconnect, seed_id(0))
                 process.wait_for("call.disconnect-requested")
                 self.assertEqual(process.stop(), 0)
-                status, _, headers = asked.result()
+                status, _, headers = request.result()
         self.assertEqual((status, headers["X-UMD-Outcome"]), (500, "backend-unavailable"))
 
     def test_two_signals_at_once_are_one_clean_stop(self) -> None:
@@ -147,7 +147,7 @@ class OperatorTests(ProcessCase):
             self.assertEqual(process.stop(), 0)
             self.assertEqual(process.events("daemon.drain-expired"), [])
 
-    def test_reload_takes_over_what_it_can_and_refuses_what_is_wrong(self) -> None:
+    def test_a_reload_applies_changes_and_refuses_mistakes(self) -> None:
         with self.serving('[call]\nended_is = "success"\n' + seeds("5550100")) as process:
             file = Path(process._command[process._command.index("-c") + 1])
             process.disconnect(seed_id(0))
@@ -169,7 +169,7 @@ class OperatorTests(ProcessCase):
             self.assertEqual(restart, ["node", "backend", "trace"])
             self.assertEqual(process.disconnect(seed_id(0))[0], 500)
 
-    def test_systemd_is_told_everything(self) -> None:
+    def test_notifications_of_systemd(self) -> None:
         """Readiness after the listener is open, the watchdog fed, reload, stopping."""
         name = f"umd-notify-{os.getpid()}"
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
@@ -177,24 +177,24 @@ class OperatorTests(ProcessCase):
             listener.settimeout(10)
             environ = {"NOTIFY_SOCKET": "@" + name, "WATCHDOG_USEC": "100000"}
             with self.serving(environ=environ) as process:
-                heard = self.hear(listener, "READY=1")
-                self.assertIn("STATUS=serving 127.0.0.1:", heard)
+                datagram = self.receive(listener, "READY=1")
+                self.assertIn("STATUS=serving 127.0.0.1:", datagram)
                 self.assertEqual(process.disconnect("x")[0], 500)
-                self.hear(listener, "WATCHDOG=1")
+                self.receive(listener, "WATCHDOG=1")
                 process.process.send_signal(signal.SIGHUP)
-                self.assertIn("MONOTONIC_USEC=", self.hear(listener, "RELOADING=1"))
-                self.hear(listener, "READY=1")
+                self.assertIn("MONOTONIC_USEC=", self.receive(listener, "RELOADING=1"))
+                self.receive(listener, "READY=1")
                 process.process.send_signal(signal.SIGTERM)
-                self.hear(listener, "STOPPING=1")
+                self.receive(listener, "STOPPING=1")
 
-    def test_a_refused_reload_looks_like_none_that_is_done(self) -> None:
-        """systemd knows no reload that failed; STATUS= is what `systemctl status` shows."""
+    def test_systemctl_status_shows_a_refused_reload(self) -> None:
+        """systemd has no state for a failed reload, so STATUS= has the reason."""
         name = f"umd-reload-{os.getpid()}"
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
             listener.bind("\0" + name)
             listener.settimeout(10)
             with self.serving(environ={"NOTIFY_SOCKET": "@" + name}) as process:
-                self.hear(listener, "READY=1")
+                self.receive(listener, "READY=1")
                 file = Path(process._command[process._command.index("-c") + 1])
                 for text, state, words in (
                     ("[cal]\n", "refused", f"{file}:1: cal is not a setting"),
@@ -203,22 +203,22 @@ class OperatorTests(ProcessCase):
                 ):
                     file.write_text(text)
                     process.process.send_signal(signal.SIGHUP)
-                    self.hear(listener, "RELOADING=1")
-                    heard = self.hear(listener, "READY=1")
-                    self.assertIn(words, heard)
-                    self.assertEqual("STATUS=reload refused at" in heard, state == "refused")
-                    self.assertEqual(len(heard.split("\n")), 2, heard)
-                    told = umd("status", "--json", "--socket", process.control_socket).stdout
-                    self.assertEqual(json.loads(told)["last_reload"], state)
+                    self.receive(listener, "RELOADING=1")
+                    datagram = self.receive(listener, "READY=1")
+                    self.assertIn(words, datagram)
+                    self.assertEqual("STATUS=reload refused at" in datagram, state == "refused")
+                    self.assertEqual(len(datagram.split("\n")), 2, datagram)
+                    status = umd("status", "--json", "--socket", process.control_socket).stdout
+                    self.assertEqual(json.loads(status)["last_reload"], state)
 
-    def hear(self, listener: socket.socket, state: str) -> str:
+    def receive(self, listener: socket.socket, state: str) -> str:
         while True:
-            heard = listener.recv(1000).decode()
-            if state in heard.split("\n"):
-                return heard
+            datagram = listener.recv(1000).decode()
+            if state in datagram.split("\n"):
+                return datagram
 
     def test_socket_activation(self) -> None:
-        """The socket is systemd's; umd serves on it and leaves it to systemd."""
+        """umd serves on a socket that systemd has opened."""
         with ExitStack() as stack:
             taken = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
             process = stack.enter_context(
@@ -227,7 +227,7 @@ class OperatorTests(ProcessCase):
             self.assertIn(f":{taken.getsockname()[1]}/", process.url)
             self.assertEqual(process.disconnect("x")[0], 500)
 
-    def test_twisted_logs_through_the_same_pipe(self) -> None:
+    def test_twisted_logs_as_json_too(self) -> None:
         with self.serving("", "-o", "log.level=debug") as process:
             process.wait_for("twisted.said")
         self.assertEqual(process.events("not-json"), [])

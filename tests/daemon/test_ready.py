@@ -1,4 +1,4 @@
-"""What umd says of itself once it serves: its version, backends and listeners, or a simulation."""
+"""The log event of the start: version, backends, listeners, and the warning of a simulation."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SIP = '[backend.pbx]\ntype = "sip"\nlisten = "udp:127.0.0.1:0"\npeer = "udp:127.
 
 
 class ReadyTests(ProcessCase):
-    def test_what_serves_is_named(self) -> None:
+    def test_the_log_names_what_serves(self) -> None:
         certificate, key = Authority("ours").write("localhost", Path(self.mktemp()))
         text = (
             f"[tls]\ncertificate = {certificate!r}\nkey = {key!r}\n[backend.lab]\n"
@@ -39,7 +39,7 @@ class ReadyTests(ProcessCase):
         self.assertNotIn(":0", [plain["address"][-2:], encrypted["address"][-2:]])
         self.assertEqual((control["protocol"], control["address"]), ("control", ready["control"]))
 
-    def test_without_a_backend_it_says_that_it_simulates(self) -> None:
+    def test_without_a_backend_umd_warns_that_it_simulates(self) -> None:
         with UmdProcess("serve") as process:
             ready = process.wait_for("daemon.ready")
             (warning,) = process.events("daemon.simulating")
@@ -48,12 +48,12 @@ class ReadyTests(ProcessCase):
         self.assertEqual(ready["backends"], [{"name": "sim", "type": "sim"}])
         self.assertTrue(ready["simulating"])
 
-    def test_who_asks_for_the_simulator_is_not_warned(self) -> None:
+    def test_a_configured_simulator_causes_no_warning(self) -> None:
         with self.serving("[backend.sim]\n") as process:
             self.assertTrue(process.wait_for("daemon.ready")["simulating"])
             self.assertEqual(process.events("daemon.simulating"), [])
 
-    def test_it_is_seen_on_a_terminal(self) -> None:
+    def test_a_terminal_shows_the_warning(self) -> None:
         ours, theirs = pty.openpty()
         command = [sys.executable, "-m", "umd", "serve", "-o", "http.listen=unix:"
                    + os.path.join("/tmp", f"umd-test-{os.getpid()}.sock"),

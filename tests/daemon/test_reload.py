@@ -1,4 +1,4 @@
-"""A reload of what may change while a daemon runs."""
+"""A reload applies changed settings while umd runs."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ class ReloadTests(DaemonCase):
     def reload(self, settings: Settings) -> None:
         self.daemon.reload(lambda: settings)
 
-    async def test_a_changed_dial_plan_counts_at_once(self) -> None:
+    async def test_a_changed_dial_plan_applies_at_once(self) -> None:
         self.assertEqual((await self.play())[1], "ok")
         plan = DialSection(rule=[DialRule(match="2", refuse=True)])
         self.reload(self.daemon.settings.model_copy(update={"dial": plan}))
         self.assertEqual((await self.play())[1], "not-dialable")
         self.assertEqual(self.daemon.use_cases.settings, MessagingSettings())
 
-    async def test_the_status_of_soap_1_2_faults_counts_at_once(self) -> None:
+    async def test_the_status_of_soap_1_2_faults_applies_at_once(self) -> None:
         self.assertEqual(self.daemon._soap.soap12_sender_status, 400)
         um = UmSection(soap12_sender_status=500)
         self.reload(self.daemon.settings.model_copy(update={"um": um}))
         self.assertEqual(self.daemon._soap.soap12_sender_status, 500)
 
-    async def test_what_is_of_no_use_changes_nothing(self) -> None:
+    async def test_a_setting_that_cannot_be_used_changes_nothing(self) -> None:
         plan = DialSection(rule=[DialRule(match="2", refuse=True)])
         prompts = PromptsSection(folder="/nowhere")
         self.reload(self.daemon.settings.model_copy(update={"dial": plan, "prompts": prompts}))
@@ -43,7 +43,7 @@ class ReloadTests(DaemonCase):
         told = self.daemon.status()
         return told["last_reload"], told["last_reload_at"], told["last_reload_why"]
 
-    def test_what_came_of_the_last_one_is_told(self) -> None:
+    def test_the_status_has_the_result_of_the_last_reload(self) -> None:
         self.patch(time, "time", lambda: 1_000_000.0)
         self.assertEqual(self.status(), (None, None, None))
         self.reload(self.daemon.settings)
@@ -59,7 +59,7 @@ class ReloadTests(DaemonCase):
         self.reload(self.daemon.settings)
         self.assertEqual(self.status(), ("done", at, None))
 
-    def test_a_mistake_of_our_own_is_no_success(self) -> None:
+    def test_a_bug_in_a_reload_is_reported_as_a_refusal(self) -> None:
         def read() -> Settings:
             raise RuntimeError("two\nlines")
 

@@ -10,7 +10,7 @@ import sys
 import tempfile
 from collections import Counter
 
-from tests.daemon.processes import Bare, ProcessCase
+from tests.daemon.processes import PipedProcess, ProcessCase
 
 
 class DemoTests(ProcessCase):
@@ -46,9 +46,9 @@ class DemoTests(ProcessCase):
         self.assertRegex(story, r"09df9edc  200 after \d+ ms: ended, normal clearing \(16\)")
         self.assertEqual(process.returncode, 0)
 
-    def test_the_screen_does_not_depend_on_the_level_of_the_log(self) -> None:
-        """Finding 31: `umd demo -o log.level=warning` showed no story."""
-        with Bare("demo", "-o", "log.level=warning") as demo:
+    def test_the_screen_is_independent_of_the_log_level(self) -> None:
+        """`umd demo -o log.level=warning` prints the same story."""
+        with PipedProcess("demo", "-o", "log.level=warning") as demo:
             demo.ready()
             self.assertEqual(demo.disconnect(), 200)
             self.assertEqual(demo.stop(), 0)
@@ -56,9 +56,9 @@ class DemoTests(ProcessCase):
             self.assertIn(b"Disconnect asked by anonymous", demo.process.stdout.read())
             self.assertEqual(demo.process.stderr.read(), b"")
 
-    def test_a_screen_that_nobody_looks_at_any_more(self) -> None:
-        """Finding 13: `umd demo | head -1` ended with exit status 120."""
-        with Bare("demo") as demo:
+    def test_the_reader_of_the_screen_ends(self) -> None:
+        """`umd demo | head -1` ends with exit status 0."""
+        with PipedProcess("demo") as demo:
             assert demo.process.stdout is not None
             self.assertIn(b"umd ", demo.process.stdout.readline())
             demo.process.stdout.close()
@@ -66,20 +66,20 @@ class DemoTests(ProcessCase):
             self.assertEqual(demo.disconnect(), 200)
             self.assertEqual(demo.stop(signal.SIGINT), 0)
 
-    def test_a_screen_that_cannot_be_written_to(self) -> None:
+    def test_a_full_or_closed_screen(self) -> None:
         for redirection in (">/dev/full", ">&-"):
-            with Bare("demo", shell=redirection) as demo:
+            with PipedProcess("demo", shell=redirection) as demo:
                 demo.ready()
                 self.assertEqual(demo.disconnect(), 200)
                 self.assertEqual(demo.stop(), 0, redirection)
 
 
 class LogPipeTests(ProcessCase):
-    """Whatever becomes of standard error, calls are ended and the exit status is 0."""
+    """If standard error is full, closed or unread, umd still ends calls and exits with 0."""
 
-    def test_nobody_reads_it(self) -> None:
-        """Finding 4: once the pipe was full, the reactor stood still for ever."""
-        with Bare("demo") as demo:
+    def test_a_log_pipe_without_a_reader_does_not_block_umd(self) -> None:
+        """umd goes on when the pipe is full, and writes the rest when the pipe is read."""
+        with PipedProcess("demo") as demo:
             assert demo.process.stderr is not None
             fcntl.fcntl(demo.process.stderr, fcntl.F_SETPIPE_SZ, 4096)
             demo.ready()
@@ -93,21 +93,21 @@ class LogPipeTests(ProcessCase):
             self.assertEqual((events["soap.answered"], events["log.lost"]), (101, 0))
             self.assertEqual(lines[-1]["event"], "daemon.stopped")
 
-    def test_it_is_closed_full_or_gone(self) -> None:
-        """Finding 13: the flush at the end made exit status 120 of it."""
+    def test_a_closed_or_full_log(self) -> None:
+        """The exit status is 0, though the last flush fails."""
         for redirection in ("2>&-", "2>/dev/full", "2>&- >&- <&-"):
-            with Bare("serve", shell=redirection) as serve:
+            with PipedProcess("serve", shell=redirection) as serve:
                 serve.ready()
                 self.assertEqual(serve.disconnect("x"), 500)
                 self.assertEqual(serve.stop(), 0, redirection)
 
-    def test_a_refusal_that_nobody_reads(self) -> None:
+    def test_a_refusal_with_a_closed_or_full_log(self) -> None:
         for redirection in ("2>&-", "2>/dev/full"):
-            with Bare("serve", "-o", "nothing=1", shell=redirection) as serve:
+            with PipedProcess("serve", "-o", "nothing=1", shell=redirection) as serve:
                 self.assertEqual(serve.process.wait(30), 2, redirection)
 
-    def test_its_reader_goes_away(self) -> None:
-        with Bare("serve") as serve:
+    def test_the_reader_of_the_log_ends(self) -> None:
+        with PipedProcess("serve") as serve:
             serve.ready()
             assert serve.process.stderr is not None
             serve.process.stderr.close()
