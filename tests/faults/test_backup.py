@@ -19,7 +19,7 @@ from umd.journal.file import JournalFile
 from umd.journal.reader import JournalReader
 from umd.journal.store import Row
 from umd.management.client import ask
-from umd.management.upkeep import InUse, backup, check, compact
+from umd.management.journal_maintenance import InUse, backup, check, compact
 
 UMD = (sys.executable, "-m", "umd")
 BACKUPS = 20 if LONG else 3

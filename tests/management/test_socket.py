@@ -20,10 +20,10 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
 from tests.helpers import ALICE, ControlRoom
-from umd.management import requests
-from umd.management import socket as edge
+from umd.management import connection, console
 from umd.management.client import Refusal, Unreachable, ask
-from umd.management.requests import Console, RequestType
+from umd.management.console import Console
+from umd.management.requests import CallsRequest
 from umd.management.socket import CannotOpen, ControlSocket
 from umd.trace.capture import Capture
 
@@ -65,8 +65,8 @@ class SocketCase(TestCase):
             """Nobody else is waiting."""
 
         wall = self.room.clock.seconds
-        console = Console(self.room.control, Capture(10, wall), wall, breathe)
-        made = ControlSocket(path or self.path, console, reactor, self.room.log)
+        answering = Console(self.room.control, Capture(10, wall), wall, breathe)
+        made = ControlSocket(path or self.path, answering, reactor, self.room.log)
         self.addCleanup(lambda: ensureDeferred(made.close()))
         return made
 
@@ -147,7 +147,7 @@ class OpenTests(SocketCase):
     def test_what_is_no_socket_is_not_removed(self) -> None:
         os.mkdir(os.path.dirname(self.path))
         Path(self.path).write_text("precious")
-        self.assertIn("no socket", self.refused())
+        self.assertIn("is not a socket", self.refused())
         self.assertEqual(Path(self.path).read_text(), "precious")
 
     def test_a_stranger_that_listens_is_not_removed(self) -> None:
@@ -155,7 +155,7 @@ class OpenTests(SocketCase):
         with socket.socket(socket.AF_UNIX) as stranger:
             stranger.bind(self.path)
             stranger.listen()
-            self.assertIn("something that is not umd listens there", self.refused())
+            self.assertIn("another program listens there", self.refused())
             self.assertTrue(os.path.exists(self.path))
 
     def test_a_directory_that_others_can_write_to_is_refused(self) -> None:
@@ -173,7 +173,7 @@ class OpenTests(SocketCase):
         self.patch(os, "geteuid", lambda: os.getuid() + 1)
         if os.getuid() == 0:
             os.chown(self.directory, 12345, -1)
-        self.assertIn("belongs to somebody else", self.refused(str(self.directory / "c.sock")))
+        self.assertIn("belongs to another user", self.refused(str(self.directory / "c.sock")))
 
     def test_a_link_is_not_followed(self) -> None:
         """/tmp/umd-UID could be somebody's link to a directory of ours."""
@@ -227,13 +227,13 @@ class AnswerTests(SocketCase):
 
     async def test_a_line_that_is_too_long_is_refused_and_the_connection_closed(self) -> None:
         client = await self.client()
-        await deferToThread(client.socket.sendall, b"x" * (edge.MAX_REQUEST + 1))
+        await deferToThread(client.socket.sendall, b"x" * (connection.MAX_REQUEST_OCTETS + 1))
         (reply,) = await deferToThread(client.read_all)
         self.assertEqual(reply["kind"], "bad-request")
         self.assertIn("longer than", reply["error"])
 
     async def test_too_many_clients(self) -> None:
-        self.patch(edge, "MAX_CONNECTIONS", 1)
+        self.patch(connection, "MAX_CONNECTIONS", 1)
         first = await self.client()
         second = await self.client()
         (reply,) = await deferToThread(second.read_all)
@@ -242,12 +242,11 @@ class AnswerTests(SocketCase):
         self.assertIn("call", await deferToThread(first.read))
 
     async def test_a_mistake_of_ours_tells_the_client_nothing(self) -> None:
-        async def broken(console: Console, request: Any) -> AsyncGenerator[Any, None]:
+        async def broken(_: Console, request: Any) -> AsyncGenerator[Any, None]:
             yield {"fine": 1}
             raise RuntimeError("secret")
 
-        entry = RequestType(requests.CallsRequest, broken)
-        self.patch(requests, "REQUESTS", {"calls": entry})
+        self.patch(console, "ANSWERS", {CallsRequest: broken})
         client = await self.client()
         await deferToThread(client.socket.sendall, b'{"request": "calls"}\n')
         self.assertEqual(await deferToThread(client.read), {"fine": 1})
@@ -261,7 +260,7 @@ class AnswerTests(SocketCase):
         made: list[int] = []
         left: Deferred[None] = Deferred()
 
-        async def endless(console: Console, request: Any) -> AsyncGenerator[Any, None]:
+        async def endless(_: Console, request: Any) -> AsyncGenerator[Any, None]:
             try:
                 while True:
                     made.append(1)
@@ -269,7 +268,7 @@ class AnswerTests(SocketCase):
             finally:
                 left.callback(None)
 
-        self.patch(requests, "REQUESTS", {"calls": RequestType(requests.CallsRequest, endless)})
+        self.patch(console, "ANSWERS", {CallsRequest: endless})
         client = await self.client()
         await deferToThread(client.socket.sendall, b'{"request": "calls"}\n')
         for _ in range(1000):
@@ -280,7 +279,7 @@ class AnswerTests(SocketCase):
         self.assertLess(len(made), 1000 + 10_000)
 
     async def test_a_client_that_is_silent_is_dropped(self) -> None:
-        self.patch(edge, "PATIENCE", 0.01)
+        self.patch(connection, "IDLE_TIMEOUT", 0.01)
         client = await self.client()
         try:
             self.assertEqual(await deferToThread(client.read_all), [])
@@ -316,10 +315,10 @@ class ClientTests(SocketCase):
                 stranger.bind(path)
                 stranger.listen()
                 asked = deferToThread(self.why, path)
-                connection, _ = await deferToThread(stranger.accept)
-                with connection:
-                    await deferToThread(connection.recv, 1000)
-                    connection.sendall(answer)
+                accepted, _ = await deferToThread(stranger.accept)
+                with accepted:
+                    await deferToThread(accepted.recv, 1000)
+                    accepted.sendall(answer)
                 self.assertIn(words, await asked)
 
     def test_a_socket_of_another_user(self) -> None:

@@ -28,7 +28,7 @@ from umd.http.authentication import Authenticator
 from umd.http.front import Front
 from umd.http.rules import Rules
 from umd.http.tokens import TokenVerifier
-from umd.management.requests import Console
+from umd.management.console import Console
 from umd.messaging.service import SoapService
 from umd.messaging.use_cases import UseCases
 from umd.soap.namespaces import MESSAGES

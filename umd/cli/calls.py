@@ -25,7 +25,7 @@ def calls(as_json: bool, journal: str | None, path: str | None) -> None:
     The list comes from the running umd. If none runs, it comes from the journal, and shows the
     calls that the next umd will take over.
     """
-    from umd.management.history import calls as read_calls
+    from umd.management.journal_queries import read_calls
 
     with exit_on_daemon_errors():
         found, running = read_calls(path, journal)
@@ -61,7 +61,7 @@ def end_call(call: str, as_json: bool, path: str | None) -> None:
 
     with exit_on_daemon_errors():
         # The reply takes as long as the daemon's call.deadline, which is unknown here.
-        (reply,) = ask("end", path, patience=None, call=call)
+        (reply,) = ask("end", path, timeout=None, call=call)
     end = reply["end"]
     # Earlier versions of umd do not send `confirmed`.
     confirmed = end.get("confirmed", end["outcome"] == "ended")

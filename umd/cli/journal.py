@@ -23,7 +23,7 @@ from umd.cli.options import journal_option, json_option, socket_option
 from umd.runtime import signals
 
 if TYPE_CHECKING:
-    from umd.management.upkeep import Checked
+    from umd.management.journal_maintenance import CheckResult
 
 STATUS_BY_SIGNAL = {signal.SIGINT: INTERRUPTED, signal.SIGTERM: 143, signal.SIGHUP: 129}
 
@@ -46,11 +46,11 @@ def backup(file: str, as_json: bool, journal: str | None, path: str | None) -> N
     acknowledged before the command began. If the command fails, there is no FILE. docs/journal.md
     tells how to restore a copy.
     """
-    from umd.management import upkeep
+    from umd.management import journal_maintenance
 
     with _exit_on_errors():
-        checked = upkeep.backup(path, journal, file)
-        _print_result(checked, as_json, f"in {file}")
+        result = journal_maintenance.backup(path, journal, file)
+        _print_result(result, as_json, f"in {file}")
 
 
 @journal.command(epilog="Example: umd journal check --json")
@@ -63,12 +63,12 @@ def check(as_json: bool, journal: str | None, path: str | None) -> None:
 
     Exit status: 0 the journal is good, 1 it has problems.
     """
-    from umd.management import upkeep
+    from umd.management import journal_maintenance
 
     with _exit_on_errors():
-        checked = upkeep.check(path, journal)
-        name = "the journal of the running umd" if checked.journal is None else checked.journal
-        _print_result(checked, as_json, f"in {name}")
+        result = journal_maintenance.check(path, journal)
+        name = "the journal of the running umd" if result.journal is None else result.journal
+        _print_result(result, as_json, f"in {name}")
 
 
 @journal.command(epilog="Example: umd journal compact --journal /var/lib/umd/journal.db")
@@ -81,32 +81,32 @@ def compact(as_json: bool, journal: str | None) -> None:
     umd reuses the space of records that it no longer keeps, so this is needed only to return disk
     space to the system. Meanwhile the disk must have room for a second file.
     """
-    from umd.management import upkeep
+    from umd.management import journal_maintenance
 
     with _exit_on_errors():
-        checked, before, after = upkeep.compact(journal)
-        sizes = f"in {checked.journal}, {_megabytes(before)} before and {_megabytes(after)} now"
-        _print_result(checked, as_json, sizes, octets_before=before, octets=after)
+        result, before, after = journal_maintenance.compact(journal)
+        sizes = f"in {result.journal}, {_megabytes(before)} before and {_megabytes(after)} now"
+        _print_result(result, as_json, sizes, octets_before=before, octets=after)
 
 
-def _print_result(checked: Checked, as_json: bool, where: str, **more: int) -> None:
+def _print_result(result: CheckResult, as_json: bool, where: str, **more: int) -> None:
     """Print what a check found, and exit with status 1 if it found problems."""
     from dataclasses import asdict
 
     from umd.trace.ladder import printable
 
     if as_json:
-        click.echo(json.dumps({**asdict(checked), **more, "good": checked.good}))
+        click.echo(json.dumps({**asdict(result), **more, "good": result.good}))
     else:
-        counts = f"{checked.records} records of {checked.calls} calls"
-        click.echo(f"{counts}, {checked.live_calls} live, {printable(where)}")
-        for problem in checked.problems:
+        counts = f"{result.records} records of {result.calls} calls"
+        click.echo(f"{counts}, {result.live_calls} live, {printable(where)}")
+        for problem in result.problems:
             click.echo(printable(problem))
-        not_listed = checked.found - len(checked.problems)
+        not_listed = result.found - len(result.problems)
         if not_listed:
             click.echo(f"and {not_listed} more")
-        click.echo("good" if checked.good else f"NOT good: {checked.found} problems")
-    if not checked.good:
+        click.echo("good" if result.good else f"NOT good: {result.found} problems")
+    if not result.good:
         sys.exit(NEGATIVE)
 
 
@@ -119,7 +119,7 @@ def _exit_on_errors() -> Iterator[None]:
     """
     from umd.journal.copy import CannotCopy
     from umd.management.client import Refusal, Unreachable
-    from umd.management.upkeep import Damaged, InUse
+    from umd.management.journal_maintenance import Damaged, InUse
 
     for number, exit_status in STATUS_BY_SIGNAL.items():
         signals.exit_at(number, exit_status)

@@ -45,7 +45,7 @@ def events(
     """
     from umd.cli.event_text import line_of
     from umd.management.client import Unreachable
-    from umd.management.history import events as read_events
+    from umd.management.journal_queries import read_events
     from umd.trace.ladder import printable
 
     last = first - 1
@@ -78,17 +78,17 @@ def why(call: str, as_json: bool, journal: str | None, path: str | None) -> None
     CALL is a CallId, the name of a leg, a SIP Call-ID, or a unique prefix of one of them.
     """
     from umd.cli.event_text import story_of
-    from umd.management.history import story
+    from umd.management.journal_queries import read_call_history
     from umd.trace.ladder import printable
     from umd.trace.summary import summaries_to_json
 
     with exit_on_daemon_errors():
-        records, crossed = story(path, journal, call)
+        records, summaries = read_call_history(path, journal, call)
     if as_json:
-        for record in (*records, *summaries_to_json(crossed)):
+        for record in (*records, *summaries_to_json(summaries)):
             click.echo(json.dumps(record))
     else:
-        for line in story_of(records, crossed):
+        for line in story_of(records, summaries):
             click.echo(printable(line))
     if not records:
         print_error("The journal has no events of this call (journal.keep).", "nothing-on-record")

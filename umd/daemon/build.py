@@ -22,7 +22,7 @@ from umd.http.limits import Limits
 from umd.journal.file import JournalFile
 from umd.journal.ledger import CallLog, Ledger
 from umd.journal.sqlite import SqliteStore
-from umd.management.requests import Console
+from umd.management.console import Console
 from umd.management.socket import ControlSocket
 from umd.sip.message import Message
 from umd.sip.transaction import Hop

@@ -1,4 +1,4 @@
-"""Asks a running umd over its control socket; small and synchronous, for the command line."""
+"""A synchronous client of the control socket, for commands and scripts; loads no Twisted."""
 
 from __future__ import annotations
 
@@ -12,46 +12,50 @@ from umd.errors import UmdError
 from umd.management.address import find_path
 
 TIMEOUT: Final = 15
-"""Seconds without a word after which the daemon is taken to be stuck."""
+"""Seconds to wait for the next reply before the daemon counts as stuck."""
 
 
 class Unreachable(UmdError):
-    """No umd answers at the socket; the text says what to do."""
+    """No umd answers at the socket; the text says what to do about it."""
 
 
 class Refusal(UmdError):
-    """umd answered that it cannot be done."""
+    """The error reply of umd to a request."""
 
     def __init__(self, reply: dict[str, Any]) -> None:
         super().__init__(reply["error"])
         self.kind: str = reply.get("kind", "")
+        """The reason, for programs, such as "no-such-call"."""
         self.candidates: list[dict[str, Any]] = reply.get("candidates", [])
+        """The calls that an ambiguous prefix may mean."""
 
 
 def ask(
-    request: str, path: str | None = None, patience: float | None = TIMEOUT, **fields: Any
+    request: str, path: str | None = None, timeout: float | None = TIMEOUT, **fields: Any
 ) -> Iterator[dict[str, Any]]:
     """
-    Send one request; gives its replies as they come, but the last one.
+    Send one request, and yield its replies as they come; `done` is left out.
 
     Args:
         request: its name in `umd.management.requests.REQUESTS`.
-        path: of the socket; the one that is there by default.
-        patience: seconds to wait for the next reply; None: as long as it takes.
+        path: of the socket; None for the default one.
+        timeout: seconds to wait for the next reply; None waits without limit.
         fields: of the request.
 
     Raises:
-        Unreachable, Refusal
+        Unreachable: no umd answers at the socket.
+        Refusal: umd refused the request.
     """
     path = find_path() if path is None else path
     with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(patience)
+        connection.settimeout(timeout)
         try:
             connection.connect(path)
-            connection.sendall(json.dumps({"request": request, **_texts(fields)}).encode() + b"\n")
+            line = json.dumps({"request": request, **_replace_surrogates(fields)})
+            connection.sendall(line.encode() + b"\n")
             with connection.makefile("rb") as replies:
-                for line in replies:
-                    reply: dict[str, Any] = json.loads(line)
+                for reply_line in replies:
+                    reply: dict[str, Any] = json.loads(reply_line)
                     if "error" in reply:
                         raise Refusal(reply)
                     if "done" in reply:
@@ -62,8 +66,8 @@ def ask(
     raise Unreachable(f"umd at {path} ended in the middle of its answer; is it stopping?")
 
 
-def _texts(fields: dict[str, Any]) -> dict[str, Any]:
-    """The same with "?" for what was no UTF-8 on the command line: JSON has no way to say it."""
+def _replace_surrogates(fields: dict[str, Any]) -> dict[str, Any]:
+    """Put "?" for octets of the command line that were not UTF-8, because JSON has no such text."""
     return {
         name: value.encode(errors="replace").decode() if isinstance(value, str) else value
         for name, value in fields.items()
@@ -89,10 +93,10 @@ def _explain(path: str, error: Exception) -> str:
 
 
 def _owner(path: str) -> str:
-    """Whose socket it is, as far as that can be seen: that of its directory is."""
-    for place in (path, os.path.dirname(path)):
+    """Return who can connect to a socket, by its owner or, if it is hidden, its directory's."""
+    for visible in (path, os.path.dirname(path)):
         try:
-            uid = os.stat(place).st_uid
+            uid = os.stat(visible).st_uid
         except OSError:
             continue
         return f"user {uid} and root" if uid else "root"

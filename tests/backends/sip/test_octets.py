@@ -33,10 +33,8 @@ from umd.journal.file import JournalFile
 from umd.journal.ledger import CallLog, Ledger
 from umd.journal.replay import ended_calls, live_calls
 from umd.journal.store import Row, Store, Stored
-from umd.management.history import calls as read_calls
-from umd.management.history import events as read_events
-from umd.management.history import story
-from umd.management.requests import Console
+from umd.management.console import Console
+from umd.management.journal_queries import read_call_history, read_calls, read_events
 from umd.runtime.log import configure
 from umd.sip import build
 from umd.sip.framing import read_datagram
@@ -337,7 +335,7 @@ class SweepTests(OddCase):
         far._write(bye, ("127.0.0.1", 5060))
         self.run_for(0.5)
         await self.stop()
-        records, crossed = story(None, self.path, call.id)
+        records, crossed = read_call_history(None, self.path, call.id)
         told = "\n".join([*story_of(records, crossed), *map(line_of, records)])
         self.assertIn('Reason: Q.850;cause=16;text="adi\\udcf3s', told)
         self.assertEqual(list(read_events(None, self.path, 0, None)), records)
@@ -501,7 +499,7 @@ class OneOfManyTests(OddCase):
         self.assertEqual({one["call"] for one in unreadable} & {one.id for one in over},
                          {one.id for one in over})  # fmt: skip
         for call in [*begun, *over]:
-            self.assertTrue(list(story_of(*story(None, self.path, call.id))))
+            self.assertTrue(list(story_of(*read_call_history(None, self.path, call.id))))
         await self.start()
         for call in begun:
             self.assertTrue(self.control.find(call.id).ended)

@@ -17,8 +17,10 @@ from umd.backends.sim import SimBackend
 from umd.backends.sim.section import SimSection
 from umd.call.cause import Cause, EndedBy
 from umd.control.errors import NoSuchCall
-from umd.management import requests
-from umd.management.requests import REQUESTS, Console, Refused, refusal
+from umd.management import call_search, console, requests
+from umd.management.console import ANSWERS, Console
+from umd.management.refusals import Refused, error_reply
+from umd.management.requests import REQUESTS, ControlRequest
 from umd.sip.message import Request
 from umd.sip.transaction import Hop
 from umd.trace.capture import Capture
@@ -62,7 +64,7 @@ class ConsoleCase(SynchronousTestCase):
                 async for reply in self.console.answer(line):
                     replies.append(reply)
             except Exception as error:
-                last = refusal(error)
+                last = error_reply(error)
                 if last is None:
                     raise
                 replies.append(last)
@@ -114,7 +116,7 @@ class CallsTests(ConsoleCase):
 
     def test_many_are_listed_in_turns_with_others(self) -> None:
         """What ends in the meantime is not listed as live."""
-        self.patch(requests, "AT_ONCE", 10)
+        self.patch(call_search, "MAX_ITEMS_PER_TURN", 10)
         calls = [self.control.place(ALICE, "answers") for _ in range(35)]
 
         def end_one() -> None:
@@ -229,7 +231,7 @@ class TraceTests(ConsoleCase):
         self.assertIn("only the last 100 of all calls are (trace.messages)", text)
 
     def test_a_long_search_lets_others_have_their_turn(self) -> None:
-        self.patch(requests, "AT_ONCE", 1)
+        self.patch(call_search, "MAX_ITEMS_PER_TURN", 1)
         self.ask("trace", call="leg")
         self.assertEqual(self.breaths, 2 + 2)
 
@@ -303,20 +305,26 @@ class WrongRequestTests(ConsoleCase):
             self.assertEqual(kind, "bad-request", line)
             self.assertIn(words, text)
 
-    def test_a_new_request_is_one_entry_in_the_table(self) -> None:
-        async def echo(console: Console, request: Any) -> Any:
-            yield {"said": request.call}
+    def test_a_new_request_is_an_entry_in_two_tables(self) -> None:
+        class EchoRequest(ControlRequest):
+            text: str
 
-        entry = requests.RequestType(requests.TraceRequest, echo)
-        self.patch(requests, "REQUESTS", {**REQUESTS, "echo": entry})
+        async def echo(_: Console, request: EchoRequest) -> Any:
+            yield {"echo": request.text}
+
+        self.patch(requests, "REQUESTS", {**REQUESTS, "echo": EchoRequest})
+        self.patch(console, "ANSWERS", {**ANSWERS, EchoRequest: echo})
         self.assertEqual(
-            self.ask("echo", call="x"), [{"said": "x"}, {"done": {"count": 1}}]
+            self.ask("echo", text="x"), [{"echo": "x"}, {"done": {"count": 1}}]
         )
 
+    def test_every_request_is_answered(self) -> None:
+        self.assertEqual(set(REQUESTS.values()), set(ANSWERS))
+
     def test_only_what_is_foreseen_is_told(self) -> None:
-        self.assertIsNone(refusal(RuntimeError("secret")))
-        self.assertEqual(refusal(NoSuchCall("x")), {"error": "x", "kind": "no-such-call"})
-        self.assertEqual(refusal(Refused("x")), {"error": "x", "kind": "bad-request"})
+        self.assertIsNone(error_reply(RuntimeError("secret")))
+        self.assertEqual(error_reply(NoSuchCall("x")), {"error": "x", "kind": "no-such-call"})
+        self.assertEqual(error_reply(Refused("x")), {"error": "x", "kind": "bad-request"})
 
 
 class PlaceTests(ConsoleCase):

@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.daemon.processes import ProcessCase, seed_id, seeds, umd
 from umd.call.call_id import make_call_id
-from umd.management.history import beginnings, is_named
+from umd.management.id_prefix import encoded_prefixes, has_prefix
 from umd.testing import UmdProcess
 
 
@@ -21,11 +21,11 @@ class NameTests(SynchronousTestCase):
         call = make_call_id("09df9edc-4e23", "lab")
         for length in range(1, 14):
             text = "09df9edc-4e23"[:length]
-            self.assertTrue(any(call.startswith(one) for one in beginnings(text)))
-            self.assertTrue(is_named(call, text))
-        self.assertTrue(is_named(call, call[:9]))
-        self.assertFalse(is_named(call, "09e"))
-        self.assertFalse(is_named("not base64", "09e"))
+            self.assertTrue(any(call.startswith(one) for one in encoded_prefixes(text)))
+            self.assertTrue(has_prefix(call, text))
+        self.assertTrue(has_prefix(call, call[:9]))
+        self.assertFalse(has_prefix(call, "09e"))
+        self.assertFalse(has_prefix("not base64", "09e"))
 
 
 class CommandTests(ProcessCase):

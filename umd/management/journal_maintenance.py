@@ -1,8 +1,8 @@
 """
-Backup, check and compaction of a journal, for the commands.
+Backs up, checks and compacts a journal, for the commands.
 
-The running umd has its journal to itself, so that it is asked for the records; where none runs, the
-file is read.
+A running umd locks its journal file, so the records come over its control socket. If no umd is
+running, they come from the file.
 """
 
 from __future__ import annotations
@@ -22,97 +22,99 @@ from umd.journal.paths import COMPACTING_SUFFIX, find_path
 from umd.journal.reader import JournalReader
 from umd.journal.store import CannotOpen
 from umd.management.client import Refusal, Unreachable, ask
-from umd.management.history import opened_journal as open_or_refuse
+from umd.management.journal_queries import opened_journal as open_or_refuse
 from umd.runtime.lock import FileLock, Held
 
-RECORDS_AT_ONCE: Final = 10_000
-ROWS_AT_ONCE: Final = 1_000_000
-"""Rows of the index that are looked at in one go where nobody waits for the file."""
+RECORDS_PER_READ: Final = 10_000
+MAX_ROWS_PER_CHECK_STEP: Final = 1_000_000
+"""Rows of the index checked in one step; large, because no daemon waits for the file."""
 
 
 class Damaged(UmdError):
-    """A journal that is damaged, so that no good copy of it can be made."""
+    """The journal is damaged, so it cannot be copied."""
 
 
 class InUse(UmdError):
-    """A journal that a umd has open."""
+    """A running umd has the journal open."""
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
-    """What a check found."""
+class CheckResult:
+    """The result of a check; its fields are the keys of `--json`."""
 
     journal: str | None
-    """The file; None: that of the umd that runs."""
+    """The file; None for the journal of the running umd."""
     records: int
     calls: int
     live_calls: int
     found: int
-    """How many problems."""
+    """The number of problems."""
     problems: list[str]
-    """The first of them."""
+    """The first problems, in words."""
 
     @property
     def good(self) -> bool:
         return not self.found
 
 
-def backup(socket: str | None, journal: str | None, target: str) -> Checked:
+def backup(socket: str | None, journal: str | None, target: str) -> CheckResult:
     """
-    Copy a journal to a file that is not there yet, and check the copy.
+    Copy a journal to a new file, and check the copy.
 
     Args:
-        socket: of the umd to ask; the one that is there by default.
-        journal: the file to read where no umd runs, or where it is named.
-        target: the new file; of the caller, and for nobody else to read.
+        socket: the control socket to ask; None for the default one.
+        journal: the journal file to read; None asks the running umd first.
+        target: the new file; only its owner can read it.
 
     Raises:
         CannotCopy: the target cannot be written.
         Damaged: the journal cannot be read.
-        Unreachable: neither a umd nor a journal is there.
-        Refusal: that umd keeps no journal.
+        Unreachable: no umd is running, and no journal can be read.
+        Refusal: the running umd keeps no journal.
     """
     check_target(target)
-    trouble = None
+    not_running = None
     if journal is None:
         try:
             return _copy_running(socket, target)
         except Unreachable as error:
-            trouble = error
-    with opened_journal(journal, trouble) as reader, JournalCopy(target) as copy:
+            not_running = error
+    with opened_journal(journal, not_running) as reader, JournalCopy(target) as copy:
         _copy_file(reader, copy)
         return _checked_copy(copy, target)
 
 
-def check(socket: str | None, journal: str | None) -> Checked:
+def check(socket: str | None, journal: str | None) -> CheckResult:
     """
-    Check a journal: by itself and, where no umd has it open, whether SQLite can read every page.
+    Check the records and the index of a journal.
+
+    If no umd has the file open, also check whether SQLite can read every page of it.
 
     Args and raises as `backup`.
     """
-    trouble = None
+    not_running = None
     if journal is None:
         try:
             result = [reply["check"] for reply in ask("check", socket) if "check" in reply][-1]
-            return Checked(None, **result)
+            return CheckResult(None, **result)
         except Unreachable as error:
-            trouble = error
-    with opened_journal(journal, trouble) as reader:
+            not_running = error
+    with opened_journal(journal, not_running) as reader:
         return _check(reader)
 
 
-def compact(journal: str | None) -> tuple[Checked, int, int]:
+def compact(journal: str | None) -> tuple[CheckResult, int, int]:
     """
-    Write a journal anew, without free space, in place of the one that is there.
+    Replace a journal file by a copy without free space.
 
-    It can be killed at any moment: until the new file is complete and on the disk, the old one is
-    the journal.
+    It is safe to kill this at any moment: the new file takes the name of the old one only when it
+    is complete and on the disk.
 
     Args:
-        journal: the file; by default that of the service.
+        journal: the file; None for that of the service.
 
     Returns:
-        The check of the new one, and the octets of the old one and of the new one.
+        The check of the new file, and the sizes of the old and the new file in octets.
 
     Raises:
         InUse, Damaged, CannotCopy, Unreachable
@@ -121,7 +123,7 @@ def compact(journal: str | None) -> tuple[Checked, int, int]:
     path = os.path.realpath(named)
     folder, base = os.path.split(named)
     with ExitStack() as locks:
-        # A umd that has it by a link holds the lock of the link's name.
+        # A umd that opened the file through a symbolic link has locked the link's name.
         for name in sorted({os.path.join(os.path.realpath(folder), base), path}):
             locks.enter_context(_locked(name))
         with opened_journal(path) as reader:
@@ -130,7 +132,7 @@ def compact(journal: str | None) -> tuple[Checked, int, int]:
         before = os.path.getsize(path)
         temporary = path + COMPACTING_SUFFIX
         try:
-            os.unlink(temporary)  # of a compaction that was killed
+            os.unlink(temporary)  # left by a compaction that was killed
         except FileNotFoundError:
             pass
         except OSError as error:
@@ -138,13 +140,13 @@ def compact(journal: str | None) -> tuple[Checked, int, int]:
         with JournalCopy(path, temporary, like=path) as copy:
             with opened_journal(path) as reader:
                 _copy_file(reader, copy)
-            checked = _checked_copy(copy, path, replace=True)
-    return checked, before, os.path.getsize(path)
+            result = _checked_copy(copy, path, replace=True)
+    return result, before, os.path.getsize(path)
 
 
-def _copy_running(socket: str | None, target: str) -> Checked:
+def _copy_running(socket: str | None, target: str) -> CheckResult:
     replies = ask("copy", socket)
-    first = next(replies)  # who cannot be reached is told before anything is written
+    first = next(replies)  # fails here, before anything is written, if no umd answers
     with JournalCopy(target) as copy:
         try:
             for reply in replies:
@@ -162,7 +164,7 @@ def _copy_file(reader: JournalReader, copy: JournalCopy) -> None:
     _check_readable(reader)
     after = 0
     try:
-        while records := reader.rows_after(after, RECORDS_AT_ONCE):
+        while records := reader.rows_after(after, RECORDS_PER_READ):
             copy.write(records)
             after = records[-1][0]
     except sqlite3.Error as error:
@@ -179,47 +181,51 @@ def _check_readable(reader: JournalReader) -> None:
         raise Damaged(_damaged(f"{reader.path}: {damage[0]}"))
 
 
-def _damaged(what: str) -> str:
+def _damaged(damage: str) -> str:
     return (
-        f"the journal is damaged: {what.rstrip('.')}. The next start of umd sets it aside, under a "
-        "name that says so, and begins a new one"
+        f"the journal is damaged: {damage.rstrip('.')}. The next start of umd renames it "
+        "and begins a new one"
     )
 
 
 def _checked_copy(
     copy: JournalCopy, path: str, last: int | None = None, replace: bool = False
-) -> Checked:
+) -> CheckResult:
     if last is not None:
         copy.complete(last)
     with opened_journal(copy.temporary) as reader:
-        checked = _check(reader, path)
+        result = _check(reader, path)
     copy.give_name(replace)
-    return checked
+    return result
 
 
-def _check(reader: JournalReader, name: str | None = None) -> Checked:
-    work = JournalCheck(reader, seq_of, ROWS_AT_ONCE)
+def _check(reader: JournalReader, name: str | None = None) -> CheckResult:
+    journal_check = JournalCheck(reader, seq_of, MAX_ROWS_PER_CHECK_STEP)
     try:
         damage = reader.damages()
     except sqlite3.Error as error:
         damage = [str(error)]
-    while work.step():
+    while journal_check.step():
         pass
-    result = work.result()
-    result["problems"] = [*(f"SQLite: {line}" for line in damage), *result["problems"]]
-    result["found"] += len(damage)
-    return Checked(name or reader.path, **result)
+    fields = journal_check.result()
+    fields["problems"] = [*(f"SQLite: {line}" for line in damage), *fields["problems"]]
+    fields["found"] += len(damage)
+    return CheckResult(name or reader.path, **fields)
 
 
 @contextmanager
-def opened_journal(path: str | None, trouble: Unreachable | None = None) -> Iterator[JournalReader]:
+def opened_journal(
+    path: str | None, not_running: Unreachable | None = None
+) -> Iterator[JournalReader]:
     """
+    Open a journal file that no umd has open, as `umd.management.journal_queries` does.
+
     Raises:
         Damaged: SQLite cannot read it.
         Unreachable: it cannot be opened for another reason.
     """
     try:
-        with open_or_refuse(path, trouble) as reader:
+        with open_or_refuse(path, not_running) as reader:
             yield reader
     except Unreachable as error:
         causes = (error.__cause__, error.__cause__ and error.__cause__.__cause__)
@@ -232,31 +238,31 @@ def opened_journal(path: str | None, trouble: Unreachable | None = None) -> Iter
 
 @contextmanager
 def _locked(path: str) -> Iterator[None]:
-    """Keep every umd from a journal that is there."""
+    """Hold the lock of a journal file that exists, so that no umd opens it."""
     if not os.path.exists(path):
         raise Unreachable(f"{path}: there is no such file; --journal names another.")
-    was_there = os.path.exists(path + ".lock")
+    lock_existed = os.path.exists(path + ".lock")
     try:
         lock = FileLock(path)
     except Held as held:
         raise InUse(
-            f"{path}: a umd has it open (process {held.pid}). Stop it, compact, and start it "
-            "again; calls live on meanwhile, and the next umd can end them"
+            f"{path}: a running umd has it open (process {held.pid}). Stop umd, compact, and "
+            "start it again; calls continue meanwhile, and the next umd takes them over"
         ) from None
     except OSError as error:
         raise CannotCopy(f"{path}.lock cannot be written: {error.strerror}") from error
     try:
         yield
     finally:
-        # One of ours would belong to who compacts, and keep umd out.
-        if was_there:
+        # A new lock file would belong to the user of this command, and could keep umd out.
+        if lock_existed:
             lock.leave()
         else:
             lock.release()
 
 
 def _fold_log(path: str) -> None:
-    """Write back what a umd that was killed left in the log, which then is no more."""
+    """Write the write-ahead log that a killed umd left into the database, and remove it."""
     try:
         db = sqlite3.connect(path, isolation_level=None)
         try:
@@ -267,4 +273,4 @@ def _fold_log(path: str) -> None:
     except sqlite3.Error as error:
         raise CannotCopy(f"{path} cannot be written: {error}") from error
     if os.path.exists(path + "-wal"):
-        raise CannotOpen(f"{path}: its log is still there, another program has it open")
+        raise CannotOpen(f"{path}: its log still exists, so another program has it open")

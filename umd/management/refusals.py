@@ -1,0 +1,86 @@
+"""The reasons to refuse a request of the control socket, and the error replies for them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, TypeAlias
+
+from umd.backend import BackendUnavailable
+from umd.control.errors import JournalUnavailable, NoSuchBackend, NoSuchCall, Stopping
+from umd.errors import UmdError
+from umd.sip.number import NotDialable
+from umd.trace.capture import valid_text
+
+Reply: TypeAlias = Mapping[str, Any]
+"""One reply of the control socket: a JSON object."""
+
+MAX_CANDIDATES: Final = 10
+"""Calls that the refusal of an ambiguous prefix lists."""
+
+
+class Refused(UmdError):
+    """A request that is not carried out; the text is for people, the kind for programs."""
+
+    kind = "bad-request"
+    more: Mapping[str, Any] = {}
+    """Further keys of the error reply."""
+
+
+class NoMessages(Refused):
+    """umd knows the call, but has none of its SIP messages."""
+
+    kind = "no-messages"
+
+
+class NoJournal(Refused):
+    """This umd keeps no journal, or none that is a file."""
+
+    kind = "no-journal"
+
+
+class JournalChanged(Refused):
+    """umd deleted old records while it copied the journal, so the copy would be inconsistent."""
+
+    kind = "unavailable"
+
+
+class JournalDamaged(Refused):
+    """SQLite cannot read the journal file."""
+
+    kind = "damaged"
+
+
+class Ambiguous(Refused):
+    """A prefix that several calls have."""
+
+    kind = "ambiguous"
+
+    def __init__(self, prefix: str, candidates: Sequence[Reply]) -> None:
+        super().__init__(f"{len(candidates)} calls begin with {prefix!r}")
+        self.more = {"candidates": candidates[:MAX_CANDIDATES]}
+
+
+def no_such_call(text: str) -> NoSuchCall:
+    """Make the error for an id or prefix that no call has."""
+    return NoSuchCall(f"no call begins with {text!r}")
+
+
+def error_reply(error: Exception) -> Reply | None:
+    """Return the last reply to a request that failed; None if the error is a fault in umd."""
+    if isinstance(error, Refused):
+        return {"error": valid_text(str(error)), "kind": error.kind, **error.more}
+    for error_type, kind in _KINDS.items():
+        if isinstance(error, error_type):
+            return {"error": valid_text(str(error)), "kind": kind}
+    return None
+
+
+_KINDS: Final[Mapping[type[Exception], str]] = {
+    NoSuchCall: "no-such-call",
+    BackendUnavailable: "unavailable",
+    JournalUnavailable: "unavailable",
+    Stopping: "unavailable",
+    NotDialable: "not-dialable",
+    NoSuchBackend: "bad-request",
+}
+"""The `kind` of the error reply for each error of the use cases."""
