@@ -1,4 +1,4 @@
-"""Each request that decides has one line: who, what, on which call, and what came of it."""
+"""Each request that ends or places a call has one audit line: user, operation, call, outcome."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class AuditCase(SynchronousTestCase):
         self.successResultOf(ensureDeferred(self.control.start()))
 
     def audit(self) -> dict[str, Any]:
-        """The one line that has all the keys."""
+        """Return the audit line; there must be exactly one."""
         lines, self.room.lines[:] = self.room.lines[:], []
         (line,) = [line for line in lines if KEYS <= line.keys()]
         return dict(line)
@@ -75,7 +75,7 @@ class RequestTests(AuditCase):
         return transport
 
     def ask(self, body: str, *headers: str) -> dict[str, Any]:
-        """The line of a request, which has the id that the client was told."""
+        """Return the audit line of a request, found by the request id of the reply."""
         octets = request(
             "Content-Type: text/xml", *headers, target="/EWS/UM2007Legacy.asmx", body=body.encode()
         )
@@ -90,7 +90,7 @@ class RequestTests(AuditCase):
         keys = ("event", "principal", "address", "operation", "call", "outcome")
         return tuple(line.get(key) for key in keys)
 
-    def test_what_is_done(self) -> None:
+    def test_a_request_that_succeeds(self) -> None:
         address = self.who.address
         for outcome in ("ended", "already-ended"):
             self.assertEqual(
@@ -100,8 +100,8 @@ class RequestTests(AuditCase):
         line = self.ask(disconnect("unknown"))
         self.assertEqual((line["call"], line["outcome"]), ("unknown", "unknown"))
 
-    def test_what_is_not_theirs(self) -> None:
-        """The client is told that there is no such call, the log that it is not theirs."""
+    def test_a_call_of_another_user(self) -> None:
+        """The client gets "no such call"; the log has "forbidden"."""
         self.who = Principal("bob", "192.0.2.1", frozenset({Scope.END_OWN}))
         inform = disconnect(self.call.id).replace("Disconnect", "GetCallInfo")
         for body in (disconnect(self.call.id), inform):
@@ -110,7 +110,7 @@ class RequestTests(AuditCase):
             self.assertEqual(told, ("bob", self.call.id, "forbidden"))
         self.assertFalse(self.call.ended)
 
-    def test_what_they_have_no_scope_for(self) -> None:
+    def test_a_missing_scope(self) -> None:
         self.who = Principal("bob", "192.0.2.1", frozenset())
         place = (
             "<PlayOnPhone xmlns='{ns}'><entryId>AAAA</entryId>"
@@ -128,14 +128,14 @@ class RequestTests(AuditCase):
     def operation(self, element: str) -> str:
         return envelope(element.format(ns=MESSAGES))
 
-    def test_what_cannot_be_done(self) -> None:
+    def test_a_request_that_fails(self) -> None:
         line = self.ask(disconnect("x" * 300))
         self.assertEqual((line["outcome"], line["call"]), ("unknown", "x" * 200))
         self.room.fake.reachable = False
         line = self.ask(disconnect(self.call.id))
         self.assertEqual((line["outcome"], line["call"]), ("backend-unavailable", self.call.id))
 
-    def test_what_nobody_waits_for(self) -> None:
+    def test_a_client_that_disconnects_before_the_reply(self) -> None:
         call = self.control.place(self.who, "silent")
         self.room.lines.clear()
         octets = request(
@@ -148,7 +148,7 @@ class RequestTests(AuditCase):
         line = self.audit()
         self.assertEqual((line["call"], line["outcome"]), (call.id, "client-gone"))
 
-    def test_who_is_not_who_they_say(self) -> None:
+    def test_a_failed_login(self) -> None:
         rules = Rules(tokens=TokenVerifier(b"x" * 32, ["HS256"], "umd", "i"))
         authenticator = Authenticator(rules, self.room.clock, self.room.log, self.front.state.busy)
         self.front.state.authenticator = authenticator
@@ -169,7 +169,7 @@ class ConsoleTests(AuditCase):
         )
 
     async def breathe(self) -> None:
-        """Nobody else is there."""
+        """The directory has no other users."""
 
     def ask(self, **fields: str) -> tuple[Any, ...]:
         self.room.lines.clear()
@@ -187,7 +187,7 @@ class ConsoleTests(AuditCase):
         keys = ("event", "principal", "operation", "call", "outcome")
         return tuple(line.get(key) for key in keys)
 
-    def test_what_operators_do(self) -> None:
+    def test_requests_of_operators(self) -> None:
         for outcome in ("ended", "already-ended"):
             self.assertEqual(
                 self.ask(request="end", call=self.call.leg),

@@ -50,7 +50,7 @@ VALID = {
 
 
 class DaemonCase(TestCase):
-    """A daemon on a fake backend, and HTTP to it."""
+    """A daemon with a fake backend, and an HTTP client."""
 
     async def setUp(self) -> None:  # type: ignore[override]  # trial awaits it
         log, self.lines = capturing_log()
@@ -70,7 +70,7 @@ class DaemonCase(TestCase):
         self.addCleanup(self.pool.closeCachedConnections)
 
     async def post(self, contract: Contract, document: str) -> tuple[int, str, bytes]:
-        """`(status, X-UMD-Outcome, body)`"""
+        """Return `(status, X-UMD-Outcome, body)`."""
         port = self.daemon.ports[0].getHost().port  # type: ignore[attr-defined]
         response: Any = await Agent(reactor, pool=self.pool).request(
             b"POST",
@@ -84,7 +84,7 @@ class DaemonCase(TestCase):
     async def ask(
         self, contract: Contract, operation: Operation, **values: str
     ) -> tuple[int, str, str]:
-        """`(status, X-UMD-Outcome, code)` of a request that is valid but for these values."""
+        """Return `(status, X-UMD-Outcome, code)` of a valid request with these values replaced."""
         given = {"call": "x", "entry": "AA==", "number": "1", **values}
         parts = "".join(VALID[part.name] for part in operation.request).format(**given)
         body = f'<{operation.name} xmlns="{MESSAGES}">{parts}</{operation.name}>'
@@ -93,7 +93,7 @@ class DaemonCase(TestCase):
 
 
 def code_in(octets: bytes) -> str:
-    """The code of a fault or of an answer."""
+    """Return the code of a fault or of an error response."""
     for element in etree.fromstring(octets).iter():
         if local_name(element) in ("faultcode", "ResponseCode"):
             return (element.text or "").rpartition(":")[2]
@@ -167,7 +167,7 @@ class FaultTableTests(DaemonCase):
     async def test_ews(self) -> None:
         await self.check_family(CONTRACTS[1])
 
-    async def test_each_operation_without_a_problem(self) -> None:
+    async def test_each_operation_succeeds(self) -> None:
         for contract in CONTRACTS:
             for operation in contract.operations.values():
                 call = self.daemon.control.place(ASKER, "answers")
@@ -176,10 +176,10 @@ class FaultTableTests(DaemonCase):
                 self.assertIn(outcome, ("ok", "ended"))
                 self.assertEqual(call.ended, operation.request_type is Disconnect)
 
-    async def test_what_any_request_can_get(self) -> None:
-        """Its table in docs/operations.md."""
+    async def test_faults_of_any_operation(self) -> None:
+        """Every row of that table in docs/operations.md."""
         must = '<s:Header><h xmlns="urn:h" s:mustUnderstand="1"/></s:Header>'
-        somebody = (
+        impersonating = (
             f'<s:Header><t:ExchangeImpersonation xmlns:t="{TYPES}"><t:ConnectingSID><t:SID>S-1'
             "</t:SID></t:ConnectingSID></t:ExchangeImpersonation></s:Header>"
         )
@@ -204,7 +204,7 @@ class FaultTableTests(DaemonCase):
                 Problem.INVALID_VERSION,
             ),
             (
-                envelope(end, header=somebody),
+                envelope(end, header=impersonating),
                 (None, "ErrorImpersonateUserDenied"),
                 Problem.IMPERSONATION_DENIED,
             ),
@@ -216,7 +216,7 @@ class FaultTableTests(DaemonCase):
                     told = (status, outcome, code_in(octets))
                     self.assertEqual(told, (500, problem.value, code), document)
 
-    async def test_what_umd_did_not_foresee(self) -> None:
+    async def test_an_unexpected_exception(self) -> None:
         self.patch(Control, "place", lambda *_, **__: 1 / 0)
         for contract in CONTRACTS:
             operation = contract.operations["PlayOnPhone"]
@@ -224,7 +224,7 @@ class FaultTableTests(DaemonCase):
             self.assertEqual(told, (500, "internal-error", "ErrorInternalServerError"))
         self.assertIn("soap.failed", [line["event"] for line in self.lines])
 
-    def test_no_problem_is_without_an_answer(self) -> None:
+    def test_every_problem_has_a_response(self) -> None:
         for contract in CONTRACTS:
             by_answer = um.FAULTS if contract.family is Family.UM else ews.RESPONSES
             by_fault = um.FAULTS if contract.family is Family.UM else ews.FAULTS

@@ -1,4 +1,4 @@
-"""PINs: not guessable, not readable, and in the right hands."""
+"""PINs are hard to guess, stored as a hash, and sent to their owner only."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from umd.messaging.pin import hash_pin, make_pin, verify_pin
 
 
 class MakeTests(SynchronousTestCase):
-    def test_weak_ones_are_not_made(self) -> None:
+    def test_weak_pins_are_not_made(self) -> None:
         for pin in ("1111", "1212", "1234", "98765", "567890", "121212", "7777777", "123123"):
             self.assertTrue(is_weak(pin), pin)
         for pin in ("1357", "1928", "482915", "100234"):
@@ -37,7 +37,7 @@ class MakeTests(SynchronousTestCase):
         self.assertGreater(len(made), 150)
         self.assertFalse(any(map(is_weak, made)))
 
-    def test_the_one_before_is_not_made_again(self) -> None:
+    def test_the_old_pin_is_not_made_again(self) -> None:
         digits = iter("4829" + "1357")
         self.patch(secrets, "choice", lambda _: next(digits))
         self.assertEqual(make_pin(4, hash_pin("4829")), "1357")
@@ -65,7 +65,7 @@ class SpoolTests(TestCase):
         with self.assertRaisesRegex(PinNotSent, "/nowhere"):
             await SpoolDelivery("/nowhere", "umd@example.com").deliver("a@example.com", "482915")
 
-    async def test_no_name_makes_a_header_of_its_own(self) -> None:
+    async def test_a_user_name_cannot_inject_a_header(self) -> None:
         folder = Path(self.mktemp())
         folder.mkdir()
         with self.assertRaises(PinNotSent):
@@ -74,7 +74,7 @@ class SpoolTests(TestCase):
             )
         self.assertEqual(os.listdir(folder), [])
 
-    async def test_none(self) -> None:
+    async def test_no_delivery(self) -> None:
         with self.assertRaisesRegex(PinNotSent, "pin.delivery"):
             await NoDelivery().deliver("a@example.com", "482915")
 
@@ -83,7 +83,7 @@ reactor: Any = the_reactor
 
 
 class Inbox(smtp.SMTPFactory):
-    """A mail server that keeps what it gets."""
+    """A mail server that keeps the messages it receives."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -124,7 +124,7 @@ class Letter:
 
 class SmtpTests(TestCase):
     async def tearDown(self) -> None:  # type: ignore[override]  # trial awaits it
-        """The message is taken before its connection is closed."""
+        """The server accepts the message before the connection closes."""
         while any(isinstance(one, (tcp.Client, tcp.Server)) for one in reactor.getReaders()):
             await deferLater(reactor, 0)
 
@@ -141,7 +141,7 @@ class SmtpTests(TestCase):
         self.assertIn(b"482915", lines)
 
     async def test_a_server_without_tls_where_it_is_required(self) -> None:
-        """A PIN does not cross the network for all to read unless somebody has said so."""
+        """A PIN crosses the network unencrypted only if pin.smtp_tls is false."""
         inbox = Inbox()
         port = reactor.listenTCP(0, inbox, interface="127.0.0.1")
         self.addCleanup(port.stopListening)
@@ -159,7 +159,7 @@ class SmtpTests(TestCase):
                 "alice@example.com", "482915"
             )
 
-    async def test_a_server_that_says_nothing(self) -> None:
+    async def test_a_silent_server(self) -> None:
         self.patch(module, "SMTP_TIMEOUT", 0.05)
         silent = protocol.Factory.forProtocol(protocol.Protocol)
         port = reactor.listenTCP(0, silent, interface="127.0.0.1")

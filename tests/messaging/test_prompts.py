@@ -1,4 +1,4 @@
-"""The prompt store: entry ids to files, none outside the folder."""
+"""Entry ids and greetings find their files, and none outside the folder."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ class PromptTests(SynchronousTestCase):
         name = name_of_entry(base64.b64encode(bytes(400)).decode())
         self.assertEqual(len(name), 64)
 
-    def test_what_is_no_entry(self) -> None:
+    def test_a_malformed_entry_id(self) -> None:
         for entry in ("", "A", "../x", "AA=", "AAAA\n", "\u00e4", "A" * 5000, "===="):
             with self.assertRaises(NoSuchPrompt, msg=entry):
                 name_of_entry(entry)
 
-    def test_an_unknown_entry_gets_the_default_where_there_is_one(self) -> None:
+    def test_an_unknown_entry_gets_the_default(self) -> None:
         with self.assertRaisesRegex(NoSuchPrompt, "AAAA.wav"):
             self.prompts.of_entry("AAAA")
         self.assertEqual(Prompts(str(self.folder)).of_entry("AAAA").path, TONE)
@@ -74,7 +74,7 @@ class PromptTests(SynchronousTestCase):
             self.assertNotIn("\0", str(path))
             self.assertLess(len(path.name), 256)
 
-    def test_no_two_users_have_one_greeting(self) -> None:
+    def test_each_user_has_a_greeting_of_their_own(self) -> None:
         long = "\u0430" * 100
         paths = {self.prompts.greeting_path(long + end, "OofCustom") for end in ("1", "2", "3")}
         self.assertEqual(len(paths), 3)

@@ -62,7 +62,7 @@ class ServiceTests(SynchronousTestCase):
         return self.successResultOf(self.post(body, **kwargs))  # type: ignore[arg-type]
 
     def fault_of(self, reply: Reply) -> tuple[str, str]:
-        """`(namespace of the fault code's prefix, code)`"""
+        """Return `(namespace_of_the_prefix, code)` of a fault."""
         self.assertEqual(reply.status, 500)
         element = etree.fromstring(reply.body).find(".//faultcode")
         assert element is not None and element.text is not None
@@ -90,7 +90,7 @@ class ServiceTests(SynchronousTestCase):
         again = self.successResultOf(self.disconnect(call))
         self.assertEqual((again.status, again.headers["X-UMD-Outcome"]), (200, "already-ended"))
 
-    def test_a_number_that_cannot_be_dialled_is_told_with_its_reason(self) -> None:
+    def test_the_reason_why_a_number_is_not_dialable(self) -> None:
         body = (
             f'<Envelope xmlns="http://schemas.xmlsoap.org/soap/envelope/"><Body><PlayOnPhone '
             f'xmlns="{MESSAGES}"><entryId>AA==</entryId><DialString>%s</DialString></PlayOnPhone>'
@@ -120,21 +120,21 @@ class ServiceTests(SynchronousTestCase):
         self.assertEqual(self.call.state, CallState.CONNECTED)
 
     def test_why_a_request_is_refused_is_logged_in_brief(self) -> None:
-        """Finding 28: a name of half a megabyte was written in full; a call id is cut as well."""
+        """A name of half a megabyte is cut in the log, and so is a CallId."""
         self.answer(envelope(f'<{"x" * 5000} xmlns="{MESSAGES}"/>'))
         self.answer(disconnect("x" * 5000))
         refused, unknown = (e for e in self.room.lines if e["event"] == "soap.answered")
         self.assertIn("xxx", refused["why"])
         self.assertEqual((len(refused["why"]), len(unknown["call"])), (200, 200))
 
-    def test_what_is_no_request(self) -> None:
+    def test_invalid_requests(self) -> None:
         for body in ("", "<a>", disconnect("a") + "x", envelope(f'<Reboot xmlns="{MESSAGES}"/>')):
             reply = self.answer(body)
             self.assertEqual(self.fault_of(reply), ("types", "ErrorInvalidRequest"), body)
             self.assertEqual(reply.headers["X-UMD-Outcome"], "invalid-request")
         self.assertEqual(len({line["why"] for line in self.room.lines}), 4)
 
-    def test_what_is_wrong_is_told_apart_from_the_fault(self) -> None:
+    def test_the_reason_header_explains_the_fault(self) -> None:
         reply = self.answer(envelope(f'<Rebo\u00f6t xmlns="{MESSAGES}"/>'))
         self.assertEqual(
             reply.headers["X-UMD-Reason"], "no operation Rebo\\xf6t here"
@@ -160,7 +160,7 @@ class ServiceTests(SynchronousTestCase):
         self.assertEqual(self.fault_of(reply), ("types", "ErrorServerBusy"))
         self.assertEqual(reply.headers["X-UMD-Outcome"], "backend-unavailable")
 
-    def test_an_unforeseen_error_tells_the_client_nothing(self) -> None:
+    def test_an_internal_error_reveals_nothing_to_the_client(self) -> None:
         async def broken(*args: object) -> None:
             raise RuntimeError("secret")
 
@@ -222,7 +222,9 @@ class ServiceTests(SynchronousTestCase):
         return reply
 
     def test_soap_1_2_is_answered_in_kind(self) -> None:
-        """SOAP 1.2 part 2, table 20: the status says whose fault it is."""
+        """
+        SOAP 1.2 part 2, table 20: the status says whether the client or the server is to blame.
+        """
         asked = f'<Disconnect xmlns="{MESSAGES}"><CallId>{{}}</CallId></Disconnect>'
         self.assertEqual(self.by_soap_1_2(asked.format(self.call.id)).status, 200)
         self.assertEqual(self.by_soap_1_2(asked.format("garbage")).status, 400)
@@ -264,7 +266,7 @@ class ServiceTests(SynchronousTestCase):
             self.assertEqual(reply.headers["X-UMD-Outcome"], "unknown", content_type)
             self.assertEqual(self.room.lines[-1]["call"], "J\xf6rg", content_type)
 
-    def test_what_is_not_read_is_named(self) -> None:
+    def test_the_reason_names_what_cannot_be_read(self) -> None:
         for content_type, named in (
             ("text/xml; charset=shift_jis", "shift_jis"), ("", "no Content-Type"),
             ("text/x\xe9", "text/x\\xe9"),
@@ -276,8 +278,8 @@ class ServiceTests(SynchronousTestCase):
         reply = self.successResultOf(self.post(declared, {"content-type": "text/xml"}))
         self.assertIn("'koi8-r'; send UTF-8", reply.headers["X-UMD-Reason"])
 
-    def test_nobody_is_called_by_what_cannot_be_shown(self) -> None:
-        """A name is recorded and logged with each call: not 60 KiB, and no line feed in it."""
+    def test_a_malformed_user_name_is_refused(self) -> None:
+        """A name is logged with each call, so it has no line feed and is not 60 KiB long."""
         body = f'<{END} xmlns="{MESSAGES}"><PhoneCallId Id="x"/></{END}>'
         stranger = Principal.anonymous("")
         for name, denied in (
@@ -344,8 +346,8 @@ class ServiceTests(SynchronousTestCase):
         )
         self.assertEqual(self.discover("GET", path, query="Email=a@b&Protocol=x").status, 400)
 
-    def test_a_client_of_net_is_told_of_the_soap_form(self) -> None:
-        """It asks by GET, and reads the headers of whatever comes."""
+    def test_a_client_of_dotnet_finds_the_soap_form(self) -> None:
+        """It sends GET and reads the headers of any response."""
         for path in ("/autodiscover/autodiscover.xml", "/autodiscover/autodiscover.svc"):
             reply = self.discover("GET", path)
             self.assertEqual(reply.headers["X-SOAP-Enabled"], "True")
@@ -382,8 +384,8 @@ class ServiceTests(SynchronousTestCase):
         told = self.ews(f"<GetPhoneCallInformation {id_of_it}</GetPhoneCallInformation>")
         self.assertIn(b">Disconnected</t:PhoneCallState>", told.body)
 
-    def test_a_problem_by_ews_is_an_answer(self) -> None:
-        """Clients need all three elements, in this order, and the header (reference 6.3)."""
+    def test_an_ews_problem_is_a_response(self) -> None:
+        """Clients need all three elements, in this order, and the header."""
         body = f'<{END} xmlns="{MESSAGES}"><PhoneCallId Id="x"/></{END}>'
         reply = self.ews(body)
         self.assertEqual((reply.status, reply.headers["X-UMD-Outcome"]), (200, "unknown"))
@@ -403,7 +405,7 @@ class ServiceTests(SynchronousTestCase):
         for number in ("MajorVersion", "MinorVersion", "MajorBuildNumber", "MinorBuildNumber"):
             int(version.get(number, ""))
 
-    def test_what_is_no_request_of_ews(self) -> None:
+    def test_invalid_requests_of_ews(self) -> None:
         for body, code in (
             (f'<FindItem xmlns="{MESSAGES}"/>', "ErrorInvalidRequest"),
             ("", "ErrorInvalidRequest"),
@@ -420,8 +422,8 @@ class ServiceTests(SynchronousTestCase):
         reply = self.ews(body, '<t:RequestServerVersion Version="Exchange1999"/>')
         self.assertEqual(self.fault_of(reply), ("types", "ErrorInvalidServerVersion"))
 
-    def test_in_the_name_of_somebody_else(self) -> None:
-        """Where nobody is asked who they are, the header says it; else nobody is somebody else."""
+    def test_impersonation(self) -> None:
+        """An anonymous client may name any user in the header; an authenticated one only itself."""
         header = (
             "<t:ExchangeImpersonation><t:ConnectingSID><t:PrincipalName>bob</t:PrincipalName>"
             "</t:ConnectingSID></t:ExchangeImpersonation>"
@@ -438,8 +440,8 @@ class ServiceTests(SynchronousTestCase):
         self.assertEqual(self.fault_of(denied), ("types", "ErrorImpersonateUserDenied"))
         self.assertEqual(self.ews(body, header, Principal("bob", "")).status, 200)
 
-    def test_in_whose_name_a_um_operation_at_the_ews_endpoint_is_asked(self) -> None:
-        """It was told by HTTP 500 without an envelope: the UM family had no fault for it."""
+    def test_impersonation_by_a_um_operation_at_the_ews_endpoint(self) -> None:
+        """A refusal is a fault of EWS in an envelope, as the UM family has none for it."""
         header = (
             "<t:ExchangeImpersonation><t:ConnectingSID><t:SID>S-1</t:SID></t:ConnectingSID>"
             "</t:ExchangeImpersonation>"
@@ -451,7 +453,7 @@ class ServiceTests(SynchronousTestCase):
         denied = self.ews(body, header)
         self.assertEqual(self.fault_of(denied), ("types", "ErrorImpersonateUserDenied"))
 
-    def test_who_asked_in_whose_name_is_in_the_log(self) -> None:
+    def test_the_log_has_both_users_of_an_impersonation(self) -> None:
         header = (
             "<t:ExchangeImpersonation><t:ConnectingSID><t:PrincipalName>bob</t:PrincipalName>"
             "</t:ConnectingSID></t:ExchangeImpersonation>"
@@ -461,7 +463,7 @@ class ServiceTests(SynchronousTestCase):
         line = self.room.lines[-1]
         self.assertEqual((line["principal"], line["impersonated_by"]), ("bob", "anonymous"))
 
-    def test_what_cannot_be_read_is_answered_in_the_version_of_its_label(self) -> None:
+    def test_an_unreadable_request_gets_the_soap_version_of_its_content_type(self) -> None:
         for label, namespace in (("application/soap+xml", SOAP12), ("text/xml", SOAP11)):
             reply = self.successResultOf(self.post("<a>", {"content-type": label}))
             self.assertEqual(etree.fromstring(reply.body).tag, f"{{{namespace}}}Envelope")
@@ -499,7 +501,7 @@ class ServiceTests(SynchronousTestCase):
         self.assertIn(b"https://umd.example:8080/EWS/UM2007Legacy.asmx?wsdl", page.body)
         self.assertIn(b"/EWS/Exchange.asmx", self.get("/").body)
 
-    def test_a_host_that_is_none_is_not_believed_in_a_page(self) -> None:
+    def test_a_malformed_host_is_not_shown_in_a_page(self) -> None:
         evil = '"><script>alert(1)</script>'
         for path, query in (
             ("/EWS/UM2007Legacy.asmx", ""),
@@ -522,7 +524,7 @@ class ServiceTests(SynchronousTestCase):
 
 
 def _deferred(served: Awaitable[Reply]) -> Deferred[Reply]:
-    """What a front makes of what it is given."""
+    """Return a Deferred, whatever the service returns."""
     async def wait() -> Reply:
         return await served
 

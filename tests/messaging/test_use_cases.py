@@ -102,7 +102,7 @@ class TableTests(SynchronousTestCase):
 
 
 class CallTests(UseCaseCase):
-    def test_a_message_is_played_to_whom_the_dial_plan_says(self) -> None:
+    def test_a_message_is_played_to_the_number_of_the_dial_plan(self) -> None:
         call = self.play("1")
         self.assertEqual((call.owner, call.number, call.backend), ("alice", "answers", "fake"))
         media = self.fake.media[call.leg]
@@ -115,13 +115,13 @@ class CallTests(UseCaseCase):
         media = self.fake.media[call.leg]
         self.assertEqual(media.record_to, f"{folder}/greetings/OofCustom-alice.wav")
 
-    def test_what_is_not_dialled(self) -> None:
+    def test_numbers_that_are_not_dialled(self) -> None:
         for number in ("9", "555", "hello", ""):
             self.refused(NotDialable, self.cases.play_message(self.alice, "AA==", number))
         self.refused(NoSuchPrompt, self.cases.play_message(self.alice, "?", "1"))
         self.assertEqual(self.room.events, [])
 
-    def test_the_backend_that_the_dial_plan_says(self) -> None:
+    def test_the_dial_plan_chooses_the_backend(self) -> None:
         second = FakeWithMedia()
         room = ControlRoom({"first": FakeWithMedia(), "second": second})
         self.successResultOf(ensureDeferred(room.control.start()))
@@ -131,7 +131,7 @@ class CallTests(UseCaseCase):
         self.assertEqual([command for command, _ in second.commands], ["place"])
         self.assertEqual(room.events[0].request_id, "r-1")  # type: ignore[union-attr]
 
-    def test_an_empty_number_is_the_user_s_own(self) -> None:
+    def test_an_empty_number_means_the_default(self) -> None:
         self.done(self.cases.set_dial_string(self.alice, "2"))
         self.assertEqual(self.play("").number, "rings")
 
@@ -183,7 +183,7 @@ class SettingsTests(UseCaseCase):
         assert isinstance(properties, UMProperties)
         return properties
 
-    def test_what_is_set_is_told(self) -> None:
+    def test_settings_are_returned_as_set(self) -> None:
         self.cases.settings = MessagingSettings(access_numbers=("1", "2"))
         before = self.properties()
         self.assertEqual(
@@ -207,7 +207,7 @@ class SettingsTests(UseCaseCase):
         configuration = self.done(carry_out(self.cases, self.alice, request))
         self.assertEqual(configuration, ServiceConfiguration(enabled=True, dial_string=" 2 "))
 
-    def test_what_cannot_be_set(self) -> None:
+    def test_invalid_settings(self) -> None:
         for number in ("x", "9", "555"):
             work = self.cases.set_dial_string(self.alice, number)
             self.refused(NotDialable, work)
@@ -216,7 +216,7 @@ class SettingsTests(UseCaseCase):
             self.refused(InvalidFolder, work)
         self.assertEqual(self.users.kept, {})
 
-    def test_who_is_not_enabled(self) -> None:
+    def test_a_user_who_is_not_enabled(self) -> None:
         self.cases.settings = MessagingSettings(enabled=("b*",))
         self.assertFalse(self.cases.is_enabled(self.alice))
         for work in (
@@ -238,7 +238,7 @@ class SettingsTests(UseCaseCase):
         self.assertNotIn(pin, str(self.users.kept))
         self.assertNotIn(pin, str(self.room.lines))
 
-    def test_a_pin_that_is_not_sent_is_none(self) -> None:
+    def test_a_pin_that_cannot_be_sent_is_not_stored(self) -> None:
         self.cases.settings = MessagingSettings(mail_domain="example.com")
         self.done(self.cases.reset_pin(self.alice))
         old = self.users.kept["alice"].pin_hash
@@ -249,8 +249,7 @@ class SettingsTests(UseCaseCase):
         self.assertIn("mail_domain", self.refused(PinNotSent, self.cases.reset_pin(self.alice)))
         self.assertEqual(self.users.kept["alice"].pin_hash, old)
 
-    def test_a_client_that_leaves_does_not_leave_half_a_pin(self) -> None:
-        """It was mailed, and not kept."""
+    def test_a_pin_is_stored_and_sent_although_the_client_leaves(self) -> None:
         self.cases.settings = MessagingSettings(mail_domain="example.com")
         self.delivery.slow = Deferred()
         request = ensureDeferred(self.cases.reset_pin(self.alice))
@@ -274,6 +273,6 @@ class SettingsTests(UseCaseCase):
         self.done(self.cases.reset_pin(self.alice))
         self.assertEqual(told, [(4, ""), (4, first)])
 
-    def test_a_configuration_that_is_not_ours(self) -> None:
+    def test_a_configuration_that_umd_does_not_have(self) -> None:
         work = carry_out(self.cases, self.alice, GetServiceConfiguration(("MailTips",)))
         self.refused(InvalidRequest, work)

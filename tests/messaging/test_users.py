@@ -20,7 +20,7 @@ class UsersTests(TestCase):
         await users.open()
         return users
 
-    async def test_what_was_set_is_there_after_a_restart(self) -> None:
+    async def test_settings_survive_a_restart(self) -> None:
         path = os.path.abspath(self.mktemp())
         users = await self.open(path)
         self.assertEqual(await users.get("alice"), UserSettings())
@@ -36,8 +36,8 @@ class UsersTests(TestCase):
         self.assertEqual(await again.get("bob"), UserSettings(missed_call_notification=False))
         self.assertEqual(await again.get("x'; DROP TABLE users"), UserSettings())
 
-    async def test_only_umd_reads_it(self) -> None:
-        """It holds hashes of PINs, which have few digits."""
+    async def test_only_the_owner_can_read_the_file(self) -> None:
+        """It has hashes of PINs, and a PIN has few digits to try."""
         path = os.path.abspath(self.mktemp())
         users = await self.open(path)
         await users.change("alice", oof_status=True)
@@ -45,7 +45,7 @@ class UsersTests(TestCase):
             self.assertEqual(stat.S_IMODE(os.stat(name).st_mode) & 0o077, 0, name)
 
     async def test_a_file_that_is_removed(self) -> None:
-        """SQLite goes on writing into it, and what was answered would be nowhere."""
+        """SQLite goes on writing to the removed file, so umd must notice."""
         path = os.path.abspath(self.mktemp())
         users = await self.open(path)
         os.unlink(path)
@@ -56,7 +56,7 @@ class UsersTests(TestCase):
         with self.assertRaisesRegex(UsersUnusable, "was replaced"):
             await users.change("alice", oof_status=True)
 
-    async def test_a_file_that_somebody_has_locked(self) -> None:
+    async def test_a_file_that_another_program_has_locked(self) -> None:
         path = os.path.abspath(self.mktemp())
         users = await self.open(path)
         await users.change("alice", dial_string="1")
@@ -70,8 +70,8 @@ class UsersTests(TestCase):
         await users.change("alice", dial_string="3")
         self.assertEqual((await users.get("alice")).dial_string, "3")
 
-    async def test_what_is_answered_is_on_disk(self) -> None:
-        """With less than FULL a power cut takes it (reference hardening, finding 2)."""
+    async def test_an_acknowledged_change_is_on_disk(self) -> None:
+        """With synchronous=NORMAL a power cut may lose it."""
         users = await self.open(os.path.abspath(self.mktemp()))
 
         def pragma(cursor: Any, name: str) -> Any:
@@ -85,7 +85,7 @@ class UsersTests(TestCase):
         await users.change("alice", oof_status=True)
         self.assertTrue((await users.get("alice")).oof_status)
 
-    async def test_a_file_that_is_not_ours(self) -> None:
+    async def test_a_file_that_is_not_a_database(self) -> None:
         path = os.path.abspath(self.mktemp())
         with open(path, "wb") as file:
             file.write(b"hello" * 1000)

@@ -66,7 +66,7 @@ class AutodiscoverTests(SynchronousTestCase):
         url = etree.fromstring(octets).findtext(f".//{{{OUTLOOK}}}UMUrl")
         self.assertEqual(url, "http://h<&/EWS/UM2007Legacy.asmx")
 
-    def test_what_is_no_request(self) -> None:
+    def test_invalid_requests(self) -> None:
         for body in (
             b"",
             b"<a/>",

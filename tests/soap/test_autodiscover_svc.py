@@ -19,7 +19,7 @@ A = f"{{{NAMESPACE}}}"
 def asking(
     operation: str, asked: str, settings: str, soap: str = SOAP11, header: str = ""
 ) -> bytes:
-    """A request; `asked` is XML, and the settings are separated by blanks."""
+    """Return a request. `asked` is XML; blanks separate the settings."""
     wanted = "".join(f"<a:Setting>{name}</a:Setting>" for name in settings.split())
     return (
         f'<?xml version="1.0" encoding="utf-8"?><s:Envelope xmlns:s="{soap}" xmlns:a="{NAMESPACE}" '
@@ -43,7 +43,7 @@ def domains(*names: str) -> str:
 
 class SvcCase(SynchronousTestCase):
     def ask(self, request: bytes) -> etree._Element:
-        """The Response, which begins with its own ErrorCode."""
+        """Return the Response element, which begins with its own ErrorCode."""
         envelope, octets = autodiscover_svc.answer(request, BASE)
         self.assertTrue(octets.startswith(b'<?xml version="1.0" encoding="utf-8"?>'))
         root = etree.fromstring(octets)
@@ -95,7 +95,7 @@ class UserTests(SvcCase):
         (setting,) = response.iter(f"{A}UserSetting")
         self.assertEqual(setting.get(f"{{{XSI}}}type"), "StringSetting")
 
-    def test_a_setting_that_there_is_not(self) -> None:
+    def test_an_unknown_setting(self) -> None:
         asked = "UserDN ExternalEwsUrl &lt;x&gt; UserDN"
         response = self.ask(asking("GetUserSettings", users("a@b"), asked))
         self.assertEqual(list(self.settings(response)), ["ExternalEwsUrl"])
@@ -105,15 +105,15 @@ class UserTests(SvcCase):
         ]
         self.assertEqual(errors, [("InvalidSetting", "UserDN"), ("InvalidSetting", "<x>")])
 
-    def test_several_users_one_of_whom_is_none(self) -> None:
-        asked = users("alice@example.com", "nobody", "@example.com", "x@", "b&lt;@c")
+    def test_several_users_and_an_unknown_one(self) -> None:
+        asked = users("alice@example.com", "unknown", "@example.com", "x@", "b&lt;@c")
         response = self.ask(asking("GetUserSettings", asked, "UserDisplayName"))
         codes = [one.findtext(f"{A}ErrorCode") for one in response.iter(f"{A}UserResponse")]
         self.assertEqual(codes, ["NoError", "InvalidUser", "InvalidUser", "InvalidUser", "NoError"])
         names = [one.text for one in response.iter(f"{A}Value")]
         self.assertEqual(names, ["alice", "b<"])
 
-    def test_nobody_nothing_or_too_many(self) -> None:
+    def test_no_user_no_setting_or_too_many_users(self) -> None:
         for asked, settings in (
             (users(), "CasVersion"), (users("a@b"), ""),
             (users(*["a@b"] * (MAX_SUBJECTS + 1)), "CasVersion"),
@@ -141,7 +141,7 @@ class InvalidTests(SvcCase):
         with self.assertRaises(kind):
             autodiscover_svc.answer(request, BASE)
 
-    def test_what_is_no_request(self) -> None:
+    def test_invalid_requests(self) -> None:
         good = asking("GetUserSettings", users("a@b"), "CasVersion")
         for octets in (
             b"", b"<a/>", good[:-1], good.replace(b"Users>", b"Userz>"),
@@ -154,6 +154,6 @@ class InvalidTests(SvcCase):
         other = good.replace(b'xmlns:a="' + NAMESPACE.encode(), b'xmlns:a="urn:x')
         self.refused(other, NoSuchOperation)
 
-    def test_a_header_that_is_not_understood(self) -> None:
+    def test_an_unknown_header_block(self) -> None:
         block = '<x:y xmlns:x="urn:x" s:mustUnderstand="1"/>'
         self.refused(asking("GetUserSettings", "", "", header=block), MustUnderstand)

@@ -1,4 +1,4 @@
-"""Reading requests and writing answers: what real clients send, and what nobody may send."""
+"""Reading requests and writing responses, of real clients and of attackers."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class ReadTests(ReadCase):
         self.assertEqual(self.read(pasted).envelope, SOAP.replace("http:", "https:"))
 
     def test_all_the_text_is_the_value(self) -> None:
-        """A comment inside must not cut it short: that would name another call."""
+        """A comment inside must not cut the value short, as that would name another call."""
         for value in (
             "abc<!-- -->def",
             "<!-- x -->abcdef",
@@ -101,7 +101,7 @@ class ReadTests(ReadCase):
             self.assertEqual(self.call_id(envelope(body)), "", body)
 
     def test_parameters_in_no_namespace_with_a_type(self) -> None:
-        """As PHP without WSDL and SOAP::Lite write them, rpc/encoded."""
+        """PHP without WSDL and SOAP::Lite write rpc/encoded requests."""
         body = (
             f'<m:Disconnect xmlns:m="{MESSAGES}" '
             's:encodingStyle="http://schemas.xmlsoap.org/soap/encoding/">'
@@ -160,7 +160,7 @@ class ReadTests(ReadCase):
         self.refused(" " + '<?xml version="1.0"?>' + disconnect("abc"))
 
     def test_entities_that_are_not_defined_never_reach_libxml2(self) -> None:
-        """It would refuse them, and keep their names for ever."""
+        """libxml2 would refuse them, but keep their names for ever."""
         for reference in ("&new1;", "&a", "&", "&amp", "&lt &gt;"):
             self.assertIn("entity", self.refused(disconnect(f"a{reference}b")), reference)
             self.assertIn("entity", self.refused(f'<a b="{reference}"/>'), reference)
@@ -176,7 +176,7 @@ class ReadTests(ReadCase):
             with self.assertRaises(InvalidRequest, msg=path.name):
                 read_request(UM, path.read_bytes())
 
-    def test_what_is_no_request(self) -> None:
+    def test_invalid_requests(self) -> None:
         for document in (
             "",
             " ",
@@ -204,7 +204,7 @@ class ReadTests(ReadCase):
         for document in (envelope(""), envelope("text")):
             self.refused(document, NoSuchOperation)
 
-    def test_what_is_no_disconnect(self) -> None:
+    def test_invalid_disconnects(self) -> None:
         for fields in (
             "<CallId>a</CallId><CallId>a</CallId>",
             "<CallID>a</CallID>",
@@ -271,7 +271,7 @@ class ReadTests(ReadCase):
             self.assertEqual(self.call_id(said), "abc")
 
     def test_the_header_is_read_before_the_body(self) -> None:
-        """SOAP 1.1 section 4.2.3: whoever does not understand the header processes nothing."""
+        """A node that does not understand the header processes nothing (SOAP 1.1 section 4.2.3)."""
         wrong = (
             "text", "<a/><b/>", "<Reboot/>", f'<Reboot xmlns="{MESSAGES}"/>',
             f'<Disconnect xmlns="{MESSAGES}"><CallId/><CallId/></Disconnect>',
@@ -319,7 +319,7 @@ class WriteTests(ReadCase):
         self.assertIn(f'<DisconnectResponse xmlns="{MESSAGES_PASTED}"/>'.encode(), octets)
 
     def test_the_fault_of_a_wrong_call_id(self) -> None:
-        """Reference um-web-service, section 4.1."""
+        """The shape that MS-OXWUMS publishes."""
         self.assertEqual(
             canonical(um.FAULTS[Problem.UNKNOWN_CALL].write()),
             canonical(
@@ -334,7 +334,7 @@ class WriteTests(ReadCase):
         )
 
     def test_the_fault_of_an_invalid_request(self) -> None:
-        """Reference um-web-service, section 4.2."""
+        """The shape of EWS faults in Microsoft's documentation."""
         errors = b"http://schemas.microsoft.com/exchange/services/2006/errors"
         self.assertEqual(
             canonical(um.FAULTS[Problem.INVALID_REQUEST].write()),
@@ -350,7 +350,7 @@ class WriteTests(ReadCase):
         )
 
     def test_every_fault_is_well_formed_in_both_versions(self) -> None:
-        """It begins with a declaration, binds its prefixes, and its detail is not self-closed."""
+        """A fault has an XML declaration, binds its prefixes, and has no empty-element detail."""
         faults = [
             *um.FAULTS.values(),
             *ews.FAULTS.values(),
@@ -388,7 +388,7 @@ class WriteTests(ReadCase):
             "InvalidCallIdException",
         )
 
-    def test_whose_fault_it_is(self) -> None:
+    def test_sender_or_receiver(self) -> None:
         """SOAP 1.2 part 1, section 5.4.6."""
         for problem, whose in (
             (Problem.INVALID_REQUEST, "s:Sender"),
@@ -443,7 +443,7 @@ class FamilyTests(ReadCase):
     )
 
     def test_the_endpoint_and_the_first_child_decide(self) -> None:
-        """Both families have a PlayOnPhone (reference um-web-service, section 1)."""
+        """Both families have a PlayOnPhone in the same namespace."""
         for contract in CONTRACTS:
             for document, family in ((self.PLAY_UM, Family.UM), (self.PLAY_EWS, Family.EWS)):
                 request = self.read(envelope(document), contract)
@@ -526,8 +526,8 @@ class FamilyTests(ReadCase):
             document = self.with_header(f'<t:RequestServerVersion Version="{version}"/>')
             self.refused(document, ews.InvalidVersion, EWS)
 
-    def test_what_clients_send_along(self) -> None:
-        """Understood: it says nothing that the address and the Body do not."""
+    def test_header_blocks_of_clients(self) -> None:
+        """WS-Addressing is understood, as it repeats the URL and the Body."""
         for header in (
             '<a:Action xmlns:a="http://www.w3.org/2005/08/addressing" s:mustUnderstand="1">x'
             "</a:Action>",
@@ -538,7 +538,7 @@ class FamilyTests(ReadCase):
             self.read(self.with_header(header), EWS)
 
     def test_headers_of_others(self) -> None:
-        """A block of another namespace, or for somebody else, says nothing to us."""
+        """A header block of another namespace or for another actor is ignored."""
         request = self.read(
             self.with_header(
                 '<RequestServerVersion xmlns="urn:x" Version="zz"/><t:ExchangeImpersonation '
@@ -549,7 +549,7 @@ class FamilyTests(ReadCase):
         )
         self.assertIsNone(request.impersonated)
 
-    def test_in_whose_name(self) -> None:
+    def test_impersonation(self) -> None:
         header = (
             "<t:ExchangeImpersonation><t:ConnectingSID><t:%s>bob@example.com</t:%s>"
             "</t:ConnectingSID></t:ExchangeImpersonation>"

@@ -1,4 +1,4 @@
-"""Encodings of a request: which are read, what says it where several do, and what is refused."""
+"""Encodings of a request: which are read, which label wins, and which are refused."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def declared(label: str, document: str) -> str:
 
 class EncodingCase(SynchronousTestCase):
     def call_id(self, octets: bytes, charset: str = "") -> str:
-        """As it is read, twice: the second time from what was learnt of the first."""
+        """Read a request twice; the second time it comes from the cache."""
         first, second = (
             values_of(read_request(UM, octets, charset))["call_id"] for _ in range(2)
         )
@@ -89,7 +89,7 @@ class LabelTests(EncodingCase):
             self.assertIn(repr(label), self.refused(disconnect("abc").encode(), label))
             self.refused(b"\xef\xbb\xbf" + octets)
 
-    def test_octets_that_are_none_of_the_encoding(self) -> None:
+    def test_octets_that_are_not_in_the_encoding(self) -> None:
         for octets, charset in (
             (disconnect("\xe9").encode("latin-1"), ""),
             (disconnect("\xe9").encode("latin-1"), "utf-8"),
@@ -120,7 +120,7 @@ class OrderTests(EncodingCase):
                 self.assertEqual(self.call_id(octets, charset), "\xe9", (codec, charset))
 
     def test_the_charset_goes_before_the_declaration(self) -> None:
-        """A proxy that transcodes need not look into the document (section 8.5)."""
+        """A proxy that transcodes need not change the document (RFC 7303 section 8.5)."""
         utf8 = disconnect("\xe9").encode()
         for label in ("iso-8859-1", "windows-1252", "us-ascii", "utf-16"):
             octets = declared(label, "").encode() + utf8
@@ -136,7 +136,7 @@ class OrderTests(EncodingCase):
             self.assertIn("byte order mark", self.refused(octets))
             self.assertEqual(self.call_id(octets, codec[:6]), "abc")
 
-    def test_what_was_learnt_by_one_charset_is_not_used_for_another(self) -> None:
+    def test_a_cached_request_is_not_used_for_another_charset(self) -> None:
         body = f'<Disconnect xmlns="{MESSAGES}"><CallId>abc</CallId></Disconnect>'
         header = '<s:Header><h:note xmlns:h="urn:h">\xe9</h:note></s:Header>'
         octets = envelope(body, header=header).encode("latin-1")

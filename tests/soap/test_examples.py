@@ -56,7 +56,7 @@ EWS_RESPONSE = (
 
 @dataclass
 class Example:
-    """What is sent, what it means, what is answered and by which document."""
+    """A request, its arguments, the response value and the response document."""
 
     request: str
     arguments: Mapping[str, Value]
@@ -189,7 +189,7 @@ EWS_EXAMPLES = {
 
 
 def shape(element: etree._Element) -> tuple[object, ...]:
-    """Names, attributes and texts of a tree, by the namespaces and not by the prefixes."""
+    """Return names, attributes and texts of a tree, with namespaces in place of prefixes."""
     return (
         element.tag,
         sorted(element.attrib.items()),
@@ -199,12 +199,12 @@ def shape(element: etree._Element) -> tuple[object, ...]:
 
 
 def pasted(document: str) -> str:
-    """As the documentation spelled it for some years."""
+    """Return a document with https: in its namespaces, as Microsoft once published it."""
     return document.replace("http://schemas.", "https://schemas.")
 
 
 class ExampleTests(SynchronousTestCase):
-    def test_every_operation_has_one(self) -> None:
+    def test_every_operation_has_an_example(self) -> None:
         self.assertEqual(UM_EXAMPLES.keys(), um.OPERATIONS.keys())
         self.assertEqual(EWS_EXAMPLES.keys(), ews.OPERATIONS.keys())
         self.assertEqual(sum(len(one.operations) for one in CONTRACTS), 15)

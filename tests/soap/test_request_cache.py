@@ -45,7 +45,7 @@ class RequestCacheTests(SynchronousTestCase):
             cache.add(body, values_of(soap_request)["call_id"], soap_request)
         return cache
 
-    def test_another_call_id_in_the_same_frame(self) -> None:
+    def test_another_call_id_in_the_same_request(self) -> None:
         found = self.cache_of(request("abc=")).find(request("xyz+/=="))
         assert found is not None
         self.assertEqual((found[0].operation.name, found[1]), ("Disconnect", "xyz+/=="))
@@ -73,14 +73,14 @@ class RequestCacheTests(SynchronousTestCase):
         ):
             self.assertEqual(self.cache_of(body)._requests, {}, body)
 
-    def test_few_are_kept(self) -> None:
+    def test_the_oldest_request_is_dropped(self) -> None:
         cache: RequestCache[int] = RequestCache(max_requests=3)
         for number in range(10):
             cache.add(request("abc", header=f"<h{number}/>"), "abc", number)
         self.assertEqual(list(cache._requests.values()), [7, 8, 9])
 
-    def test_requests_out_of_pieces_are_read_as_libxml2_reads_them(self) -> None:
-        """Ten thousand, of pieces that could be mistaken for each other."""
+    def test_the_cache_agrees_with_libxml2(self) -> None:
+        """Ten thousand requests made of pieces that are easy to confuse."""
         choices = random.Random(5)
         pieces = ["CallId", "<CallId>", "</CallId>", "<m:CallId>", "abc", "xyz", ">", "<", "/", "&",
                   '"', "<!--", "-->", "<![CDATA[", "]]>", " ", "<x>", "</x>", "<x/>", "CallId>"]

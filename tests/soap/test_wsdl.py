@@ -1,4 +1,4 @@
-"""The descriptions: valid, complete, and of one mind with the documents that umd writes."""
+"""WSDL and schemas are valid, complete, and agree with the documents that umd writes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DOCS = Path(__file__).parents[2] / "docs" / "operations.md"
 
 
 class _Beside(etree.Resolver):
-    """Gives an imported schema without a fetch."""
+    """Resolves an imported schema without a request."""
 
     def __init__(self, contract: Contract) -> None:
         self.contract = contract
@@ -60,7 +60,7 @@ class WsdlTests(SynchronousTestCase):
                 messages, [name + way for name in names for way in ("SoapIn", "SoapOut")]
             )
 
-    def test_it_is_loaded_without_another_fetch(self) -> None:
+    def test_it_is_loaded_by_one_request(self) -> None:
         for contract in CONTRACTS:
             octets = wsdl.write_wsdl(contract, "http://h/x")
             self.assertNotIn(b"schemaLocation", octets)
@@ -69,7 +69,7 @@ class WsdlTests(SynchronousTestCase):
             self.assertIn(MESSAGES, [schema.get("targetNamespace") for schema in schemas])
             self.assertEqual({s.get("elementFormDefault") for s in schemas}, {"qualified"})
 
-    def test_what_a_message_refers_to_is_there(self) -> None:
+    def test_every_reference_of_a_message_is_defined(self) -> None:
         for contract in CONTRACTS:
             root = etree.fromstring(wsdl.write_wsdl(contract, "http://h/x", soap12=True))
             elements = {
@@ -83,7 +83,7 @@ class WsdlTests(SynchronousTestCase):
                 self.assertIn(f"{prefixes[prefix]}#{name}", elements)
 
     def test_soap_1_2_only_when_asked_for(self) -> None:
-        """A client that finds it may switch to it wholly; the first port is of SOAP 1.1."""
+        """A client that finds SOAP 1.2 may switch to it; the first port is SOAP 1.1."""
         for contract in CONTRACTS:
             plain = etree.fromstring(wsdl.write_wsdl(contract, "http://h/x"))
             self.assertEqual(list(plain.iter(f"{SOAP12}binding")), [])
@@ -120,7 +120,7 @@ class WsdlTests(SynchronousTestCase):
 
 
 class AddressTests(SynchronousTestCase):
-    def test_what_is_imported_is_where_the_client_is(self) -> None:
+    def test_imports_have_the_host_of_the_client(self) -> None:
         octets = wsdl.write_schema(EWS, "messages", 'http://h"&/EWS/Exchange.asmx')
         assert octets is not None
         (imported,) = etree.fromstring(octets).iter(f"{XS}import")
@@ -131,8 +131,8 @@ class AddressTests(SynchronousTestCase):
         (imported,) = etree.fromstring(octets).iter(f"{XS}import")
         self.assertEqual(imported.get("schemaLocation"), "http://h/EWS/types.xsd")
 
-    def test_no_memory_is_kept_of_what_clients_say(self) -> None:
-        """Each Host that was made up took 3 KB for ever."""
+    def test_the_host_of_a_request_is_not_cached(self) -> None:
+        """A cache by Host would grow by 3 KB for each invented name."""
         before = wsdl._schema.cache_info().currsize
         for number in range(100):
             wsdl.write_schema(EWS, "messages", f"http://h{number}/x")
@@ -141,11 +141,11 @@ class AddressTests(SynchronousTestCase):
 
 
 class PageTests(SynchronousTestCase):
-    def test_the_documentation_is_of_the_tables(self) -> None:
-        """To write it anew: python -m umd.soap.pages > docs/operations.md"""
+    def test_the_documentation_is_current(self) -> None:
+        """If not: python -m umd.soap.pages > docs/operations.md"""
         self.assertEqual(DOCS.read_text(), pages.reference())
 
-    def test_every_operation_and_every_problem_is_told(self) -> None:
+    def test_every_operation_and_problem_is_documented(self) -> None:
         text = pages.reference()
         for contract in CONTRACTS:
             page = pages.endpoint(contract, "http://h/x").decode()
