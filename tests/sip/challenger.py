@@ -1,4 +1,4 @@
-"""A far end that asks who calls, in octets, and checks the answers with nothing of umd's."""
+"""A far end that challenges requests, and checks the credentials without any code of umd."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Received:
         self.fields = [(name, value) for name, _, value in (line.partition(": ") for line in lines)]
 
     def all(self, name: str) -> list[str]:
-        """Every value of a header field."""
+        """Return every value of a header field."""
         return [value for found, value in self.fields if found == name]
 
     def __getitem__(self, name: str) -> str:
@@ -42,12 +42,12 @@ class Received:
 
     @property
     def cseq(self) -> int:
-        """Its number."""
+        """The number of the CSeq."""
         return int(self["CSeq"].split()[0])
 
     @property
     def tag(self) -> str:
-        """The tag of the To, or nothing."""
+        """The tag of the To; empty if there is none."""
         return self["To"].partition(";tag=")[2]
 
     @property
@@ -61,12 +61,12 @@ def _branch_of(request: Received) -> str:
 
 
 def unquoted(value: str) -> str:
-    """What a quoted string says."""
+    """Return the content of a quoted string."""
     return re.sub(r"\\(.)", r"\1", value[1:-1]) if value.startswith('"') else value
 
 
 def params(credentials: str) -> dict[str, str]:
-    """The parameters of an Authorization value, which has to be written as the RFC has it."""
+    """Return the parameters of an Authorization value, and check its syntax."""
     scheme, _, rest = credentials.partition(" ")
     assert scheme == "Digest" and _PARAM.sub("", rest) == "", credentials
     return {name: unquoted(value) for name, value in _PARAM.findall(rest)}
@@ -80,7 +80,7 @@ def digest(
     session: tuple[str, str] | None = None,
     method: str = "",
 ) -> str:
-    """What the response has to be (RFC 7616 section 3.4.1)."""
+    """Return the correct response parameter (RFC 7616 section 3.4.1)."""
     name = given["algorithm"]
     plain = name.removesuffix("-sess")
 
@@ -100,7 +100,7 @@ def digest(
 
 @dataclass
 class Guard:
-    """A server or a proxy on the way that lets nobody through unknown."""
+    """A server or proxy that challenges requests."""
 
     status: int = 401
     realm: str = "pbx"
@@ -126,13 +126,13 @@ class Guard:
 
     @property
     def names(self) -> tuple[str, str]:
-        """The header fields that ask and answer."""
+        """The header fields of challenge and credentials."""
         if self.status == 401:
             return "WWW-Authenticate", "Authorization"
         return "Proxy-Authenticate", "Proxy-Authorization"
 
     def check(self, request: Received) -> list[str] | None:
-        """The header lines of a refusal; None lets it through."""
+        """Return the header lines of a refusal; None lets the request through."""
         if not self.guarded(request):
             return None
         for value in request.all(self.names[1]):
@@ -168,7 +168,8 @@ class Phone:
     """
     The far end of one call, behind its guards.
 
-    It answers every INVITE that gets through as each of its `tags`, and remembers all requests.
+    It answers every INVITE that the guards let through, once for each of its `tags`, and remembers
+    all requests.
     """
 
     def __init__(self, *guards: Guard, tags: tuple[str, ...] = (TAG,)) -> None:
@@ -187,7 +188,7 @@ class Phone:
         """Whether its transactions that are over are gone (timer I)."""
 
     def receive(self, data: bytes) -> list[bytes]:
-        """Its answers to a request."""
+        """Return the answers to a request."""
         request = Received(data)
         self.requests.append(request)
         if request.method == "ACK":
@@ -216,7 +217,7 @@ class Phone:
         return [self.answer(request, 180, tag=TAG)]
 
     def _cancel(self, request: Received) -> list[bytes]:
-        """A CANCEL of what has a final already is accepted, as long as that is known."""
+        """Accept the CANCEL of an INVITE that already has a final response."""
         for invite in self.ringing:
             if invite.branch == request.branch:
                 self.ringing.remove(invite)
@@ -225,12 +226,12 @@ class Phone:
         return [self.answer(request, 200 if known else 481, tag="x")]
 
     def lift(self, invite: Received) -> list[bytes]:
-        """The 2xx of every telephone."""
+        """Return the 2xx of every telephone."""
         self.ringing = []
         return [self.answer(invite, 200, *self.two_hundred, tag=tag) for tag in self.tags]
 
     def answer(self, request: Received, status: int, *lines: str, tag: str = "") -> bytes:
-        """A response with these lines."""
+        """Return a response with these lines."""
         to = request["To"]
         if tag and not request.tag:
             to += f";tag={tag}"
@@ -244,5 +245,5 @@ class Phone:
         return "\r\n".join(text).encode("latin-1")
 
     def methods(self) -> list[str]:
-        """Of all requests."""
+        """The methods of all requests."""
         return [request.method for request in self.requests]

@@ -1,4 +1,4 @@
-"""The messages of RFC 4475 as test input; see data/rfc4475/README.md for where they come from."""
+"""The messages of RFC 4475 as test input; data/rfc4475/README.md gives their origin."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class Row:
 
     @property
     def octets(self) -> bytes:
-        """The message."""
+        """The octets of the message."""
         return (DIRECTORY / f"{self.name}.dat").read_bytes()
 
 
 def rows(expect: str = "") -> list[Row]:
-    """The rows of the manifest, all or those of one expectation."""
+    """Return the rows of the manifest: all, or those of one expectation."""
     found = []
     for line in (DIRECTORY / "MANIFEST.tsv").read_text("utf-8").splitlines()[1:]:
         name, _section, expected, layer, answer, *_ = line.split("\t")
@@ -36,6 +36,6 @@ def rows(expect: str = "") -> list[Row]:
 
 
 def expected_values() -> dict[str, dict[str, Any]]:
-    """What the 27 good messages say, computed by others."""
+    """Return the values in the 27 good messages, computed by other implementations."""
     values: dict[str, dict[str, Any]] = json.loads((DIRECTORY / "expected.json").read_text("utf-8"))
     return values

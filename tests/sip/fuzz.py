@@ -1,8 +1,8 @@
 """
 Damaged SIP messages, from a seed: `python -m tests.sip.fuzz --count 1000000 --seed 1`.
 
-Whatever arrives, the message layer may only raise its own errors, must not use more than 5 ms of
-CPU on one message, and must not keep anything.
+For any input the message layer must raise only its own errors, use at most 5 ms of CPU for one
+message, and keep nothing in memory.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ ANSWER = (
 
 
 def damage(seeds: list[bytes], chance: random.Random) -> bytes:
-    """One of the seeds, damaged a few times."""
+    """Return one of the seeds, damaged a few times."""
     data = bytearray(chance.choice(seeds))
     for _ in range(chance.choice((1, 1, 1, 2, 3, 5, 8))):
         at = chance.randrange(len(data) + 1)
@@ -128,7 +128,7 @@ def damage(seeds: list[bytes], chance: random.Random) -> bytes:
 
 
 def hostile() -> Iterator[tuple[str, bytes]]:
-    """Messages as large as may be, each all of one nuisance in one header field."""
+    """Yield messages of maximal size that repeat one difficult piece in one header field."""
     fields = (
         *(b"Via: SIP/2.0/UDP h;x", b"From: ", b"To: <sip:a>", b"Contact: <sip:a>", b"Contact: "),
         *(b"CSeq: 1", b"Call-ID: ", b"Max-Forwards: 1", b"Record-Route: <sip:a", b"Reason: Q.850"),
@@ -150,7 +150,7 @@ def hostile() -> Iterator[tuple[str, bytes]]:
 
 
 def exercise(data: bytes) -> str:
-    """Do with a datagram whatever a user of the message layer can do; says what became of it."""
+    """Call everything in the message layer on a datagram; return how it ended."""
     try:
         message = read_datagram(data)
     except MessageError as error:
@@ -175,7 +175,7 @@ def exercise(data: bytes) -> str:
 
 
 def _answer(request: Request, status: int) -> None:
-    """Build the answer, and read it back as the far end would."""
+    """Build the answer, and parse it as the far end would."""
     response = build.response(request, status, to_tag="t")
     octets = response.octets()
     # An answer has a little more than it echoes, so that of the largest requests breaks the limits.
@@ -221,7 +221,7 @@ def _answer_offer(body: bytes) -> None:
 
 
 def _read_twice(reader: Callable[[str], object], text: str) -> None:
-    """A field that can be read can be written and read again, and is the same."""
+    """Check that a field that is parsed, written and parsed again is the same."""
     value = reader(text)
     if reader(str(value)) != value:
         raise AssertionError(f"{value!r} is not what its text says")
@@ -235,7 +235,7 @@ def _allowed(step: Callable[..., object], *arguments: object) -> None:
 
 
 def messages(count: int, seed: int) -> Iterator[bytes]:
-    """Damaged messages; the same for the same seed."""
+    """Yield damaged messages, the same ones for the same seed."""
     chance = random.Random(seed)
     seeds = [row.octets for row in rows()] + [GOOD, ANSWER]
     for _ in range(count):
@@ -243,19 +243,19 @@ def messages(count: int, seed: int) -> Iterator[bytes]:
 
 
 def timed(data: bytes) -> tuple[str, float]:
-    """What became of a message, and the CPU seconds that took."""
+    """Return how a message ended, and the CPU seconds that it took."""
     before = time.thread_time()
     outcome = exercise(data)
     return outcome, time.thread_time() - before
 
 
 def least(data: bytes) -> float:
-    """The CPU seconds a message takes when nothing else disturbs."""
+    """Return the least CPU seconds that a message takes in several tries."""
     return min(timed(data)[1] for _ in range(5))
 
 
 def run(count: int, seed: int) -> dict[str, Any]:
-    """Exercise that many; the figures."""
+    """Exercise that many messages; return the figures."""
     outcomes: dict[str, int] = {}
     slowest, slow, once, worst = 0.0, 0, 0, b""
     cpu = 0.0
@@ -295,7 +295,7 @@ def _resident_kib() -> int:
 
 
 def main() -> int:
-    """Run from the command line; 1 when a promise was broken."""
+    """Run from the command line; return 1 if a message took too long."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=1)

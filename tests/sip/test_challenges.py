@@ -1,4 +1,6 @@
-"""Calls through servers that ask who calls: which challenges are answered, and how it ends."""
+"""
+Calls through servers that challenge requests: which challenges umd answers, and how calls end.
+"""
 
 from __future__ import annotations
 
@@ -18,32 +20,32 @@ LOGIN = Login("alice", "open sesame")
 
 class CallerCase(SynchronousTestCase):
     def begin(self, phone: Phone) -> Session:
-        """Dial; nothing has left yet."""
+        """Place the call without sending anything."""
         self.alice = Party("a", ALICE)
         self.phone = phone
         uri, from_ = f"sip:bob@{BOB.host}", f"sip:alice@{ALICE.host}"
         return self.alice.endpoint.place(uri, BOB, 0.0, from_=from_, body=OFFER, login=LOGIN)
 
     def settle(self, now: float = 0.0) -> None:
-        """Bring what Alice sends to the far end and its answers back, until nobody says more."""
+        """Exchange messages between Alice and the far end until none is left."""
         while sends := self.alice.out():
             for message, _ in sends:
                 for answer in self.phone.receive(message.octets()):
                     self.alice.endpoint.receive_datagram(answer, BOB, now)
 
     def call(self, *guards: Guard, tags: tuple[str, ...] = (TAG,)) -> Session:
-        """A call as far as it comes."""
+        """Run a call until it is answered or ends."""
         session = self.begin(Phone(*guards, tags=tags))
         self.settle()
         return session
 
     def last_event(self) -> Event:
-        """What Alice has been told last."""
+        """Return the last event of Alice."""
         self.alice.take()
         return self.alice.events[-1][1]
 
     def finish(self, now: float) -> None:
-        """Nothing is left of the call, and it has ended once."""
+        """Check that the call has ended once and that nothing of it is left."""
         endpoint = self.alice.endpoint
         while (due := endpoint.next_due()) is not None and due < now + 200.0:
             endpoint.handle_timer(due)
@@ -53,12 +55,12 @@ class CallerCase(SynchronousTestCase):
         self.assertEqual(sum(isinstance(event, Ended) for _, event in self.alice.events), 1)
 
     def sent(self, method: str, tag: str | None = None) -> list[Received]:
-        """The requests of a method that the far end has got."""
+        """Return the requests of a method that the far end received."""
         found = [each for each in self.phone.requests if each.method == method]
         return [each for each in found if tag is None or each.tag == tag]
 
     def credentials(self, *lines: str, status: int = 401) -> dict[str, str]:
-        """What answers an INVITE that is challenged so; nothing where the call ends."""
+        """Return the credentials for an INVITE challenged like this; None if the call ends."""
         self.begin(Phone())
         (send,) = self.alice.out()
         refusal = self.phone.answer(Received(send.message.octets()), status, *lines, tag="asks")
@@ -77,7 +79,7 @@ class CallerCase(SynchronousTestCase):
 
 @dataclass(frozen=True)
 class Way:
-    """A way to challenge, with what it takes and how it ends."""
+    """A way to challenge, with the number of tries and the outcome."""
 
     guards: tuple[dict[str, Any], ...]
     tries: int
@@ -111,10 +113,10 @@ WAYS = {
 
 
 class MatrixTests(CallerCase):
-    """Each request that can be challenged, in each way."""
+    """Each kind of request, with each way to challenge it."""
 
     def guards(self, way: Way, method: str, tag: str) -> list[Guard]:
-        """Guards that ask for this request alone."""
+        """Return guards that challenge only this request."""
 
         def guarded(request: Received) -> bool:
             return (request.method, request.tag) == (method, tag)
@@ -122,12 +124,12 @@ class MatrixTests(CallerCase):
         return [Guard(guarded=guarded, **settings) for settings in way.guards]
 
     def each(self, method: str, tag: str) -> Any:
-        """Every way, for one request."""
+        """Run every way for one request."""
         for name, way in WAYS.items():
             yield name, way, self.guards(way, method, tag)
 
     def check_tries(self, name: str, way: Way, tries: list[Received]) -> None:
-        """They follow one another as RFC 3261 section 22.2 has it, with counts that rise."""
+        """Check CSeq, branch and nonce count of the tries (RFC 3261 section 22.2)."""
         self.assertEqual(len(tries), way.tries, name)
         first = tries[0].cseq
         self.assertEqual([each.cseq for each in tries], list(range(first, first + way.tries)))
@@ -191,7 +193,7 @@ class MatrixTests(CallerCase):
             self.finish(1.0)
 
     def test_bye_of_a_late_2xx(self) -> None:
-        """The telephone answers after all, when the INVITE had its 487."""
+        """A BYE to a phone that answers after the INVITE got its 487."""
         for name, way, guards in self.each("BYE", TAG):
             session = self.begin(Phone(*guards))
             self.phone.answers = False
@@ -222,7 +224,7 @@ class MatrixTests(CallerCase):
             self.finish(1.0)
 
     def test_bye_after_a_restart(self) -> None:
-        """Of what was known of the servers nothing is left; they ask again."""
+        """After a restart the servers challenge the BYE again."""
         for name, way, guards in self.each("BYE", TAG):
             session = self.restarted(self.call(*guards))
             session.hang_up(1.0)
@@ -233,7 +235,7 @@ class MatrixTests(CallerCase):
             self.finish(1.0)
 
     def restarted(self, session: Session) -> Session:
-        """The same call at an endpoint that knows nothing but its dialog."""
+        """Return the same call at an endpoint that knows only its dialog."""
         dialog = session.dialog
         assert dialog is not None
         self.alice = Party("b", ALICE)
@@ -251,7 +253,7 @@ class MatrixTests(CallerCase):
 
 
 class ReuseTests(CallerCase):
-    """Credentials are sent along unasked once a server has asked for them."""
+    """After a challenge, later requests carry credentials at once."""
 
     def test_one_challenge_for_a_whole_call(self) -> None:
         proxy, server = Guard(407, "proxy"), Guard()
@@ -269,7 +271,7 @@ class ReuseTests(CallerCase):
         self.finish(2.0)
 
     def test_every_nonce_is_stale_at_the_next_request(self) -> None:
-        """And the server does not say that it is."""
+        """The call works even if the server does not say that a nonce was stale."""
 
         class Forgetful(Guard):
             def check(self, request: Received) -> list[str] | None:
@@ -291,7 +293,7 @@ class ReuseTests(CallerCase):
         self.finish(2.0)
 
     def test_a_server_that_asks_always_with_one_nonce(self) -> None:
-        """It asks for each request without looking at what came with it; it has its reasons."""
+        """A server may challenge every request with the same nonce."""
 
         class Asker(Guard):
             asked: tuple[str, ...] = ()
@@ -314,7 +316,7 @@ class ReuseTests(CallerCase):
         self.assertEqual(self.phone.up, [TAG])
 
     def test_next_nonce(self) -> None:
-        """Authentication-Info replaces the nonce; the count begins anew (RFC 7616 section 3.5)."""
+        """Authentication-Info replaces the nonce and restarts the count (RFC 7616 section 3.5)."""
         for algorithm in ("MD5", "SHA-256-sess"):
             text = 'Digest realm="{realm}", nonce="{nonce}", qop="auth", algorithm=' + algorithm
             guard = Guard(challenge=text, guarded=lambda request: request.method == "INVITE")
@@ -331,7 +333,7 @@ class ReuseTests(CallerCase):
             self.assertEqual(given["response"], right, algorithm)
 
     def test_calls_share_nothing(self) -> None:
-        """What one call was asked is not told to the servers of another (section 22.3)."""
+        """Credentials of one call are not sent in another (section 22.3)."""
         self.call(Guard())
         place = self.alice.endpoint.place
         session = place("sip:x@192.0.2.9", BOB, 5.0, from_="sip:a@b", login=LOGIN)
@@ -341,7 +343,7 @@ class ReuseTests(CallerCase):
 
 
 class HungUpTests(CallerCase):
-    """A user who has hung up is not put through by a challenge."""
+    """A challenge after a hang-up does not continue the call."""
 
     def test_while_the_challenge_is_on_its_way(self) -> None:
         for provisional in (False, True):
@@ -388,7 +390,7 @@ class HungUpTests(CallerCase):
         self.assertEqual(self.last_event(), Ended(200, (), "local", True))
 
     def test_no_answer_to_the_second_bye(self) -> None:
-        """It has the whole time of a transaction, and then the call is told as unconfirmed."""
+        """The second BYE has the full time of a transaction; then the end is unconfirmed."""
         session = self.call(Guard(guarded=lambda request: request.method == "BYE"))
         session.hang_up(1.0)
         (send,) = self.alice.out()
@@ -404,9 +406,9 @@ class HungUpTests(CallerCase):
 
 class RestartTests(CallerCase):
     """
-    umd dies while it places a call, and the next one takes up that call.
+    umd stops while it places a call, and the next umd restores that call.
 
-    Nobody knows how often the INVITE had been challenged; what rings has to be ended.
+    The next umd does not know how often the INVITE was challenged. It must end the try that rings.
     """
 
     ASKED: tuple[tuple[dict[str, Any], ...], ...] = (
@@ -418,7 +420,7 @@ class RestartTests(CallerCase):
     )
 
     def ring(self, *guards: Guard, forgets: bool) -> None:
-        """A telephone rings, and whoever called is dead."""
+        """Let a telephone ring while umd is stopped."""
         self.alice = Party("a", ALICE)
         self.phone = Phone(*guards)
         self.phone.answers = False
@@ -430,7 +432,7 @@ class RestartTests(CallerCase):
         self.alice = Party("b", ALICE)
 
     def place(self, **how: Any) -> Session:
-        """The call, by names that are the same after a restart."""
+        """Place the call, with names that are the same after a restart."""
         return self.alice.endpoint.place(
             f"sip:bob@{BOB.host}",
             BOB,
@@ -451,13 +453,13 @@ class RestartTests(CallerCase):
             self.settle(due)
 
     def each(self) -> Any:
-        """What the call was asked before, and whether the far end has forgotten that."""
+        """Yield how often the call was challenged, and whether the far end has forgotten that."""
         for guards in self.ASKED:
             for forgets in (False, True):
                 yield [Guard(**settings) for settings in guards], forgets
 
     def test_the_try_that_rings_is_cancelled(self) -> None:
-        """Whichever it is, and although the far end accepts the CANCEL of a refused one."""
+        """Any try can ring, even if the far end accepts the CANCEL of a refused one."""
         for guards, forgets in self.each():
             self.ring(*guards, forgets=forgets)
             live = self.phone.ringing[0].branch
@@ -472,7 +474,7 @@ class RestartTests(CallerCase):
             self.finish(6.0)
 
     def test_what_rings_says_so_before_it_is_cancelled(self) -> None:
-        """Then it is the only one."""
+        """A try that sends 180 is the only one to cancel."""
         self.ring(Guard(stale=1), forgets=True)
         session = self.place(sent_before=True)
         ringing = self.phone.answer(self.phone.ringing[0], 180, tag=TAG)
@@ -484,7 +486,7 @@ class RestartTests(CallerCase):
         self.finish(1.0)
 
     def test_the_telephone_is_answered_meanwhile(self) -> None:
-        """It gets ACK and BYE, and the BYE is challenged too."""
+        """A phone that was answered gets ACK and BYE, and the BYE is challenged too."""
         first = Guard(stale=1, guarded=lambda request: request.method == "INVITE")
         self.ring(first, Guard(guarded=lambda request: request.method == "BYE"), forgets=True)
         self.place(sent_before=True).hang_up(1.0)
@@ -498,7 +500,7 @@ class RestartTests(CallerCase):
         self.finish(1.1)
 
     def test_nothing_is_there(self) -> None:
-        """The far end says of each try that it knows none; then the call is down."""
+        """If the far end knows none of the tries, the call has ended."""
         self.alice, self.phone = Party("b", ALICE), Phone()
         self.place(sent_before=True).hang_up(0.0)
         self.settle()
@@ -509,7 +511,7 @@ class RestartTests(CallerCase):
         self.finish(4.6)
 
     def test_a_challenge_comes_once_more(self) -> None:
-        """Its ACK was lost with umd: that try is over, the next may ring."""
+        """A repeated 401 ends its own try, but the next try may ring."""
         self.ring(Guard(), forgets=True)
         self.place(sent_before=True).hang_up(1.0)
         (send,) = self.alice.out()
@@ -523,7 +525,7 @@ class RestartTests(CallerCase):
         self.finish(1.1)
 
     def test_the_call_goes_on(self) -> None:
-        """The same INVITE once more is challenged, and its next try is the one that rings."""
+        """The same INVITE is challenged again, and its next try is the one that rings."""
         self.ring(Guard(), forgets=True)
         session = self.place(again=True)
         self.settle()
@@ -535,7 +537,7 @@ class RestartTests(CallerCase):
         self.finish(1.0)
 
     def test_hung_up_before_the_challenge_has_come_again(self) -> None:
-        """A 401 to the first try is not the end where another try rings."""
+        """A 401 to the first try does not end the call while another try rings."""
         for guards, forgets in self.each():
             if not guards:
                 continue
@@ -553,10 +555,10 @@ class RestartTests(CallerCase):
 
 
 class AnsweredChallengeTests(CallerCase):
-    """What of a 401 is answered, and how."""
+    """Which challenges of a 401 umd answers, and how."""
 
     def test_which_is_answered(self) -> None:
-        """By the nonce of it; none where the call ends."""
+        """The credentials show by their nonce which challenge was answered."""
         for value, nonce in (
             ('Digest realm="r", nonce="1"', "1"),
             ('digest REALM="r",NONCE="1",Algorithm=md5,QOP="AUTH"', "1"),
@@ -595,7 +597,7 @@ class AnsweredChallengeTests(CallerCase):
             self.assertEqual(found, nonce, value)
 
     def test_topmost(self) -> None:
-        """Of several lines the first that can be answered (RFC 8760 section 2.4)."""
+        """Of several lines the first that umd can answer counts (RFC 8760 section 2.4)."""
         lines = [
             'Digest realm="r", nonce="1", algorithm=SHA-1024',
             "Negotiate",
@@ -607,7 +609,7 @@ class AnsweredChallengeTests(CallerCase):
             self.assertEqual(given.get("nonce"), nonce)
 
     def test_quality_of_protection(self) -> None:
-        """Auth where it is offered; the body is hashed only where nothing else is."""
+        """qop=auth is used if offered, else auth-int."""
         for qop, chosen in (
             ("", None),
             (', qop="auth"', "auth"),
@@ -623,7 +625,7 @@ class AnsweredChallengeTests(CallerCase):
                 self.assertEqual(given["algorithm"], algorithm)
 
     def test_body_of_each_request(self) -> None:
-        """With auth-int alone a BYE has the hash of no body, and an INVITE that of its own."""
+        """With auth-int each request has the hash of its own body."""
         text = 'Digest realm="{realm}", nonce="{nonce}", algorithm=SHA-256, qop="auth-int"'
         guard = Guard(challenge=text)
         session = self.call(guard)
@@ -635,7 +637,7 @@ class AnsweredChallengeTests(CallerCase):
         self.assertEqual(self.last_event(), Ended(200, (), "local", True))
 
     def test_several_realms_in_one_response(self) -> None:
-        """A proxy that forks joins what its branches ask for (section 16.7)."""
+        """A forking proxy collects the challenges of its branches (section 16.7)."""
         self.begin(Phone())
         (send,) = self.alice.out()
         lines = (
@@ -655,7 +657,7 @@ class AnsweredChallengeTests(CallerCase):
 
 
 class HostileTests(CallerCase):
-    """Whatever a challenge says, its answer is a message as it should be."""
+    """For any challenge, the answer is a well-formed message."""
 
     def test_values_are_sent_back_as_they_came(self) -> None:
         for value in (
@@ -673,7 +675,7 @@ class HostileTests(CallerCase):
             self.assertEqual((given["realm"], given["opaque"]), (plain, plain))
 
     def test_control_characters_are_not_sent_back(self) -> None:
-        """Nor is a line that only looks folded taken for more than a part of the value."""
+        """A challenge with control characters is not answered."""
         for value in ("a\x00b", "a\x1bb", "a\\\tb", "a\x7fb", "\\\x01"):
             for place in ("realm", "nonce", "opaque"):
                 values = {"realm": "r", "nonce": "n", "opaque": "o"} | {place: value}
@@ -683,7 +685,7 @@ class HostileTests(CallerCase):
         self.assertEqual(self.credentials(text)["nonce"], "a Route: <sip:evil>")
 
     def test_line_ends_inside_a_value(self) -> None:
-        """The value ends there, or has a blank there: nothing of it becomes a field of ours."""
+        """A line end in a value ends it or becomes a blank, and adds no header field."""
         for ending in ("\n", "\r", "\\\n", "\r\r\n "):
             session = self.begin(Phone())
             (send,) = self.alice.out()
@@ -696,7 +698,7 @@ class HostileTests(CallerCase):
             session.abandon()
 
     def test_a_realm_for_each_request(self) -> None:
-        """What is kept for a call does not grow with what its far end makes up."""
+        """A far end that invents realms does not make umd keep more than a fixed number."""
 
         class Inventive(Guard):
             asking = False

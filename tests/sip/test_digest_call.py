@@ -1,4 +1,4 @@
-"""Calls through a server that asks who is calling (RFC 3261 §22)."""
+"""Calls through a server that challenges requests (RFC 3261 §22)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CHALLENGE = digest_server.challenge("example", "nonce1")
 
 class DigestCallTests(CallCase):
     def challenged(self, status: int = 401) -> tuple[Session, Session]:
-        """A call that was challenged and has come again."""
+        """Return both sessions of a call that was challenged and sent again."""
         name = "WWW-Authenticate" if status == 401 else "Proxy-Authenticate"
         caller = self.alice.call(self.bob, login=LOGIN)
         self.there()
@@ -37,7 +37,7 @@ class DigestCallTests(CallCase):
         )
 
     def test_challenge_is_answered(self) -> None:
-        """The INVITE comes again with credentials, the next CSeq and another branch."""
+        """A challenged INVITE is sent again with credentials, the next CSeq and a new branch."""
         for status, header in ((401, "Authorization"), (407, "Proxy-Authorization")):
             self.setUp()
             caller, callee = self.challenged(status)
@@ -62,7 +62,7 @@ class DigestCallTests(CallCase):
             self.both_ended(1.0)
 
     def both_ended(self, now: float) -> None:
-        """Bob has seen two sessions: the refused one and the real one."""
+        """Check that Bob has seen two sessions: the refused one and the real one."""
         self.alice.take()
         self.bob.take()
         ended = [event for _, event in self.alice.events if isinstance(event, Ended)]
@@ -70,7 +70,7 @@ class DigestCallTests(CallCase):
         self.assertEqual(sum(isinstance(event, Ended) for _, event in self.bob.events), 2)
 
     def test_only_once(self) -> None:
-        """Credentials that are refused end the call: who tries again gets locked out."""
+        """Refused credentials end the call, since another try could lock the account."""
         _, callee = self.challenged()
         callee.reject(401, 0.2, headers=(("WWW-Authenticate", str(CHALLENGE)),))
         self.settle(0.2)
@@ -79,7 +79,7 @@ class DigestCallTests(CallCase):
         self.assertEqual(flow(self.alice), ["INVITE", "ACK", "INVITE", "ACK"])
 
     def test_hung_up_before_the_challenge(self) -> None:
-        """A user who has hung up is not put through by a challenge."""
+        """A challenge after a hang-up ends the call."""
         caller = self.alice.call(self.bob, login=LOGIN)
         self.there()
         caller.hang_up(0.05)
@@ -90,7 +90,7 @@ class DigestCallTests(CallCase):
         self.finish(0.1)
 
     def test_hung_up_after_the_challenge(self) -> None:
-        """CANCEL means the second INVITE."""
+        """A CANCEL goes to the second INVITE."""
         caller, callee = self.challenged()
         callee.progress(180, 0.2)
         self.back(0.2)
@@ -101,7 +101,7 @@ class DigestCallTests(CallCase):
         self.assertEqual(self.alice.events[-1][1], Ended(487, (), "local", True))
 
     def test_bye_is_challenged(self) -> None:
-        """The BYE comes again with credentials, once; a second 401 does not say it is down."""
+        """A challenged BYE is sent again once; a second 401 does not confirm the end."""
         self.alice.call(self.bob, login=LOGIN)
         self.there()
         callee = self.bob.incoming()

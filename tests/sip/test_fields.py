@@ -1,4 +1,4 @@
-"""Typed values: what is read is written, what is written is read."""
+"""Typed values of header fields: parsing and writing are inverses."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from umd.sip.fields import (
 
 class UriTests(SynchronousTestCase):
     def test_parts(self) -> None:
-        """Every part of a sip URI."""
+        """All parts of a sip URI are read."""
         uri = Uri.parse("SIPS:al%69ce:pw@[2001:db8::1]:5061;transport=tcp;LR?Subject=x&a=b")
         self.assertEqual(
             uri,
@@ -50,7 +50,7 @@ class UriTests(SynchronousTestCase):
         self.assertEqual(uri.param("transport"), "tcp")
 
     def test_round_trip(self) -> None:
-        """Reading what was written gives the same."""
+        """A URI that is written and parsed again is the same."""
         for text in (
             "sip:example.com",
             "sip:a@example.com:5060",
@@ -68,12 +68,12 @@ class UriTests(SynchronousTestCase):
             self.assertEqual(str(uri).partition(":")[2], text.partition(":")[2])
 
     def test_escapes_stay(self) -> None:
-        """An escaped user does not become another URI."""
+        """An escape in the user part is kept, since resolving it could change the URI."""
         uri = Uri.parse("sip:sips%3Auser%40example.com@example.net")
         self.assertEqual((uri.user, uri.host), ("sips%3Auser%40example.com", "example.net"))
 
     def test_malformed(self) -> None:
-        """No URI, and sip URIs that are none."""
+        """Malformed URIs are refused."""
         for text in (
             *("", "sip", "sip:", ":x", "1sip:x", "sip:a b", "sip:a@", "sip:@h", "sip:a@b@c"),
             *("sip:h:", "sip:h:99999", "sip:h:x", "sip:h;", "sip:h;;x", "sip:[::1", "sip:<h>"),
@@ -84,7 +84,7 @@ class UriTests(SynchronousTestCase):
 
 class NameAddrTests(SynchronousTestCase):
     def test_forms(self) -> None:
-        """With a name in quotes or without, with brackets or without."""
+        """A name may have quotes or not, a URI brackets or not."""
         for text, display, uri, tag in (
             ("<sip:a@b>", "", "sip:a@b", None),
             ("<sip:a@b;x>;tag=1", "", "sip:a@b;x", "1"),
@@ -103,7 +103,9 @@ class NameAddrTests(SynchronousTestCase):
             self.assertEqual(NameAddr.parse(str(found)), found)
 
     def test_parameters(self) -> None:
-        """They belong to the field without brackets, and to the URI within them (RFC 4475)."""
+        """
+        Without brackets a parameter belongs to the field, within brackets to the URI (RFC 4475).
+        """
         bare = NameAddr.parse("sip:+19725552222@gw1.example.net;unknownparam")
         self.assertEqual((bare.uri[-3:], bare.params), ("net", (("unknownparam", None),)))
         inside = NameAddr.parse("<sip:+19725552222@gw1.example.net;unknownparam>")
@@ -112,7 +114,7 @@ class NameAddrTests(SynchronousTestCase):
         self.assertEqual(NameAddr.parse('<sip:a>;x="a;b, \\"c"').param("x"), 'a;b, "c')
 
     def test_empty_parameters(self) -> None:
-        """A separator that nothing follows means nothing; in quotes and brackets it stays."""
+        """A semicolon without a parameter is ignored, except in quotes and brackets."""
         for text in ("<sip:a;;b>;;tag=x;", "<sip:a;;b>;tag=x", "<sip:a;;b> ; ;tag = x ; ; "):
             found = NameAddr.parse(text)
             self.assertEqual((found.uri, found.params), ("sip:a;;b", (("tag", "x"),)))
@@ -120,7 +122,7 @@ class NameAddrTests(SynchronousTestCase):
         self.assertEqual((found.display, found.params), ("a;;b", (("x", '"1;;2"'),)))
 
     def test_malformed(self) -> None:
-        """What two readers could understand in two ways is not read."""
+        """A text that two parsers could read differently is refused."""
         for text in (
             *("", "<>", "<sip:a", "sip:a>", "< sip:a >", "<sip:a> x"),
             *('"Mr. J. User <sip:a>', "Bell, Alexander <sip:a>", "a:b <sip:a>", "<sip:a>;x=,"),
@@ -133,7 +135,7 @@ class NameAddrTests(SynchronousTestCase):
 
 class ViaTests(SynchronousTestCase):
     def test_parts(self) -> None:
-        """Transport, sent-by, branch and the parameters that a server adds."""
+        """Transport, sent-by, branch and the parameters that a server adds are read."""
         via = Via.parse("SIP/2.0/UDP h.example.com:5060;branch=z9hG4bKx;rport")
         self.assertEqual((via.protocol, via.transport), ("SIP/2.0", "UDP"))
         self.assertEqual((via.host, via.port), ("h.example.com", 5060))
@@ -141,7 +143,7 @@ class ViaTests(SynchronousTestCase):
         self.assertEqual((via.rport, via.received), (0, None))
 
     def test_usual_and_unusual_agree(self) -> None:
-        """The quick pattern gives what the thorough one gives."""
+        """The fast pattern and the full one give the same value."""
         for text in (
             "SIP/2.0/UDP 192.0.2.1;branch=z9hG4bKx",
             "SIP/2.0/TCP 192.0.2.1:65535;branch=z9hG4bKx;rport",
@@ -155,14 +157,14 @@ class ViaTests(SynchronousTestCase):
             self.assertEqual(NameAddr.parse(text), NameAddr._parse_leniently(text))
 
     def test_other_forms(self) -> None:
-        """IPv6, quoted values, other versions, no branch."""
+        """IPv6, quoted values, other versions and a missing branch are accepted."""
         via = Via.parse('SIP/3.0/SCTP [2001:db8::9:1]:70;x="a;b";received=2001:db8::1;rport=9')
         self.assertEqual((via.protocol, via.host, via.port), ("SIP/3.0", "[2001:db8::9:1]", 70))
         self.assertEqual((via.branch, via.rport, via.received), (None, 9, "2001:db8::1"))
         self.assertEqual(Via.parse(str(via)), via)
 
     def test_stamped(self) -> None:
-        """A server notes where a request came from (RFC 3261 section 18.2.1, RFC 3581)."""
+        """A server notes the source of a request (RFC 3261 section 18.2.1, RFC 3581)."""
         for text, stamped in (
             ("SIP/2.0/UDP 192.0.2.1;branch=b", "SIP/2.0/UDP 192.0.2.1;branch=b"),
             ("SIP/2.0/UDP h;branch=b", "SIP/2.0/UDP h;branch=b;received=192.0.2.1"),
@@ -174,13 +176,13 @@ class ViaTests(SynchronousTestCase):
             self.assertEqual(str(Via.parse(text).with_source("192.0.2.1", 7)), stamped)
 
     def test_frozen(self) -> None:
-        """A Via cannot be changed, and equal ones have equal hashes."""
+        """A Via cannot be changed, and equal values have equal hashes."""
         via = Via.parse("SIP/2.0/UDP h;branch=b")
         self.assertRaises(AttributeError, setattr, via, "host", "x")
         self.assertEqual(hash(via), hash(Via("UDP", "h", None, (("branch", "b"),))))
 
     def test_malformed(self) -> None:
-        """Empty parameters, no host, a port out of range."""
+        """Empty parameters, a missing host and a port out of range are refused."""
         for text in (
             *("", "SIP/2.0/UDP", "SIP/2.0/UDP ", "UDP h", "SIP/2.0/UDP h;", "SIP/2.0/UDP h;;b"),
             *("SIP/2.0/UDP h:99999;branch=b", "SIP/2.0/UDP h:65536", "SIP/2.0/UDP h;branch=b;"),
@@ -193,7 +195,7 @@ class ViaTests(SynchronousTestCase):
 
 class CSeqTests(SynchronousTestCase):
     def test_forms(self) -> None:
-        """Zeros in front, wide blanks, any method."""
+        """Leading zeros, wide blanks and any method are accepted."""
         for text, number, method in (
             ("1 INVITE", 1, "INVITE"),
             ("0 BYE", 0, "BYE"),
@@ -206,7 +208,7 @@ class CSeqTests(SynchronousTestCase):
             self.assertEqual(CSeq.parse(str(found)), found)
 
     def test_malformed(self) -> None:
-        """Out of range, or not two words."""
+        """A number out of range, or anything but two words, is refused."""
         for text in (
             *("", "1", "INVITE", "1INVITE", "-1 BYE", "1 BYE x", "٣ BYE", "1_0 BYE", " 1 BYE"),
             *(f"{MAX_CSEQ + 1} BYE", "36893488147419103232 BYE", "9" * 5000 + " BYE"),
@@ -216,7 +218,7 @@ class CSeqTests(SynchronousTestCase):
 
 class AuthFieldTests(SynchronousTestCase):
     def test_round_trip(self) -> None:
-        """Commas in quotes do not separate; names compare without case."""
+        """Commas in quotes do not separate; names are compared without case."""
         text = 'Digest Realm="a, b" ,nonce="x\\"y", qop="auth,auth-int",algorithm=MD5,stale=false'
         found = Challenge.parse(text)
         self.assertEqual((found.param("realm"), found.param("nonce")), ("a, b", 'x"y'))
@@ -226,14 +228,14 @@ class AuthFieldTests(SynchronousTestCase):
         self.assertEqual(Credentials.parse(str(shown)), shown)
 
     def test_malformed(self) -> None:
-        """Without a scheme, a list, or with a parameter twice."""
+        """A missing scheme, no list, or a repeated parameter is refused."""
         for text in ("", "Digest", "Digest ", "Digest x", 'Digest a="b', "Digest a=b c=d",
                      "Digest a=b,,c=d", "Digest a=b, A=c", "Basic Zm9v"):  # fmt: skip
             self.assertRaises(CredentialsError, Challenge.parse, text)
             self.assertRaises(CredentialsError, Credentials.parse, text)
 
     def test_several_challenges_in_a_value(self) -> None:
-        """Each by itself; what cannot be read costs neither what is before nor what is behind."""
+        """An unreadable challenge does not affect the ones before and after it."""
         for text, schemes in (
             ("", []),
             ("Negotiate", ["Negotiate"]),
@@ -254,14 +256,14 @@ class AuthFieldTests(SynchronousTestCase):
         self.assertEqual(tuple(map(digest.param, ("qop", "nonce", "realm"))), wanted)
 
     def test_effort(self) -> None:
-        """No value is read more than a few times over."""
+        """The time to parse a value grows only linearly with its length."""
         for text in ("a " * 255 + '"' + "\\" * 7000, "a=" * 4000, "," * 8000, "a" * 8000):
             self.assertLess(len(parse_challenges(text)), 512)
 
 
 class ReasonTests(SynchronousTestCase):
     def test_read(self) -> None:
-        """Protocol, cause and text of RFC 3326."""
+        """Protocol, cause and text of RFC 3326 are read."""
         reason = Reason.parse('Q.850 ;cause=16 ;text="Normal call clearing"')
         self.assertEqual(
             (reason.protocol, reason.cause, reason.text), ("Q.850", 16, "Normal call clearing")
@@ -269,24 +271,24 @@ class ReasonTests(SynchronousTestCase):
         self.assertEqual(Reason.parse(str(reason)), reason)
 
     def test_make(self) -> None:
-        """One of ours reads the same."""
+        """A Reason that umd makes reads back the same."""
         made = Reason.make("SIP", 200, 'Call "completed" elsewhere')
         self.assertEqual(Reason.parse(str(made)), made)
         self.assertEqual(made.text, 'Call "completed" elsewhere')
         self.assertEqual(str(Reason.make("Q.850", 16)), "Q.850;cause=16")
 
     def test_causes_that_are_none(self) -> None:
-        """A cause that is no number is no cause, and no error."""
+        """A cause that is not a number is ignored."""
         for text in ("Q.850", "Q.850;cause", "Q.850;cause=x", "Q.850;cause=99999999"):
             self.assertIsNone(Reason.parse(text).cause)
 
     def test_malformed(self) -> None:
-        """No protocol, or broken parameters."""
+        """A missing protocol or malformed parameters are refused."""
         for text in ("", ";cause=16", "Q.850;=", 'Q.850;text="a', "Q.850 cause=1"):
             self.assertRaises(ReasonError, Reason.parse, text)
 
     def test_loose(self) -> None:
-        """The cause is read whatever the text is like, and only where a cause stands."""
+        """The cause is found even if the text parameter is malformed."""
         for text, cause in (
             ("Q.850;cause=17;text=User busy", 17),
             ('Q.850 ; cause = "34" ; text="No circuit', 34),
@@ -303,19 +305,19 @@ class ReasonTests(SynchronousTestCase):
 
 class TextTests(SynchronousTestCase):
     def test_quoting(self) -> None:
-        """Quoting and its opposite."""
+        """quote and unquote are inverses."""
         for text in ("", "a", 'a"b', "a\\", '\\"', "é\x00"):
             self.assertEqual(unquote(quote(text)), text)
         self.assertEqual(unquote("plain"), "plain")
 
     def test_split(self) -> None:
-        """Empty elements are kept for those to whom they matter."""
+        """Empty elements of a list are kept."""
         self.assertEqual(split_list("a, b ,,c"), ["a", "b", "", "c"])
         self.assertEqual(split_list('"a,\\",b", <c,d>'), ['"a,\\",b"', "<c,d>"])
         for text in ('a,"b', "a,<b", '"a\\"', "," * 300, "<>" * 600 + "<", "<>" * 1100):
             self.assertRaises(ListError, split_list, text)
 
     def test_errors_have_one_base(self) -> None:
-        """Whoever reads a field catches one class."""
+        """Every error of a header field is a FieldError."""
         for error in (UriError, NameAddrError, ViaError, CSeqError, CredentialsError, ReasonError):
             self.assertTrue(issubclass(error, FieldError))

@@ -1,4 +1,4 @@
-"""Some thousands of damaged messages; `python -m tests.sip.fuzz` for more."""
+"""Several thousand damaged messages; `python -m tests.sip.fuzz` for more."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.sip.fuzz import GOOD, LIMIT, exercise, hostile, least, run, timed
 
 class FuzzTests(SynchronousTestCase):
     def test_no_message_does_harm(self) -> None:
-        """Whatever arrives is read, refused, answered or dropped, and never takes long."""
+        """Every message is accepted, refused, answered or dropped, and never takes long."""
         figures = run(4000, seed=4475)
         outcomes = figures["outcomes"]
         self.assertEqual(sum(outcomes.values()), 4000)
@@ -18,10 +18,11 @@ class FuzzTests(SynchronousTestCase):
 
     def test_no_message_is_expensive(self) -> None:
         """
-        Sixty thousand octets of one nuisance in one field are dealt with as quickly.
+        A field with 60,000 octets of one difficult piece takes no longer.
 
-        They come near the limit where the machine is fast, so a slow one is given twice the time;
-        what this is about, work that grows with the square, takes a hundred times as long.
+        A fast machine stays near the limit, so a slow one is given twice the time. Work that grows
+        with
+        the square of the length would take a hundred times as long.
         """
         self.assertEqual(exercise(GOOD), "good")
         for name, data in hostile():

@@ -1,4 +1,4 @@
-"""The torture messages of RFC 4475: read, refused or dropped as docs/sip-torture.md says."""
+"""The torture messages of RFC 4475: umd treats each as docs/sip-torture.md says."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ METHODS = ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "REGISTER", "MESSAGE")
 
 
 def documented(heading: str) -> dict[str, list[str]]:
-    """The table under a heading: message -> the other columns."""
+    """Return the table under a heading: message to the other columns."""
     section = DOCUMENT.read_text("utf-8").split(f"## {heading}")[1].split("\n## ")[0]
     table = [line.strip("| ").split(" | ") for line in section.splitlines() if line[:2] == "| "]
     return {cells[0]: cells[1:] for cells in table[2:]}
 
 
 def verdict(octets: bytes) -> tuple[str, str]:
-    """The layer that objects to a datagram, and what the sender hears."""
+    """Return the layer that refuses a datagram, and the answer that the sender gets."""
     try:
         message = read_datagram(octets)
     except MessageError as error:
@@ -45,14 +45,14 @@ def verdict(octets: bytes) -> tuple[str, str]:
 
 
 def answer(request: Request, status: int) -> Response:
-    """The refusal as the far end reads it."""
+    """Return the refusal as the far end parses it."""
     read = parse(build.response(request, status, to_tag="umd").octets())
     assert isinstance(read, Response)
     return read
 
 
 def values_of(message: Message) -> dict[str, Any]:
-    """What expected.json has of a message."""
+    """Return the values that expected.json has for a message."""
     cseq, hops = message.cseq, message.get("Max-Forwards")
     return {
         "call_id": message.call_id,
@@ -72,7 +72,7 @@ def values_of(message: Message) -> dict[str, Any]:
 
 class AcceptTests(SynchronousTestCase):
     def test_values(self) -> None:
-        """All 27 good messages say what two other implementations read in them."""
+        """umd reads the same values in all 27 good messages as two other implementations."""
         good, expected = rows("accept"), expected_values()
         self.assertEqual(len(good), 27)
         for row in good:
@@ -80,7 +80,7 @@ class AcceptTests(SynchronousTestCase):
                 self.check(row, expected[row.name])
 
     def check(self, row: Row, expected: dict[str, Any]) -> None:
-        """Compare one message, every key of it."""
+        """Compare all values of one message."""
         message = read_datagram(row.octets)
         assert message is not None
         found = values_of(message)
@@ -95,7 +95,7 @@ class AcceptTests(SynchronousTestCase):
         self.assertEqual(found["to_tag"], message.to.tag)
 
     def test_octets_survive(self) -> None:
-        """What was read goes out as it came, and means the same when it is written anew."""
+        """A parsed message is written with the same octets, and re-encoding keeps its meaning."""
         for row in rows("accept"):
             with self.subTest(row.name):
                 message = read_datagram(row.octets)
@@ -117,14 +117,14 @@ class AcceptTests(SynchronousTestCase):
                     self.assertEqual(response.all(name), request.all(name))
 
     def test_remarks(self) -> None:
-        """Readable and yet refused: the answer is the documented one."""
+        """Messages that are read but refused get the documented answer."""
         for name, (said, _reason) in documented("Accepted by the parser").items():
             with self.subTest(name):
                 (row,) = (row for row in rows("accept") if row.name == name)
                 self.assertEqual(verdict(row.octets)[1], said)
 
     def test_others_are_accepted(self) -> None:
-        """No good message without a remark is refused."""
+        """All other good messages are accepted."""
         remarks = documented("Accepted by the parser")
         for row in rows("accept"):
             if row.name not in remarks:
@@ -143,7 +143,7 @@ class RejectTests(SynchronousTestCase):
                 self.assertIn(table[row.name][1].replace("dropped", "discard"), row.answer)
 
     def test_lenient(self) -> None:
-        """All 10 doubtful messages are treated as documented, each for a reason."""
+        """All 10 doubtful messages are treated as documented."""
         table = documented("Left to the implementation by the RFC")
         self.assertEqual(set(table), {row.name for row in rows("reject-lenient")})
         for row in rows("reject-lenient"):
@@ -153,12 +153,12 @@ class RejectTests(SynchronousTestCase):
                 self.assertGreater(len(reason), 20)
 
     def test_baddn_completed(self) -> None:
-        """With the empty line that the archive lost, baddn is refused for its display name."""
+        """With the empty line that the archive lacks, baddn is refused for its display name."""
         (row,) = (row for row in rows() if row.name == "baddn")
         self.assertEqual(verdict(row.octets + b"\r\n"), ("validate", "400"))
 
     def test_420_names_the_extensions(self) -> None:
-        """The answer to bext01 lists what is not supported."""
+        """The answer to bext01 lists the unsupported extensions."""
         (row,) = (row for row in rows() if row.name == "bext01")
         request = read_datagram(row.octets)
         assert isinstance(request, Request)
@@ -170,7 +170,7 @@ class RejectTests(SynchronousTestCase):
         )
 
     def test_repetitions_are_echoed_once(self) -> None:
-        """The answer to multi01 is itself a message that can be accepted."""
+        """The answer to multi01 is itself a valid message."""
         (row,) = (row for row in rows() if row.name == "multi01")
         request = read_datagram(row.octets)
         assert isinstance(request, Request)
@@ -182,6 +182,6 @@ class RejectTests(SynchronousTestCase):
 
 class UnreadableTests(SynchronousTestCase):
     def test_test_dat_does_no_harm(self) -> None:
-        """The one file that belongs to no section is answered like any other nonsense."""
+        """test.dat, which belongs to no section, is refused like other nonsense."""
         (row,) = (row for row in rows("none"))
         self.assertEqual(verdict(row.octets), ("parse", "400"))
