@@ -507,7 +507,7 @@ class RestartTests(CallerCase):
         self.assertEqual([each.cseq for each in self.sent("CANCEL")], list(range(1, 2 + MAX_TRIES)))
         self.assertEqual(self.alice.take_events(), [])
         self.let_time_pass(0.0, 4.6)
-        self.assertEqual(self.last_event(), Ended(487, (), "local", True))
+        self.assertEqual(self.last_event(), Ended(481, (), "local", True))
         self.finish(4.6)
 
     def test_a_challenge_comes_once_more(self) -> None:

@@ -424,7 +424,7 @@ class CallerSession(EstablishedSession):
                 self._listen_on(now)
             status = self._status  # of the final response that proved nothing
             if before is CANCELLING:
-                status = 487 if confirmed else 408
+                status = 481 if confirmed else 408
             self._end(status, (), "local", confirmed=confirmed)
 
     # Steps
