@@ -35,7 +35,9 @@ MAY_IMPORT: Final[Mapping[str, frozenset[str]]] = {
     "daemon": GROUND
     | _CORE
     | {"trace", "config", "journal", "control", "http", "messaging", "management"},
-    "lab": GROUND | _CORE | {"trace", "config", "control", "journal", "backends/sim"},
+    "lab": GROUND
+    | _CORE
+    | {"trace", "config", "control", "journal", "backends/sim", "backends/sip"},
     "testing": GROUND | _CORE | {"trace", "config", "soap"},
     "cli": GROUND
     | _CORE

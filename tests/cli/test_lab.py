@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 
 from tests.lab.planting import PlantingCase
 from umd.cli.main import main
-from umd.lab.referee import Rule
+from umd.lab.rules import Rule
 from umd.sip.session import CallerSession
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "lab"

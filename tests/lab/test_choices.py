@@ -2,7 +2,18 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from umd.lab.choices import FAR, Act, ActAt, Fate, Fault, InvalidChoice, Verb, parse_choice
+from umd.lab.choices import (
+    FAR,
+    UMD,
+    Act,
+    ActAt,
+    CommitFate,
+    Fate,
+    Fault,
+    InvalidChoice,
+    Verb,
+    parse_choice,
+)
 
 
 class ChoiceTests(SynchronousTestCase):
@@ -16,6 +27,10 @@ class ChoiceTests(SynchronousTestCase):
             ActAt(Act(FAR, Verb.ANSWER), "answered A"),
             ActAt(Act("B", Verb.LEAVE), "A disconnects"),
             ActAt(Act("B", Verb.DISCONNECT), "rest"),
+            ActAt(Act(UMD, Verb.CRASH), "durable 2"),
+            ActAt(Act(UMD, Verb.STAY_DOWN), "acted on 1"),
+            ActAt(Act("A", Verb.DISCONNECT), "restarted"),
+            Fault(CommitFate.STALL, "commit 3"),
         ):
             self.assertEqual(parse_choice(str(choice)), choice)
 
@@ -31,6 +46,10 @@ class ChoiceTests(SynchronousTestCase):
             "A disconnects after lunch",
             "far disconnects after rest",
             "A answers after rest",
+            "A crashes after rest",
+            "umd hangs up after rest",
+            "lose commit 1",
+            "stall > BYE 1",
             "A disconnects twice after rest",
         ):
             with self.assertRaises(InvalidChoice, msg=text):

@@ -9,17 +9,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from umd.backends.sim.directory import built_in_far_ends
 from umd.lab.choices import FAR, REST, Fate, Verb
-from umd.lab.explore import (
-    A,
-    Plan,
-    Shape,
-    Tally,
-    children,
-    default_plans,
-    explore,
-    explore_unit,
-    units_of,
-)
+from umd.lab.explore import Tally, children, explore, explore_unit, units_of
+from umd.lab.plans import A, Plan, Shape, default_plans
 from umd.lab.referee import Referee
 from umd.lab.run import run
 from umd.lab.scenario import one_call

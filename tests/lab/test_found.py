@@ -5,14 +5,18 @@ from collections.abc import Iterable
 from twisted.trial.unittest import SynchronousTestCase
 
 from umd.call.events import Disconnected
+from umd.control.errors import JournalUnavailable
 from umd.lab.choices import parse_choice
 from umd.lab.run import Result, run
 from umd.lab.scenario import one_call
 
 
 class FoundTests(SynchronousTestCase):
-    def replay(self, number: str, choices: Iterable[str]) -> Result:
-        result = run(one_call(number), [parse_choice(choice) for choice in choices])
+    def replay(
+        self, number: str, choices: Iterable[str], commit: float | None = None
+    ) -> Result:
+        scenario = one_call(number, commit=commit)
+        result = run(scenario, [parse_choice(choice) for choice in choices])
         self.assertEqual((result.violations, result.not_done), ([], []))
         return result
 
@@ -53,3 +57,23 @@ class FoundTests(SynchronousTestCase):
         end = self.end(self.replay("5550191", ["A disconnects after told Connected"]))
         self.assertTrue(end.confirmed)
         self.assertEqual((end.cause.sip_status, end.cause.q850), (481, 16))
+
+    # -- with a journal
+
+    def test_a_disconnect_that_waited_for_a_disk_that_hangs(self) -> None:
+        """
+        The call has ended by itself, and the sync of that record hangs; then a client asks.
+
+        It waited as long as the disk did; now it is told at its deadline that umd cannot record.
+        """
+        choices = ["A disconnects after got < 302 INVITE 1", "stall commit 2"]
+        result = self.replay("5550102", choices, commit=0.005)
+        (answer,) = (line for line in result.story if line.marker == "answered A")
+        self.assertIsInstance(answer.detail, JournalUnavailable)
+        self.assertAlmostEqual(answer.at, 5.025, 2)
+
+    def test_a_487_that_nobody_sent_after_a_crash(self) -> None:
+        """The INVITE never left; the far end answers 481 to the CANCEL, and that is the cause."""
+        choices = ["A disconnects after told Placed", "umd crashes after durable 1"]
+        end = self.end(self.replay("5550180", choices, commit=0.005))
+        self.assertEqual((end.cause.by, end.confirmed, end.cause.sip_status), ("client", True, 481))

@@ -14,17 +14,22 @@ from umd.backends.sip_legs import SipLegs
 from umd.backends.sip_legs import legs as legs_module
 from umd.call.call import Call
 from umd.call.cause import Cause, EndedBy
+from umd.call.events import Disconnected
 from umd.call.leg import Ended
 from umd.control.outcome import Outcome
 from umd.control.teardown import Teardown, TeardownState
 from umd.control.teardowns import Teardowns
+from umd.journal.ledger import Ledger
+from umd.journal.store import Row, Stored
 from umd.lab import scenario as files
-from umd.lab.choices import FAR, Fate, Verb
-from umd.lab.explore import A, B, Finding, Plan, Shape, Tally, explore, shrink, units_of
-from umd.lab.referee import Rule
+from umd.lab.choices import FAR, UMD, Fate, Verb
+from umd.lab.explore import Finding, Tally, explore, shrink, units_of
+from umd.lab.plans import A, B, Plan, Shape
+from umd.lab.rules import Rule
 from umd.lab.run import run
 from umd.lab.scenario import one_call
 from umd.lab.seeds import read_seed, seed_of
+from umd.lab.virtual_journal import VirtualDisk
 from umd.sip import session as sip
 from umd.sip.session import CallerSession, Input, Session, State
 from umd.sip.session import session as session_module
@@ -33,6 +38,7 @@ from umd.sip.transaction import Event, TransactionLayer
 
 ASKS = ((A, Verb.DISCONNECT),)
 BOTH = ((A, Verb.DISCONNECT), (B, Verb.DISCONNECT))
+CRASHES = ((UMD, Verb.CRASH),)
 RACE = ((A, Verb.DISCONNECT), (FAR, Verb.ANSWER), (FAR, Verb.HANG_UP))
 
 
@@ -54,11 +60,13 @@ class PlantedTests(PlantingCase):
         faults: int = 0,
         fates: Sequence[Fate] = (Fate.LOSE,),
         who_does: tuple[tuple[str, Verb], ...] = ASKS,
+        commit: float | None = None,
     ) -> Finding:
         """The lab finds it; its seed file repeats it, and passes once the mistake is gone."""
         shape = Shape(acts, faults, tuple(fates), who_does)
+        scenario = one_call(number, commit=commit)
         tally = Tally()
-        for each in explore(list(units_of([Plan("planted", (one_call(number),), (shape,))]))):
+        for each in explore(list(units_of([Plan("planted", (scenario,), (shape,))]))):
             tally.add(each)
         found = [each for each in tally.findings if each.violation.rule is rule]
         self.assertTrue(found, [str(each.violation) for each in tally.findings[:3]])
@@ -208,6 +216,78 @@ class PlantedTests(PlantingCase):
 
         self.plant(SipLegs, "_report_leg_event", again)
         self.find(Rule.LEGAL, "5550101")
+
+    # -- the journal, and a crash
+
+    def test_a_record_that_is_acknowledged_before_it_is_durable(self) -> None:
+        """The BYE leaves and the client is answered while the record is still on its way."""
+
+        def hasty(
+            original: Any, ledger: Ledger, call: Call, event: Any, extra: Any, then: Any, arg: Any
+        ) -> None:
+            original(ledger, call, event, extra, None, None)
+            if then is not None:
+                then(arg)
+
+        self.plant(Ledger, "append", hasty)
+        found = self.find(Rule.DURABLE, "5550101", commit=0.005)
+        self.assertIn("INVITE left before the record was durable", found.violation.said)
+
+    def test_an_end_that_is_acknowledged_before_it_is_durable(self) -> None:
+        """Only the client's answer is too early."""
+
+        def hasty(
+            original: Any, ledger: Ledger, call: Call, event: Any, extra: Any, then: Any, arg: Any
+        ) -> None:
+            if isinstance(event, Disconnected) and then is not None:
+                original(ledger, call, event, extra, None, None)
+                then(arg)
+            else:
+                original(ledger, call, event, extra, then, arg)
+
+        self.plant(Ledger, "append", hasty)
+        found = self.find(Rule.DURABLE, "5550101", commit=0.005)
+        self.assertIn("told ended before the record was durable", found.violation.said)
+
+    def test_an_ack_before_the_answer_is_on_record(self) -> None:
+        """A umd that dies then leaves a call that no other umd can end."""
+
+        def hasty(original: Any, legs: SipLegs, event: Any) -> None:
+            legs.report(event)
+
+        self.plant(SipLegs, "_report_and_hold", hasty)
+        found = self.find(Rule.DURABLE, "5550101", commit=0.005)
+        self.assertEqual(found.choices, ())
+        self.assertIn("ACK left before the record was durable", found.violation.said)
+
+    def test_a_journal_that_forgets_a_record_in_a_crash(self) -> None:
+        """It says that a record is durable, and the disk has lost it."""
+
+        def forgetful(original: Any, disk: VirtualDisk, rows: Sequence[Row]) -> list[Stored]:
+            written: list[Stored] = original(disk, rows)
+            del disk.records[len(disk.records) - len(written) :]
+            return written
+
+        self.plant(VirtualDisk, "write", forgetful)
+        found = self.find(Rule.RECOVERED, "5550101", who_does=CRASHES, commit=0.005)
+        self.assertIn("the new umd does not know the call", found.violation.said)
+
+    def test_a_teardown_that_the_next_umd_forgets(self) -> None:
+        """It was on record that the call must end, and nobody ends it."""
+        self.plant(Teardowns, "resume", lambda original, teardowns, call: None)
+        found = self.find(
+            Rule.RECOVERED, "5550101", acts=2, who_does=(*ASKS, *CRASHES), commit=0.005
+        )
+        self.assertIn("never carried out", found.violation.said)
+
+    def test_a_call_that_is_dialled_as_another_one_after_a_crash(self) -> None:
+        """The INVITE of the next umd must be the same one, or the far end rings twice."""
+
+        def another(original: Any, legs: SipLegs, *args: Any, **options: Any) -> None:
+            original(legs, *args, **{**options, "repeatable": False})
+
+        self.plant(SipLegs, "place", another)
+        self.find(Rule.TRUTHFUL, "5550180", who_does=CRASHES, commit=0.005)
 
     # -- anything
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from tests.lab.planting import PlantingCase
 from umd.lab.choices import parse_choice
-from umd.lab.referee import Rule
+from umd.lab.rules import Rule
 from umd.lab.run import run
 from umd.lab.scenario import Scenario, one_call
 from umd.lab.story import heading, ladder

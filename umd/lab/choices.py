@@ -1,9 +1,9 @@
 """
-What can be chosen in a run: what somebody does and when, and what becomes of a message.
+Choices: who does what at which point of a run, and what becomes of a message or of a commit.
 
-A choice names its place by what has happened, not by a number, so that it keeps its meaning when
-another choice is dropped: `A disconnects after got < 180 1`, `lose > BYE 1`. Messages are counted
-by kind as they leave; ">" leaves umd, "<" leaves the far end. A repetition is a message of its own.
+A choice names its place by an event of the run, not by a number, so that it keeps its meaning when
+another choice is dropped: `A disconnects after got < 180 INVITE 1`, `lose > BYE 1`. Messages are
+counted by kind as they leave, retransmissions included; ">" leaves umd, "<" leaves the far end.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from umd.errors import UmdError
 
 
 class InvalidChoice(UmdError):
-    """The text names no choice."""
+    """The text is not a choice."""
 
 
 class Fate(StrEnum):
@@ -26,17 +26,17 @@ class Fate(StrEnum):
 
     LOSE = "lose"
     DOUBLE = "double"
-    """A second copy comes right behind it."""
+    """A second copy arrives right behind it."""
     ECHO = "echo"
-    """A second copy comes much later, but within the lifetime of a message (T4)."""
+    """A second copy arrives much later, but within the lifetime of a message (T4)."""
     DELAY = "delay"
-    """It is overtaken by what follows in the next exchanges."""
+    """It arrives after the messages of the next exchanges."""
     HOLD = "hold"
-    """It is overtaken by its own repetitions as well."""
+    """It arrives after its own retransmissions as well."""
     BREAK = "break"
-    """It and everything after it in its direction is lost, for longer than anybody repeats."""
+    """It and everything after it in its direction is lost, for longer than SIP retransmits."""
     CUT = "cut"
-    """It and everything after it in its direction is lost: for ever."""
+    """It and everything after it in its direction is lost, for ever."""
 
 
 DELAYS: Final[Mapping[Fate, tuple[float, ...]]] = {
@@ -51,49 +51,72 @@ DELAYS: Final[Mapping[Fate, tuple[float, ...]]] = {
 """How much later than usual each copy arrives, in seconds."""
 
 
+class CommitFate(StrEnum):
+    """What can become of one commit of the journal."""
+
+    REFUSE = "refuse"
+    """The disk refuses it; the next attempt, 0.5 s later, succeeds."""
+    FILL = "fill"
+    """The disk is full: it refuses this commit and all others for 33 s."""
+    STALL = "stall"
+    """The sync hangs for 8 s, longer than a Disconnect waits."""
+
+
 class Verb(StrEnum):
-    """What somebody does."""
+    """What a client, the far end or umd does."""
 
     DISCONNECT = "disconnects"
     """A client asks for the end of the call."""
     INSIST = "insists"
-    """The same, and asks once more the moment it is answered, before anybody else has a turn."""
+    """The same; the client asks once more from within the callback of the answer."""
     LEAVE = "leaves"
-    """A client goes away without waiting for its answer."""
+    """A client closes its connection without waiting for the answer."""
     ANSWER = "answers"
     """The far end takes the call."""
     HANG_UP = "hangs up"
     """The far end ends the call, or declines it."""
+    CRASH = "crashes"
+    """umd is killed, and a new umd starts at once from what is durable."""
+    STAY_DOWN = "stays down"
+    """umd is killed, and a new umd starts only after the far end has given up retransmitting."""
 
 
-OF_FAR_END: Final = frozenset((Verb.ANSWER, Verb.HANG_UP))
 FAR: Final = "far"
-"""Who the far end is, in a choice."""
+"""The name of the far end in a choice."""
+UMD: Final = "umd"
+"""The name of umd itself in a choice."""
+VERBS_OF: Final[Mapping[str, frozenset[Verb]]] = {
+    FAR: frozenset((Verb.ANSWER, Verb.HANG_UP)),
+    UMD: frozenset((Verb.CRASH, Verb.STAY_DOWN)),
+}
+VERBS_OF_CLIENTS: Final = frozenset((Verb.DISCONNECT, Verb.INSIST, Verb.LEAVE))
 FIRST_CALL: Final = "call"
-"""The name of a call that has been given none; its messages are written without a name."""
+"""The name of a call that the scenario does not name; the labels of its messages have no name."""
 OUTAGE: Final = 33.0
-"""How long a direction stays broken, in seconds: 64*T1 and a little."""
+"""Seconds for which a broken direction loses messages: a little more than 64*T1."""
 REST: Final = "rest"
 """The place where nothing is under way any more, not even a lingering transaction."""
 
 _VERBS: Final = "|".join(verb.value for verb in Verb)
 _FATES: Final = "|".join(fate.value for fate in Fate)
-_ACTS: Final = '"A disconnects", insists or leaves, "far answers" or hangs up'
+_COMMIT_FATES: Final = "|".join(fate.value for fate in CommitFate)
+_ACTS: Final = '"A disconnects", insists or leaves, "far answers" or hangs up, "umd crashes"'
 _ACT: Final = re.compile(rf"([A-Za-z][\w-]*) ({_VERBS})(?: \(([\w-]+)\))?")
 _MESSAGE: Final = r"(?:[\w-]+ )?[<>] (?:\d{3} )?[A-Z]+ \d+"
 _FAULT: Final = re.compile(rf"({_FATES}) ({_MESSAGE})")
+_COMMIT_FAULT: Final = re.compile(rf"({_COMMIT_FATES}) (commit \d+)")
 _PLACE: Final = re.compile(
     rf"(?:sent|got) {_MESSAGE}|told (?:[\w-]+ )?[A-Z]\w+|answered [A-Za-z][\w-]*|{REST}"
-    rf"|{_ACT.pattern}"
+    rf"|(?:commit|durable|refused|acted on) \d+|restarted|dialled [\w-]+|{_ACT.pattern}"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """Somebody does something."""
+    """A client, the far end or umd does something."""
 
     who: str
-    """A client's name, or `far`."""
+    """The name of a client, `far` or `umd`."""
     verb: Verb
     call: str = FIRST_CALL
 
@@ -109,7 +132,7 @@ class Act:
         if match is None:
             raise InvalidChoice(_ACTS)
         who, verb = match[1], Verb(match[2])
-        if (who == FAR) != (verb in OF_FAR_END):
+        if verb not in VERBS_OF.get(who, VERBS_OF_CLIENTS):
             raise InvalidChoice(_ACTS)
         return cls(who, verb, match[3] or FIRST_CALL)
 
@@ -120,11 +143,11 @@ class Act:
 
 @dataclass(frozen=True, slots=True)
 class ActAt:
-    """Somebody does something right after something else has happened."""
+    """An act, right after an event of the run."""
 
     act: Act
     after: str
-    """A marker of the run, as it stands in its story."""
+    """The marker of the event, as the log of the run has it."""
 
     def __str__(self) -> str:
         return f"{self.act} after {self.after}"
@@ -132,14 +155,14 @@ class ActAt:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What becomes of one message."""
+    """What becomes of one message, or of one commit of the journal."""
 
-    fate: Fate
-    message: str
-    """Its label: `> INVITE 1`, `< 200 BYE 2`."""
+    fate: Fate | CommitFate
+    label: str
+    """Of a message, `> INVITE 1` or `< 200 BYE 2`; of a commit, `commit 3`."""
 
     def __str__(self) -> str:
-        return f"{self.fate} {self.message}"
+        return f"{self.fate} {self.label}"
 
 
 Choice: TypeAlias = ActAt | Fault
@@ -155,6 +178,9 @@ def parse_choice(text: str) -> Choice:
     match = _FAULT.fullmatch(text)
     if match is not None:
         return Fault(Fate(match[1]), match[2])
+    match = _COMMIT_FAULT.fullmatch(text)
+    if match is not None:
+        return Fault(CommitFate(match[1]), match[2])
     act, after, place = text.partition(" after ")
     if not after:
         raise InvalidChoice('"lose > BYE 1" or "A disconnects after got < 180 INVITE 1"')

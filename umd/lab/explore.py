@@ -21,47 +21,16 @@ from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from multiprocessing import get_context
 from multiprocessing.pool import Pool
-from typing import Final, NamedTuple
+from typing import Final
 
-from umd.backends.sim.directory import built_in_far_ends
-from umd.lab.choices import FAR, REST, Act, ActAt, Choice, Fate, Fault, Verb
-from umd.lab.referee import Violation
+from umd.lab.choices import REST, Act, ActAt, Choice, Fate, Fault, Verb
+from umd.lab.plans import A, Plan, Shape
+from umd.lab.rules import Violation
 from umd.lab.run import Result, Turn, run
-from umd.lab.scenario import Scenario, one_call
+from umd.lab.scenario import Scenario
 from umd.runtime.signals import exit_at
 
 _STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
-A, B = "A", "B"
-ALL_FATES: Final = tuple(Fate)
-CLIENT_ACTS: Final = (
-    (A, Verb.DISCONNECT),
-    (A, Verb.INSIST),
-    (A, Verb.LEAVE),
-    (B, Verb.DISCONNECT),
-)
-FAR_ACTS: Final = ((FAR, Verb.ANSWER), (FAR, Verb.HANG_UP))
-
-
-class Shape(NamedTuple):
-    """How much may be chosen in one run."""
-
-    acts: int
-    """What people do, at most so often."""
-    faults: int
-    """What becomes of messages, at most so often."""
-    fates: tuple[Fate, ...] = ALL_FATES
-    who_does: tuple[tuple[str, Verb], ...] = ((A, Verb.DISCONNECT),)
-    messages: int = 40
-    """Only the first so many messages of a run meet a fate."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Scenarios, and the shapes in which each is explored."""
-
-    name: str
-    scenarios: tuple[Scenario, ...]
-    shapes: tuple[Shape, ...]
 
 
 @dataclass(frozen=True)
@@ -107,64 +76,6 @@ class Tally:
 
 KEPT: Final = 100
 """How many findings are kept; the others are counted."""
-
-
-# -- the default set
-
-RINGS: Final = "5550180"
-"""The far end that does nothing by itself but ring."""
-PATIENT: Final = ("5550100", "5550108", "5550199")
-"""Where a deadline beyond 64*T1 makes a difference."""
-SLOW: Final = 0.6
-"""Seconds from end to end: beyond T1, so that everything crosses its own repetitions."""
-EVERYBODY: Final = CLIENT_ACTS + FAR_ACTS
-TWO_CLIENTS: Final = ((A, Verb.DISCONNECT), (B, Verb.DISCONNECT), (A, Verb.LEAVE))
-
-
-def default_plans(numbers: Sequence[str] | None = None, *, short: bool = False) -> list[Plan]:
-    """
-    What `umd lab explore` does when it is told nothing.
-
-    Args:
-        numbers: only these far ends.
-        short: only what a unit test has time for.
-    """
-    chosen = tuple(built_in_far_ends()) if numbers is None else tuple(numbers)
-    free = tuple(number for number in chosen if number == RINGS)
-    patient = tuple(number for number in chosen if number in PATIENT)
-    each = tuple(map(one_call, chosen))
-    slow = tuple(one_call(number, delay=SLOW) for number in chosen)
-    octets = tuple(one_call(number, octets=True) for number in chosen)
-    freely = tuple(map(one_call, free))
-    freely_slow = tuple(one_call(number, delay=SLOW) for number in free)
-    late = tuple(one_call(number, deadline=40.0) for number in patient)
-    lose = (Fate.LOSE,)
-    if short:
-        plans = [
-            Plan("every far end", each, (Shape(1, 1, lose, messages=8),)),
-            Plan("everybody acts", freely, (Shape(2, 0, who_does=EVERYBODY),)),
-            Plan("a long deadline", late, (Shape(1, 0),)),
-            Plan("every message as octets", octets, (Shape(0, 0),)),
-        ]
-    else:
-        crowd = (
-            Shape(2, 1, who_does=EVERYBODY, messages=16),
-            Shape(2, 2, lose, EVERYBODY, messages=12),
-            Shape(3, 0, who_does=EVERYBODY),
-        )
-        plans = [
-            Plan("every far end", each, (Shape(1, 1), Shape(1, 2, lose, messages=16))),
-            Plan("a slow line", slow, (Shape(1, 1, (Fate.LOSE, Fate.DELAY)),)),
-            Plan("every message as octets", octets, (Shape(1, 0),)),
-            Plan("everybody acts", freely, crowd),
-            Plan("everybody acts, slow line", freely_slow, (Shape(2, 0, who_does=EVERYBODY),)),
-            Plan(
-                "a long deadline",
-                late,
-                (Shape(2, 0, who_does=TWO_CLIENTS), Shape(1, 1, (Fate.BREAK, Fate.CUT))),
-            ),
-        ]
-    return [plan for plan in plans if plan.scenarios]
 
 
 # -- units
@@ -218,7 +129,8 @@ def explore_unit(unit: Unit) -> Tally:
 def digest(unit: Unit, result: Result) -> bytes:
     """What tells one interleaving from another."""
     place = f"{unit.plan} {unit.scenario.step[0].number} {unit.scenario.title}"
-    return blake2b(f"{place}\n{result.order}".encode(), digest_size=12).digest()
+    journal = "" if unit.scenario.journal is None else " journal"
+    return blake2b(f"{place}{journal}\n{result.order}".encode(), digest_size=12).digest()
 
 
 def children(
@@ -228,7 +140,7 @@ def children(
     shape, choices = unit.shape, unit.choices
     acts = [choice for choice in choices if isinstance(choice, ActAt)]
     faults = [choice for choice in choices if isinstance(choice, Fault)]
-    cut = {choice.message[0] for choice in faults if choice.fate is Fate.CUT}
+    cut = {choice.label[0] for choice in faults if choice.fate is Fate.CUT}
     more_acts, more_faults = len(acts) < shape.acts, len(faults) < shape.faults
     first_turn, first_message = unit.start
     seen: set[str] = set()
@@ -239,7 +151,8 @@ def children(
             for number, label in enumerate(turn.sent):
                 if number < begin or messages + number >= shape.messages or label[0] in cut:
                     continue
-                for fate in shape.fates:
+                of_commit = label.startswith("commit ")
+                for fate in shape.commit_fates if of_commit else shape.fates:
                     yield (*choices, Fault(fate, label)), (index, number + 1)
         messages += len(turn.sent)
         marker = turn.marker
@@ -265,6 +178,8 @@ def _possible(shape: Shape, turn: Turn, done: Sequence[ActAt]) -> Iterator[Act]:
                 possible = turn.rings
             case Verb.HANG_UP:
                 possible = turn.up
+            case Verb.CRASH | Verb.STAY_DOWN:
+                possible = turn.runs
         if possible:
             yield Act(who, verb)
 

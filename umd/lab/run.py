@@ -12,8 +12,19 @@ from umd.backends.sim.network import Fate as Delays
 from umd.call.call import Call
 from umd.call.events import Disconnected, DisconnectRequested, LifecycleEvent
 from umd.control.outcome import Outcome
-from umd.lab.choices import DELAYS, OUTAGE, REST, Act, ActAt, Choice, Fate, Fault, Verb
-from umd.lab.referee import Referee, Rule, Violation
+from umd.lab.choices import (
+    DELAYS,
+    OUTAGE,
+    REST,
+    Act,
+    ActAt,
+    Choice,
+    CommitFate,
+    Fate,
+    Fault,
+    Verb,
+)
+from umd.lab.rules import Rule, Violation
 from umd.lab.scenario import Expectation, Scenario, Step
 from umd.lab.world import RINGING, Line, World
 
@@ -30,7 +41,7 @@ class Turn:
     marker: str
     """What happened first in it."""
     sent: list[str] = field(default_factory=list)
-    """The labels of the messages that left in it, but those that were lost anyway."""
+    """The labels of the messages that left and were not lost, and of the commits that began."""
     live: bool = True
     """The call is live afterwards."""
     ended: bool = False
@@ -41,6 +52,8 @@ class Turn:
     """The far end could hang up."""
     waiting: tuple[str, ...] = ()
     """The clients who could leave."""
+    runs: bool = True
+    """umd runs, and could crash."""
 
 
 @dataclass(slots=True)
@@ -69,8 +82,8 @@ class Run:
 
     def __init__(self, scenario: Scenario, choices: Iterable[Choice] = (), turns: bool = False):
         self.scenario = scenario
-        self.referee = Referee(scenario.call.deadline)
-        self._faults: dict[str, Fate] = {}
+        self.referee = scenario.make_referee()
+        self._faults: dict[str, Fate | CommitFate] = {}
         self._acts: defaultdict[str, list[ActAt]] = defaultdict(list)
         self._timed: list[Step] = []
         self._not_done: dict[int, Choice] = {}
@@ -82,8 +95,16 @@ class Run:
         self._turn_begins = 0
         self._seen = 0
         """How much of the story was looked at for places that acts wait for."""
+        self._missed_messages = False
+        """umd was down for longer than the far end retransmits."""
+        journal = scenario.journal
         self.world = World(
-            scenario.sim_section(), scenario.control_settings(), self.referee, self._fate_of
+            scenario.sim_section(),
+            scenario.control_settings(),
+            self.referee,
+            self._fate_of,
+            commit_takes=None if journal is None else journal.commit,
+            commit_fate_of=self._commit_fate_of,
         )
 
     def _take(self, scenario: Scenario, choices: Iterable[Choice]) -> None:
@@ -95,7 +116,7 @@ class Run:
         self._timed.sort(key=lambda step: step.at or 0.0)
         for choice in (*scenario.choices, *choices):
             if isinstance(choice, Fault):
-                self._faults[choice.message] = choice.fate
+                self._faults[choice.label] = choice.fate
                 self._not_done[id(choice)] = choice
             else:
                 self._wait_for(choice)
@@ -146,16 +167,23 @@ class Run:
             self._turn_done()
         else:
             self.referee.wrong(Rule.NOTHING_LEFT, "it never comes to rest", self.world.now)
-        self.referee.at_rest(self.world.now, connected=not self._dead_until)
+        self.referee.at_rest(self.world.now, self._connected)
+
+    @property
+    def _connected(self) -> bool:
+        """Whether both ends have heard of each other in the end, so that they must agree."""
+        filled = CommitFate.FILL in self._faults.values()
+        lost_in_crash = bool(self.world.crashes) and filled
+        return not self._dead_until and not self._missed_messages and not lost_in_crash
 
     def _over(self) -> None:
         """End what is left, first here, then at the far end; then nothing may be left."""
         world = self.world
         for call in list(world.calls.values()):
-            if not call.ended:
+            if world.is_live(call):
                 world.disconnect(LAST_CLIENT, call)
                 self._rest_again()
-        self.referee.at_rest(world.now, connected=not self._dead_until)
+        self.referee.at_rest(world.now, self._connected)
         for call in world.calls.values():
             if world.far_session(call) is not None:
                 world.hang_up(call)
@@ -200,7 +228,7 @@ class Run:
         if call is None:
             return
         match act.verb:
-            case Verb.DISCONNECT | Verb.INSIST if not world.waits(act.who):
+            case Verb.DISCONNECT | Verb.INSIST if world.up and not world.waits(act.who):
                 world.note(str(act))
                 world.disconnect(act.who, call, insist=act.verb is Verb.INSIST)
             case Verb.LEAVE if world.waits(act.who):
@@ -212,23 +240,39 @@ class Run:
             case Verb.HANG_UP if world.far_session(call):
                 world.note(str(act))
                 world.hang_up(call)
+            case Verb.CRASH if world.can_crash:
+                world.note(str(act))
+                world.crash()
+            case Verb.STAY_DOWN if world.can_crash:
+                world.note(str(act))
+                self._missed_messages = True
+                world.crash(OUTAGE)
             case _:
                 world.note(f"in vain: {act}")
 
-    def _fate_of(self, label: str, usual: Delays) -> Delays:
-        side = ">" if ">" in label else "<"
+    def _commit_fate_of(self, label: str) -> CommitFate | None:
+        fate = self._chosen_fate(label)
+        return fate if isinstance(fate, CommitFate) else None
+
+    def _chosen_fate(self, label: str) -> Fate | CommitFate | None:
         fate = self._faults.get(label)
         if fate is not None:
             for choice in list(self._not_done.values()):
-                if isinstance(choice, Fault) and choice.message == label:
+                if isinstance(choice, Fault) and choice.label == label:
                     del self._not_done[id(choice)]
+        return fate
+
+    def _fate_of(self, label: str, usual: Delays) -> Delays:
+        side = ">" if ">" in label else "<"
+        fate = self._chosen_fate(label)
+        if fate is not None:
             if fate is Fate.CUT:
                 self._dead_until[side] = inf
             elif fate is Fate.BREAK:
                 self._dead_until.setdefault(side, self.world.now + OUTAGE)
         if self.world.now < self._dead_until.get(side, 0.0):
             return ()
-        if fate is None or not usual:
+        if not isinstance(fate, Fate) or not usual:
             return usual
         return tuple(usual[0] + later for later in DELAYS[fate])
 
@@ -249,20 +293,23 @@ class Run:
         self._turns.append(
             Turn(
                 lines[0].marker,
-                [
-                    line.marker[5:]
-                    for line in lines
-                    if line.marker.startswith("sent ") and isinstance(line.detail, tuple)
-                    and line.detail
-                ],
-                live=not call.ended,
+                [label for line in lines if (label := _label_of(line)) is not None],
+                live=world.up and world.is_live(call),
                 ended=any(line.marker.endswith("Disconnected") for line in lines),
                 rings=world.far_session(call, RINGING) is not None,
                 up=world.far_session(call) is not None,
                 waiting=world.waiting,
+                runs=world.can_crash,
             )
         )
         return True
+
+
+def _label_of(line: Line) -> str | None:
+    """The label of a message or of a commit that has a fate; None for any other line."""
+    if line.marker.startswith("sent "):
+        return line.marker[5:] if line.detail and isinstance(line.detail, tuple) else None
+    return line.marker if line.marker.startswith("commit ") else None
 
 
 def run(scenario: Scenario, choices: Iterable[Choice] = (), *, turns: bool = False) -> Result:

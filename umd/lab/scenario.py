@@ -17,6 +17,7 @@ from umd.control.outcome import Outcome
 from umd.control.settings import ControlSettings
 from umd.lab.choices import (
     FIRST_CALL,
+    UMD,
     Act,
     ActAt,
     Choice,
@@ -25,7 +26,9 @@ from umd.lab.choices import (
     parse_choice,
     parse_place,
 )
-from umd.lab.referee import Rule
+from umd.lab.node import SipNode
+from umd.lab.referee import Referee
+from umd.lab.rules import Rule
 
 PLACE: Final = "place"
 
@@ -69,6 +72,13 @@ class CallSection(Section):
     """`[call]`: as in umd's own configuration."""
 
     deadline: Duration = 5.0
+
+
+class JournalSection(Section):
+    """`[journal]`: umd runs on the SIP backend and keeps a journal; it can crash."""
+
+    commit: Annotated[Duration, Field(gt=0, le=1.0)] = 0.005
+    """Seconds that a commit takes."""
 
 
 class Step(Section):
@@ -126,6 +136,8 @@ class Scenario(Section):
     title: str = ""
     network: NetworkSection = NetworkSection()
     call: CallSection = CallSection()
+    journal: JournalSection | None = None
+    """Without this section umd keeps no journal."""
     far_end: dict[str, Behaviour] = {}
     step: list[Step] = []
     choices: list[
@@ -147,16 +159,29 @@ class Scenario(Section):
         """Control's settings."""
         return ControlSettings(deadline=self.call.deadline)
 
+    def make_referee(self) -> Referee:
+        """Return a referee for a run of this scenario."""
+        if self.journal is None:
+            return Referee(self.call.deadline)
+        return Referee(self.call.deadline, umd_host=SipNode.umd_host, journalled=True)
+
 
 def one_call(
-    number: str, *, deadline: float = 5.0, delay: float = 0.01, octets: bool = False
+    number: str,
+    *,
+    deadline: float = 5.0,
+    delay: float = 0.01,
+    octets: bool = False,
+    commit: float | None = None,
 ) -> Scenario:
     """The scenario of the lab's own sets: one call to a number, and whatever is chosen."""
-    parts = {
+    parts: dict[str, Any] = {
         "step": [Step(do=PLACE, number=number)],
         "call": CallSection().model_copy(update={"deadline": deadline}),
         "network": NetworkSection(octets=octets).model_copy(update={"delay": delay}),
     }
+    if commit is not None:
+        parts["journal"] = JournalSection().model_copy(update={"commit": commit})
     return Scenario().model_copy(update=parts)
 
 
@@ -201,6 +226,8 @@ def _check_acts(scenario: Scenario, names: Sequence[str]) -> Iterator[tuple[KeyP
             acts.append((("choices", str(index)), choice.act))
     asking = {act.who for _, act in acts if act.verb in (Verb.DISCONNECT, Verb.INSIST)}
     for path, act in acts:
+        if act.who == UMD and scenario.journal is None:
+            yield path, f"{act}: without [journal] umd cannot crash and go on"
         if act.call not in names:
             yield path, f"{act}: no call is named {act.call} (there is: {', '.join(names)})"
         if act.verb is Verb.LEAVE and act.who not in asking:
@@ -228,7 +255,7 @@ def write(scenario: Scenario) -> str:
 
 def _as_read(tree: dict[str, Any]) -> dict[str, Any]:
     """Durations as they are written: they were read from text into numbers."""
-    durations = {"delay", "jitter", "deadline", "at", "within", "answered_within"}
+    durations = {"delay", "jitter", "commit", "deadline", "at", "within", "answered_within"}
     durations |= {"ring_after", "answer_after", "answer_spread", "hang_up_after"}
     read: dict[str, Any] = {}
     for key, value in tree.items():

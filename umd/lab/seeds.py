@@ -8,7 +8,7 @@ from pathlib import Path
 from umd import __version__
 from umd.lab import scenario as files
 from umd.lab.explore import Finding
-from umd.lab.referee import Violation
+from umd.lab.rules import Violation
 from umd.lab.scenario import Found, Scenario
 
 

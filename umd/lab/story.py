@@ -19,7 +19,7 @@ from umd.call.events import (
 )
 from umd.control.outcome import Outcome
 from umd.lab.choices import FAR, REST
-from umd.lab.referee import Violation
+from umd.lab.rules import Violation
 from umd.lab.run import Result
 from umd.lab.scenario import Scenario
 from umd.lab.world import Line

@@ -10,7 +10,7 @@ from random import Random
 from typing import Final
 
 from umd.backends.sim.directory import built_in_far_ends
-from umd.lab.referee import Referee, Rule, Violation
+from umd.lab.rules import Rule, Violation
 from umd.lab.run import where
 from umd.lab.scenario import Scenario
 from umd.lab.world import RINGING, UP, Line, World
@@ -56,7 +56,7 @@ class Walk:
         self.scenario = scenario
         self.random = Random(seed)
         section = scenario.sim_section().model_copy(update={"random_seed": seed})
-        self.referee = Referee(scenario.call.deadline)
+        self.referee = scenario.make_referee()
         self.world = World(section, scenario.control_settings(), self.referee, keep=watch)
         self.live: list[str] = []
         self.numbers = (*built_in_far_ends(), *scenario.far_end)
@@ -97,7 +97,7 @@ class Walk:
         world = self.world
         walked.left = self._transactions()
         walked.seconds, walked.messages = world.now, world.messages
-        walked.calls, walked.lost = len(world.calls), world.simulation.network.lost
+        walked.calls, walked.lost = len(world.calls), world.node.network.lost
         walked.story = world.story
         if self.referee.violations:
             walked.violation = self.referee.violations[0]
@@ -109,8 +109,7 @@ class Walk:
         walked.most_transactions = max(walked.most_transactions, self._transactions())
 
     def _transactions(self) -> int:
-        simulation = self.world.simulation
-        here, there = simulation.endpoint, simulation.far_ends.endpoint
+        here, there = self.world.node.endpoint, self.world.node.far_ends.endpoint
         return len(here.transactions) + len(there.transactions)
 
     # -- steps

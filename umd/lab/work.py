@@ -12,19 +12,8 @@ from umd.backends.sim.directory import Directory, built_in_far_ends, last_digits
 from umd.config import ConfigError
 from umd.lab import scenario as files
 from umd.lab.choices import Fate
-from umd.lab.explore import (
-    CLIENT_ACTS,
-    FAR_ACTS,
-    Finding,
-    Plan,
-    Shape,
-    Tally,
-    Unit,
-    default_plans,
-    explore,
-    shrink,
-    units_of,
-)
+from umd.lab.explore import Finding, Tally, Unit, explore, shrink, units_of
+from umd.lab.plans import CLIENT_ACTS, FAR_ACTS, Plan, Shape, default_plans
 from umd.lab.report import Progress, Status, Verdict
 from umd.lab.run import Result, run
 from umd.lab.scenario import NetworkSection, Scenario, one_call

@@ -1,9 +1,9 @@
 """
-The world under test: control, the simulator's backend and both ends' SIP core, on a virtual clock.
+The world of a run: umd, the far ends and the network between them, on a virtual clock.
 
-Nothing here is a stand-in but the clock. The world goes on in steps: one delivery, or what one
-timer does, or one act of somebody outside; between two steps anybody may act. Everything that
-happens is told to a referee, and kept as a line of the story.
+Only the clock, the network and the journal's disk are made up. A run goes in steps: one delivery,
+one timer, one commit or one act. Between two steps a client, the far end or a crash may act. Each
+event is reported to the referee and kept in the run's log.
 """
 
 from __future__ import annotations
@@ -12,36 +12,38 @@ from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any, Final, NamedTuple, TypeAlias
 
-import structlog
 from twisted.internet.defer import Deferred
-from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from umd.backend import FoundLeg, LegBackend, LegEvent, LegId, LegSink
-from umd.backends.sim import SimBackend
+from umd.backend import LegEvent
 from umd.backends.sim.network import Fate, Flight
 from umd.backends.sim.section import SimSection
-from umd.backends.sim.simulation import ANSWER, DEAD_HOP, REFUSING_HOP, UMD_HOP
+from umd.backends.sim.simulation import ANSWER, DEAD_HOP, REFUSING_HOP
 from umd.call.call import Call
-from umd.call.cause import Cause
 from umd.call.events import LifecycleEvent
 from umd.call.principal import Principal
 from umd.control.control import Control
-from umd.control.journal import NullJournal
+from umd.control.errors import JournalUnavailable, NoSuchCall
 from umd.control.outcome import Outcome
 from umd.control.settings import ControlSettings
-from umd.lab.referee import Asked, Referee, Rule
+from umd.journal.store import Stored
+from umd.lab.case import Asked
+from umd.lab.choices import CommitFate
+from umd.lab.clock import VirtualClock
+from umd.lab.node import Node, Setting, SimNode, SipNode, result_of
+from umd.lab.referee import Referee
+from umd.lab.rules import Rule
+from umd.lab.virtual_journal import VirtualDisk
+from umd.lab.virtual_udp import UdpNetwork
 from umd.sip.message import Message, Request, Response
 from umd.sip.session import Session, State
 
-WALL: Final = 1_767_225_600.0  # 2026-01-01, the wall time at which every run begins
 APART: Final = 1e-6
 """Seconds that two messages are apart, so that never two arrive at the same moment."""
 RINGING: Final = (State.OFFERED,)
 UP: Final = (State.OFFERED, State.ANSWERED, State.CONFIRMED)
-SILENT_LOG: Final = structlog.wrap_logger(
-    None, wrapper_class=structlog.make_filtering_bound_logger(50)
-)
+RESTART_AFTER: Final = 0.001
+"""Seconds from a crash until the next umd has started."""
 
 
 class Line(NamedTuple):
@@ -56,83 +58,26 @@ class Line(NamedTuple):
     """The leg of the call that it is about."""
 
 
-class VirtualClock(Clock):
-    """A Clock that is moved to a moment, and does one thing at a time."""
-
-    def next_due(self) -> float | None:
-        """When the next call is due."""
-        return self.calls[0].getTime() if self.calls else None
-
-    def go_to(self, moment: float) -> None:
-        """Let it be that late; calls due by then wait for `do_next`."""
-        self.rightNow = max(self.rightNow, moment)
-
-    def do_next(self) -> None:
-        """Go to where the next call is due, and do it."""
-        call = self.calls.pop(0)
-        self.go_to(call.getTime())
-        call.called = 1
-        call.func(*call.args, **call.kw)
-
-
-class Overheard(LegBackend):
-    """The door between control and a backend, with somebody listening at it."""
-
-    Settings = SimSection
-
-    def __init__(self, inner: SimBackend, hear: Callable[[LegEvent], None]) -> None:
-        self._inner = inner
-        self._hear = hear
-
-    async def start(self, sink: LegSink) -> None:
-        await self._inner.start(_OverheardSink(sink, self._hear))
-
-    async def stop(self) -> None:
-        await self._inner.stop()
-
-    async def legs(self) -> Sequence[FoundLeg]:
-        return await self._inner.legs()
-
-    def place(self, leg: LegId, number: str) -> None:
-        self._inner.place(leg, number)
-
-    def hang_up(self, leg: LegId, cause: Cause) -> None:
-        self._inner.hang_up(leg, cause)
-
-
-class _OverheardSink(LegSink):
-    def __init__(self, sink: LegSink, hear: Callable[[LegEvent], None]) -> None:
-        self._sink = sink
-        self._hear = hear
-
-    def leg_event(self, event: LegEvent) -> None:
-        self._hear(event)
-        self._sink.leg_event(event)
-
-    def when_recorded(self, then: Callable[[Any], None], argument: Any) -> None:
-        self._sink.when_recorded(then, argument)
-
-    def backend_down(self, reason: str) -> None:
-        self._sink.backend_down(reason)
-
-    def backend_up(self) -> None:
-        self._sink.backend_up()
-
-
 FateOf: TypeAlias = Callable[[str, Fate], Fate]
 """Given a message's label and what would become of it: what becomes of it."""
 
 
+CommitFateOf: TypeAlias = Callable[[str], CommitFate | None]
+"""Given the label of a commit: what becomes of it."""
+
+
 class World:
     """
-    A world with one control, one backend and any number of calls.
+    One umd, or several in turn after crashes, and any number of calls.
 
     Args:
-        section: the simulator's configuration.
-        settings: control's.
-        referee: is told everything.
-        fate_of: decides what becomes of each message; without, the section's conditions do.
-        keep: whether to keep the story; a walk of a million steps does without.
+        section: The simulator's configuration.
+        settings: The settings of control.
+        referee: Observes everything.
+        fate_of: Decides what becomes of each message; without it the section's conditions do.
+        commit_fate_of: Decides what becomes of each commit; without it each is durable in time.
+        keep: Whether to keep the log of the run; a walk of a million steps does without.
+        commit_takes: Seconds that a commit of the journal takes; None: umd keeps no journal.
     """
 
     def __init__(
@@ -142,6 +87,8 @@ class World:
         referee: Referee,
         fate_of: FateOf | None = None,
         keep: bool = True,
+        commit_takes: float | None = None,
+        commit_fate_of: CommitFateOf | None = None,
     ) -> None:
         self.clock = VirtualClock()
         self.referee = referee
@@ -149,47 +96,113 @@ class World:
         self.calls: dict[str, Call] = {}
         """By the name that the scenario gave."""
         self.messages = 0
+        self.crashes = 0
         self._fate_of = fate_of
+        self._commit_fate_of = commit_fate_of
         self._keep = keep
         self._labels: dict[int, _Labelled] = {}
         self._sent: dict[str, int] = {}
         self._prefixes: dict[str, str] = {}
-        """By SIP Call-ID, what its labels begin with: nothing for the first call."""
+        """By SIP Call-ID, the beginning of its labels: empty for the first call."""
         self._pending: dict[str, tuple[Deferred[Outcome], Asked]] = {}
         self._invites: list[Request] = []
-        self._leg_names = (f"leg-{number}" for number in count(1))
-        self._backend = SimBackend("sim", section, self.clock)
-        self.simulation = self._backend.simulation
-        network = self.simulation.network
+        leg_names = (f"leg-{number}" for number in count(1))
+        self._setting = Setting(self.clock, section, settings, self, lambda: next(leg_names))
+        self.disk = VirtualDisk()
+        self._commit_takes = commit_takes
+        self._udp = UdpNetwork(section, self.clock) if commit_takes is not None else None
+        self.illegal_events = 0
+        """Reports of what cannot happen, to the umds that have crashed."""
+        self.up = True
+        """Whether a umd runs."""
+        self.node = self._make_node()
+        network = self.node.network
         network.tap = self._on_sent
         network.arrival_tap = self._on_landed
         network.fate = self._decide
-        self.control = Control(
-            backends={"sim": Overheard(self._backend, self._on_leg_event)},
-            node="lab",
-            clock=self.clock,
-            wall=lambda: WALL + self.clock.seconds(),
-            journal=NullJournal(self._on_lifecycle),
-            log=SILENT_LOG,
-            settings=settings,
-            make_leg_name=lambda: next(self._leg_names),
-        )
-        _done(self.control.start())
+        if referee.durability is not None:
+            referee.durability.in_trouble = self._in_trouble
+        result_of(self.control.start())
 
-    # -- what somebody outside does
+    def _make_node(self) -> Node:
+        if self._udp is None or self._commit_takes is None:
+            return SimNode(self._setting)
+        return SipNode(self._setting, self._udp, self.disk, self._commit_takes)
+
+    @property
+    def control(self) -> Control:
+        """Control of the umd that runs, or that ran last."""
+        return self.node.control
+
+    def _in_trouble(self) -> bool:
+        return isinstance(self.node, SipNode) and self.node.store.overdue
+
+    # -- acts
 
     def place(self, name: str, number: str) -> Call:
         """Dial a number, and know the call by a name."""
         leg = f"leg-{len(self.calls) + 1}"
-        behaviour = self.simulation.directory.find(number)
+        behaviour = self.node.directory.find(number)
         self.referee.begin(leg, self.now, behaviour)
         self._prefixes[leg] = f"{name} " if self.calls else ""
         # Known by its leg before the call exists: the record of its placing comes first.
         call = self.control.place(PRINCIPAL, number)
         assert call.leg == leg
         self.calls[name] = call
+        if self.referee.durability is not None:
+            self._await_dialled(name, call)
         self._step_done()
         return call
+
+    def _await_dialled(self, name: str, call: Call) -> None:
+        """Let the client that places the call wait until it may be told its CallId."""
+        durability = self.referee.durability
+        assert durability is not None
+        case = self.referee.cases[call.leg]
+
+        def dialled(result: object) -> None:
+            if not isinstance(result, Failure):
+                self.note(f"dialled {name}", None, call.leg)
+                durability.placed(case, self.now)
+            elif not (result.check(JournalUnavailable) and durability.in_trouble()):
+                said = f"its client got {result.value!r}"
+                self.referee.wrong(Rule.ANSWERED_ONCE, said, self.now, case)
+
+        _ = Deferred.fromCoroutine(self.control.dialled(call)).addBoth(dialled)
+
+    def crash(self, down_for: float = RESTART_AFTER) -> None:
+        """Kill umd, and let a new one start from what is durable after `down_for` seconds."""
+        assert isinstance(self.node, SipNode)
+        self.node.crash()
+        self.crashes += 1
+        self.up = False
+        self.illegal_events += self.control.counts().refused_events
+        self._pending.clear()
+        self.referee.crash(self.now)
+        self.clock.callLater(down_for, self._restart)
+
+    def _restart(self) -> None:
+        self.up = True
+        self.note("restarted")
+        self.node = self._make_node()
+        result_of(self.control.start())
+        for name, call in self.calls.items():
+            try:
+                self.calls[name] = self.control.find(call.id)
+            except NoSuchCall:
+                pass  # the referee judges whether it may be unknown
+        durability = self.referee.durability
+        assert durability is not None
+        durability.restarted(self.control, self.now)
+
+    @property
+    def can_crash(self) -> bool:
+        """Whether a umd runs that keeps a journal."""
+        return self.up and isinstance(self.node, SipNode)
+
+    def is_live(self, call: Call) -> bool:
+        """Whether a call exists and has not ended."""
+        return not call.ended and not self.referee.cases[call.leg].forgotten
 
     def disconnect(self, client: str, call: Call, insist: bool = False) -> None:
         """
@@ -202,7 +215,7 @@ class World:
         self._step_done()
 
     def leave(self, client: str) -> None:
-        """Let a client go away without its answer."""
+        """Let a client close its connection before it is answered."""
         deferred, asked = self._pending.pop(client)
         asked.left = True
         deferred.cancel()
@@ -221,7 +234,7 @@ class World:
         """Let the far end take the call now."""
         session = self.far_session(call, RINGING)
         assert session is not None
-        self.simulation.far_ends.release(session)
+        self.node.far_ends.release(session)
         session.answer(self.now, body=ANSWER)
         self._pump()
 
@@ -229,7 +242,7 @@ class World:
         """Let the far end decline the call, or end it."""
         session = self.far_session(call, UP)
         assert session is not None
-        self.simulation.far_ends.release(session)
+        self.node.far_ends.release(session)
         session.hang_up(self.now)
         self._pump()
 
@@ -255,12 +268,16 @@ class World:
         return True
 
     def close(self) -> None:
-        """Everything was ended: see that nothing is left, anywhere."""
-        ends = {"umd": self.simulation.endpoint, "the far end": self.simulation.far_ends.endpoint}
-        self.referee.all_over(self.control, ends, len(self.simulation.legs), self.now)
+        """Check that nothing is left after every call has ended."""
+        node, referee = self.node, self.referee
+        ends = {"umd": node.endpoint, "the far end": node.far_ends.endpoint}
+        illegal = self.illegal_events + self.control.counts().refused_events
+        referee.all_over(self.control, ends, node.legs, illegal, self.now)
+        if referee.durability is not None:
+            referee.durability.all_over(self.disk.by_call(), self.now)
         drained = Deferred.fromCoroutine(self.control.drain())
         if not drained.called:
-            self.referee.wrong(Rule.NOTHING_LEFT, "a teardown is left", self.now)
+            referee.wrong(Rule.NOTHING_LEFT, "a teardown is left", self.now)
 
     def note(self, marker: str, detail: Any = None, of: str = "") -> None:
         """Keep a line of the story."""
@@ -268,12 +285,12 @@ class World:
             self.story.append(Line(self.now, marker, detail, of))
 
     def _pump(self) -> None:
-        self._backend.go_on()
+        self.node.pump()
         self._step_done()
 
     def _step_done(self) -> None:
         for invite in self._invites:
-            found = self.simulation.far_ends.endpoint.transactions.invite_of(invite)
+            found = self.node.far_ends.endpoint.transactions.invite_of(invite)
             if found is not None and isinstance(found.user, Session):
                 self.referee.far_session(found.user)
         self._invites.clear()
@@ -315,20 +332,45 @@ class World:
 
     # -- what is heard
 
-    def _on_lifecycle(self, call: Call, event: LifecycleEvent) -> None:
+    def recorded(self, call: Call, event: LifecycleEvent) -> None:
+        """Control writes a lifecycle event down."""
         if self._keep:
             prefix = self._prefixes[call.leg]
             self.note(f"told {prefix}{type(event).__name__}", event, call.leg)
         self.referee.lifecycle(call, event, self.now)
 
-    def _on_leg_event(self, event: LegEvent) -> None:
+    def leg_reported(self, event: LegEvent) -> None:
+        """The backend reports an event of a leg."""
         self.referee.leg_event(event, self.now)
+
+    def commit_begins(self, number: int) -> CommitFate | None:
+        """A commit of the journal begins."""
+        label = f"commit {number}"
+        fate = None if self._commit_fate_of is None else self._commit_fate_of(label)
+        self.note(label, fate)
+        return fate
+
+    def commit_durable(self, number: int, records: Sequence[Stored]) -> None:
+        """The records of a commit are durable; umd does not know yet."""
+        self.note(f"durable {number}", len(records))
+        assert self.referee.durability is not None
+        self.referee.durability.records_durable(records, self.now)
+
+    def commit_refused(self, number: int) -> None:
+        """The disk has refused a commit."""
+        self.note(f"refused {number}")
+
+    def commit_acted_on(self, number: int, records: Sequence[Stored]) -> None:
+        """umd has been told that the records of a commit are durable."""
+        self.note(f"acted on {number}")
+        assert self.referee.durability is not None
+        self.referee.durability.records_acted_on(records)
 
     def _on_sent(self, now: float, flight: Flight) -> None:
         self.messages += 1
         message = flight.message
         if self._keep:
-            side = ">" if flight.source.host == UMD_HOP.host else "<"
+            side = ">" if flight.source.host == self.node.umd_host else "<"
             kind = f"{self._prefixes.get(message.call_id, '? ')}{side} {kind_of(message)}"
             nth = self._sent[kind] = self._sent.get(kind, 0) + 1
             label = f"{kind} {nth}"
@@ -336,12 +378,12 @@ class World:
                 self.note(f"sent {label}", "refused", message.call_id)
             else:
                 self._labels[id(flight)] = _Labelled(flight, label)
-        self.referee.sent(flight, now)
+        self.referee.wire.sent(flight, now)
 
     def _decide(self, flight: Flight) -> Fate:
-        fate = self.simulation.network.draw_fate(flight)
+        fate = self.node.network.draw_fate(flight)
         labelled = self._labels[id(flight)] if self._keep else None
-        if flight.target.host == DEAD_HOP.host:
+        if flight.target.host == DEAD_HOP.host or self._is_unreachable(flight):
             fate = ()
         elif labelled is not None and self._fate_of is not None:
             fate = self._fate_of(labelled.label, fate)
@@ -354,17 +396,28 @@ class World:
                 del self._labels[id(flight)]
         return fate
 
+    def _is_unreachable(self, flight: Flight) -> bool:
+        """Whether the far end of a call over UDP does not exist."""
+        if self._udp is None:
+            return False
+        case = self.referee.cases.get(flight.message.call_id)
+        return case is not None and case.behaviour.reachable != "yes"
+
     def _on_landed(self, now: float, flight: Flight) -> None:
         if self._keep:
             labelled = self._labels[id(flight)]
-            self.note(f"got {labelled.label}", None, flight.message.call_id)
+            missed = not self.up and flight.target.host == self.node.umd_host
+            what = "missed" if missed else "got"
+            self.note(f"{what} {labelled.label}", None, flight.message.call_id)
             labelled.copies -= 1
             if not labelled.copies:
                 del self._labels[id(flight)]
+        if not self.up and flight.target.host == self.node.umd_host:
+            return
         message = flight.message
         if isinstance(message, Request) and message.method == "INVITE":
             self._invites.append(message)
-        self.referee.landed(flight, now)
+        self.referee.wire.landed(flight, now)
 
 
 class _Labelled:
@@ -387,12 +440,3 @@ def kind_of(message: Message) -> str:
         return f"{message.status} {message.cseq.method}"
     assert isinstance(message, Request)
     return message.method
-
-
-def _done(coroutine: Any) -> Any:
-    """What a coroutine that waits for nothing gives back."""
-    results: list[Any] = []
-    _ = Deferred.fromCoroutine(coroutine).addBoth(results.append)
-    if isinstance(results[0], Failure):
-        results[0].raiseException()
-    return results[0]
