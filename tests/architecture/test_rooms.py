@@ -67,6 +67,17 @@ class LoadedTests(SynchronousTestCase):
         self.assertEqual(loaded & slow, set())
 
 
+class OldNameTests(SynchronousTestCase):
+    def test_modules_that_plugins_import_under_their_old_names(self) -> None:
+        """A backend that was written before they moved still finds them."""
+        from umd import clock, number
+        from umd.runtime.clock import Alarms
+        from umd.sip.number import read_number
+
+        self.assertIs(clock.Alarms, Alarms)
+        self.assertIs(number.read_number, read_number)
+
+
 def loaded_by(*modules: str) -> set[str]:
     """Return the top-level packages that a fresh interpreter has loaded after these imports."""
     program = (
