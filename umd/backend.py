@@ -334,7 +334,7 @@ def _checked(loaded: object, name: str) -> type[LegBackend]:
     from pydantic import BaseModel  # here, so that SIP legs do not load pydantic
 
     if not isinstance(loaded, type):
-        raise UnknownBackendType(f"{name} is no class")
+        raise UnknownBackendType(f"{name} is not a class")
     missing = sorted(getattr(loaded, "__abstractmethods__", ()))
     missing += [name for name in _REQUIRED_METHODS if not callable(getattr(loaded, name, None))]
     if missing:

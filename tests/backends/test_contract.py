@@ -1,4 +1,4 @@
-"""The contract of the backend door, run against what umd ships."""
+"""The contract of backends, run against the backends that umd ships."""
 
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
@@ -18,7 +18,7 @@ from umd.testing import FakeBackend, LegBackendContract, RecordingSink
 
 
 class _Point:
-    """An entry point that offers something."""
+    """An entry point that provides any object."""
 
     name, value = "any", "package:thing"
 
@@ -58,7 +58,7 @@ class SimBackendTests(LegBackendContract, TestCase):
 
 
 class SimWithoutDelayTests(SimBackendTests):
-    """Whatever is asked for crosses, and is answered, within one turn."""
+    """Messages of the simulator take no time: each request is answered within one reactor turn."""
 
     def make_backend(self) -> LegBackend:
         return SimBackend("sim", SimSection(delay="0s"), self.clock)  # type: ignore[arg-type]
@@ -76,12 +76,12 @@ class FakeBackendTests(LegBackendContract, TestCase):
 
 
 class EntryPointTests(SynchronousTestCase):
-    def test_what_is_built_in_is_found_as_any_plugin_is(self) -> None:
+    def test_the_built_in_backends_are_found_by_entry_points(self) -> None:
         for name, kind in (("sim", SimBackend), ("sip", SipBackend)):
             self.assertIs(load_backend_type(name), kind)
             self.assertIn(name, backend_types())
 
-    def test_what_is_no_backend_is_told_apart(self) -> None:
+    def test_an_entry_point_that_is_no_backend_is_refused(self) -> None:
         class Bare(LegBackend):
             Settings = SimSection
 
@@ -89,7 +89,7 @@ class EntryPointTests(SynchronousTestCase):
             Settings = None  # type: ignore[assignment]
 
         for offered, why in (
-            (lambda: None, "is no class"),
+            (lambda: None, "is not a class"),
             (Bare, "has no hang_up, legs, place, start, stop"),
             (object, "has no start, stop, legs, place, hang_up"),
             (NoSettings, "has no Settings derived from umd.config.Section"),
@@ -99,6 +99,6 @@ class EntryPointTests(SynchronousTestCase):
             with self.assertRaisesRegex(UnknownBackendType, why):
                 load_backend_type("any")
 
-    def test_an_unknown_type_names_what_there_is(self) -> None:
+    def test_the_error_for_an_unknown_type_lists_the_known_ones(self) -> None:
         with self.assertRaisesRegex(UnknownBackendType, "'simm'.*there is: .*sim"):
             load_backend_type("simm")

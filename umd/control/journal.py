@@ -1,9 +1,9 @@
 """
-What control needs of a journal, and the journal that keeps nothing.
+The journal as control sees it, and a journal that keeps nothing.
 
-Control has one path: it appends each lifecycle event, and goes on in the callback. With a real
-journal the callback comes in a later turn, once the record is durable; `NullJournal` calls it
-before `append` returns.
+Control appends each lifecycle event and goes on in the callback. With a real journal the callback
+comes in a later reactor turn, once the record is durable. `NullJournal` calls back before `append`
+returns.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ class CallJournal(Protocol):
     """
     Makes lifecycle events durable, in the order in which they are appended.
 
-    Callbacks come in the order of the calls that registered them, `append` and `flush` alike, each
-    once. A journal that cannot write keeps what it was given and calls back when it can write
-    again; `Control.journal_failed` tells control of that meanwhile.
+    Each callback comes once, in the order of the calls of `append` and `flush` that registered it.
+    A journal that cannot write keeps the events, and calls back when it can write again. Its owner
+    calls `Control.journal_failed` meanwhile.
     """
 
     @property
     def durable(self) -> bool:
-        """Whether the records are there after a restart, so that backends restore legs by them."""
+        """Whether the records survive a restart. Only then do backends restore legs."""
 
     @property
     def refusing(self) -> str | None:
-        """Why no call may be placed or ended, as the request could not be recorded; else None."""
+        """Why requests are refused, as they cannot be recorded now; None: they can be."""
 
     def append(
         self,
@@ -69,10 +69,8 @@ class MessageSummaries(Protocol):
 
 def require_recordable(journal: CallJournal) -> None:
     """
-    Let a request pass only while it can be recorded.
-
     Raises:
-        JournalUnavailable
+        JournalUnavailable: the journal cannot record a request now.
     """
     refusing = journal.refusing
     if refusing is not None:
@@ -81,10 +79,10 @@ def require_recordable(journal: CallJournal) -> None:
 
 class NullJournal:
     """
-    Keeps nothing, so that nothing waits: every callback comes at once.
+    Keeps nothing, and calls back at once.
 
     Args:
-        record: sees each event with its call, such as a log.
+        record: called with each call and event first, for example to log it.
     """
 
     durable = False
@@ -103,7 +101,7 @@ class NullJournal:
     ) -> None:
         try:
             self._record(call, event)
-        finally:  # a log that fails must not keep a client waiting
+        finally:  # also if the log fails, since a client may wait
             if then is not None:
                 then(argument)
 

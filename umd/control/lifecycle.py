@@ -1,4 +1,4 @@
-"""Applies to the calls what backends report, and records each lifecycle event."""
+"""Applies the events that backends report to the calls, and records the lifecycle events."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from umd.control.teardowns import Teardowns
 
 class Lifecycle:
     """
-    Leads each call from its beginning to its one end.
+    Begins calls, applies leg events to them, and ends each once.
 
     Args:
-        registry: has the calls by id.
-        leases: end the calls that last too long.
-        teardowns: are told of each end.
+        registry: the calls by CallId.
+        leases: the timers of calls with limits.
+        teardowns: record each end and answer the clients that wait for it.
         journal: records the events.
         wall: the time written into events, seconds since the epoch.
         log: for what backends do wrong.
@@ -42,7 +42,7 @@ class Lifecycle:
         log: FilteringBoundLogger,
     ) -> None:
         self.settings = ControlSettings()
-        """`max_age` and `ring_time` count. Replaced on reload."""
+        """Used here: `max_age` and `ring_time`. Replaced on reload."""
         self.refused_events = 0
         """Events from backends that are illegal, such as a second end of a call."""
         self._registry = registry
@@ -61,7 +61,7 @@ class Lifecycle:
         owner: str = "",
         state: CallState = CallState.CONNECTING,
     ) -> Call:
-        """Make a call that begins now, with the limits that are configured now."""
+        """Return a new call that begins now, with the limits in force."""
         return Call(
             id=call_id,
             leg=leg,
@@ -75,13 +75,13 @@ class Lifecycle:
         )
 
     def begin(self, link: BackendLink, call: Call) -> None:
-        """Add a new call to those that can be found."""
+        """Add a new call to the registry, and start the timers of its limits."""
         self._registry.add(link, call)
         if call.max_age or call.ring_time:
             self._leases.grant(call)
 
     def leg_event(self, link: BackendLink, event: LegEvent) -> None:
-        """Apply an event that a backend reports. An illegal one is logged and changes nothing."""
+        """Apply an event that a backend reports. An illegal event is logged and changes nothing."""
         call = link.calls.get(event.leg)
         if call is None:
             self._refuse(link, event, "no live call has this leg")
@@ -91,7 +91,7 @@ class Lifecycle:
             self._apply(link, call, event)
 
     def lose(self, call: Call, reason: str) -> None:
-        """End a call whose leg cannot be found any more."""
+        """End a call as `Lost`: its leg cannot be found any more."""
         self._end(call, call.lose(reason, self._wall()))
 
     def record(self, call: Call, event: LifecycleEvent, leg_record: bytes | None = None) -> None:
@@ -102,7 +102,7 @@ class Lifecycle:
         """
         Return what its backend needs to restore the leg after a restart.
 
-        If the backend fails to give it, the call goes on, and can be ended until umd stops.
+        If the backend fails to return it, the call goes on, and can be ended until umd stops.
         """
         if link.restores is None:
             return None

@@ -1,4 +1,4 @@
-"""What control knows of each backend; the sink that a backend reports to."""
+"""The link to each backend: its live calls, its availability, and the sink that it reports to."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from umd.call.call import Call
 
 
 class RecoveredCall(NamedTuple):
-    """A live call of the journal whose leg the backend has still to confirm."""
+    """A live call of the journal, until its backend says whether the leg is still there."""
 
     call: Call
     leg_record: bytes | None
-    """What the backend gave last to restore the leg."""
+    """What `RestoresLegs.leg_record` returned last."""
     heard_at: float
-    """When something was last heard of the leg, wall time in seconds since the epoch."""
+    """Wall time of the last event of the leg, in seconds since the epoch."""
 
 
 class LinkEvents(Protocol):
-    """What a link passes on to control, with itself as the first argument."""
+    """Takes the reports of the links; the first argument says of which link."""
 
     def leg_event(self, link: BackendLink, event: LegEvent) -> None:
-        """A backend reports what happened to a leg."""
+        """Take an event of a leg."""
 
     def when_recorded(self, then: Callable[[Any], None], argument: Any) -> None:
-        """Call `then(argument)` once all that was reported so far is on record."""
+        """Call `then(argument)` once everything so far is on record."""
 
     def backend_down(self, link: BackendLink, reason: str) -> None:
         """A backend cannot be reached."""
@@ -48,7 +48,7 @@ class BackendLink(LegSink):
     One backend, its live calls, and whether it can be reached.
 
     Args:
-        control: gets what the backend reports.
+        control: takes the reports of the backend.
         durable: whether the journal survives a restart. Only then does the backend restore legs.
     """
 
@@ -65,7 +65,7 @@ class BackendLink(LegSink):
         self.calls: dict[LegId, Call] = {}
         """Its live calls."""
         self.recovered: list[RecoveredCall] = []
-        """Its calls from before the restart, until it could be asked for its legs."""
+        """Its calls from before the restart, until the backend returns its legs."""
         self._control = control
 
     def leg_event(self, event: LegEvent) -> None:
@@ -81,10 +81,10 @@ class BackendLink(LegSink):
         self._control.backend_up(self)
 
     def unavailable(self) -> BackendUnavailable:
-        """Return the error for a request that this backend did not take."""
-        why = self.down or "it has failed, as the log tells"
+        """Return the error for a request that this backend did not accept."""
+        why = self.down or "it failed to end the call (backend.failed in the log)"
         return BackendUnavailable(f"backend {self.name} cannot be reached: {why}")
 
 
 Links: TypeAlias = Mapping[str, BackendLink]
-"""The links by the name of their section; the first places calls by default."""
+"""The links by the name of their section, `lab` for `[backend.lab]`."""

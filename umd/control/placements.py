@@ -1,4 +1,4 @@
-"""Dials the calls that are placed, each after its record is durable."""
+"""Dials each placed call once its record is durable."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from umd.control.links import BackendLink, Links
 
 
 class Placement:
-    """A call that is to be dialled, and the client that waits for that."""
+    """A call that is not dialled yet, and the client that waits for it."""
 
     __slots__ = ("call", "media", "withdrawn", "refused", "_waiting")
 
@@ -25,13 +25,13 @@ class Placement:
         self.call = call
         self.media = media
         self.withdrawn = False
-        """The client was told that the call cannot be recorded, so it must never be dialled."""
+        """Whether the client got JournalUnavailable: the call must never be dialled."""
         self.refused: BackendUnavailable | None = None
         """Why the backend did not dial."""
         self._waiting: Deferred[None] | None = None
 
     async def dialled(self) -> None:
-        """Return when the backend has dialled, or raise the reason why it did not."""
+        """Return when the backend has dialled, or raise why it did not."""
         if self.refused is None:
             self._waiting = Deferred()
             try:
@@ -42,12 +42,12 @@ class Placement:
             raise self.refused
 
     def settle(self) -> None:
-        """Answer the client: the call was dialled or refused, or ended before."""
+        """Answer the client, as the call is dialled, refused or over."""
         if self._waiting is not None:
             self._waiting.callback(None)
 
     def withdraw(self, why: str) -> None:
-        """Answer the client, if one waits, that the call cannot be recorded; never dial it."""
+        """If a client waits, answer it with JournalUnavailable, and never dial the call."""
         if self._waiting is not None:
             self.withdrawn = True
             self._waiting.errback(JournalUnavailable(why))
@@ -68,13 +68,13 @@ class Placements:
         self._journal = journal
         self._log = log
         self._by_call: dict[CallId, Placement] = {}
-        """Also those that were refused, until their clients are told."""
+        """Also the refused ones, until `dialled` has raised the refusal."""
 
     def __len__(self) -> int:
         return len(self._by_call)
 
     def add(self, call: Call, event: Placed, media: Media | None) -> None:
-        """Record that a call is placed, then dial it."""
+        """Record a placed call, then dial it."""
         placement = self._by_call[call.id] = Placement(call, media)
         self._journal.append(call, event, None, self._recorded, placement)
 
@@ -102,7 +102,7 @@ class Placements:
         call = placement.call
         link = self._links[call.backend]
         if placement.withdrawn or call.state is not CallState.CONNECTING:
-            # A client got a fault, or asked for the end already: nothing leaves.
+            # A client got a fault, or has requested the end: send nothing.
             if not call.ended:
                 self._end(link, call)
         else:
@@ -124,7 +124,7 @@ class Placements:
         except Exception:
             self._log.exception("backend.failed", backend=link.name, call=call.id)
             placement.refused = BackendUnavailable(f"backend {link.name} has failed")
-        # The journal says that the call was placed: it must say too that it ended.
+        # The journal has the placing, so it needs an end.
         if not call.ended:
             self._end(link, call)
 

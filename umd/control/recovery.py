@@ -20,11 +20,11 @@ from umd.control.teardowns import Teardowns
 from umd.errors import UmdError
 
 MAX_LEG_NAME: Final = 255
-"""Characters."""
+"""Characters in the name of a found leg."""
 MAX_FOUND_NUMBER: Final = 1024
-"""Characters that are kept of the number of a found leg."""
+"""Characters in the number of a found leg; the rest is cut off."""
 MAX_RESUMED_PER_TURN: Final = 256
-"""Calls that go on after a restart, recorded before the reactor serves others."""
+"""How many calls that go on are recorded before the reactor serves requests again."""
 
 
 class UnusableLeg(UmdError):
@@ -33,14 +33,14 @@ class UnusableLeg(UmdError):
 
 class Recovery:
     """
-    Finds out after a start which calls go on, and which are lost.
+    Decides at a start which calls go on and which are lost.
 
     Args:
         links: the backends, by name.
         registry: gets the calls of the journal.
         lifecycle: begins and loses calls.
-        teardowns: carry out the requests that umd did not finish before the restart.
-        leases: go on with what is left of them.
+        teardowns: carry out the requests that were recorded but not finished before the restart.
+        leases: count on for the calls that go on.
         journal: records that calls go on.
         wall: seconds since the epoch.
         log: for legs that are refused.
@@ -66,14 +66,14 @@ class Recovery:
         self._wall = wall
         self._log = log
         self._leased: list[Call] = []
-        """Recovered calls with leases, which begin to count once all backends are started."""
+        """Recovered calls with limits, until all backends are started."""
         self._resumed: deque[Call] = deque()
-        """Recovered calls that go on; the journal does not say so yet."""
+        """Recovered calls that go on, until the journal has that."""
 
     # -- before the start
 
     def add(self, call: Call, leg_record: bytes | None, heard_at: float) -> None:
-        """Take over a call of the journal; see `Control.recover`."""
+        """Take over a call of the journal, as `Control.recover` says."""
         self._registry.recover(call)
         link = self._links.get(call.backend)
         if call.ended or link is None:
@@ -83,7 +83,7 @@ class Recovery:
             self._leased.append(call)
 
     def restore_legs(self, link: BackendLink) -> None:
-        """Give a backend what the journal has of its legs."""
+        """Let a backend restore its legs from the journal."""
         if link.restores is None:
             return
         now = self._wall()
@@ -158,7 +158,7 @@ class Recovery:
             self._record_resumed()
 
     def _resume(self, call: Call, state: CallState) -> None:
-        """Record the state in which a leg was found, and finish a teardown that was begun."""
+        """Record the state in which a leg was found, and go on with a teardown."""
         self._lifecycle.record(call, call.resume_as(state, self._wall()))
         if call.state is CallState.DISCONNECTING:
             self._teardowns.resume(call)
@@ -218,12 +218,12 @@ def _call_id_of(found: FoundLeg, link: BackendLink) -> CallId:
     """
     if found.call_id is not None:
         if not (found.call_id.isascii() and found.call_id.isprintable()):
-            raise UnusableLeg("its CallId is no printable ASCII")
+            raise UnusableLeg("its CallId is not printable ASCII")
         return found.call_id
     try:
         return make_call_id(found.leg, link.name)
     except UnicodeEncodeError:
-        raise UnusableLeg("its name is neither Unicode nor octets of a wire") from None
+        raise UnusableLeg("its name is not valid Unicode") from None
 
 
 def _check_found(found: FoundLeg) -> None:
@@ -234,16 +234,16 @@ def _check_found(found: FoundLeg) -> None:
         UnusableLeg
     """
     if not isinstance(found, FoundLeg):
-        raise UnusableLeg(f"{type(found).__name__} is no FoundLeg")
+        raise UnusableLeg(f"{type(found).__name__} is not a FoundLeg")
     if not isinstance(found.leg, str) or not 0 < len(found.leg) <= MAX_LEG_NAME:
-        raise UnusableLeg(f"its name is no text of 1 to {MAX_LEG_NAME} characters")
+        raise UnusableLeg(f"its name is not a string of 1 to {MAX_LEG_NAME} characters")
     if not isinstance(found.state, CallState) or found.state is CallState.DISCONNECTED:
-        raise UnusableLeg(f"{found.state!r} is no state of a live leg")
+        raise UnusableLeg(f"{found.state!r} is not the state of a live leg")
     if not isinstance(found.number, str):
-        raise UnusableLeg("its number is no text")
+        raise UnusableLeg("its number is not a string")
 
 
 def _why_orphaned(call: Call) -> str:
     if not call.backend:
-        return "the journal cannot tell what carried it: the record of its beginning is damaged"
-    return f"there is no backend {call.backend!r} in the configuration any more"
+        return "its backend is unknown: the record of its beginning is damaged"
+    return f"the configuration has no backend {call.backend!r} any more"

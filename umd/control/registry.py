@@ -1,4 +1,4 @@
-"""The calls by their id: the live ones, and the ended ones until their retention is over."""
+"""The calls by CallId: the live ones, and the ended ones until their retention is over."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ class Counts(NamedTuple):
 
 class Registry:
     """
-    Knows every call that a client may name.
+    Finds the call of a CallId, and counts calls.
 
     Args:
-        links: hold the live calls, by leg.
+        links: hold the live calls of each backend.
         clock: for retention; monotonic.
         wall: seconds since the epoch.
         log: gets `control.miscount`.
@@ -52,7 +52,7 @@ class Registry:
         log: FilteringBoundLogger,
     ) -> None:
         self.settings = ControlSettings()
-        """`retention` and `retained_calls` count. Replaced on reload."""
+        """Used here: `retention` and `retained_calls`. Replaced on reload."""
         self.begun = 0
         """Calls placed, found or recovered since umd started."""
         self.ended = 0
@@ -66,7 +66,7 @@ class Registry:
         self._log = log
         self._calls: dict[CallId, Call] = {}
         self._ended: deque[tuple[float, CallId]] = deque()
-        """`(when by the clock, call)` in the order in which the calls ended."""
+        """`(monotonic time of the end, CallId)`, in the order in which the calls ended."""
 
     def __contains__(self, call_id: CallId) -> bool:
         return call_id in self._calls
@@ -76,7 +76,7 @@ class Registry:
         return len(self._calls)
 
     def add(self, link: BackendLink, call: Call) -> None:
-        """A call begins."""
+        """Add a call that begins."""
         self.begun += 1
         self._calls[call.id] = call
         link.calls[call.leg] = call
@@ -96,7 +96,7 @@ class Registry:
             link.calls[call.leg] = call
 
     def retire(self, call: Call) -> None:
-        """A call has ended; forget it after its retention."""
+        """Move a call that has ended from the live calls to the retained ones."""
         link = self._links.get(call.backend)
         if link is not None:
             del link.calls[call.leg]

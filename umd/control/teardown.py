@@ -1,4 +1,8 @@
-"""The end of one call, from the request to its answer: a table of states, and who waits."""
+"""
+How the end of one call goes, from the first request to the answer.
+
+`TRANSITIONS` is the state table. `umd.control.teardowns` acts on it.
+"""
 
 from __future__ import annotations
 
@@ -18,27 +22,27 @@ class TeardownState(StrEnum):
     """How far the end of a call has come."""
 
     REQUESTED = "requested"
-    """The request is being recorded. Its backend must not be told before that."""
+    """The journal writes the request. The backend is not told yet."""
     RECORDED = "recorded"
-    """The request is on record, and the backend has still to take it."""
+    """The request is on record. The backend has not accepted it yet, or not any more."""
     SENT = "sent"
-    """The backend has taken the request; the far end has still to confirm."""
+    """The backend has accepted the request. The far end has not confirmed the end yet."""
     EXPIRED = "expired"
-    """As SENT, after the deadline: requests are answered as unconfirmed without a wait."""
+    """As SENT, after the deadline: each request is answered at once, as unconfirmed."""
     ENDED = "ended"
-    """The leg is over, and the end of the call is being recorded."""
+    """The leg is over. The journal writes the end of the call."""
     SETTLED = "settled"
-    """The end is on record, and every request is answered."""
+    """The end is on record and every request is answered."""
 
 
 class TeardownEvent(StrEnum):
-    """What moves a teardown on."""
+    """An input of the state table."""
 
     REQUEST_RECORDED = "request recorded"
     SEND = "send"
-    """The backend is about to be told."""
+    """umd is about to call `hang_up` of the backend."""
     NOT_TAKEN = "not taken"
-    """The backend refused the request, failed, or went down before the far end confirmed."""
+    """`hang_up` raised, or the backend went down before the far end confirmed the end."""
     DEADLINE = "deadline"
     LEG_ENDED = "leg ended"
     END_RECORDED = "end recorded"
@@ -75,11 +79,11 @@ TRANSITIONS: Final[Mapping[TeardownState, Mapping[TeardownEvent, TeardownState]]
         _E.NOT_TAKEN: _S.SETTLED,  # as in ENDED, where nothing is recorded
     },
 }
-"""What is absent is a bug in umd: `Teardown.advance` raises and changes nothing."""
+"""A transition that is absent would be a bug in umd: `Teardown.advance` raises."""
 
 
 class IllegalTeardown(UmdError):
-    """A teardown was moved on in a way that its state does not allow."""
+    """The table has no transition for this state and event."""
 
 
 class Teardown:
@@ -97,21 +101,21 @@ class Teardown:
         self.call = call
         self.state = state
         self.waiting: dict[Deferred[Outcome], None] = {}
-        """The clients in the order they came; a dict, as thousands may leave at once."""
+        """The clients that wait, in order. A dict, since thousands may leave at once."""
         self.deadline: Timer[Teardown] | None = None
-        """When the clients that wait are answered in any case."""
+        """When the clients that wait are answered at the latest."""
         self.retry: Timer[Teardown] | None = None
-        """When the backend is told again, after it failed."""
+        """When umd calls `hang_up` again after it has failed."""
 
     def advance(self, event: TeardownEvent) -> TeardownState:
         """
-        Let `event` happen.
+        Move to the next state.
 
         Returns:
-            The state that it led to.
+            The new state.
 
         Raises:
-            IllegalTeardown: the table has no such transition.
+            IllegalTeardown: the table has no such transition; the state is as before.
         """
         try:
             after = self.state = TRANSITIONS[self.state][event]
@@ -122,7 +126,7 @@ class Teardown:
         return after
 
     def settled(self) -> Deferred[Outcome]:
-        """Return a Deferred that fires with the answer. A client that leaves cancels it."""
+        """Return a Deferred that fires with the outcome. Cancel it when the client leaves."""
         slot: Deferred[Outcome] = Deferred(self._leave)
         self.waiting[slot] = None
         return slot

@@ -1,4 +1,4 @@
-"""Ends calls: records the request, tells the backend, and answers the clients that wait."""
+"""Ends calls: records the request, calls the backend, and answers the clients."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from umd.control.teardown import Teardown, TeardownEvent, TeardownState
 from umd.runtime.clock import Alarms
 
 RETRY_INTERVAL: Final = 5.0
-"""Seconds after which a backend that failed to end a call is told again."""
+"""Seconds until `hang_up` is called again on a backend that failed to end a call."""
 
-# Module names: to look up a member of an enum costs 0.1 µs, and each Disconnect takes eight.
+# Python 3.11 looks up a module's name 0.1 µs faster than a member of an enum.
 _ENDED: Final = TeardownState.ENDED
 _EXPIRED: Final = TeardownState.EXPIRED
 _RECORDED: Final = TeardownState.RECORDED
@@ -64,7 +64,7 @@ class Teardowns:
         summaries: MessageSummaries | None,
     ) -> None:
         self.settings = ControlSettings()
-        """`deadline` counts. Replaced on reload."""
+        """Used here: `deadline`. Replaced on reload."""
         self._links = links
         self._journal = journal
         self._wall = wall
@@ -94,7 +94,7 @@ class Teardowns:
 
     def request(self, call: Call, hang_up: HangUp) -> Teardown:
         """
-        Begin the teardown of a live call, or join it; tell its backend again if it has to be.
+        Begin the teardown of a live call, or join it. If its backend was down, try it again.
 
         Raises:
             JournalUnavailable: the request cannot be recorded; nothing was done.
@@ -115,16 +115,16 @@ class Teardowns:
         return teardown
 
     def resume(self, call: Call) -> None:
-        """Carry out a request that was recorded before umd restarted."""
+        """Carry out a request that umd recorded before it restarted."""
         teardown = self._by_call[call.id] = Teardown(call, _RECORDED)
         self._send(teardown)
 
     def known_outcome(self, teardown: Teardown) -> Outcome | None:
         """
-        Return what became of a teardown; None: it is not known yet.
+        Return the outcome of a teardown, or None while it is not known.
 
         Raises:
-            BackendUnavailable: its backend has not taken the request. It is told again later.
+            BackendUnavailable: the backend has not accepted the request. umd tries again later.
         """
         state = teardown.state
         if state is _SETTLED:
@@ -148,10 +148,10 @@ class Teardowns:
         return teardown.settled()
 
     def record_end(self, call: Call, event: Disconnected | Lost) -> None:
-        """A leg is over: record the end of its call, and settle the teardown after that."""
+        """Record the end of a call whose leg is over, then settle its teardown."""
         teardown = self._by_call.get(call.id)
         if teardown is None:
-            # Requests that come before the end is on record wait for that.
+            # Requests that come before the end is on record must wait for it.
             self._by_call[call.id] = Teardown(call, _ENDED)
         else:
             teardown.advance(_LEG_ENDED)
@@ -163,12 +163,12 @@ class Teardowns:
             self._send(teardown)
 
     def _send(self, teardown: Teardown) -> None:
-        """Hand the request to the backend, or keep it until the backend can be reached."""
+        """Call `hang_up` of the backend. If that fails, keep the request for later."""
         call = teardown.call
         link = self._links[call.backend]
         assert call.cause is not None
         was_down = link.down is not None
-        # In this order: the backend may report the end, or that it is down, before it returns.
+        # Before `hang_up`: the backend may report the end, or that it is down, from within it.
         teardown.advance(_SEND)
         if teardown.deadline is None:
             teardown.deadline = self._deadlines.start(self.settings.deadline, teardown)
@@ -177,7 +177,7 @@ class Teardowns:
             if was_down:
                 link.backend_up()
         except NoSuchLeg:
-            # The end was missed: the call is over, and nothing confirms it.
+            # umd missed the end of the leg, so that nothing confirms it.
             self._log.error("backend.leg-lost", backend=link.name, call=call.id, leg=call.leg)
             lost = Cause(by=EndedBy.DAEMON, q850=RECOVERY_ON_TIMER_EXPIRY)
             link.leg_event(Ended(call.leg, lost, confirmed=False))
@@ -185,7 +185,7 @@ class Teardowns:
             self._not_taken(teardown)
             link.backend_down(str(error))
         except Exception:
-            # A bug of the backend: what it did is unknown, so that it counts as nothing.
+            # A bug of the backend: what it did is unknown, so umd takes it for not done.
             self._log.exception("backend.failed", backend=link.name, call=call.id, leg=call.leg)
             if teardown.retry is None:
                 teardown.retry = self._retries.start(RETRY_INTERVAL, teardown)
@@ -196,7 +196,7 @@ class Teardowns:
             self._fail(teardown)
 
     def _retry(self, teardown: Teardown) -> None:
-        """Tell a backend again that has failed. One that is down is told when it is back."""
+        """Try a backend again that failed. One that is down is tried at its `backend_up`."""
         teardown.retry = None
         down = self._links[teardown.call.backend].down
         if teardown.state is _RECORDED and down is None:
@@ -227,30 +227,30 @@ class Teardowns:
     # -- when a backend or the journal fails
 
     def backend_down(self, link: BackendLink) -> None:
-        """Answer the clients that wait for this backend; what they asked for is kept."""
+        """Answer the clients that wait for this backend, and keep their requests."""
         for teardown in self._of(link):
             if teardown.state in (_SENT, _EXPIRED):
                 self._not_taken(teardown)
 
     def kept_for(self, link: BackendLink) -> list[Teardown]:
-        """Return the teardowns that this backend has still to take."""
+        """Return the teardowns that this backend has not accepted yet."""
         return [t for t in self._of(link) if t.state is _RECORDED]
 
     def send_kept(self, link: BackendLink, kept: list[Teardown]) -> None:
-        """Tell a backend that is back, as long as it can be reached."""
+        """Hand the kept teardowns to a backend that is back."""
         for teardown in kept:
-            # To end one call may end another, or take the backend down.
+            # One end may bring about another, or the backend may go down again.
             if teardown.state is _RECORDED and link.down is None:
                 self._send(teardown)
 
     def journal_failed(self) -> None:
-        """Answer the clients that wait for a record."""
+        """Answer the clients that wait for the journal with an error."""
         for teardown in list(self._by_call.values()):
             if teardown.state in (_REQUESTED, _ENDED):
                 self._fail(teardown)
 
     def dismiss(self) -> None:
-        """Answer all clients that wait with an error, as umd is about to stop."""
+        """Answer all clients with an error, as umd is about to stop."""
         for teardown in list(self._by_call.values()):
             self._fail(teardown)
 
@@ -268,7 +268,7 @@ class Teardowns:
             slot.callback(outcome)
 
     def _fail(self, teardown: Teardown) -> None:
-        """Answer with the reason why the teardown does not go on."""
+        """Answer the clients with the reason why the teardown does not go on."""
         self._stop_deadline(teardown)
         while teardown.waiting:
             slot = next(iter(teardown.waiting))
