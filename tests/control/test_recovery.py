@@ -79,6 +79,20 @@ class RecoveryTests(JournalCase):
         self.assertEqual(self.successResultOf(self.disconnect(call)), Outcome.ALREADY_ENDED)
         self.assert_counts_agree()
 
+    def test_legs_that_are_ending_already(self) -> None:
+        """A requested end is carried out, a call goes on until its end, a new leg is no call."""
+        requested, connected = self.placed(), self.placed()
+        _ = self.disconnect(requested).addErrback(lambda failure: None)
+        ending = CallState.DISCONNECTING
+        new = FoundLeg(leg=LegId("new"), state=ending, number="1")
+        control = self.restarted([self.leg(requested, ending), self.leg(connected, ending), new])
+        self.assertTrue(control.find(requested.id).ended)
+        self.assertEqual(list(control.live_calls()), [control.find(connected.id)])
+        answer = self.disconnect(control.find(connected.id))
+        self.journal.settle()
+        self.assertEqual(self.successResultOf(answer), Outcome.ENDED)
+        self.assert_counts_agree()
+
     def test_a_call_without_its_leg_is_lost_with_a_reason(self) -> None:
         before = self.placed()
         control = self.restarted([])

@@ -150,7 +150,10 @@ class Recovery:
                 continue
             if state is None:
                 self._lifecycle.lose(call, f"backend {link.name} does not carry it any more")
-            elif state is call.state:
+            elif call.state is CallState.DISCONNECTING:
+                self._resume(call, state)
+            elif state in (call.state, CallState.DISCONNECTING):
+                # A backend that is ending the leg by itself reports `Ended` later.
                 self._resumed.append(call)
             else:
                 self._resume(call, state)
@@ -179,6 +182,8 @@ class Recovery:
     # -- legs that umd did not place
 
     def _begin(self, link: BackendLink, found: FoundLeg) -> None:
+        if found.state is CallState.DISCONNECTING:
+            raise UnusableLeg("it is ending already")
         call = self._lifecycle.new_call(
             _call_id_of(found, link),
             link,
