@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.sip.helpers import ids
-from umd.sip.dialog import Caller, Dialog, DialogId
+from umd.sip.dialog import Dialog, DialogId, SentInvite
 from umd.sip.endpoint import Endpoint
 from umd.sip.message import Request, Response
 from umd.sip.parser import parse
@@ -54,21 +54,21 @@ def invite(*lines: str) -> Request:
 
 class DialogTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.around = Endpoint("192.0.2.1", 5060, ids("x"))
+        self.agent = Endpoint("192.0.2.1", 5060, ids("x"))
 
     def caller(self, *lines: str) -> Dialog:
-        return Dialog.of_caller(response(*lines), HERE, self.around)
+        return Dialog.of_caller(response(*lines), HERE, self.agent)
 
     def bye(self, dialog: Dialog) -> tuple[str, list[str], Hop]:
         """Request-URI, Route values and next hop of a BYE."""
-        request = dialog.request("BYE", self.around)
+        request = dialog.request("BYE", self.agent)
         return request.uri, request.all("Route"), dialog.hop
 
     def test_caller(self) -> None:
         """The caller's From is the dialog's local end, and its CSeq goes on from the INVITE's."""
         dialog = self.caller("Contact: <sip:bob@192.0.2.2:5080>")
         self.assertEqual(dialog.id, DialogId("c1", "at", "bt"))
-        request = dialog.request("BYE", self.around)
+        request = dialog.request("BYE", self.agent)
         self.assertEqual(request.get("From"), '"Alice" <sip:alice@192.0.2.1>;tag=at')
         self.assertEqual(request.get("To"), "<sip:bob@example.com>;tag=bt")
         self.assertEqual((request.cseq.number, request.cseq.method), (8, "BYE"))
@@ -77,9 +77,9 @@ class DialogTests(SynchronousTestCase):
 
     def test_callee(self) -> None:
         """The callee's local end is the To with its tag; its own CSeq starts anew."""
-        dialog = Dialog.of_callee(invite("Contact: <sip:b@192.0.2.2>"), "mine", HERE, self.around)
+        dialog = Dialog.of_callee(invite("Contact: <sip:b@192.0.2.2>"), "mine", HERE, self.agent)
         self.assertEqual(dialog.id, DialogId("c1", "mine", "bt"))
-        request = dialog.request("BYE", self.around)
+        request = dialog.request("BYE", self.agent)
         self.assertEqual(request.get("From"), "<sip:alice@192.0.2.1>;tag=mine")
         self.assertEqual(request.get("To"), "<sip:bob@example.com>;tag=bt")
         self.assertEqual(request.cseq.number, 1)
@@ -113,7 +113,7 @@ class DialogTests(SynchronousTestCase):
             "Record-Route: <sip:p2.example.com;lr>",
             "Record-Route: <sip:p1.example.com;lr>",
         )
-        dialog = Dialog.of_callee(request, "mine", HERE, self.around)
+        dialog = Dialog.of_callee(request, "mine", HERE, self.agent)
         self.assertEqual(dialog.routes, ("<sip:p2.example.com;lr>", "<sip:p1.example.com;lr>"))
 
     def test_strict_route(self) -> None:
@@ -135,12 +135,12 @@ class DialogTests(SynchronousTestCase):
         """An early response may have had none, §13.2.2.4; later ones change the target only."""
         dialog = self.caller("Contact: <sip:bob@192.0.2.2>")
         answer = response("Contact: <sip:b@192.0.2.3>", "Record-Route: <sip:p1.example.com;lr>")
-        dialog.confirm(answer, self.around)
+        dialog.confirm(answer, self.agent)
         self.assertFalse(dialog.early)
         self.assertEqual(dialog.routes, ("<sip:p1.example.com;lr>",))
         dialog.refresh_target(
             response("Contact: <sip:b@192.0.2.4>", "Record-Route: <sip:p9.example.com;lr>"),
-            self.around,
+            self.agent,
         )
         self.assertEqual(self.bye(dialog)[:2], ("sip:b@192.0.2.4", ["<sip:p1.example.com;lr>"]))
 
@@ -152,11 +152,11 @@ class DialogTests(SynchronousTestCase):
         """Over TCP requests go where the INVITE went."""
         flow = Hop("192.0.2.9", 5060, "TCP", 3)
         answer = response("Contact: <sip:bob@192.0.2.2:5080>")
-        self.assertEqual(Dialog.of_caller(answer, flow, self.around).hop, flow)
+        self.assertEqual(Dialog.of_caller(answer, flow, self.agent).hop, flow)
 
     def test_order_of_requests(self) -> None:
         """Numbers may jump, not fall, §12.2.2."""
-        dialog = Dialog.of_callee(invite(), "mine", HERE, self.around)
+        dialog = Dialog.of_callee(invite(), "mine", HERE, self.agent)
         self.assertTrue(dialog.take_cseq(41))
         self.assertTrue(dialog.take_cseq(50))
         self.assertFalse(dialog.take_cseq(49))
@@ -165,27 +165,29 @@ class DialogTests(SynchronousTestCase):
     def test_ack_has_the_number_of_its_invite(self) -> None:
         """And it does not count."""
         dialog = self.caller("Contact: <sip:bob@192.0.2.2>")
-        self.assertEqual(dialog.request("ACK", self.around, cseq=7).cseq.number, 7)
-        self.assertEqual(dialog.request("BYE", self.around).cseq.number, 8)
+        self.assertEqual(dialog.request("ACK", self.agent, cseq=7).cseq.number, 7)
+        self.assertEqual(dialog.request("BYE", self.agent).cseq.number, 8)
 
 
 class PoorAnswerTests(SynchronousTestCase):
     """A 2xx that lacks what a dialog needs is acknowledged and ended all the same."""
 
-    INVITE = Caller("c1", "at", "<sip:me@192.0.2.1>;tag=at", "<sip:bob@pbx>", "sip:100@192.0.2.9")
+    INVITE = SentInvite(
+        "c1", "at", "<sip:me@192.0.2.1>;tag=at", "<sip:bob@pbx>", "sip:100@192.0.2.9"
+    )
 
     def setUp(self) -> None:
-        self.around = Endpoint("192.0.2.1", 5060, ids("x"))
+        self.agent = Endpoint("192.0.2.1", 5060, ids("x"))
 
     def bye(self, *lines: str, early: tuple[str, ...] | None = None) -> tuple[Request, Hop]:
         """The BYE after an answer with these lines, and where it goes."""
         answer = response(*lines)
         first = answer if early is None else response(*early, status=180)
-        dialog = Dialog.of_caller(first, HERE, self.around, self.INVITE)
+        dialog = Dialog.of_caller(first, HERE, self.agent, self.INVITE)
         if early is not None:
-            dialog.confirm(answer, self.around)
+            dialog.confirm(answer, self.agent)
         self.flaws = answer.flaws
-        return dialog.request("BYE", self.around), dialog.hop
+        return dialog.request("BYE", self.agent), dialog.hop
 
     def test_contact(self) -> None:
         """One that cannot be used leaves the address and the way of the INVITE."""
@@ -272,9 +274,9 @@ class PoorAnswerTests(SynchronousTestCase):
         text = text.replace("To: <", "To: a, b;; <")
         read = parse(text.encode())
         assert isinstance(read, Response)
-        dialog = Dialog.of_caller(read, HERE, self.around, self.INVITE)
+        dialog = Dialog.of_caller(read, HERE, self.agent, self.INVITE)
         self.assertEqual(dialog.id, DialogId("c1", "at", "bt"))
-        request = dialog.request("BYE", self.around)
+        request = dialog.request("BYE", self.agent)
         self.assertEqual(request.get("From"), self.INVITE.local)
         self.assertEqual(request.get("To"), "a, b;; <sip:bob@example.com>;tag=bt")
 
@@ -286,19 +288,18 @@ class PoorAnswerTests(SynchronousTestCase):
             ("Contact: <sip:b@192.0.2.2>", "Record-Route: <"),
             ("Contact: <",),
         ):
-            before = Dialog.of_caller(response(*lines), HERE, self.around, self.INVITE)
+            before = Dialog.of_caller(response(*lines), HERE, self.agent, self.INVITE)
             after = Dialog.restored(
                 before.id,
                 before.local,
                 before.remote,
-                before.last,
-                self.around,
+                before.invite_hop,
                 target=before.target,
                 routes=before.routes,
                 local_cseq=7,
                 remote_cseq=-1,
             )
             self.assertEqual(after.hop, before.hop)
-            one, other = (each.request("BYE", self.around) for each in (before, after))
+            one, other = (each.request("BYE", self.agent) for each in (before, after))
             self.assertEqual(one.uri, other.uri)
             self.assertEqual(one.all("Route"), other.all("Route"))

@@ -1,8 +1,8 @@
 """
-Dialogs: what two user agents keep in common between INVITE and BYE (RFC 3261 §12).
+Dialogs: the state that two user agents share between INVITE and BYE (RFC 3261 §12).
 
-A dialog knows who is who, which way its requests take (the route set and the remote target), and
-how far both counts have come. What it means for a call is the session's.
+A dialog has the addresses and tags of both ends, the route set, the remote target, and the CSeq
+numbers of both ends. What a dialog means for a call is the business of its session.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from umd.sip.transaction import Hop, Transaction
 
 
 class DialogId(NamedTuple):
-    """What names a dialog, as seen from this end (§12)."""
+    """The identifier of a dialog, as seen from this end (§12)."""
 
     call_id: str
     local_tag: str
     remote_tag: str
-    """Empty when the peer follows RFC 2543 and gives none."""
+    """Empty if the peer follows RFC 2543 and sends no tag."""
 
 
-class Caller(NamedTuple):
-    """What a caller knows of its INVITE, for the dialogs that responses to it make."""
+class SentInvite(NamedTuple):
+    """The fields of an INVITE that its sender needs for the dialogs that responses to it make."""
 
     call_id: str
     local_tag: str
@@ -35,39 +35,39 @@ class Caller(NamedTuple):
     to: str
     """The To, a raw value without the far end's tag."""
     target: str
-    """What the INVITE was addressed to; empty when that is not known any more."""
+    """The Request-URI; empty if it is no longer known."""
 
 
-class Surroundings(Protocol):
-    """What a dialog needs to build and send requests; the endpoint has it."""
+class DialogAgent(Protocol):
+    """What a dialog needs from its endpoint."""
 
     sent_by: str
     """Our host and port, for Via."""
 
     def new_branch(self) -> str:
-        """A branch that nobody has used."""
+        """Return a new branch."""
 
-    def target_of(self, message: Message, last: Hop) -> Target | None:
-        """The first Contact of a message that can be used, and its next hop; or None."""
+    def target_of(self, message: Message, invite_hop: Hop) -> Target | None:
+        """Return the first usable Contact of a message, with its next hop, or None."""
 
 
 class Owner(Protocol):
-    """Whom the requests in a dialog are for: a session."""
+    """The session that gets the requests in a dialog; see `umd.sip.session.session.Session`."""
 
     def on_request(
         self, dialog: Dialog, transaction: Transaction, request: Request, now: float
     ) -> None:
-        """A request that has opened a transaction."""
+        """A request has opened a transaction."""
 
     def on_ack(self, request: Request, now: float) -> None:
-        """The ACK of a 2xx."""
+        """The ACK of a 2xx has arrived."""
 
     def on_ack_unsent(self, ack: Request, now: float) -> None:
         """Our ACK of a 2xx could not be sent."""
 
 
 class Dialog:
-    """One dialog; `of_caller` and `of_callee` make it."""
+    """One dialog, made by `of_caller`, `of_callee` or `restored`."""
 
     __slots__ = (
         "id",
@@ -77,11 +77,11 @@ class Dialog:
         "target",
         "routes",
         "hop",
-        "_local",
-        "_remote",
+        "local",
+        "remote",
         "request_uri",
         "_request_routes",
-        "_last",
+        "invite_hop",
         "owner",
     )
 
@@ -90,11 +90,11 @@ class Dialog:
         name: DialogId,
         local: str,
         remote: str,
-        last: Hop,
+        invite_hop: Hop,
     ) -> None:
         self.id = name
         self.early = True
-        """No 2xx yet (§12)."""
+        """Whether there was no 2xx yet (§12)."""
         self.local_cseq = 0
         """The number of our last request."""
         self.remote_cseq = -1
@@ -103,49 +103,55 @@ class Dialog:
         """The URI of the far end's Contact."""
         self.routes: tuple[str, ...] = ()
         """The route set, the next hop first."""
-        self.hop = last
+        self.hop = invite_hop
         """Where requests go."""
-        self._local = local
-        """The From of our requests, a raw value with tag."""
-        self._remote = remote
+        self.local = local
+        """The From of our requests, a raw value with our tag."""
+        self.remote = remote
+        """The To of our requests, a raw value with the far end's tag."""
         self.request_uri = ""
-        """What our requests are addressed to (§12.2.1.1)."""
+        """The Request-URI of our requests (§12.2.1.1)."""
         self._request_routes: tuple[str, ...] = ()
-        self._last = last
+        self.invite_hop = invite_hop
+        """The hop that the INVITE went to or came from."""
         self.owner: Owner | None = None
-        """While the endpoint has it registered."""
+        """The session, while the dialog is registered at the endpoint."""
 
     @classmethod
     def of_caller(
-        cls, response: Response, last: Hop, around: Surroundings, invite: Caller | None = None
+        cls,
+        response: Response,
+        invite_hop: Hop,
+        agent: DialogAgent,
+        invite: SentInvite | None = None,
     ) -> Dialog:
         """
-        The dialog that a response to our INVITE makes (§12.1.2).
+        Return the dialog that a response to our INVITE makes (§12.1.2).
 
-        From the response come the To, the route set and the remote target; `invite` is what we know
-        ourselves, whatever the response says of it. A 2xx that lacks them must be acknowledged all
-        the same, and the call be ended. Without a Contact that can be used, requests are for the
-        URI of the INVITE. Without a Record-Route that can be read they go the way it went.
+        The To, the route set and the remote target come from the response, all else from `invite`.
+        A 2xx that lacks them needs an ACK and a BYE all the same. Without a usable Contact the
+        target is the URI of the INVITE. With a malformed Record-Route, requests go to the hop that
+        the INVITE went to.
         """
         if invite is None:
-            invite = Caller(
+            invite = SentInvite(
                 response.call_id, response.from_tag or "", response.get("From") or "", "", ""
             )
         name = DialogId(invite.call_id, invite.local_tag, response.to_tag or "")
-        dialog = cls(name, invite.local, response.get("To") or invite.to, last)
+        dialog = cls(name, invite.local, response.get("To") or invite.to, invite_hop)
         dialog.target = invite.target
         dialog.local_cseq = response.cseq_number
-        dialog._take_route(response, around, dialog._remote, backwards=True)
+        dialog._take_route(response, agent, backwards=True)
         return dialog
 
     @classmethod
-    def of_callee(cls, request: Request, tag: str, last: Hop, around: Surroundings) -> Dialog:
-        """The dialog that our response with this To tag makes (§12.1.1)."""
+    def of_callee(cls, request: Request, tag: str, invite_hop: Hop, agent: DialogAgent) -> Dialog:
+        """Return the dialog that our response with this To tag makes (§12.1.1)."""
         name = DialogId(request.call_id, tag, request.from_tag or "")
         local = f"{request.get('To')};tag={tag}"
-        dialog = cls(name, local, request.get("From") or "", last)
+        dialog = cls(name, local, request.get("From") or "", invite_hop)
         dialog.remote_cseq = request.cseq_number
-        dialog._take_route(request, around, dialog._remote, backwards=False)
+        dialog._take_route(request, agent, backwards=False)
         return dialog
 
     @classmethod
@@ -154,89 +160,73 @@ class Dialog:
         name: DialogId,
         local: str,
         remote: str,
-        last: Hop,
-        around: Surroundings,
+        invite_hop: Hop,
         *,
         target: str,
         routes: tuple[str, ...] = (),
         local_cseq: int,
         remote_cseq: int,
     ) -> Dialog:
-        """A confirmed dialog as it was before a restart."""
-        dialog = cls(name, local, remote, last)
+        """Return a confirmed dialog as it was before a restart."""
+        dialog = cls(name, local, remote, invite_hop)
         dialog.early = False
         dialog.local_cseq = local_cseq
         dialog.remote_cseq = remote_cseq
         dialog.routes = routes
         dialog.target = target
-        dialog._plan(hop_for(target, last), around)
+        dialog._plan_route(hop_for(target, invite_hop))
         return dialog
 
     def __repr__(self) -> str:
         return f"<Dialog {'early' if self.early else 'confirmed'} {'|'.join(self.id)}>"
 
-    @property
-    def local(self) -> str:
-        """The From of our requests, a raw value."""
-        return self._local
-
-    @property
-    def last(self) -> Hop:
-        """Where the messages that made it went to or came from."""
-        return self._last
-
-    @property
-    def remote(self) -> str:
-        """The To of our requests, a raw value."""
-        return self._remote
-
-    def confirm(self, response: Response, around: Surroundings) -> None:
+    def confirm(self, response: Response, agent: DialogAgent) -> None:
         """
-        A 2xx has come in an early dialog of the caller.
+        Take a 2xx in an early dialog of the caller.
 
-        The route set is taken anew from it, since early responses may have had none (§13.2.2.4).
+        Its route set replaces the one so far, since early responses may have none (§13.2.2.4).
         """
         self.early = False
         if self.routes or response.get("Record-Route") is not None:
-            self._take_route(response, around, self._remote, backwards=True)
+            self._take_route(response, agent, backwards=True)
         else:
-            self.refresh_target(response, around)
+            self.refresh_target(response, agent)
 
-    def refresh_target(self, message: Message, around: Surroundings) -> None:
-        """A re-INVITE or UPDATE or its 2xx may give another Contact (§12.2); routes stay."""
-        target = around.target_of(message, self._last)
+    def refresh_target(self, message: Message, agent: DialogAgent) -> None:
+        """Take the Contact of a re-INVITE, an UPDATE or its 2xx (§12.2); the routes stay."""
+        target = agent.target_of(message, self.invite_hop)
         if target is not None and target.uri != self.target:
             self.target = target.uri
-            self._plan(target.hop, around)
+            self._plan_route(target.hop)
 
     def fall_back(self) -> bool:
         """
-        Nothing can be sent to where requests go: send them the way that the INVITE took.
+        Send requests to the hop of the INVITE from now on, since their own hop is unreachable.
 
         Returns:
-            False when that is where they went.
+            False if they went there already.
         """
-        if self.hop == self._last:
+        if self.hop == self.invite_hop:
             return False
-        self.hop = self._last
+        self.hop = self.invite_hop
         return True
 
     def take_cseq(self, number: int) -> bool:
-        """Note the number of the far end's request; False when it is out of order (§12.2.2)."""
+        """Take the CSeq of the far end's request; return False if it is too low (§12.2.2)."""
         if number < self.remote_cseq:
             return False
         self.remote_cseq = number
         return True
 
-    def take_next_cseq(self) -> int:
-        """The number of our next request."""
+    def next_cseq(self) -> int:
+        """Return the CSeq of our next request."""
         self.local_cseq += 1
         return self.local_cseq
 
     def request(
         self,
         method: str,
-        around: Surroundings,
+        agent: DialogAgent,
         *,
         cseq: int | None = None,
         contact: str | None = None,
@@ -244,27 +234,27 @@ class Dialog:
         body: bytes = b"",
     ) -> OwnRequest:
         """
-        A request within the dialog (§12.2.1.1).
+        Return a new request in the dialog (§12.2.1.1).
 
         Args:
-            method: Any.
-            around: Gives the Via.
-            cseq: The INVITE's number, for its ACK; otherwise the next one is taken.
-            contact: For requests that may refresh the target.
-            headers: More of them.
+            method: The method.
+            agent: Supplies the address and the branch of the Via.
+            cseq: The INVITE's number, for its ACK; by default the next number.
+            contact: Our Contact, for a request that may refresh the target.
+            headers: Further header fields.
             body: A session description.
         """
         if cseq is None:
-            cseq = self.take_next_cseq()
+            cseq = self.next_cseq()
         call_id, local_tag, remote_tag = self.id
         return OwnRequest(
             method,
             self.request_uri,
-            around.sent_by,
-            around.new_branch(),
-            self._local,
+            agent.sent_by,
+            agent.new_branch(),
+            self.local,
             local_tag,
-            self._remote,
+            self.remote,
             remote_tag,
             call_id,
             cseq,
@@ -276,27 +266,27 @@ class Dialog:
         )
 
     def _take_route(
-        self, message: Message, around: Surroundings, remote: str, *, backwards: bool
+        self, message: Message, agent: DialogAgent, *, backwards: bool
     ) -> None:
-        """Route set and target of the message that makes the dialog (§12.1)."""
+        """Take the route set and the target of the message that makes the dialog (§12.1)."""
         routes = _route_set(message)
         if routes is not None:
             self.routes = tuple(reversed(routes)) if backwards else tuple(routes)
         elif not self.routes:
-            self.routes = (_route_to(self._last),)
-        target = around.target_of(message, self._last)
+            self.routes = (_route_to(self.invite_hop),)
+        target = agent.target_of(message, self.invite_hop)
         if target is not None:
             self.target = target.uri
-            self._plan(target.hop, around)
+            self._plan_route(target.hop)
             return
-        if not self.target:  # what is left to a peer that sends no Contact
-            self.target = _uri_of(remote) or f"sip:{_host_and_port(self._last)}"
-        if not self.routes and hop_for(self.target, self._last) != self._last:
-            self.routes = (_route_to(self._last),)
-        self._plan(self._last, around)
+        if not self.target:  # the peer has sent no usable Contact
+            self.target = _uri_of(self.remote) or f"sip:{_host_and_port(self.invite_hop)}"
+        if not self.routes and hop_for(self.target, self.invite_hop) != self.invite_hop:
+            self.routes = (_route_to(self.invite_hop),)
+        self._plan_route(self.invite_hop)
 
-    def _plan(self, hop: Hop, around: Surroundings) -> None:
-        """Work out Request-URI, Route and next hop, for all requests until something changes."""
+    def _plan_route(self, hop: Hop) -> None:
+        """Set Request-URI, Route and next hop of our requests, from routes and target."""
         if not self.routes:
             self.request_uri, self._request_routes, self.hop = self.target, (), hop
             return
@@ -306,14 +296,14 @@ class Dialog:
         else:  # a strict router wants itself in the Request-URI, and the target last
             self.request_uri = as_request_uri(first.uri)
             self._request_routes = (*self.routes[1:], f"<{self.target}>")
-        self.hop = hop_for(first.uri, self._last)
+        self.hop = hop_for(first.uri, self.invite_hop)
 
 
 def _route_set(message: Message) -> list[str] | None:
     """
-    The Record-Route values; None when one of them cannot be read.
+    Return the Record-Route values; None if one of them is malformed.
 
-    Then none is used: a request that leaves out one proxy goes astray at the next.
+    Then none of them is used: a request that skips one proxy is misrouted by the next.
     """
     if message.get("Record-Route") is None:
         return []
@@ -336,7 +326,7 @@ def _host_and_port(hop: Hop) -> str:
 
 
 def _uri_of(address: str) -> str:
-    """The sip URI of a To or From; empty when it has none."""
+    """Return the SIP URI of a To or From; `""` if it has none."""
     try:
         uri = NameAddr.parse(address).uri
         return as_request_uri(uri) if Uri.parse(uri).host else ""

@@ -183,7 +183,7 @@ class Endpoint:
         session = CallerSession(
             self,
             None,
-            dialog.last,
+            dialog.invite_hop,
             dialog.id.local_tag,
             state=State.CONFIRMED,
             login=login,
@@ -375,24 +375,24 @@ class Endpoint:
         response = outgoing.response(request, status, to_tag=tag, headers=headers)
         self.respond(transaction, response, now)
 
-    # What sessions and dialogs call (the protocols Agent and Surroundings)
+    # What sessions and dialogs call (the protocols Agent and DialogAgent)
 
     def new_branch(self) -> str:
         """Return a new branch."""
         return MAGIC_COOKIE + self.new_id()
 
-    def target_of(self, message: Message, last: Hop) -> Target | None:
+    def target_of(self, message: Message, invite_hop: Hop) -> Target | None:
         """See `read_target`. The results are cached, since peers repeat their Contact."""
         raw = message.get("Contact")
         if raw is None:
             return None
-        target = self._targets.get((raw, last))
+        target = self._targets.get((raw, invite_hop))
         if target is None:
-            target = read_target(message, last)
+            target = read_target(message, invite_hop)
             if target is not None and not message.flaws:
                 if len(self._targets) >= MAX_TARGETS:
                     self._targets.clear()
-                self._targets[raw, last] = target
+                self._targets[raw, invite_hop] = target
         return target
 
     def send_request(self, request: Request, hop: Hop, now: float, session: Session) -> Transaction:

@@ -16,13 +16,13 @@ class Target(NamedTuple):
     hop: Hop
 
 
-def read_target(message: Message, last: Hop) -> Target | None:
+def read_target(message: Message, invite_hop: Hop) -> Target | None:
     """
     Read the first Contact of a message that is a SIP URI, or return None.
 
     Args:
         message: The message; contacts that cannot be used are noted as flaws of it.
-        last: The hop that the messages so far went to or came from.
+        invite_hop: The hop that the INVITE went to or came from.
     """
     try:
         values = message.values("Contact")
@@ -35,29 +35,29 @@ def read_target(message: Message, last: Hop) -> Target | None:
             if (found := Uri.parse(uri)).host:
                 if _wants_other_transport(found):
                     message.note_flaw(f"Contact: {uri} is not reached over UDP")
-                return Target(as_request_uri(uri), hop_for(uri, last))
+                return Target(as_request_uri(uri), hop_for(uri, invite_hop))
             message.note_flaw(f"Contact: {uri} is no SIP URI")
         except FieldError as flaw:  # another name than above: mypyc gives a name one type
             message.note_flaw(f"Contact: {flaw}")
     return None
 
 
-def hop_for(uri: str, last: Hop) -> Hop:
+def hop_for(uri: str, invite_hop: Hop) -> Hop:
     """
     Return the next hop of a URI (RFC 3263 §4): its maddr or host, at its port.
 
-    Over a connection it is `last`, so that the connection is kept. It is `last` too if the URI asks
+    Over a connection it is `invite_hop`, so that the connection is kept. So it is if the URI asks
     for a transport other than UDP, which is all that umd has: the peer that took the INVITE over
     UDP can take its ACK and BYE, or pass them on.
     """
-    if last.reliable:
-        return last
+    if invite_hop.reliable:
+        return invite_hop
     try:
         found = Uri.parse(uri)
     except FieldError:
-        return last
+        return invite_hop
     if not found.host or _wants_other_transport(found):
-        return last
+        return invite_hop
     host = found.param("maddr") or found.host
     return Hop(host.strip("[]"), found.port or 5060)
 

@@ -24,7 +24,7 @@ class LegRecord(NamedTuple):
     """The From of our requests, a raw value."""
     remote: str
     """The To of our requests, a raw value."""
-    last: Hop
+    invite_hop: Hop
     """The hop that the INVITE went to or came from."""
     target: str
     """The URI of the far end's Contact."""
@@ -47,7 +47,7 @@ def read_record(record: bytes) -> LegRecord:
     try:
         fields = load_json(record)
         (
-            local_tag, remote_tag, local, remote, last, target, routes,
+            local_tag, remote_tag, local, remote, invite_hop, target, routes,
             local_cseq, remote_cseq, body,
         ) = fields[:10]  # fmt: skip
         answers_options = fields[10] is True if len(fields) > 10 else False
@@ -57,7 +57,7 @@ def read_record(record: bytes) -> LegRecord:
         if not (_is_cseq(local_cseq, 0) and _is_cseq(remote_cseq, -1)):
             raise ValueError("a CSeq is out of range")
         return LegRecord(
-            local_tag, remote_tag, local, remote, _read_hop(*last), target, tuple(routes),
+            local_tag, remote_tag, local, remote, _read_hop(*invite_hop), target, tuple(routes),
             local_cseq, remote_cseq, body.encode("latin-1"), answers_options,
         )  # fmt: skip
     except (ValueError, TypeError) as error:
@@ -84,7 +84,7 @@ def write_record(dialog: Dialog, body: bytes, *, answers_options: bool) -> bytes
             dialog.id.remote_tag,
             dialog.local,
             dialog.remote,
-            list(dialog.last),
+            list(dialog.invite_hop),
             dialog.target,
             dialog.routes,
             dialog.local_cseq,

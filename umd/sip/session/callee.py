@@ -12,10 +12,12 @@ from umd.sip.session.established import EstablishedSession
 from umd.sip.session.events import Answered, Incoming
 from umd.sip.session.headers import Headers, reason_headers, reasons_of
 from umd.sip.session.states import (
+    ANSWER,
     ANSWERED,
     ENDED,
     LEAVING,
     OFFERED,
+    PROGRESS,
     REJECTING,
     Input,
     State,
@@ -43,11 +45,11 @@ class CalleeSession(EstablishedSession):
     # The user's verbs
 
     def progress(self, status: int, now: float, *, body: bytes = b"") -> None:
-        self._advance(Input.PROGRESS)
+        self._advance(PROGRESS)
         self._respond(status, now, body)
 
     def answer(self, now: float, *, body: bytes = b"") -> None:
-        self._advance(Input.ANSWER)
+        self._advance(ANSWER)
         assert self._invite is not None and self.dialog is not None
         response = self._respond(200, now, body)
         self.dialog.early = False

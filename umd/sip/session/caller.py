@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from umd.sip import build, outgoing
 from umd.sip.body import description_in
 from umd.sip.credentials import Attempt, Login
-from umd.sip.dialog import Caller, Dialog
+from umd.sip.dialog import Dialog, SentInvite
 from umd.sip.message import Request, Response
 from umd.sip.outgoing import OwnRequest
 from umd.sip.session.established import NOT_OF_THE_FAR_END, EstablishedSession
@@ -25,8 +25,11 @@ from umd.sip.session.states import (
     CANCELLING,
     CONFIRMED,
     ENDED,
+    FAILURE,
     GIVING_UP,
     PROCEEDING,
+    PROVISIONAL,
+    SUCCESS,
     TRANSITIONS,
     UNPROVEN,
     Input,
@@ -121,7 +124,7 @@ class CallerSession(EstablishedSession):
 
     def _on_provisional(self, response: Response, now: float) -> None:
         before = self.state
-        self._advance(Input.PROVISIONAL)
+        self._advance(PROVISIONAL)
         if before is GIVING_UP:
             assert self.request is not None
             self._send_cancel(self.request, now)
@@ -138,7 +141,7 @@ class CallerSession(EstablishedSession):
 
     def _on_success(self, response: Response, now: float) -> None:
         before = self.state
-        self._advance(Input.SUCCESS)
+        self._advance(SUCCESS)
         if self._repeat_ack(response):
             return
         if self.dialog is not None and _is_of(self.dialog, response):
@@ -200,7 +203,7 @@ class CallerSession(EstablishedSession):
 
     def _on_failure(self, response: Response, now: float) -> None:
         before = self.state
-        if Input.FAILURE not in TRANSITIONS[before]:
+        if FAILURE not in TRANSITIONS[before]:
             return  # a late one, after a phone has answered
         may_ring_on = self._may_ring_on(response, now)
         status, reasons = response.status, reasons_of(response)
@@ -209,7 +212,7 @@ class CallerSession(EstablishedSession):
         elif before in (CALLING, PROCEEDING):
             if self._early_dialogs:
                 self._listen_on(now)
-            self._advance(Input.FAILURE)
+            self._advance(FAILURE)
             self._end(status, reasons, "remote", confirmed=True)
         elif may_ring_on:
             self._advance(Input.UNPROVEN_FAILURE)
@@ -217,7 +220,7 @@ class CallerSession(EstablishedSession):
             if before is GIVING_UP:
                 self._start_alarm(Alarm.NO_FINAL, self._agent.timing.timeout, now)
         else:
-            self._advance(Input.FAILURE)
+            self._advance(FAILURE)
             self._end(status, reasons, "local", confirmed=True)
 
     def _on_early_bye(self, before: State, bye: Request, now: float) -> None:
@@ -280,7 +283,7 @@ class CallerSession(EstablishedSession):
             local = response.get("From")
         else:  # the INVITE is over, and its From is not kept anywhere else
             local = f"{self._agent.contact};tag={self.local_tag}"
-        invite = Caller(self.call_id, self.local_tag, local or "", to, target)
+        invite = SentInvite(self.call_id, self.local_tag, local or "", to, target)
         return Dialog.of_caller(response, self._hop, self._agent, invite)
 
     def _clear_fork(self, dialog: Dialog, now: float) -> None:
@@ -366,7 +369,7 @@ class CallerSession(EstablishedSession):
             return
         cancellation.by_a_proxy = True
         if self.state is UNPROVEN and cancellation.one_is_down:
-            self._advance(Input.FAILURE)
+            self._advance(FAILURE)
             self._end(self._status, (), "local", confirmed=True)
 
     def _may_ring_on(self, response: Response, now: float) -> bool:

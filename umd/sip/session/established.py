@@ -20,11 +20,15 @@ from umd.sip.session.headers import (
 )
 from umd.sip.session.session import Alarm, PendingAck, Session
 from umd.sip.session.states import (
+    ACK,
     ANSWERED,
+    BYE,
+    BYE_DONE,
     CALLING,
     CLEARING,
     CONFIRMED,
     ENDED,
+    HANG_UP,
     LEAVING,
     PROCEEDING,
     TRANSITIONS,
@@ -47,7 +51,7 @@ class EstablishedSession(Session):
 
     def hang_up(self, now: float, *, status: int = 480, reasons: Sequence[str] = ()) -> None:
         before = self.state
-        self._advance(Input.HANG_UP)
+        self._advance(HANG_UP)
         if before in (CALLING, PROCEEDING, ANSWERED, CONFIRMED):
             self._reasons = tuple(reasons)
         if before is CONFIRMED:
@@ -123,7 +127,7 @@ class EstablishedSession(Session):
 
     def _finish_bye(self, *, confirmed: bool) -> None:
         before = self.state
-        self._advance(Input.BYE_DONE)
+        self._advance(BYE_DONE)
         if before is CLEARING:
             self._end(self._status, (), "local", confirmed=confirmed)
 
@@ -167,10 +171,10 @@ class EstablishedSession(Session):
 
     def _on_bye(self, transaction: Transaction, request: Request, now: float) -> None:
         before = self.state
-        if Input.BYE not in TRANSITIONS[before]:
+        if BYE not in TRANSITIONS[before]:
             self._reply(transaction, request, 481, now)
             return
-        self._advance(Input.BYE)
+        self._advance(BYE)
         self._reply(transaction, request, 200, now)
         if before is CONFIRMED or before is ANSWERED:
             self._end(200, reasons_of(request), "remote", confirmed=True)
@@ -249,7 +253,7 @@ class EstablishedSession(Session):
             return False
         self._pending_ack = None
         self._stop_alarm()
-        self._advance(Input.ACK)
+        self._advance(ACK)
         self.remote_body = description_in(request) or self.remote_body
         return True
 

@@ -18,7 +18,7 @@ from typing import Protocol
 
 from umd.sip import outgoing
 from umd.sip.credentials import CHALLENGES, Attempt, CredentialCache, Login
-from umd.sip.dialog import Dialog, Surroundings
+from umd.sip.dialog import Dialog, DialogAgent
 from umd.sip.message import Request, Response
 from umd.sip.outgoing import OwnRequest
 from umd.sip.session.events import Event
@@ -48,7 +48,7 @@ class Alarm(StrEnum):
     RANG_OUT = "no phone rings any longer"
 
 
-class Agent(Surroundings, Protocol):
+class Agent(DialogAgent, Protocol):
     """What a session needs from its endpoint."""
 
     timing: Timing
@@ -355,7 +355,7 @@ class Session:
             # After a restart, umd can derive this branch again from that of the first try.
             branch = f"{request.branch}a"
         else:
-            cseq, branch = dialog.take_next_cseq(), self._agent.new_branch()
+            cseq, branch = dialog.next_cseq(), self._agent.new_branch()
         headers = credentials.headers(request.method, request.uri, request.body)
         attempt.request = request.again(branch, cseq, headers)
         credentials.sent(attempt)

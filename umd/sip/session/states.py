@@ -177,3 +177,6 @@ class IllegalInput(UmdError):
 # As plain names: the enums' own attributes cost several times as much up to Python 3.11.
 CALLING, GIVING_UP, PROCEEDING, CANCELLING, UNPROVEN = list(State)[:5]
 OFFERED, REJECTING, ANSWERED, LEAVING, CONFIRMED, CLEARING, ENDED = list(State)[5:]
+PROGRESS, ANSWER, HANG_UP = Input.PROGRESS, Input.ANSWER, Input.HANG_UP
+PROVISIONAL, SUCCESS, FAILURE = Input.PROVISIONAL, Input.SUCCESS, Input.FAILURE
+ACK, BYE, BYE_DONE = Input.ACK, Input.BYE, Input.BYE_DONE
