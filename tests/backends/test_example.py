@@ -19,7 +19,7 @@ class ExampleTests(SynchronousTestCase):
         self.assertEqual(load_backend_type("loopback").__name__, "LoopbackBackend")
 
     def test_umd_ends_its_calls(self) -> None:
-        """The backend's own legs, under their ids, and nobody else's."""
+        """The legs that the backend carries can be ended by their CallIds, and no others."""
         options = ("-o", "backend.lab.type=loopback", "-o", "backend.lab.calls=2")
         with UmdProcess("serve", *options) as process:
             first = make_call_id("loop-1", "lab")

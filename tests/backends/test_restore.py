@@ -1,4 +1,4 @@
-"""A backend that died and one that takes its place: the legs go on, at a far end that lived on."""
+"""A backend crashes and another one restores its legs, while the far end runs on."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class SipRestoreCase(TestCase):
         self.addCleanup(self.backend.stop)
 
     async def die(self, *legs: KnownLeg) -> None:
-        """The process ends without a word, and another takes its place."""
+        """Crash: the socket is gone, nothing is sent, and another backend restores the legs."""
         assert self.backend.port is not None
         self.clock.ports.pop((self.backend.port.address.host, self.backend.port.address.port))
         self.backend.port._end = None
@@ -82,8 +82,8 @@ class SipRestoreTests(SipRestoreCase):
         self.assertEqual(self.pbx.methods(), ["INVITE", "ACK", "BYE"])
         self.assertGreater(self.pbx.last("BYE").cseq.number, 2)
 
-    async def test_a_bye_that_may_have_left_is_not_sent_again_as_another_one(self) -> None:
-        """A far end refuses a CSeq that is lower than one it has seen (RFC 3261 §12.2.2)."""
+    async def test_a_bye_has_a_higher_cseq_than_one_that_was_sent_before(self) -> None:
+        """A far end rejects a CSeq lower than the last one it saw (RFC 3261 section 12.2.2)."""
         self.backend.place(LEG, "5550100")
         self.clock.pump([0.1] * 50)
         record = self.backend.leg_record(LEG)
@@ -102,8 +102,8 @@ class SipRestoreTests(SipRestoreCase):
         (end,) = self.sink.ends(LEG)
         self.assertEqual(end.cause.by, EndedBy.FAR_END)
 
-    async def test_a_restored_call_has_no_session_until_somebody_touches_it(self) -> None:
-        """And a stranger who knows its Call-ID alone does not end it."""
+    async def test_a_restored_call_has_no_session_until_it_is_used(self) -> None:
+        """A BYE with its Call-ID and wrong tags gets 481 and does not end it."""
         self.backend.place(LEG, "5550100")
         self.clock.pump([0.1] * 50)
         record = self.backend.leg_record(LEG)
@@ -123,8 +123,8 @@ class SipRestoreTests(SipRestoreCase):
         self.assertTrue(self.sink.ends(LEG)[0].confirmed)
         self.assertEqual(list(await self.backend.legs()), [])
 
-    async def test_a_ringing_call_rings_on_and_is_cancelled(self) -> None:
-        """The same INVITE once more: the far end does not take it for another call."""
+    async def test_a_restored_far_end_rings_on_on_and_is_cancelled(self) -> None:
+        """umd sends the same INVITE again; to the far end that is a retransmission."""
         self.backend.place(LEG, "5550180")
         self.clock.pump([0.1] * 20)
         self.assertIsNone(self.backend.leg_record(LEG))
@@ -144,10 +144,10 @@ class SipRestoreTests(SipRestoreCase):
         await self.die(long_ago)
         self.clock.pump([0.1] * 48)
         self.assertEqual(self.pbx.methods(), ["CANCEL"])
-        (end,) = self.sink.ends(LEG)  # the far end knows none, and repeats no 200
+        (end,) = self.sink.ends(LEG)  # the far end has no such call
         self.assertEqual((end.confirmed, end.cause.by), (True, EndedBy.DAEMON))
 
-    async def test_a_call_that_nobody_answers_for_any_more(self) -> None:
+    async def test_a_call_whose_far_end_is_gone(self) -> None:
         await self.die(known("5550100", CallState.DISCONNECTING, None))
         del self.clock.ports[FAR.host, FAR.port]
         self.backend.hang_up(LEG, CLIENT)
@@ -155,7 +155,7 @@ class SipRestoreTests(SipRestoreCase):
         (end,) = self.sink.ends(LEG)
         self.assertEqual((end.confirmed, end.cause.by), (False, EndedBy.CLIENT))
 
-    async def test_a_call_that_rings_since_long_ago_is_cancelled(self) -> None:
+    async def test_a_call_that_rang_long_ago_is_cancelled(self) -> None:
         self.backend.place(LEG, "5550180")
         self.clock.pump([0.1] * 20)
         long_ago = known("5550180", CallState.ALERTING, None, age=3600.0, quiet_for=3600.0)
@@ -166,7 +166,7 @@ class SipRestoreTests(SipRestoreCase):
         self.assertEqual(self.pbx.methods(), ["INVITE", "CANCEL", "ACK"])
 
     async def test_a_call_that_has_rung_for_long_and_rang_just_now_rings_on(self) -> None:
-        """Found by the fault kit: after 180 s it was lost, and rang on at the far end."""
+        """It was lost once after 180 s, while its far end rang on."""
         await self.die(known("5550180", CallState.ALERTING, None, age=3600.0, quiet_for=30.0))
         self.clock.pump([0.1] * 10)
         self.assertEqual(self.sink.events, [Progressed(LEG)])
@@ -174,7 +174,7 @@ class SipRestoreTests(SipRestoreCase):
         self.clock.pump([0.1] * 10)
         self.assertEqual(self.pbx.methods(), ["INVITE", "CANCEL", "ACK"])
 
-    async def test_a_record_that_cannot_be_read_is_a_lost_leg(self) -> None:
+    async def test_a_record_that_cannot_be_read_loses_its_leg(self) -> None:
         await self.die(known("5550100", CallState.CONNECTED, b"[1, 2]"))
         self.assertEqual(list(await self.backend.legs()), [])
 
@@ -190,7 +190,7 @@ class SipRestoreTests(SipRestoreCase):
 
 
 class SipRestoreWithLoginTests(SipRestoreCase):
-    """The far end asks who calls, the umd before and the next one."""
+    """The far end challenges the requests of both backends with digest authentication."""
 
     async def setUp(self) -> None:  # type: ignore[override]  # trial awaits it
         path = Path(self.mktemp())
@@ -214,7 +214,7 @@ class SipRestoreWithLoginTests(SipRestoreCase):
         self.assertEqual((end.confirmed, end.cause.sip_status), (True, 200))
 
     async def test_a_bye_that_may_have_been_challenged_leaves_a_gap(self) -> None:
-        """Each challenge has used a number, and nobody knows how many there were."""
+        """Each challenge used a CSeq number, and the backend does not know how many there were."""
         self.backend.place(LEG, "5550100")
         self.clock.pump([0.1] * 50)
         record = self.backend.leg_record(LEG)
@@ -227,7 +227,7 @@ class SipRestoreWithLoginTests(SipRestoreCase):
         self.assertEqual(numbers[1] - numbers[0], 1 + MAX_TRIES)
 
     async def test_a_ringing_call_is_cancelled_by_the_next_umd(self) -> None:
-        """Whether it is asked at once, or when it has heard that the call still rings."""
+        """It is cancelled at once, or after the far end says that it still rings."""
         ringing, ending = CallState.ALERTING, CallState.DISCONNECTING
         for state, wait in ((ringing, 0), (ringing, 10), (ending, 0)):
             await self.setUp()
@@ -244,7 +244,7 @@ class SipRestoreWithLoginTests(SipRestoreCase):
 
 class SimRestoreTests(TestCase):
     async def restarted(self, number: str, state: CallState, placed: bool) -> None:
-        """Place a call if asked to, let the simulator die, and begin another one."""
+        """Start a simulator on one known leg; if `placed`, an earlier one has dialled that leg."""
         self.clock = Clock()
         record = None
         if placed:
@@ -260,16 +260,16 @@ class SimRestoreTests(TestCase):
         await self.backend.start(self.sink)
         self.addCleanup(self.backend.stop)
 
-    async def test_both_ends_are_there_again(self) -> None:
+    async def test_both_ends_of_a_call_are_restored(self) -> None:
         await self.restarted("5550100", CallState.CONNECTED, True)
-        (found,) = await self.backend.legs()  # and no seed
+        (found,) = await self.backend.legs()  # the configured calls (seed) are not created again
         self.assertEqual((found.leg, found.state), (LEG, CallState.CONNECTED))
         self.backend.hang_up(LEG, CLIENT)
         self.clock.pump([0.1] * 5)
         (end,) = self.sink.ends(LEG)
         self.assertEqual((end.confirmed, end.cause.sip_status), (True, 200))
 
-    async def test_a_far_end_does_what_is_left_to_do(self) -> None:
+    async def test_a_restored_far_end_hangs_up_when_its_time_comes(self) -> None:
         await self.restarted("5550120", CallState.CONNECTED, True)
         self.clock.pump([1.0] * 25)
         (end,) = self.sink.ends(LEG)
@@ -282,7 +282,7 @@ class SimRestoreTests(TestCase):
         (end,) = self.sink.ends(LEG)
         self.assertFalse(end.confirmed)
 
-    async def test_a_ringing_call_rings(self) -> None:
+    async def test_a_restored_far_end_rings_on(self) -> None:
         await self.restarted("5550180", CallState.ALERTING, False)
         (found,) = await self.backend.legs()
         self.assertEqual(found.state, CallState.ALERTING)
@@ -290,13 +290,13 @@ class SimRestoreTests(TestCase):
         self.clock.pump([0.1] * 5)
         self.assertEqual(self.sink.ends(LEG)[0].cause.sip_status, 487)
 
-    async def test_a_call_that_was_being_placed_is(self) -> None:
+    async def test_a_call_that_was_being_dialled_is_dialled(self) -> None:
         await self.restarted("5550101", CallState.CONNECTING, False)
         self.clock.pump([0.1] * 50)
         self.assertEqual(self.sink.events[-1], Answered(LEG))
         self.assertEqual([e for e in self.sink.events if isinstance(e, Ended)], [])
 
-    async def test_a_damaged_record_is_a_lost_leg_and_the_others_go_on(self) -> None:
+    async def test_a_damaged_record_loses_its_leg_and_no_other(self) -> None:
         await self.restarted("5550100", CallState.CONNECTED, True)
         first = self.backend.leg_record(LEG)
         lines = captured_log(self)
