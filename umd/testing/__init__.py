@@ -1,8 +1,8 @@
 """
-What authors of backends and users of umd import in their own tests.
+Tools for the tests of backend authors and of users of umd.
 
-`LegBackendContract` is what any backend must pass; `FakeBackend` and `RecordingSink` stand in for
-either side of the backend door; `UmdProcess` is a whole umd on a free port.
+`LegBackendContract` tests a backend by the rules of the door. `FakeBackend` and `RecordingSink`
+stand in for either side of the door. `UmdProcess` runs umd as a process on a free port.
 """
 
 from umd.testing.contract import LegBackendContract

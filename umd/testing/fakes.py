@@ -1,8 +1,8 @@
-"""Stand-ins for both sides of the backend door, which say in what order they were called."""
+"""Stand-ins for a backend and for a sink, which record what happens in its order."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from threading import get_ident
 from typing import Any, Final
 
@@ -20,6 +20,7 @@ from umd.backend import (
     LegSink,
     NoSuchLeg,
     Progressed,
+    RestoresLegs,
 )
 from umd.call.call import CallState
 from umd.call.cause import RECOVERY_ON_TIMER_EXPIRY, Cause, EndedBy, rejection
@@ -28,15 +29,26 @@ from umd.config import Section
 
 class RecordingSink(LegSink):
     """
-    Keeps what a backend reports, in `events`, and in `health` whether it can be reached.
+    A sink that keeps what a backend reports.
 
-    What no sink should ever be told is kept in `wrong`, in words.
+    Args:
+        backend: the backend that reports, to keep its leg records; None: none are kept.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, backend: LegBackend | None = None) -> None:
         self.events: list[LegEvent] = []
+        """The events of legs, in the order they were reported."""
         self.health: list[str] = []
+        """"up", or "down: REASON", in the order it was reported."""
         self.wrong: list[str] = []
+        """Reports that break a rule of the door, in words."""
+        self.leg_records: dict[LegId, bytes | None] = {}
+        """What `leg_record` of the backend returned when the leg was answered."""
+        self.holds = False
+        """Whether calls of `when_recorded` wait for `release`, as if the journal were slow."""
+        self.held: list[tuple[Callable[[Any], None], Any]] = []
+        """The calls of `when_recorded` that wait."""
+        self._restores = backend if isinstance(backend, RestoresLegs) else None
         self._thread = get_ident()
 
     def leg_event(self, event: LegEvent) -> None:
@@ -45,6 +57,21 @@ class RecordingSink(LegSink):
         if self.ends(event.leg):
             self.wrong.append(f"{event} was reported after the end of its leg")
         self.events.append(event)
+        if isinstance(event, Answered) and self._restores is not None:
+            self.leg_records[event.leg] = self._restores.leg_record(event.leg)
+
+    def when_recorded(self, then: Callable[[Any], None], argument: Any) -> None:
+        if self.holds:
+            self.held.append((then, argument))
+        else:
+            then(argument)
+
+    def release(self) -> None:
+        """Let the calls of `when_recorded` come, those that wait and all later ones."""
+        self.holds = False
+        held, self.held = self.held, []
+        for then, argument in held:
+            then(argument)
 
     def backend_down(self, reason: str) -> None:
         self.health.append(f"down: {reason}")
@@ -53,38 +80,38 @@ class RecordingSink(LegSink):
         self.health.append("up")
 
     def of(self, leg: LegId) -> list[LegEvent]:
-        """What was reported of one leg."""
+        """Return the events of one leg."""
         return [event for event in self.events if event.leg == leg]
 
     def ends(self, leg: LegId) -> list[Ended]:
-        """The end events of one leg; there should never be two."""
+        """Return the end events of one leg; two break a rule."""
         return [event for event in self.of(leg) if isinstance(event, Ended)]
 
 
 class FakeBackend(LegBackend):
     """
-    A backend whose far ends do what the number says, at once, or what the test tells them.
+    A backend without a network: its far ends do at once what the number says, or what a test says.
 
-    The numbers are words: "answers", "rings", "rejects", "hangs up", "silent" (answers, then is
-    mute to the end of the call), and anything else waits for the test to call `ring`, `answer` and
-    `end`. `reachable = False` makes every command raise `BackendUnavailable`.
+    The number is "answers", "rings", "rejects", "hangs up" (answers, then ends) or "silent"
+    (answers, and never confirms its end). With any other number the test calls `ring`, `answer` and
+    `end`. While `reachable` is False, every command raises `BackendUnavailable`.
     """
 
     Settings = Section
 
     GIVES_UP_AFTER: Final = 32.0
-    """Seconds it waits for a silent far end."""
+    """Seconds that it waits for a silent far end."""
 
     def __init__(
         self, name: str = "fake", settings: Any = None, clock: IReactorTime | None = None
     ) -> None:
         self.commands: list[tuple[str, LegId]] = []
-        """`("place" or "hang_up", leg)`, in the order they came."""
+        """`("place" or "hang_up", leg)` for each command, in the order they came."""
         self.reachable = True
         self.confirms = True
-        """Whether a far end confirms its end at once; else the test calls `end`."""
+        """Whether a far end confirms its end at once; if not, the test calls `end`."""
         self.found: list[FoundLeg] = []
-        """What `legs` gives, before the placed ones."""
+        """Legs that `legs` returns before the placed ones."""
         self._clock = clock or Clock()
         self._numbers: dict[LegId, str] = {}
         self._states: dict[LegId, CallState] = {}
@@ -108,7 +135,7 @@ class FakeBackend(LegBackend):
         ]
 
     def place(self, leg: LegId, number: str) -> None:
-        self._reach()
+        self._check_reachable()
         self.commands.append(("place", leg))
         self._numbers[leg] = number
         self._states[leg] = CallState.CONNECTING
@@ -122,7 +149,7 @@ class FakeBackend(LegBackend):
                 self.end(leg, Cause(by=EndedBy.FAR_END))
 
     def hang_up(self, leg: LegId, cause: Cause) -> None:
-        self._reach()
+        self._check_reachable()
         self.commands.append(("hang_up", leg))
         if leg not in self._states:
             raise NoSuchLeg(f"the fake has no leg {leg}")
@@ -134,7 +161,7 @@ class FakeBackend(LegBackend):
         elif self.confirms:
             self.end(leg)
 
-    # What the far end does, when the test says so.
+    # What a test lets the far end do.
 
     def ring(self, leg: LegId) -> None:
         self._states[leg] = CallState.ALERTING
@@ -145,17 +172,17 @@ class FakeBackend(LegBackend):
         self._report(Answered(leg))
 
     def end(self, leg: LegId, cause: Cause | None = None, *, confirmed: bool = True) -> None:
-        """End a leg; without a cause for the one it was asked to end with."""
+        """End a leg; without a cause, with that of `hang_up`."""
         state = self._states.pop(leg)
-        asked = self._causes.pop(leg, None)
+        requested = self._causes.pop(leg, None)
         if cause is None:
-            assert asked is not None, "nobody asked for the end of this leg: give a cause"
+            assert requested is not None, "hang_up was not called for this leg: pass a cause"
             status = 200 if state is CallState.CONNECTED else 487
-            cause = Cause(by=asked.by, q850=asked.q850, sip_status=status)
+            cause = Cause(by=requested.by, q850=requested.q850, sip_status=status)
         self._report(Ended(leg, cause, confirmed))
 
     def lose(self, leg: LegId) -> None:
-        """Forget a leg without a word, as a PBX does that was restarted."""
+        """Forget a leg without an event, as a PBX that was restarted does."""
         del self._states[leg]
 
     def _give_up(self, leg: LegId) -> None:
@@ -164,7 +191,7 @@ class FakeBackend(LegBackend):
             cause = Cause(by=by, q850=RECOVERY_ON_TIMER_EXPIRY, sip_status=408)
             self.end(leg, cause, confirmed=False)
 
-    def _reach(self) -> None:
+    def _check_reachable(self) -> None:
         if not self.reachable:
             raise BackendUnavailable("the test has made it unreachable")
 

@@ -1,4 +1,4 @@
-"""A whole umd as a process on a free port, for tests in any framework."""
+"""Runs umd as a process on a free port, for tests in any framework."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ REQUEST: Final = (
 
 class UmdProcess:
     """
-    A context manager that runs `umd` until it is left.
+    A context manager that starts a umd process, and stops it at its end.
 
     Args:
-        arguments: of the command; `http.listen` is set to a free port on loopback, and
-            `control.socket` to a path of its own.
-        environ: for the process, beside this one's.
-        launcher: a command that is to run umd's, put before it.
-        pass_fds: descriptors the process is given.
+        arguments: the command line after `umd`; by default `serve`. If they do not set them,
+            `http.listen` is a free port on loopback, and `control.socket` a new path.
+        environ: variables for the process, besides those of this one.
+        launcher: a command that runs the umd command, such as `strace -f`.
+        pass_fds: file descriptors that the process inherits.
 
     ::
 
@@ -58,17 +58,17 @@ class UmdProcess:
         self._environ = {**os.environ, **(environ or {})}
         self._pass_fds = pass_fds
         self.log: list[dict[str, Any]] = []
-        """Every line it has logged."""
+        """Every line that it has logged, parsed."""
         self.url = ""
-        """Of the UM web service."""
+        """The URL of the UM web service."""
         self.control_socket = ""
-        """The path of it, for `umd.management.client.ask` and `umd trace --socket`."""
+        """Its path, for `umd.management.client.ask` and `umd trace --socket`."""
         self._directory: str | None = None
 
     def __enter__(self) -> UmdProcess:
         command = self._command
         if "control.socket" not in " ".join(command):
-            # Not below the working directory: the path of a socket has 107 octets at most.
+            # In the system's directory: the path of a socket has at most 107 octets.
             self._directory = tempfile.mkdtemp(prefix="umd-test-")
             command = [*command, "-o", f"control.socket={self._directory}/control.sock"]
         self.process = subprocess.Popen(
@@ -103,7 +103,7 @@ class UmdProcess:
         self.stop()
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """End it by a signal and wait for it; gives back its exit status."""
+        """Send a signal, wait for the end of the process, and return its exit status."""
         if self.process.poll() is None:
             self.process.send_signal(number)
         try:
@@ -114,10 +114,15 @@ class UmdProcess:
 
     def wait_for(self, event: str, timeout: float = 30.0, **keys: Any) -> dict[str, Any]:
         """
-        The first log line of this event with these keys, waited for.
+        Wait for a log line, and return it.
+
+        Args:
+            event: the name of the event.
+            timeout: seconds to wait at most.
+            keys: values that the line has.
 
         Raises:
-            TimeoutError: it did not come, or the process ended before.
+            TimeoutError: no such line came, or the process ended before.
         """
         until = time.monotonic() + timeout
         with self._changed:
@@ -131,19 +136,19 @@ class UmdProcess:
                 self._changed.wait(min(left, 0.2))
 
     def events(self, event: str) -> list[dict[str, Any]]:
-        """The log lines of this event so far."""
+        """Return the log lines of this event so far."""
         return [line for line in self.log if line["event"] == event]
 
     def disconnect(
         self, call_id: str, namespace: str = MESSAGES
     ) -> tuple[int, bytes, Message[str, str]]:
-        """Ask for the end of a call; gives back HTTP status, body and headers."""
+        """Send a Disconnect; return the HTTP status, the body and the headers of the response."""
         return self.post(REQUEST.format(namespace=namespace, call_id=call_id).encode())
 
     def post(
         self, body: bytes, content_type: str = "text/xml; charset=utf-8"
     ) -> tuple[int, bytes, Message[str, str]]:
-        """Send any body to the service."""
+        """Send a body to the UM web service; return status, body and headers of the response."""
         request = Request(self.url, body, {"Content-Type": content_type})
         try:
             with urlopen(request, timeout=30) as answer:

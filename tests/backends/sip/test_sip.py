@@ -84,12 +84,15 @@ class SipBackendContractTests(LegBackendContract, TestCase):
     number_silent_to_bye = "+1 555 0199"
     has_clock_alone = False  # the PBX and the wire are on it too
 
-    def make_backend(self) -> LegBackend:
+    async def setUp(self) -> None:  # type: ignore[override]  # trial awaits it
         captured_log(self)
         self.clock = MemoryUdp()
         far = UdpPort(self.clock, capturing_log()[0])
         far.listen(*FAR[:2])
         far.serve(FarPbx())
+        await super().setUp()
+
+    def make_backend(self) -> LegBackend:
         return SipBackend("pbx", section(), self.clock)
 
 
