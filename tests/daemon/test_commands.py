@@ -217,7 +217,7 @@ class ClientCommandTests(ProcessCase):
     def test_trace_says_which_messages_are_not_kept_any_more(self) -> None:
         with self.serving(seeds("5550100"), "-o", "trace.messages=2") as process:
             result = self.ask(process, "trace", "seed-0")
-            self.assertIn("what crossed before it is not kept any more", result.stdout)
+            self.assertIn("umd has not kept the earlier messages", result.stdout)
             self.assertNotIn("INVITE (SDP)", result.stdout)
 
     def test_a_daemon_of_this_user_is_found_without_a_path(self) -> None:
