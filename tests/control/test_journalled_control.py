@@ -143,7 +143,7 @@ class JournalTroubleTests(JournalCase):
         self.assertEqual(self.fake.commands, [])
         self.assertEqual(self.journal.event_names(call), ["Placed", "Disconnected"])
         self.assertEqual(self.successResultOf(self.disconnect(call)), Outcome.ALREADY_ENDED)
-        self.assertEqual(len(self.control._placements), 0)
+        self.assertEqual(self.control._placements._by_call, {})
         self.assert_counts_agree()
 
     def test_a_call_that_was_dialled_before_the_disk_filled(self) -> None:
@@ -235,7 +235,7 @@ class JournalTroubleTests(JournalCase):
         self.failureResultOf(waits)
         self.journal.settle()
         self.assertTrue(call.ended)
-        self.assertEqual(len(self.control._placements), 0)
+        self.assertEqual(self.control._placements._by_call, {})
 
     def test_a_call_whose_leg_ends_before_it_is_dialled_is_not_dialled(self) -> None:
         call = self.control.place(ALICE, "answers")

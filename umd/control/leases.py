@@ -67,9 +67,6 @@ class Leases:
         self._recovered: Alarms[tuple[Call, Limit]] = Alarms(clock, self._expire)
         """Apart, since `Alarms` wants timers of one length in the order of their start."""
 
-    def __len__(self) -> int:
-        return sum(map(len, self._timers.values()))
-
     def grant(self, call: Call) -> None:
         """Start the timers of a call that begins."""
         self._grant(call, self._new, self._clock.seconds())

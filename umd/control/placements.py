@@ -70,9 +70,6 @@ class Placements:
         self._by_call: dict[CallId, Placement] = {}
         """Also the refused ones, until `dialled` has raised the refusal."""
 
-    def __len__(self) -> int:
-        return len(self._by_call)
-
     def add(self, call: Call, event: Placed, media: Media | None) -> None:
         """Record a placed call, then dial it."""
         placement = self._by_call[call.id] = Placement(call, media)

@@ -76,7 +76,7 @@ TRANSITIONS: Final[Mapping[TeardownState, Mapping[TeardownEvent, TeardownState]]
         _E.END_RECORDED: _S.SETTLED,
     },
     _S.SETTLED: {
-        _E.NOT_TAKEN: _S.SETTLED,  # as in ENDED, where nothing is recorded
+        _E.NOT_TAKEN: _S.SETTLED,  # as in ENDED, with a journal that keeps nothing
     },
 }
 """A transition that is absent would be a bug in umd: `Teardown.advance` raises."""
