@@ -1,4 +1,4 @@
-"""What each simulated far end does, seen from umd's end, the time a number."""
+"""The behaviour of each simulated far end, seen from the end of umd, on virtual time."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ README = Path(__file__).parent.parent.parent.parent / "README.md"
 
 
 class World:
-    """A simulation on virtual time, and what it reported."""
+    """A simulation on virtual time, with the events that it reported."""
 
     def __init__(self, **section: object) -> None:
         self.now = 0.0
@@ -49,7 +49,7 @@ class World:
 
     @property
     def left(self) -> tuple[int, ...]:
-        """Sessions, dialogs and transactions at both ends; all 0 when everything is over."""
+        """Return the sessions, dialogs and transactions at both ends; all 0 after the last call."""
         ours, theirs = self.simulation.endpoint, self.simulation.far_ends.endpoint
         return (
             len(self.simulation.legs),
@@ -85,12 +85,14 @@ class FarEndCase(SynchronousTestCase):
 
 class PlaceTests(FarEndCase):
     def test_answers_and_stays(self) -> None:
+        """555 0100 rings, answers and stays."""
         self.world.place("5550100")
         self.world.run(10_000.0)
         self.assertEqual(self.world.events, [Progressed(LEG), Answered(LEG)])
         self.assertEqual(self.world.times, [0.003, 1.003])
 
-    def test_those_who_do_not_take_the_call(self) -> None:
+    def test_far_ends_that_reject(self) -> None:
+        """A rejected call ends with the status of the far end."""
         for number, status, q850, seconds in (
             ("5550102", 302, 127, 0.002),
             ("5550103", 603, 21, 2.003),
@@ -106,8 +108,8 @@ class PlaceTests(FarEndCase):
             self.assertEqual(self.world.times[-1], seconds, number)
             self.nothing_is_left()
 
-    def test_nobody_is_there(self) -> None:
-        """No response at all: timer B, 64*T1 after the INVITE (RFC 3261 section 17.1.1.2)."""
+    def test_dead_far_end(self) -> None:
+        """Without any response the call ends after 64*T1, timer B (RFC 3261 section 17.1.1.2)."""
         self.world.place("5550108")
         self.world.run(31.999)
         self.assertEqual(self.world.events, [])
@@ -115,13 +117,15 @@ class PlaceTests(FarEndCase):
         self.assertEqual(self.said(), ("daemon", 408, 102, False))
         self.nothing_is_left()
 
-    def test_nothing_listens_there(self) -> None:
+    def test_refusing_host(self) -> None:
+        """A host where nothing listens ends the call at once."""
         self.world.place("5550107")
         self.world.run(0.0)
         self.assertEqual(self.said()[:2], ("daemon", 503))
         self.nothing_is_left()
 
-    def test_those_who_hang_up_by_themselves(self) -> None:
+    def test_far_ends_that_hang_up(self) -> None:
+        """A far end that hangs up ends the call."""
         for number, seconds in (("5550120", 21.006), ("5550121", 1.007)):
             self.world = World()
             self.world.place(number)
@@ -130,7 +134,8 @@ class PlaceTests(FarEndCase):
             self.assertAlmostEqual(self.world.times[-1], seconds, 2)
             self.nothing_is_left()
 
-    def test_an_answer_some_time(self) -> None:
+    def test_random_answer_time(self) -> None:
+        """The answer comes within the configured spread."""
         times = set()
         for seed in range(10):
             self.world = World(random_seed=seed)
@@ -140,7 +145,8 @@ class PlaceTests(FarEndCase):
             self.assertTrue(1.0 < self.world.times[-1] < 10.1)
         self.assertEqual(len(times), 10)
 
-    def test_three_telephones_ring(self) -> None:
+    def test_forking(self) -> None:
+        """Three telephones ring, and one answers."""
         self.world.place("5550130")
         self.world.run(0.5)
         self.assertEqual(self.world.events, [Progressed(LEG)])
@@ -159,56 +165,64 @@ class HangUpTests(FarEndCase):
         self.world.hang_up()
         self.world.run(70.0)
 
-    def test_before_anything_was_heard(self) -> None:
-        """CANCEL waits for a provisional (RFC 3261 section 9.1); then it goes."""
+    def test_hang_up_before_any_response(self) -> None:
+        """CANCEL waits for a provisional response (RFC 3261 section 9.1)."""
         self.hang_up_after("5550180", 0.0)
         self.assertEqual(self.said(), ("client", 487, 16, True))
         self.assertNotIn("Answered", self.names())
         self.nothing_is_left()
 
-    def test_nobody_is_there_to_be_told(self) -> None:
+    def test_hang_up_with_a_dead_far_end(self) -> None:
+        """Without any response no CANCEL is sent."""
         self.hang_up_after("5550108", 1.0)
         self.assertEqual(self.said(), ("client", 408, 102, False))
         self.nothing_is_left()
 
-    def test_while_it_rings(self) -> None:
+    def test_hang_up_while_ringing(self) -> None:
+        """A hang-up of a ringing call is confirmed by the 487."""
         self.hang_up_after("5550180", 5.0)
         self.assertEqual(self.said(), ("client", 487, 16, True))
         self.nothing_is_left()
 
-    def test_the_200_crosses_the_cancel(self) -> None:
-        """It is acknowledged and ended by BYE (RFC 3261 section 15)."""
+    def test_200_crosses_cancel(self) -> None:
+        """If the 200 crosses the CANCEL, ACK and BYE end the call (RFC 3261 section 15)."""
         self.hang_up_after("5550181", 5.0)
         self.assertEqual(self.said(), ("client", 200, 16, True))
         self.assertEqual(self.names(), ["Progressed", "Answered", "Ended"])
         self.nothing_is_left()
 
-    def test_while_it_talks(self) -> None:
+    def test_hang_up_of_an_answered_call(self) -> None:
+        """The 200 to the BYE confirms the end."""
         self.hang_up_after("5550100", 5.0)
         self.assertEqual(self.said(), ("client", 200, 16, True))
         self.assertEqual(self.world.times[-1], 5.002)
         self.nothing_is_left()
 
-    def test_both_hang_up_at_once(self) -> None:
+    def test_bye_crosses_bye(self) -> None:
+        """If both ends send BYE, the call ends once."""
         self.hang_up_after("5550190", 5.0)
         self.assertEqual(self.said(), ("client", 200, 16, True))
         self.nothing_is_left()
 
-    def test_481_is_an_end_too(self) -> None:
+    def test_481_to_bye(self) -> None:
+        """A 481 to the BYE confirms the end."""
         self.hang_up_after("5550191", 5.0)
         self.assertEqual(self.said()[3], True)
         self.assertEqual(self.world.times[-1], 5.002)
         self.nothing_is_left()
 
-    def test_silence_and_refusals_confirm_nothing(self) -> None:
+    def test_unconfirmed_bye(self) -> None:
+        """Silence, 500 and 408 to the BYE leave the end unconfirmed."""
         for number in ("5550195", "5550198", "5550199"):
             self.world = World()
             self.hang_up_after(number, 5.0)
             self.assertEqual((self.said()[0], self.said()[3]), ("client", False), number)
             self.nothing_is_left()
 
-    def test_bye_is_repeated_to_who_is_silent(self) -> None:
-        """After 0.5, 1.5, 3.5, 7.5 s and then every 4 s; given up after 32 s (timers E and F)."""
+    def test_bye_is_retransmitted(self) -> None:
+        """
+        BYE is sent again after 0.5, 1.5, 3.5, 7.5 s, then every 4 s, for 32 s (timers E and F).
+        """
         byes: list[float] = []
         self.world.place("5550199")
         self.world.run(5.0)
@@ -220,18 +234,21 @@ class HangUpTests(FarEndCase):
 
 
 class DirectoryTests(SynchronousTestCase):
-    def test_a_number_may_be_written_as_people_write_it(self) -> None:
+    def test_last_digits(self) -> None:
+        """The last seven digits select the far end, however the number is written."""
         for number in ("5550186", "+15550186", "+1 (555) 0186", "sip:+1-555-0186@10.0.0.1:5060"):
             self.assertEqual(last_digits(number), "5550186", number)
         self.assertEqual(Directory().find("12").words, "answers, stays")
         self.assertEqual(Directory().find("").words, "answers, stays")
 
-    def test_a_configured_far_end_goes_first(self) -> None:
+    def test_configured_far_end(self) -> None:
+        """A configured far end replaces a built-in one."""
         own = {"5550186": Behaviour(words="mine", reject_with=600), "1234567": Behaviour()}
         self.assertEqual(Directory(own).find("+1 555 0186").reject_with, 600)
         self.assertIs(Directory(own).find("1234567"), own["1234567"])
 
-    def test_the_readme_lists_them_all(self) -> None:
+    def test_readme_lists_all_far_ends(self) -> None:
+        """README.md lists all built-in far ends."""
         text = README.read_text()
         for number, behaviour in built_in_far_ends().items():
             self.assertIn(f"| 555 {number[3:]}", text)
@@ -239,7 +256,8 @@ class DirectoryTests(SynchronousTestCase):
 
 
 class SeedTests(SynchronousTestCase):
-    def test_calls_are_put_into_their_state(self) -> None:
+    def test_put_into_a_state(self) -> None:
+        """A call can be created in any state."""
         for state in ("connecting", "alerting", "connected"):
             for number in built_in_far_ends():
                 world = World()

@@ -1,4 +1,4 @@
-"""The sound of simulated calls is counted as it would cross."""
+"""The RTP packets of simulated calls are counted."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class SimulatedMediaTests(SynchronousTestCase):
             self.clock.advance(0.05)
 
     def count(self, media: Media, seconds: float, number: str = "5550101") -> MediaCount | None:
-        """What crossed of a call that was ended this long after it was dialled."""
+        """Return the packet counts of a call that was ended this long after it was placed."""
         self.backend.place_with_media(LEG, number, media)
         self.pass_time(seconds)
         self.backend.hang_up(LEG, CAUSE)
@@ -37,33 +37,33 @@ class SimulatedMediaTests(SynchronousTestCase):
         (ended,) = self.sink.ends(LEG)
         return ended.media
 
-    def test_a_prompt_that_was_heard_to_its_end(self) -> None:
+    def test_complete_prompt(self) -> None:
         count = self.count(Media(prompt="x.wav", prompt_s=0.5), 10.0)
         self.assertEqual(count, MediaCount(sent=25, received=0))
 
-    def test_a_prompt_that_was_cut_short(self) -> None:
+    def test_interrupted_prompt(self) -> None:
         count = self.count(Media(prompt="x.wav", prompt_s=60.0), 10.0)
         assert count is not None
         self.assertTrue(495 <= count.sent <= 500, count)
 
-    def test_a_recording_begins_after_the_prompt(self) -> None:
+    def test_recording_after_the_prompt(self) -> None:
         count = self.count(Media(prompt="x.wav", prompt_s=4.0, record_to="y.wav"), 10.0)
         assert count is not None
         self.assertEqual(count.sent, 200)
         self.assertTrue(295 <= count.received <= 300, count)
 
-    def test_nobody_answered(self) -> None:
+    def test_unanswered_call(self) -> None:
         media = Media(prompt="x.wav", prompt_s=4.0, record_to="y.wav")
         self.assertEqual(self.count(media, 10.0, "5550180"), MediaCount(sent=0, received=0))
 
-    def test_a_call_without_media(self) -> None:
+    def test_call_without_media(self) -> None:
         self.backend.place(LEG, "5550101")
         self.pass_time(1.0)
         self.backend.hang_up(LEG, CAUSE)
         self.pass_time(1.0)
         self.assertEqual([ended.media for ended in self.sink.ends(LEG)], [None])
 
-    def test_nothing_is_kept_of_a_leg_that_is_over(self) -> None:
+    def test_ended_leg_is_forgotten(self) -> None:
         counter = MediaCounter()
         counter.expect(LEG, Media(prompt="x.wav", prompt_s=4.0))
         counter.count(Ended(LEG, CAUSE), 0.0)

@@ -1,4 +1,4 @@
-"""The virtual network: as bad as it is told to be, and the same either way messages cross it."""
+"""The virtual network: its conditions, and messages as objects and as octets."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from umd.sip.transaction import Hop, Send
 A, B, NOWHERE, REFUSING = (Hop(host, 5060) for host in ("a", "b", "nowhere", "refusing"))
 
 
-class Mouth:
-    """An end that sends what it is told and keeps what arrives."""
+class Talker:
+    """An end that sends what the test gives it, and keeps what arrives."""
 
     def __init__(self) -> None:
         self.to_send: list[Send] = []
@@ -63,7 +63,7 @@ class NetworkTests(SynchronousTestCase):
             octets=octets,
             check_every=check_every,
         )
-        self.a, self.b = Mouth(), Mouth()
+        self.a, self.b = Talker(), Talker()
         self.network.attach(A, self.a)
         self.network.attach(B, self.b)
         self.network.refuse("refusing")
@@ -77,12 +77,12 @@ class NetworkTests(SynchronousTestCase):
             self.network.run(due)
         return [heard[1] for heard in self.b.heard]
 
-    def test_at_once_and_in_order(self) -> None:
+    def test_perfect_network(self) -> None:
         self.build()
         self.assertEqual(self.send(3), ["0", "1", "2"])
         self.assertEqual(self.network.carried, 3)
 
-    def test_a_delay(self) -> None:
+    def test_delay(self) -> None:
         self.build(delay=0.25)
         self.send(1)
         self.assertEqual(self.b.heard, [(0.25, "0")])
@@ -103,14 +103,14 @@ class NetworkTests(SynchronousTestCase):
         self.assertEqual(sorted(arrived), sorted(map(str, range(100))))
         self.assertNotEqual(arrived, sorted(arrived, key=int))
 
-    def test_who_is_not_there(self) -> None:
+    def test_unknown_address(self) -> None:
         self.build()
         self.a.say(1, NOWHERE)
         self.a.say(2, REFUSING)
         self.network.run(0.0)
         self.assertEqual((self.network.lost, self.a.failed), (1, ["2"]))
 
-    def test_one_in_so_many_is_checked(self) -> None:
+    def test_every_nth_message_is_checked(self) -> None:
         self.build(check_every=10)
         self.send(100)
         self.assertEqual(self.network.checked, 10)
@@ -119,7 +119,7 @@ class NetworkTests(SynchronousTestCase):
         self.build(octets=True)
         self.assertEqual(self.send(2), ["octets", "octets"])
 
-    def test_a_message_that_reads_differently_is_told(self) -> None:
+    def test_altered_message_is_an_error(self) -> None:
         bad = message(1)
         bad.headers.append(("Subject", " blanks around "))
         with self.assertRaises(MessageAltered):
@@ -127,8 +127,8 @@ class NetworkTests(SynchronousTestCase):
 
 
 class BothWaysTests(SynchronousTestCase):
-    def story(self, octets: bool, **section: object) -> list[tuple[float, str]]:
-        """A call to each far end, hung up after three seconds; every event with its time."""
+    def events(self, octets: bool, **section: object) -> list[tuple[float, str]]:
+        """Return the events, with times, of a call to each far end, hung up after three seconds."""
         world = World(octets=octets, check_every=0, **section)
         for number in built_in_far_ends():
             world.place(number, LegId(number))
@@ -141,13 +141,13 @@ class BothWaysTests(SynchronousTestCase):
         return [(time, str(event)) for time, event in zip(world.times, world.events, strict=True)]
 
     def test_objects_and_octets_give_the_same_events(self) -> None:
-        self.assertEqual(self.story(False), self.story(True))
-        self.assertGreater(len(self.story(False)), 40)
+        self.assertEqual(self.events(False), self.events(True))
+        self.assertGreater(len(self.events(False)), 40)
 
     def test_on_a_bad_network_too(self) -> None:
         bad = {"loss": 0.2, "duplicate": 0.1, "jitter": "30ms", "delay": "20ms"}
         for seed in range(5):
             self.assertEqual(
-                self.story(False, random_seed=seed, **bad),
-                self.story(True, random_seed=seed, **bad),
+                self.events(False, random_seed=seed, **bad),
+                self.events(True, random_seed=seed, **bad),
             )

@@ -1,4 +1,4 @@
-"""UDP in memory: a Clock whose ports deliver to each other, for tests of what drives a socket."""
+"""UDP in memory: a Clock whose ports deliver datagrams to each other."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from zope.interface import implementer
 
 
 def captured_log(test: TestCase) -> list[Any]:
-    """Everything that is logged until the test ends, as event dicts."""
+    """Return all log events until the test ends, as dicts."""
     capture = LogCapture()
     structlog.configure(processors=[capture])
     test.addCleanup(structlog.reset_defaults)
@@ -24,7 +24,7 @@ def captured_log(test: TestCase) -> list[Any]:
 
 @implementer(IReactorUDP)
 class MemoryUdp(Clock):
-    """A reactor for UDP and time; a datagram arrives `delay` seconds after it was sent."""
+    """A reactor for UDP and time. A datagram arrives `delay` seconds after it was sent."""
 
     delay = 0.001
 
@@ -48,19 +48,19 @@ class MemoryUdp(Clock):
         return opened
 
     def deliver(self, data: bytes, source: tuple[str, int], target: tuple[str, int]) -> None:
-        """Hand over a datagram, if anybody is there."""
+        """Deliver a datagram, if its target is open."""
         port = self.ports.get(target)
         if port is not None:
             port.protocol.datagramReceived(data, source)
 
     def starts(self) -> list[str]:
-        """The first two words of every datagram: `INVITE sip:...` or `SIP/2.0 200`."""
+        """Return the first two words of every datagram: `INVITE sip:...` or `SIP/2.0 200`."""
         return [" ".join(data.decode().split(" ")[:2]) for data in self.carried]
 
 
 @implementer(IListeningPort)
 class MemoryPort:
-    """One port; `error` is what its next `write` raises."""
+    """One port. Its next `write` raises `error`, if that is set."""
 
     def __init__(
         self, reactor: MemoryUdp, protocol: DatagramProtocol, host: str, port: int

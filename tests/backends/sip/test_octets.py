@@ -1,4 +1,4 @@
-"""Whatever octets a far end calls itself by: its call is placed, kept, told, restored and ended."""
+"""A far end may use any octets in its header fields: its calls work like all others."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def odd_names() -> Iterator[bytes]:
 
 class OddFarEnd(DatagramProtocol):
     """
-    Answers each call, and calls itself by the next name in the To of that.
+    Answers each call, with the next of the given names in the To.
 
     Args:
         names: as octets, without tag.
@@ -116,13 +116,13 @@ class OddFarEnd(DatagramProtocol):
         return [request.split(b" ")[0] for request in self.requests[call_id]]
 
     def last(self, call_id: str, field: bytes) -> list[bytes]:
-        """The values of a field of the last request that came."""
+        """Return the values of a field of the last request that arrived."""
         lines = self.requests[call_id][-1].partition(b"\r\n\r\n")[0].split(b"\r\n")
         return [line[len(field) + 2 :] for line in lines if line.startswith(field + b": ")]
 
 
 class FileStore(Store):
-    """A journal on disk whose commits take a turn of the test's."""
+    """A journal on disk. A commit takes one turn of the reactor."""
 
     trouble = None
 
@@ -183,7 +183,7 @@ class LineSink:
 
 
 class OddCase(TestCase):
-    """A umd with a journal on disk, without sockets; it can die, and another takes its place."""
+    """A umd with a journal on disk and without sockets, which the test can kill and restart."""
 
     keeps_journal = True
 
@@ -278,6 +278,7 @@ LATIN_1 = '"Caf\u00e9 Zo\u00eb" <sip:100@pbx>'.encode("latin-1")
 
 class SweepTests(OddCase):
     async def test_every_octet_in_every_place_of_a_far_ends_name(self) -> None:
+        """Any octet in a name is returned unchanged, also after a restart."""
         names = list(odd_names())
         far = self.far_end(iter(names), b"\r\nRecord-Route: \"r\xe9\xff\" <sip:127.0.0.1:5070;lr>")
         await self.start()
@@ -292,7 +293,8 @@ class SweepTests(OddCase):
             route = b'"r\xe9\xff" <sip:127.0.0.1:5070;lr>'
             self.assertEqual(far.last(call.leg, b"Route"), [route])
 
-    async def test_without_a_journal_each_is_told_of_listed_and_ended(self) -> None:
+    async def test_without_a_journal(self) -> None:
+        """Without a journal odd calls are reported, listed and ended."""
         self.keeps_journal = False
         names = list(odd_names())
         far = self.far_end(iter(names))
@@ -320,7 +322,8 @@ class SweepTests(OddCase):
             self.assertEqual(far.methods(call.leg), [b"INVITE", b"ACK", b"BYE"])
             self.assertEqual(far.last(call.leg, b"To"), [far.called[call.leg]])
 
-    async def test_what_is_on_record_of_an_odd_end_is_told_to_people(self) -> None:
+    async def test_records_are_shown(self) -> None:
+        """The commands that read the journal show the calls of odd far ends."""
         reason = b'\r\nReason: Q.850;cause=16;text="adi\xf3s \x1b[31m"'
         far = self.far_end(iter([LATIN_1]))
         await self.start()
@@ -348,7 +351,8 @@ class SweepTests(OddCase):
         said = 'Q.850;cause=16;text="adi\udcf3s \x1b[31m"'
         self.assertEqual(cause.reasons, (said,))
 
-    async def test_a_terminal_is_told_as_safely(self) -> None:
+    async def test_terminal_output_is_safe(self) -> None:
+        """A terminal gets no control characters from a far end."""
         self.format = "console"
         far = self.far_end(iter(odd_names()), b'\r\nReason: x\x1b[2J\xe9')
         await self.start()
@@ -361,11 +365,12 @@ class SweepTests(OddCase):
 
 
 class OneOfManyTests(OddCase):
-    """One odd call among fifty of the usual kind."""
+    """One odd call among fifty normal ones."""
 
     names = [b"<sip:100@pbx>"] * 25 + [HUNT_GROUP, LATIN_1] + [b"<sip:100@pbx>"] * 25
 
-    async def test_a_stop_without_a_journal_ends_each(self) -> None:
+    async def test_stop_without_a_journal(self) -> None:
+        """A stop without a journal ends every call."""
         self.keeps_journal = False
         far = self.far_end(iter(self.names))
         await self.start()
@@ -375,7 +380,8 @@ class OneOfManyTests(OddCase):
         for call in calls:
             self.assertEqual(far.methods(call.leg), [b"INVITE", b"ACK", b"BYE"])
 
-    async def test_one_that_cannot_be_ended_at_a_stop_is_named(self) -> None:
+    async def test_leg_that_cannot_be_ended_at_a_stop(self) -> None:
+        """The log names a leg that could not be ended at a stop."""
         self.keeps_journal = False
         far = self.far_end(iter(self.names))
         await self.start()
@@ -393,7 +399,8 @@ class OneOfManyTests(OddCase):
         self.assertEqual([call for call in calls if call not in byes], [calls[3]])
         self.assertIn(b'"sip.leg-not-ended"', self.sink.octets)
 
-    async def test_a_mistake_while_an_answer_is_told_holds_no_message_back(self) -> None:
+    async def test_exception_in_the_sink_delays_no_message(self) -> None:
+        """Messages leave even if the receiver of an event raises."""
         far = self.far_end(iter(self.names))
         await self.start()
         leg_event = Control.leg_event
@@ -410,8 +417,8 @@ class OneOfManyTests(OddCase):
             self.assertEqual(far.methods(call.leg), [b"INVITE", b"ACK"])
         self.assertEqual(set(self.end(calls)), {Outcome.ENDED})
 
-    async def test_a_leg_without_record_is_ended_like_any_other(self) -> None:
-        """The far end has its ACK, and a BYE when it is asked for, or when this umd stops."""
+    async def test_leg_without_a_record(self) -> None:
+        """The far end gets its ACK, and a BYE at a hang-up or when umd stops."""
         far = self.far_end(iter(self.names))
         await self.start()
         record = SipLegs.record
@@ -443,7 +450,8 @@ class OneOfManyTests(OddCase):
         self.connected(rest)
         self.assertEqual(set(self.end(rest)), {Outcome.ENDED})
 
-    async def test_a_damaged_record_of_a_leg_costs_that_leg_alone(self) -> None:
+    async def test_damaged_leg_record(self) -> None:
+        """A damaged leg record loses only that leg."""
         damages = [
             b"", b"[]", b"null", b"{}", b"[" * 5000, b"\xff\xfe", b"[1,2,3,4,5,6,7,8,9,10]",
             b'["a","b","c","d",["127.0.0.1",70000,"UDP",0],"sip:x@y",[],1,-1,""]',
@@ -474,7 +482,8 @@ class OneOfManyTests(OddCase):
         self.assertEqual([self.control.find(call.id).confirmed for call in odd], [False] * len(odd))
         self.assertEqual(self.control.counts().live, 0)
 
-    async def test_a_damaged_record_of_an_event_costs_that_call_alone(self) -> None:
+    async def test_damaged_event_record(self) -> None:
+        """A damaged event record loses only that call."""
         damages = [b"", b"\x00", b"[]", b'{"event":[]}', b'{"event":"call.placed"}', b"{" * 5000]
         self.far_end(iter(self.names))
         await self.start()

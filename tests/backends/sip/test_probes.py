@@ -1,4 +1,4 @@
-"""Far ends that are gone: OPTIONS in the dialog shows it."""
+"""Probes: OPTIONS in the dialog finds calls that are gone at the far end."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ALLOW = "INVITE, ACK, CANCEL, BYE, OPTIONS"
 
 
 class Pbx(FarPbx):
-    """A PBX that says in its answer what it allows; it can forget its calls, and fall silent."""
+    """A PBX with a configurable Allow that can forget its calls and fall silent."""
 
     def __init__(self, allow: str | None = ALLOW) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class Pbx(FarPbx):
         return sends
 
     def forget(self) -> None:
-        """It is restarted: nobody knows any call."""
+        """Restart the PBX: it forgets all calls."""
         for session in list(self.endpoint.sessions()):
             session.abandon()
 
@@ -70,7 +70,7 @@ class ProbeTests(SipCase):
         return pbx
 
     async def up(self, allow: str | None = ALLOW, **keys: Any) -> tuple[SipBackend, LegId]:
-        """A call that was answered."""
+        """Return a call that was answered."""
         self.pbx.allow = allow
         backend = await self.start(probe_interval=self.interval, **keys)
         self.addCleanup(backend.stop)
@@ -80,8 +80,8 @@ class ProbeTests(SipCase):
         self.record = backend.leg_record(leg)  # the journal gets it now, and never again
         return backend, leg
 
-    async def test_a_call_that_is_there(self) -> None:
-        """It is asked for at each interval, and goes on."""
+    async def test_call_goes_on(self) -> None:
+        """A live call is probed at each interval, and goes on."""
         backend, leg = await self.up()
         self.run_for(35)
         self.assertEqual(self.pbx.count("OPTIONS"), 3)
@@ -95,8 +95,8 @@ class ProbeTests(SipCase):
         self.run_for(30)
         self.assertEqual(self.pbx.count("OPTIONS"), 3)
 
-    async def test_a_pbx_that_was_restarted(self) -> None:
-        """481: the call is gone, once, and nothing more is sent to it."""
+    async def test_restarted_pbx(self) -> None:
+        """A 481 ends the call as lost, once, and umd sends nothing more."""
         backend, leg = await self.up()
         self.pbx.forget()
         self.run_for(12)
@@ -106,8 +106,8 @@ class ProbeTests(SipCase):
         self.assertEqual(self.pbx.methods(), ["INVITE", "ACK", "OPTIONS"])
         self.assertEqual((self.sink.ends(leg), list(await backend.legs())), ([], []))
 
-    async def test_answers_that_are_no_end(self) -> None:
-        """Whatever else the far end says to OPTIONS, it is there."""
+    async def test_answers_that_do_not_end_the_call(self) -> None:
+        """Any other answer to OPTIONS shows that the far end is alive."""
         for status in (404, 405, 500, 501, 603, 403):
             self.pbx.options = status
             backend, leg = await self.up()
@@ -117,8 +117,8 @@ class ProbeTests(SipCase):
             self.run_for(1)
             await backend.stop()
 
-    async def test_a_pbx_that_has_died(self) -> None:
-        """Two probes without any answer: a BYE is tried, and the call ends unconfirmed."""
+    async def test_dead_pbx(self) -> None:
+        """After two unanswered probes umd sends a BYE, and the call ends unconfirmed."""
         _, leg = await self.up(t1="100ms")
         self.pbx.silent = True
         self.run_for(40)
@@ -129,8 +129,8 @@ class ProbeTests(SipCase):
         self.assertEqual([line["leg"] for line in silent], [leg])
         self.assertIn("BYE", self.pbx.methods())
 
-    async def test_a_proxy_that_cannot_reach_the_far_end(self) -> None:
-        """Its 408 or 503 is no answer of the far end; the BYE shows what is true."""
+    async def test_proxy_without_far_end(self) -> None:
+        """A 408 or 503 from a proxy counts as no answer; umd sends a BYE."""
         for status in (408, 503):
             self.pbx.options = status
             backend, leg = await self.up(t1="100ms")
@@ -139,8 +139,8 @@ class ProbeTests(SipCase):
             self.assertEqual((ended.confirmed, ended.cause.by), (True, EndedBy.DAEMON))
             await backend.stop()
 
-    async def test_a_network_that_is_down_for_a_moment(self) -> None:
-        """One probe without an answer ends nothing."""
+    async def test_short_outage(self) -> None:
+        """One unanswered probe ends nothing."""
         _, leg = await self.up(t1="100ms")
         self.pbx.silent = True
         self.run_for(15)
@@ -148,8 +148,8 @@ class ProbeTests(SipCase):
         self.run_for(60)
         self.assertEqual(self.sink.ends(leg), [])
 
-    async def test_a_pbx_that_lists_options_and_is_silent_to_it(self) -> None:
-        """Asterisk 22 is: it is asked by UPDATE from then on, without an offer, and stays up."""
+    async def test_silent_to_options(self) -> None:
+        """If OPTIONS stays unanswered, umd uses UPDATE without an offer, as with Asterisk 22."""
         self.pbx.options, self.pbx.probes = "nothing", ("OPTIONS",)
         backend, leg = await self.up(t1="100ms")
         self.run_for(65)
@@ -161,8 +161,8 @@ class ProbeTests(SipCase):
         self.run_for(1)
         self.assertTrue(self.ended(leg).confirmed)
 
-    async def test_a_silent_pbx_that_does_not_know_update(self) -> None:
-        """That it says so is an answer too."""
+    async def test_silent_to_options_without_update(self) -> None:
+        """A refusal of UPDATE is an answer too."""
         self.pbx.options, self.pbx.probes = "nothing", ("OPTIONS",)
         _, leg = await self.up(t1="100ms")
         self.run_for(15)
@@ -171,7 +171,8 @@ class ProbeTests(SipCase):
             self.run_for(30)
             self.assertEqual(self.sink.ends(leg), [], status)
 
-    async def test_a_pbx_that_is_silent_to_options_and_was_restarted(self) -> None:
+    async def test_silent_to_options_and_restarted(self) -> None:
+        """UPDATE also finds that the call is gone."""
         self.pbx.options, self.pbx.probes = "nothing", ("OPTIONS",)
         _, leg = await self.up(t1="100ms")
         self.run_for(25)
@@ -180,8 +181,8 @@ class ProbeTests(SipCase):
         self.assertIsInstance(self.sink.of(leg)[-1], Gone)
         self.assertNotIn("BYE", self.pbx.methods())
 
-    async def test_a_far_end_that_does_not_know_options(self) -> None:
-        """It did not list them: it is asked seldom, and its silence costs no call."""
+    async def test_options_not_in_allow(self) -> None:
+        """Without OPTIONS in Allow umd probes seldom, and silence ends no call."""
         self.pbx.options = "nothing"
         _, leg = await self.up(allow=None, t1="100ms")
         self.run_for(45)
@@ -190,14 +191,14 @@ class ProbeTests(SipCase):
         self.assertGreater(self.pbx.count("OPTIONS"), 20)
         self.assertEqual(self.sink.ends(leg), [])
 
-    async def test_a_far_end_that_did_not_list_options_and_was_restarted(self) -> None:
-        """What it answers counts all the same."""
+    async def test_options_not_in_allow_and_restarted(self) -> None:
+        """Without OPTIONS in Allow a 481 still ends the call."""
         _, leg = await self.up(allow="INVITE, ACK, CANCEL, BYE")
         self.pbx.forget()
         self.run_for(55)
         self.assertIsInstance(self.sink.of(leg)[-1], Gone)
 
-    async def test_an_end_while_a_probe_is_unanswered(self) -> None:
+    async def test_hang_up_during_a_probe(self) -> None:
         """OPTIONS is not sent again in a dialog that is being ended."""
         self.pbx.options = "nothing"
         backend, leg = await self.up()
@@ -209,14 +210,15 @@ class ProbeTests(SipCase):
         self.assertTrue(self.ended(leg).confirmed)
         self.assertEqual(self.pbx.count("OPTIONS"), sent)
 
-    async def test_nobody_is_asked_where_none_is_set(self) -> None:
+    async def test_probes_off(self) -> None:
+        """With probe_interval = "none" umd sends no probe."""
         self.interval = "none"
         _, leg = await self.up()
         self.run_for(400)
         self.assertEqual(self.pbx.count("OPTIONS"), 0)
 
     async def restart(self, backend: SipBackend, leg: LegId, age: float = 60.0) -> SipBackend:
-        """The next umd takes up the leg from its record."""
+        """Let the next umd restore the leg from its record."""
         state = CallState.CONNECTED
         known = KnownLeg(leg=leg, state=state, number="5550100", age=age, record=self.record)
         assert backend.port is not None
@@ -234,16 +236,16 @@ class ProbeTests(SipCase):
         self.addCleanup(backend.stop)
         return backend
 
-    async def test_a_call_that_ended_while_no_umd_ran(self) -> None:
-        """It is asked for at once after the restart."""
+    async def test_call_that_ended_while_umd_was_down(self) -> None:
+        """After a restart umd probes at once."""
         backend, leg = await self.up()
         self.pbx.forget()
         await self.restart(backend, leg)
         self.run_for(1)
         self.assertIsInstance(self.sink.of(leg)[-1], Gone)
 
-    async def test_a_restart_with_a_call_that_is_there(self) -> None:
-        """The BYE has a higher CSeq than any OPTIONS of the umd before."""
+    async def test_restart_with_a_live_call(self) -> None:
+        """The BYE has a higher CSeq than any OPTIONS of the previous umd."""
         backend, leg = await self.up()
         self.run_for(50)
         before = self.pbx.last("OPTIONS").cseq.number
@@ -255,8 +257,8 @@ class ProbeTests(SipCase):
         ended = self.ended(leg)
         self.assertEqual((ended.confirmed, ended.cause.sip_status), (True, 200))
 
-    async def test_a_restart_with_a_far_end_that_did_not_list_options(self) -> None:
-        """It is not asked at once: SIPp would drop the call."""
+    async def test_restart_with_options_not_in_allow(self) -> None:
+        """Without OPTIONS in Allow umd does not probe at once, since SIPp would drop the call."""
         backend, leg = await self.up(allow=None)
         await self.restart(backend, leg)
         self.run_for(45)
@@ -273,7 +275,7 @@ class QueueTests(SynchronousTestCase):
     def legs(self, count: int) -> list[LegId]:
         return [LegId(f"leg-{number}") for number in range(count)]
 
-    def test_each_in_its_turn(self) -> None:
+    def test_interval(self) -> None:
         one, other = self.legs(2)
         self.probes.add(one)
         self.clock.advance(30)
@@ -285,8 +287,8 @@ class QueueTests(SynchronousTestCase):
         self.clock.advance(60)
         self.assertEqual(self.asked, [one, other, one, other, one])
 
-    def test_many_at_once_let_others_have_their_turn(self) -> None:
-        """A batch at a time, each leg once in a round."""
+    def test_batches(self) -> None:
+        """Many probes are sent in batches, one for each leg in a round."""
         legs = self.legs(10 * MAX_PROBES_PER_BATCH)
         for leg in legs:
             self.probes.add(leg)
@@ -303,7 +305,7 @@ class QueueTests(SynchronousTestCase):
         self.clock.pump([0.05] * 1400)
         self.assertEqual(self.asked[:30_000], legs)
 
-    def test_a_probe_that_raises_costs_no_other(self) -> None:
+    def test_probe_that_raises(self) -> None:
         one, other = self.legs(2)
 
         def ask(leg: LegId) -> None:
@@ -319,12 +321,12 @@ class QueueTests(SynchronousTestCase):
         self.clock.advance(1)
         self.assertEqual(self.asked, [one, other])
 
-    def test_nothing_is_left_when_it_stops(self) -> None:
+    def test_stop(self) -> None:
         self.probes.add_restored(self.legs(3), 0.0)
         self.probes.stop()
         self.assertEqual((len(self.probes), self.clock.getDelayedCalls()), (0, []))
 
-    def test_given_up_after_two_in_a_row(self) -> None:
+    def test_two_unanswered_probes(self) -> None:
         (leg,) = self.legs(1)
         self.probes.add(leg)
         for answered in (False, True, False):

@@ -1,4 +1,4 @@
-"""The SIP backend against far ends on a network in memory, on a clock in the test's hand."""
+"""The SIP backend against far ends on a network in memory, on virtual time."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ PASSWORD = "correct horse battery staple"
 
 
 def section(**keys: Any) -> SipSection:
-    """A section as a file would give it."""
+    """Return a section with these keys."""
     return SipSection.model_validate({"peer": "udp:127.0.0.1:5070", **keys})
 
 
@@ -56,7 +56,7 @@ def tokens() -> Any:
 
 
 class FarPbx(FarEnds):
-    """The simulator's far ends at another port; keeps the requests that came."""
+    """The simulator's far ends at another port; keeps the requests that arrived."""
 
     def __init__(self, **behaviours: Behaviour) -> None:
         directory = Directory({key.strip("n"): how for key, how in behaviours.items()})
@@ -123,7 +123,7 @@ class SipCase(TestCase):
         return leg
 
     def run_for(self, seconds: float) -> None:
-        """In steps, so that each timer and each datagram has its own time."""
+        """Advance in steps, so that each timer and each datagram has its own time."""
         self.clock.pump([0.01] * round(seconds * 100))
 
     def ended(self, leg: LegId) -> Ended:
@@ -133,7 +133,7 @@ class SipCase(TestCase):
 
 class CallTests(SipCase):
     async def test_a_call_from_invite_to_bye(self) -> None:
-        """Its Call-ID is the leg's name; the BYE says why, as the far end's log will show."""
+        """The SIP Call-ID is the name of the leg, and the BYE has a Reason."""
         backend = await self.start()
         leg = self.place(backend, "+1 555 0100")
         self.run_for(2)
@@ -152,7 +152,7 @@ class CallTests(SipCase):
         self.assertEqual(NameAddr.parse(invite.get("From") or "").uri, "sip:umd@127.0.0.1")
         self.assertEqual(bye.get("Reason"), "Q.850;cause=16")
 
-    async def test_the_configuration_says_what_is_written(self) -> None:
+    async def test_configured_header_fields(self) -> None:
         backend = await self.start(
             **{
                 "listen": "udp:127.0.0.1:0",
@@ -195,14 +195,14 @@ class CallTests(SipCase):
         self.assertEqual(self.pbx.methods().count("BYE"), 7)
 
     async def test_a_number_that_cannot_be_dialled(self) -> None:
-        """It ends at once, by umd, with the cause for it, and nothing leaves."""
+        """The call ends at once by umd, with the matching cause, and nothing is sent."""
         backend = await self.start()
         leg = self.place(backend, " ")
         ended = self.ended(leg)
         self.assertEqual((ended.cause.by, ended.cause.q850), (EndedBy.DAEMON, 28))
         self.assertEqual(self.clock.carried, [])
 
-    async def test_what_cannot_be_sent_ends_at_once(self) -> None:
+    async def test_unsendable_call_ends_at_once(self) -> None:
         backend = await self.start()
         self.clock.ports[OURS[:2]].error = PermissionError(1, "Operation not permitted")
         leg = self.place(backend, "5550100")
@@ -213,7 +213,7 @@ class CallTests(SipCase):
         self.run_for(2)
         self.assertEqual(self.pbx.methods(), ["INVITE", "ACK"])
 
-    async def test_a_contact_with_a_host_name_is_reached_by_way_of_the_peer(self) -> None:
+    async def test_contact_with_a_host_name(self) -> None:
         self.pbx.endpoint.contact = "<sip:pbx.example.com>"
         backend = await self.start()
         leg = self.place(backend, "5550100")
@@ -223,7 +223,7 @@ class CallTests(SipCase):
         self.assertTrue(self.ended(leg).confirmed)
         self.assertEqual(self.pbx.last("BYE").uri, "sip:pbx.example.com")
 
-    async def test_there_is_no_media_and_the_offer_says_so(self) -> None:
+    async def test_inactive_offer(self) -> None:
         backend = await self.start()
         self.place(backend, "5550100")
         self.place(backend, "5550100")
@@ -233,7 +233,7 @@ class CallTests(SipCase):
         self.assertEqual((one.address, one.streams[0].port), ("127.0.0.1", 9))
         self.assertNotEqual(one.session_id, other.session_id)
 
-    async def test_a_changed_offer_is_answered_as_silently(self) -> None:
+    async def test_changed_offer(self) -> None:
         backend = await self.start()
         self.place(backend, "5550100")
         self.run_for(2)
@@ -248,8 +248,8 @@ class CallTests(SipCase):
 
 
 class StopTests(SipCase):
-    async def test_calls_that_are_left_get_a_bye_or_a_cancel(self) -> None:
-        """Nobody could end them any more; nothing is reported, nothing waited for."""
+    async def test_stop_ends_calls(self) -> None:
+        """Without a journal a stop sends BYE or CANCEL, reports nothing and waits for nothing."""
         backend = await self.start()
         self.place(backend, "5550100")
         self.place(backend, "5550180")
@@ -261,7 +261,7 @@ class StopTests(SipCase):
         self.assertEqual(len(self.sink.events), told)
         self.assertNotIn(OURS[:2], self.clock.ports)
 
-    async def test_not_started_it_cannot_be_asked(self) -> None:
+    async def test_not_started(self) -> None:
         backend = SipBackend("pbx", section(), self.clock)
         with self.assertRaises(BackendUnavailable):
             self.place(backend, "100")
@@ -270,7 +270,7 @@ class StopTests(SipCase):
         self.assertEqual(await backend.legs(), [])
         await backend.stop()
 
-    async def test_an_address_that_is_taken_names_the_backend(self) -> None:
+    async def test_address_in_use(self) -> None:
         def taken(*arguments: object, **keywords: object) -> None:
             raise CannotListenError("127.0.0.1", 5060, OSError("Address already in use"))
 
@@ -295,7 +295,7 @@ class Caller:
 
 
 class IncomingTests(SipCase):
-    async def test_a_call_to_umd_is_refused(self) -> None:
+    async def test_incoming_call_is_refused(self) -> None:
         await self.start()
         caller = Caller()
         port = UdpPort(self.clock, capturing_log()[0])
@@ -311,7 +311,7 @@ class IncomingTests(SipCase):
 
 
 class Doorman(FarPbx):
-    """Asks who is calling, INVITE and BYE."""
+    """Challenges INVITE and BYE."""
 
     def __init__(self, method: str) -> None:
         super().__init__()
@@ -350,8 +350,8 @@ class LoginTests(SipCase):
         path.write_text(text)
         return str(path)
 
-    async def test_a_peer_that_asks_who_is_calling(self) -> None:
-        """By 401 and by 407, for the call and for its end; the password is written nowhere."""
+    async def test_challenges(self) -> None:
+        """umd answers 401 and 407 to INVITE and BYE; the password is not logged or sent."""
         for status in ("401", "407"):
             self.clock = MemoryUdp()
             self.sink = RecordingSink()
@@ -367,7 +367,7 @@ class LoginTests(SipCase):
             written = b"".join(self.clock.carried).decode() + repr(self.lines) + repr(vars(backend))
             self.assertNotIn(PASSWORD, written)
 
-    async def test_without_a_login_a_challenge_is_a_refusal(self) -> None:
+    async def test_challenge_without_a_login(self) -> None:
         self.clock = MemoryUdp()
         self.listen(FAR, Doorman("407"))
         backend = await self.start()
@@ -376,7 +376,7 @@ class LoginTests(SipCase):
         cause = self.ended(leg).cause
         self.assertEqual((cause.by, cause.sip_status), (EndedBy.FAR_END, 407))
 
-    def test_the_password_is_the_first_line(self) -> None:
+    def test_password_file(self) -> None:
         for text in (PASSWORD, PASSWORD + "\n", PASSWORD + "\r\n# of the lab\n"):
             file = self.password_file(text)
             login = read_login(section(username="umd", password_file=file))
@@ -384,7 +384,7 @@ class LoginTests(SipCase):
             self.assertEqual((login.username, login.password), ("umd", PASSWORD))
         self.assertIsNone(read_login(section()))
 
-    async def test_a_file_without_a_password(self) -> None:
+    async def test_unusable_password_file(self) -> None:
         for file, why in (
             (self.password_file("\n"), "its first line is empty"),
             (self.mktemp(), "No such file"),
@@ -419,7 +419,7 @@ class SectionTests(SynchronousTestCase):
             with self.assertRaisesRegex(ValueError, "such as"):
                 parse_address(value)
 
-    def test_what_cannot_be(self) -> None:
+    def test_mistakes(self) -> None:
         with self.assertRaisesRegex(ValidationError, "peer\n  Field required"):
             SipSection.model_validate({})
         self.assertIn("a peer can listen", self.wrong(peer="udp:0.0.0.0:5060"))

@@ -1,4 +1,4 @@
-"""The UDP port: what it carries, and what a socket can do to it, on real sockets and on none."""
+"""The UDP port, on real sockets and in memory."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def message(body: bytes = b"") -> Message:
 
 
 class RecordingEnd:
-    """Keeps what it is told, in order; `outgoing` is what it has to send."""
+    """Records its calls in order; `outgoing` holds the messages to send."""
 
     def __init__(self) -> None:
         self.told: list[Any] = []
@@ -76,7 +76,7 @@ class RecordingEnd:
 
 
 class MemoryTests(TestCase):
-    """Over no socket: every error at will, and time in the test's hand."""
+    """In memory: any error can be raised, on virtual time."""
 
     def setUp(self) -> None:
         self.clock = MemoryUdp()
@@ -99,7 +99,7 @@ class MemoryTests(TestCase):
     def logged(self, event: str) -> list[Any]:
         return [line for line in self.lines if line["event"] == event]
 
-    def test_what_the_kernel_forbids_fails_its_message_and_nothing_else(self) -> None:
+    def test_send_error_fails_one_message(self) -> None:
         for number in (errno.EPERM, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES):
             self.transport.error = OSError(number, os.strerror(number))
             sent = self.send()
@@ -112,13 +112,13 @@ class MemoryTests(TestCase):
         self.send()
         self.assertEqual(self.port.counts.sent, 1)
 
-    def test_one_that_fails_does_not_keep_the_next_from_going_out(self) -> None:
+    def test_next_message_leaves_after_a_failure(self) -> None:
         self.end.outgoing.append(Send(message(), Hop("pbx.example.com", 5060)))
         self.send()
         self.assertEqual((self.port.counts.failed, len(self.clock.carried)), (1, 1))
 
-    def test_a_mistake_about_one_message_costs_no_other(self) -> None:
-        """Also one of whoever is told what has happened, or shown what is sent."""
+    def test_exception_about_one_message(self) -> None:
+        """An exception about one message affects no other, also one from a callback."""
         no_host: Any = None
         for odd in (Hop(LOOPBACK, 5070, transport="UDP\udce9"), Hop(no_host, 5070)):
             before = len(self.clock.carried)
@@ -135,14 +135,14 @@ class MemoryTests(TestCase):
         self.assertEqual(len(self.clock.carried), 3)
         self.assertTrue(self.logged("sip.failed"))
 
-    def test_a_full_send_buffer_is_a_loss_not_a_failure(self) -> None:
-        """The transaction's timer sends it again; the call must not end of it."""
+    def test_full_send_buffer(self) -> None:
+        """A full send buffer counts as packet loss; the transaction retransmits."""
         for number in (errno.EAGAIN, errno.ENOBUFS):
             self.transport.error = OSError(number, os.strerror(number))
             self.send()
         self.assertEqual((self.end.failed(), self.port.counts.lost), ([], 2))
 
-    def test_a_failure_is_told_in_one_line_however_many_follow(self) -> None:
+    def test_failures_are_logged_in_one_line(self) -> None:
         self.transport.error = OSError(errno.EPERM, "Operation not permitted")
         for _ in range(100):
             self.send()
@@ -153,8 +153,8 @@ class MemoryTests(TestCase):
         counts = [line["count"] for line in self.logged("sip.send-failed")]
         self.assertEqual(counts, [1, 100])
 
-    def test_names_are_not_looked_up(self) -> None:
-        """They go to the fallback, where there is one; another transport goes nowhere."""
+    def test_host_names_go_to_the_fallback(self) -> None:
+        """A host name goes to the fallback if there is one; another transport fails."""
         sent = self.send(Hop("pbx.example.com", 5080))
         self.assertEqual(self.end.failed(), [sent])
         other, heard = UdpPort(self.clock, self.log, fallback=Hop(LOOPBACK, 5070)), RecordingEnd()
@@ -171,7 +171,7 @@ class MemoryTests(TestCase):
         self.assertEqual(heard.told, [(sent.octets(), Hop(LOOPBACK, 5061))])
         self.assertEqual(end.failed(), [sent])
 
-    def test_one_timer_for_whatever_is_due(self) -> None:
+    def test_one_timer(self) -> None:
         for due in (9.0, 5.0, 7.0):
             self.end.due = due
             self.port.pump()
@@ -181,8 +181,8 @@ class MemoryTests(TestCase):
         self.assertEqual(self.end.told, [("timer", 5.0)])
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_a_mistake_behind_the_port_stops_nothing(self) -> None:
-        """What else there was to send goes out, and the timer runs on."""
+    def test_exception_in_the_core(self) -> None:
+        """After an exception in the SIP core the messages leave and the timer goes on."""
         self.end.error = ZeroDivisionError()
         self.end.due = 3.0
         self.end.outgoing.append(Send(message(), Hop(LOOPBACK, 5070)))
@@ -195,8 +195,8 @@ class MemoryTests(TestCase):
         self.send()
         self.assertEqual(len(self.clock.carried), 2)
 
-    def test_what_happened_is_reported_before_anything_is_sent(self) -> None:
-        """And what the report leads to goes out as well, in the same turn."""
+    def test_events_are_reported_before_sending(self) -> None:
+        """Messages that result from a report leave in the same turn."""
         carried_then: list[int] = []
 
         def report() -> None:
@@ -209,7 +209,7 @@ class MemoryTests(TestCase):
         self.port.serve(self.end, report)
         self.assertEqual((carried_then, len(self.clock.carried)), ([0, 2], 2))
 
-    async def test_closed_it_is_silent(self) -> None:
+    async def test_closed_port(self) -> None:
         self.end.due = 5.0
         self.send()
         self.end.outgoing.append(Send(message(), Hop(LOOPBACK, 5070)))
@@ -223,7 +223,7 @@ class MemoryTests(TestCase):
         (line,) = self.logged("sip.closed")
         self.assertEqual((line["sent"], line["failed"], line["dropped"]), (2, 0, None))
 
-    async def test_what_is_reported_may_close_it(self) -> None:
+    async def test_report_may_close_the_port(self) -> None:
         closing: list[Deferred[None]] = []
         self.end.due = 5.0
 
@@ -236,7 +236,7 @@ class MemoryTests(TestCase):
 
 
 class SocketTests(TestCase):
-    """Over real sockets on loopback."""
+    """On real sockets on loopback."""
 
     def setUp(self) -> None:
         self.log, self.lines = capturing_log()
@@ -257,13 +257,13 @@ class SocketTests(TestCase):
             far.sendto(data, (LOOPBACK, self.address.port))
         return self.end.heard
 
-    async def test_a_datagram_of_any_size_comes_in_whole(self) -> None:
+    async def test_datagram_of_any_size(self) -> None:
         for size in (1, 9000, 65000):
             self.assertEqual(len(await self.hears(b"x" * size)), size)
         self.assertEqual(self.port.counts.received, 3)
 
-    async def test_to_a_port_that_nobody_listens_on(self) -> None:
-        """It looks like a silent one: no failure is told, and the port lives on."""
+    async def test_closed_port_of_the_peer(self) -> None:
+        """A closed port of the peer looks like a silent one, and umd keeps its own port."""
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
             taken.bind((LOOPBACK, 0))
             closed = taken.getsockname()[1]
@@ -273,8 +273,8 @@ class SocketTests(TestCase):
         self.assertEqual(await self.hears(b"still there"), b"still there")
         self.assertEqual((self.end.failed(), self.port.counts.sent), ([], 3))
 
-    async def test_what_cannot_be_sent_does_not_close_the_port(self) -> None:
-        """Forbidden, to no port at all, too long, of the other family."""
+    async def test_send_errors_do_not_close_the_port(self) -> None:
+        """No route, port 0, a long datagram and the wrong family do not close the port."""
         for hop, body in (
             (Hop("255.255.255.255", 5060), b""),
             (Hop(LOOPBACK, 0), b""),
@@ -286,7 +286,7 @@ class SocketTests(TestCase):
         self.assertEqual((len(self.end.failed()), self.port.counts.sent), (4, 0))
         self.assertEqual(await self.hears(b"still there"), b"still there")
 
-    def test_the_receive_buffer_that_was_granted_is_logged(self) -> None:
+    def test_granted_receive_buffer_is_logged(self) -> None:
         (line,) = [line for line in self.lines if line["event"] == "sip.listening"]
         self.assertEqual(line["listen"], f"{LOOPBACK}:{self.address.port}")
         self.assertGreater(line["receive_buffer"], 0)
@@ -296,8 +296,8 @@ class SocketTests(TestCase):
         self.assertEqual(line["asked"], 1 << 30)
         self.assertLess(line["receive_buffer"], 1 << 30)
 
-    async def test_what_the_kernel_drops_is_counted_and_told(self) -> None:
-        """A burst while nobody reads; the kernel's own count, which /proc/net/udp has too."""
+    async def test_kernel_drops_are_logged(self) -> None:
+        """After a burst umd logs the drop counter of the kernel, as in /proc/net/udp."""
         self.assertEqual(self.port.dropped, 0)
         port = self.open(receive_buffer=4096)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as far:
@@ -314,7 +314,7 @@ class SocketTests(TestCase):
         (line,) = [line for line in self.lines if line["event"] == "sip.datagrams-dropped"]
         self.assertEqual((line["count"], line["total"]), (dropped, dropped))
 
-    def test_an_address_that_is_taken(self) -> None:
+    def test_address_in_use(self) -> None:
         other = UdpPort(reactor, self.log)
         taken = f"udp:127.0.0.1:{self.address.port}: Address already in use"
         with self.assertRaisesRegex(CannotListen, taken):
