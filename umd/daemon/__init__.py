@@ -1,1 +1,1 @@
-"""The wiring: builds everything from the settings, and starts, reloads, drains and stops it."""
+"""The daemon: builds all parts from the settings, and starts, reloads, drains and stops them."""

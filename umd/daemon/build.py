@@ -39,26 +39,26 @@ def make_backends(settings: Settings, reactor: Any) -> dict[str, LegBackend]:
 
 
 def tap_messages(
-    backends: Iterable[LegBackend], capture: Capture, wire: CallSummaries | None
+    backends: Iterable[LegBackend], capture: Capture, summaries: CallSummaries | None
 ) -> None:
-    """Let `capture` and `wire` see the SIP messages of the backends, as far as each has a use."""
-    tap = _message_tap(capture, wire)
+    """Pass each SIP message of the backends to `capture`, if it has room, and to `summaries`."""
+    tap = _message_tap(capture, summaries)
     for backend in backends:
         if tap is not None and isinstance(backend, ShowsMessages):
             backend.capture_to(tap)
 
 
-def _message_tap(capture: Capture, wire: CallSummaries | None) -> MessageTap | None:
+def _message_tap(capture: Capture, summaries: CallSummaries | None) -> MessageTap | None:
     # The common cases call one function for each message, without another one around it.
-    if wire is None:
+    if summaries is None:
         return capture.tap if capture.size else None
     if not capture.size:
-        return wire.tap
-    capture_message, note_message = capture.tap, wire.tap
+        return summaries.tap
+    capture_message, summarise = capture.tap, summaries.tap
 
     def tap(source: Hop, target: Hop, message: Message) -> None:
         capture_message(source, target, message)
-        note_message(source, target, message)
+        summarise(source, target, message)
 
     return tap
 

@@ -76,9 +76,9 @@ class Daemon:
         self.store = make_store(settings.journal, reactor, log, self._journal_failed)
         self.capture = Capture(settings.trace.messages, time.time)
         keeps_trace = self.store is not None and settings.journal.trace
-        wire = CallSummaries(time.time) if keeps_trace else None
+        summaries = CallSummaries(time.time) if keeps_trace else None
         backends = make_backends(settings, reactor)
-        tap_messages(backends.values(), self.capture, wire)
+        tap_messages(backends.values(), self.capture, summaries)
         self.control = Control(
             backends=backends,
             node=settings.node,
@@ -87,7 +87,7 @@ class Daemon:
             journal=make_call_journal(self.store, log, settings.journal),
             log=log,
             settings=control_settings(settings.call),
-            summaries=wire,
+            summaries=summaries,
         )
         self.users = make_users(settings.users, reactor)
         self.use_cases = make_use_cases(settings, self.control, self.users, reactor)
@@ -98,7 +98,7 @@ class Daemon:
             self.front.state.admission.probe = self.store.flush
         self._tls: TlsServer | None = None
         self._listeners = Listeners(reactor)
-        self.garbage = IncrementalCollector(reactor, log, self._expected_memory_blocks)
+        self.collector = IncrementalCollector(reactor, log, self._expected_memory_blocks)
         self.control_socket = make_control_socket(
             settings,
             reactor,
@@ -271,7 +271,7 @@ class Daemon:
 
     async def _close(self) -> None:
         """Stop every part, also one that was never started."""
-        self.garbage.stop()
+        self.collector.stop()
         await self._listeners.close()
         await self.front.close()
         if self.front.state.authenticator is not None:
@@ -304,7 +304,7 @@ class Daemon:
         return daemon_status(
             control=self.control,
             front=self.front,
-            garbage=self.garbage,
+            collector=self.collector,
             store=self.store,
             reload=self._last_reload,
         )

@@ -22,6 +22,10 @@ from umd.runtime.signals import Hangups
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 SPARE_DESCRIPTORS: Final = 200
 """File descriptors beside those of client connections: files, sockets and pipes of umd itself."""
+NO_THREADS: Final = (
+    "the system gives it no thread; raise TasksMax= of the unit, pids.max of its control group, "
+    "or ulimit -u"
+)
 
 
 def run(
@@ -51,11 +55,7 @@ def run(
     log = configure(settings.log.level, settings.log.format, tap=tap, reactor=reactor)
     adopt_twisted(log)
     if not _can_start_threads():
-        log.error(
-            "daemon.cannot-start",
-            why="the system gives it no thread; raise TasksMax= of the unit, pids.max of its "
-            "control group, or ulimit -u",
-        )
+        log.error("daemon.cannot-start", why=NO_THREADS)
         return 1
     try:
         daemon = Daemon(settings, reactor, log)
@@ -150,7 +150,7 @@ class _Process:
             return
         except CancelledError:
             return  # `_stop` has cancelled the start, and stops the daemon
-        self._daemon.garbage.start()
+        self._daemon.collector.start()
         if self._on_started is not None:
             self._on_started(self._daemon)
         # The handler is set before the look at `hangups`: a SIGHUP between the two causes at most
