@@ -1,4 +1,4 @@
-"""The command `umd`, and `python -m umd`: first the signals, then the streams, then the rest."""
+"""The command `umd`, and `python -m umd`: sets up signals, then streams, then runs the command."""
 
 import sys
 
@@ -7,14 +7,14 @@ from umd.runtime import signals
 
 def main() -> None:
     """Run the command line of this process."""
-    signals.arrange(sys.argv[1] if len(sys.argv) > 1 else "")
+    signals.set_initial_handlers(sys.argv[1] if len(sys.argv) > 1 else "")
     from umd.runtime import streams
 
-    streams.arrange()
-    from umd.cli.main import main as command_line
+    streams.protect()
+    from umd.cli.main import main as run_command_line
 
     try:
-        command_line()
+        run_command_line()
     finally:
         signals.ignore_all()  # the exit status is decided
 

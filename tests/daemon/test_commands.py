@@ -62,7 +62,7 @@ class CommandTests(ProcessCase):
 
     def test_a_socket_that_is_not_available(self) -> None:
         result = umd("serve", "-o", "http.listen=systemd:domain=INET:index=0")
-        self.assertIn("systemd has handed over no such socket", result.stderr)
+        self.assertIn("systemd has passed no such socket", result.stderr)
         with socket.create_server(("127.0.0.1", 0)) as taken:
             listen = f"tcp:{taken.getsockname()[1]}:interface=127.0.0.1"
             result = umd("serve", "-o", f"http.listen={listen}")

@@ -18,7 +18,7 @@ from typing import Any
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from umd.runtime.systemd import UNNAMED, take_sockets
+from umd.runtime.systemd import UNNAMED, read_listen_variables
 from umd.testing import UmdProcess
 
 LAUNCHER = """
@@ -33,7 +33,7 @@ for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"):
 os.environ.update({name: value.replace("ME", str(os.getpid())) for name, value in environ.items()})
 os.execv(sys.argv[2], sys.argv[2:])
 """
-NONE_THERE = "systemd has handed over no such socket"
+NONE_THERE = "systemd has passed no such socket"
 
 
 def handing(taken: Sequence[socket.socket], environ: dict[str, str]) -> list[str]:
@@ -50,7 +50,7 @@ class TakeTests(SynchronousTestCase):
     """What the variables say; the descriptors are those that this process happens to have."""
 
     def names(self, **variables: str) -> list[str]:
-        taken = take_sockets({"LISTEN_PID": "7", **variables}, 7)
+        taken = read_listen_variables({"LISTEN_PID": "7", **variables}, 7)
         return [one.name for one in taken]
 
     def test_names_are_optional(self) -> None:
@@ -86,7 +86,7 @@ class TakeTests(SynchronousTestCase):
     def test_no_child_finds_the_variables(self) -> None:
         for pid in ("7", "8"):
             variables = {"LISTEN_PID": pid, "LISTEN_FDS": "1", "LISTEN_FDNAMES": "a", "HOME": "/"}
-            take_sockets(variables, 7)
+            read_listen_variables(variables, 7)
             self.assertEqual(variables, {"HOME": "/"})
 
     def test_no_child_gets_the_descriptors(self) -> None:
@@ -94,7 +94,7 @@ class TakeTests(SynchronousTestCase):
         self.addCleanup(os.close, reader)
         self.addCleanup(os.close, writer)
         os.set_inheritable(writer, True)
-        take_sockets({"LISTEN_PID": "7", "LISTEN_FDS": str(writer)}, 7)
+        read_listen_variables({"LISTEN_PID": "7", "LISTEN_FDS": str(writer)}, 7)
         self.assertFalse(os.get_inheritable(writer))
 
 

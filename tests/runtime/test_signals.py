@@ -242,9 +242,9 @@ class RememberTests(SynchronousTestCase):
 
     def test_commands_that_do_not_serve_end_with_their_terminal(self) -> None:
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
-        signals.arrange("calls")
+        signals.set_initial_handlers("calls")
         self.assertIs(signal.getsignal(signal.SIGHUP), signal.SIG_DFL)
-        signals.arrange("serve")
+        signals.set_initial_handlers("serve")
         self.assertIs(signal.getsignal(signal.SIGHUP), signal.SIG_IGN)
 
     def test_a_hangup_is_remembered_from_the_reading_on(self) -> None:

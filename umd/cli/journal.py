@@ -122,7 +122,7 @@ def _exit_on_errors() -> Iterator[None]:
     from umd.management.journal_maintenance import Damaged, InUse
 
     for number, exit_status in STATUS_BY_SIGNAL.items():
-        signals.exit_at(number, exit_status)
+        signals.exit_on(number, exit_status)
     try:
         yield
     except CannotCopy as error:

@@ -57,7 +57,7 @@ def events(
             click.echo(json.dumps(record) if as_json else printable(line_of(record)))
 
     if follow:
-        signals.exit_at(signal.SIGINT, DONE)  # the normal way to end it
+        signals.exit_on(signal.SIGINT, DONE)  # the normal way to end it
     with exit_on_daemon_errors():
         print_new()
         while follow:

@@ -25,9 +25,9 @@ def serve(file: str | None, overrides: tuple[str, ...], as_json: bool) -> None:
     The log goes to standard error. With --json it is JSON even on a terminal.
     """
     from umd.runtime.reactor import install
-    from umd.runtime.systemd import handed_over
+    from umd.runtime.systemd import inherited_sockets
 
-    handed_over()  # before Twisted reads the variables of systemd
+    inherited_sockets()  # before Twisted reads the variables of systemd
     install()  # before the module of a backend imports Twisted's reactor
 
     from umd.config import ConfigError, load
@@ -53,9 +53,9 @@ def demo(overrides: tuple[str, ...], as_json: bool) -> None:
 
     With --json each call and each event is a JSON object on standard output.
     """
-    from umd.runtime.systemd import handed_over
+    from umd.runtime.systemd import inherited_sockets
 
-    handed_over()  # before Twisted reads the variables of systemd
+    inherited_sockets()  # before Twisted reads the variables of systemd
 
     from umd.cli.demo import run_demo
     from umd.config import ConfigError

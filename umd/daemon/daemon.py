@@ -196,7 +196,7 @@ class Daemon:
 
     def _warn_of_unserved_sockets(self) -> None:
         """Log each socket of systemd that umd does not serve: its clients would wait for ever."""
-        for index, socket in enumerate(systemd.handed_over()):
+        for index, socket in enumerate(systemd.inherited_sockets()):
             if not socket.served:
                 self._log.warning("http.socket-not-served", index=index, name=socket.name)
 

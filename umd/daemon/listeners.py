@@ -14,7 +14,7 @@ from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from umd.config.endpoints import endpoint_fields
 from umd.errors import UmdError
 from umd.runtime import systemd
-from umd.runtime.activation import adopt
+from umd.runtime.activation import listen_on_inherited
 
 
 class CannotListen(UmdError):
@@ -53,8 +53,10 @@ class Listeners:
         """
         try:
             if endpoint.startswith("systemd:"):
-                handed_over = systemd.handed_over()
-                ports = adopt(endpoint_fields(endpoint), handed_over, factory, self._reactor)
+                inherited = systemd.inherited_sockets()
+                ports = listen_on_inherited(
+                    endpoint_fields(endpoint), inherited, factory, self._reactor
+                )
             else:
                 ports = [await serverFromString(self._reactor, endpoint).listen(factory)]
         except CannotListenError as error:

@@ -17,7 +17,7 @@ from umd.daemon.daemon import CannotStart, Daemon
 from umd.runtime import systemd
 from umd.runtime.log import Tap, adopt_twisted, configure
 from umd.runtime.reactor import install
-from umd.runtime.signals import Hangups
+from umd.runtime.signals import HangupFlag
 
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 SPARE_DESCRIPTORS: Final = 200
@@ -32,7 +32,7 @@ def run(
     read: Callable[[], Settings],
     settings: Settings,
     *,
-    hangups: Hangups,
+    hangups: HangupFlag,
     on_started: Callable[[Daemon], None] | None = None,
     tap: Tap | None = None,
 ) -> int:
@@ -113,7 +113,7 @@ class _Process:
         log: FilteringBoundLogger,
         read: Callable[[], Settings],
         on_started: Callable[[Daemon], None] | None,
-        hangups: Hangups,
+        hangups: HangupFlag,
     ) -> None:
         self.status = 0
         """The exit status."""

@@ -240,7 +240,7 @@ class JournalFile(JournalQueries):
                 self.update_index()
         self._disconnect()
         if self._lock is not None:
-            self._lock.leave()
+            self._lock.release_and_keep_file()
             self._lock = None
 
     # -- writing

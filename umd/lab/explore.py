@@ -28,7 +28,7 @@ from umd.lab.plans import A, Plan, Shape
 from umd.lab.rules import Violation
 from umd.lab.run import Result, Turn, run
 from umd.lab.scenario import Scenario
-from umd.runtime.signals import exit_at
+from umd.runtime.signals import exit_on
 
 _STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
@@ -212,7 +212,7 @@ def _ends_with_its_workers(jobs: int) -> Iterator[Pool]:
     signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
     with get_context("fork").Pool(jobs, _begin_work) as pool:
         for number in _STOP_SIGNALS if ours else ():
-            exit_at(number, 128 + number)
+            exit_on(number, 128 + number)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
         yield pool
     for number in _STOP_SIGNALS if ours else ():

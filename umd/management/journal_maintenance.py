@@ -256,7 +256,7 @@ def _locked(path: str) -> Iterator[None]:
     finally:
         # A new lock file would belong to the user of this command, and could keep umd out.
         if lock_existed:
-            lock.leave()
+            lock.release_and_keep_file()
         else:
             lock.release()
 

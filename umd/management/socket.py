@@ -93,7 +93,7 @@ class ControlSocket(ServerFactory):
         if port is not None:
             await maybeDeferred(port.stopListening)
             # If the lock file was deleted, the socket may belong to another umd by now.
-            if self._lock is not None and self._lock.is_there():
+            if self._lock is not None and self._lock.is_effective():
                 with suppress(OSError):
                     os.unlink(self.path)
         for connection in list(self.connections):

@@ -1,4 +1,4 @@
-"""Listens on the sockets that systemd hands over: socket activation (systemd.socket(5))."""
+"""Listens on sockets that systemd passes to the process: socket activation (systemd.socket(5))."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.python.failure import Failure
 
 from umd.errors import UmdError
-from umd.runtime.systemd import HandedSocket
+from umd.runtime.systemd import InheritedSocket
 
 
-class NotHandedOver(UmdError):
-    """There is no such socket, or it cannot be listened on; the text says why."""
+class UnusableSocket(UmdError):
+    """systemd has passed no such socket, or umd cannot listen on it; the text says why."""
 
 
-def adopt(
-    fields: Mapping[str, str],
-    handed: Sequence[HandedSocket],
+def listen_on_inherited(
+    endpoint: Mapping[str, str],
+    inherited: Sequence[InheritedSocket],
     factory: IProtocolFactory,
     reactor: Any,
 ) -> list[IListeningPort]:
@@ -30,58 +30,63 @@ def adopt(
     Listen on the socket that an endpoint names by its index, or on all that have its name.
 
     Args:
-        fields: of the endpoint: `domain`, and `index` or `name`.
-        handed: what systemd has handed over.
-        factory: of the protocols.
+        endpoint: its fields: `domain`, and `index` or `name`.
+        inherited: the sockets that systemd has passed.
+        factory: makes the protocols of the connections.
         reactor: the global one.
 
     Raises:
-        NotHandedOver: one of them cannot be listened on, and none is.
+        UnusableSocket: one of the sockets cannot be used; then umd listens on none of them.
     """
-    found = _find(fields, handed)
-    for one in found:
-        _check(one, fields["domain"])
+    found = _find(endpoint, inherited)
+    for inherited_socket in found:
+        _check(inherited_socket, endpoint["domain"])
     ports = []
-    for one in found:
-        one.served = True
-        ports.append(_listen(one.descriptor, fields["domain"], factory, reactor))
+    for inherited_socket in found:
+        inherited_socket.served = True
+        descriptor = inherited_socket.descriptor
+        ports.append(_listen(descriptor, endpoint["domain"], factory, reactor))
     return ports
 
 
-def _find(fields: Mapping[str, str], handed: Sequence[HandedSocket]) -> list[HandedSocket]:
-    if not handed:
-        why = "systemd has handed over no such socket; is umd started by it, with umd.socket?"
-        raise NotHandedOver(why)
-    index = fields.get("index")
-    found = (
-        [one for one in handed if one.name == fields["name"]]
-        if index is None
-        else list(handed[int(index) : int(index) + 1])
-    )
+def _find(
+    endpoint: Mapping[str, str], inherited: Sequence[InheritedSocket]
+) -> list[InheritedSocket]:
+    if not inherited:
+        why = "systemd has passed no such socket; does systemd start umd, with umd.socket?"
+        raise UnusableSocket(why)
+    index = endpoint.get("index")
+    if index is None:
+        found = [candidate for candidate in inherited if candidate.name == endpoint["name"]]
+    else:
+        found = list(inherited[int(index) : int(index) + 1])
     if not found:
-        there = ", ".join(f"{number} {one.name!r}" for number, one in enumerate(handed))
-        raise NotHandedOver(f"systemd has handed over no such socket; there is: {there}")
+        names = ", ".join(
+            f"{number} {candidate.name!r}" for number, candidate in enumerate(inherited)
+        )
+        raise UnusableSocket(f"systemd has passed no such socket; there is: {names}")
     return found
 
 
-def _check(one: HandedSocket, domain: str) -> None:
-    """See that it is a listening stream socket of this domain that nothing serves yet."""
-    if one.served:
-        raise NotHandedOver("another endpoint serves this socket already")
+def _check(inherited_socket: InheritedSocket, domain: str) -> None:
+    """Check that the socket is a listening stream socket of this domain that is still unused."""
+    if inherited_socket.served:
+        raise UnusableSocket("another endpoint serves this socket already")
+    descriptor = inherited_socket.descriptor
     try:
-        mode = os.fstat(one.descriptor).st_mode
+        mode = os.fstat(descriptor).st_mode
     except OSError as error:
-        raise NotHandedOver(f"descriptor {one.descriptor}: {error.strerror}") from None
+        raise UnusableSocket(f"descriptor {descriptor}: {error.strerror}") from None
     if not stat.S_ISSOCK(mode):
-        raise NotHandedOver(f"descriptor {one.descriptor} is not a socket")
-    with socket.socket(fileno=os.dup(one.descriptor)) as probe:
+        raise UnusableSocket(f"descriptor {descriptor} is not a socket")
+    with socket.socket(fileno=os.dup(descriptor)) as probe:
         family = getattr(probe.family, "name", str(probe.family)).removeprefix("AF_")
         if probe.type != socket.SOCK_STREAM:
-            raise NotHandedOver("it is not a stream socket; the unit needs ListenStream=")
+            raise UnusableSocket("it is not a stream socket; the unit needs ListenStream=")
         if not probe.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-            raise NotHandedOver("nothing listens on it; the unit needs Accept=no")
+            raise UnusableSocket("nothing listens on it; the unit needs Accept=no")
         if family != domain:
-            raise NotHandedOver(f"it is of domain {family}; write domain={family}")
+            raise UnusableSocket(f"it is of domain {family}; write domain={family}")
 
 
 def _listen(
@@ -95,15 +100,15 @@ def _listen(
     else:
         family = getattr(socket, f"AF_{domain}")
         port = reactor.adoptStreamPort(descriptor, family, factory)
-    os.close(descriptor)  # the port has one of its own
+    os.close(descriptor)  # the port has a duplicate
     return port
 
 
 class _UnixPort(unix.Port):
     """
-    A UNIX socket that is systemd's: its file and its mode stay as they are, also at the end.
+    A port on a UNIX socket of systemd, whose file and mode it leaves alone.
 
-    Twisted's own port would let everybody connect to it, and remove its file.
+    Twisted's own port would make the socket writable for every user, and remove its file.
     """
 
     _shouldShutdown = False

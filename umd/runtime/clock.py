@@ -15,16 +15,16 @@ T = TypeVar("T")
 
 def make_monotonic(reactor: Any) -> None:
     """
-    Take the reactor's timers off the wall clock; to be called before the first timer is set.
+    Make the reactor's timers use the monotonic clock. Call this before any timer is started.
 
-    Twisted counts with time.time, so that a step of the clock fires timers at once or holds them
-    back for hours (reference hardening, finding 1).
+    Twisted uses `time.time`: when an administrator or NTP sets the wall clock, its timers fire at
+    once or hours late.
     """
     reactor.seconds = time.monotonic
 
 
 class Wakeup:
-    """One reactor timer, moved to wherever the next thing is due: calls `wake()` then."""
+    """One reactor timer that moves to the earliest deadline, and calls `wake()` then."""
 
     def __init__(self, clock: IReactorTime, wake: Callable[[], None]) -> None:
         self._clock = clock
@@ -33,14 +33,14 @@ class Wakeup:
         self._due = 0.0
 
     def no_later_than(self, due: float | None) -> None:
-        """Wake up at `due`, or before it; None asks for nothing."""
+        """Wake up at `due` or earlier, in the clock's seconds; None changes nothing."""
         if due is not None and (self._call is None or due < self._due):
             self.stop()
             self._due = due
             self._call = self._clock.callLater(max(0.0, due - self._clock.seconds()), self._ring)
 
     def stop(self) -> None:
-        """Do not wake up."""
+        """Cancel the timer."""
         if self._call is not None:
             self._call.cancel()
             self._call = None
@@ -51,7 +51,7 @@ class Wakeup:
 
 
 class Alarms(Generic[T]):
-    """Timers on a Twisted clock: calls `ring(item)` when an item is due."""
+    """Many timers on one reactor timer: calls `ring(item)` when the timer of an item is due."""
 
     def __init__(self, clock: IReactorTime, ring: Callable[[T], None]) -> None:
         self._clock = clock
@@ -61,9 +61,14 @@ class Alarms(Generic[T]):
 
     def start(self, interval: float, item: T, since: float | None = None) -> Timer[T]:
         """
-        Let `item` ring `interval` seconds from now, or from `since`.
+        Ring `item` when `interval` seconds have passed.
 
-        Those of one interval must be started in the order of the times they count from.
+        Timers of the same interval must be started in the order of their start times.
+
+        Args:
+            interval: seconds.
+            item: given to `ring`.
+            since: the start time in the clock's seconds; None for now.
         """
         timer = self._timers.start(
             interval, item, self._clock.seconds() if since is None else since
@@ -72,7 +77,7 @@ class Alarms(Generic[T]):
         return timer
 
     def stop(self) -> None:
-        """Ring no more; what runs is forgotten."""
+        """Cancel all timers."""
         self._timers = Timers()
         self._wakeup.stop()
 
@@ -83,5 +88,5 @@ class Alarms(Generic[T]):
             while (item := timers.pop_due(now)) is not None:
                 self._ring(item)
         finally:
-            # Also when a ring raises: the other deadlines must not die with it.
+            # If a ring raises, the other timers must go on.
             self._wakeup.no_later_than(self._timers.next_due())

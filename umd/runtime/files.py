@@ -1,4 +1,4 @@
-"""Reads the files that the configuration names: never waits for one, never reads without end."""
+"""Reads the files that the configuration names, without blocking and with a limit on their size."""
 
 from __future__ import annotations
 
@@ -13,33 +13,34 @@ MAX_SOCKET_PATH_OCTETS: Final = 107
 
 
 class CannotRead(UmdError):
-    """The file cannot be read; the text says why and leaves out the path."""
+    """The file cannot be read; the text says why, without the path."""
 
 
-def read_file(path: str, most: int) -> bytes:
+def read_file(path: str, max_octets: int) -> bytes:
     """
     Read a regular file.
 
     Args:
-        most: how many octets it may have; whole MiB.
+        path: of the file.
+        max_octets: the limit on its size; a multiple of 1 MiB.
 
     Raises:
-        CannotRead
+        CannotRead: it is no regular file, too long, or not readable.
     """
     try:
-        # Without O_NONBLOCK, to open a FIFO would wait for a writer.
-        opened = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        # Without O_NONBLOCK, opening a FIFO would wait for a writer.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
         try:
-            if not stat.S_ISREG(os.fstat(opened).st_mode):
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise CannotRead("not a regular file")
-            with open(opened, "rb", closefd=False) as file:
-                octets = file.read(most + 1)
+            with open(descriptor, "rb", closefd=False) as file:
+                octets = file.read(max_octets + 1)
         finally:
-            os.close(opened)
+            os.close(descriptor)
     except OSError as error:
         raise CannotRead(str(error.strerror)) from None
-    except ValueError:  # a path with a NUL character, or with a lone surrogate
+    except ValueError:  # a path with a NUL character or a lone surrogate
         raise CannotRead("not a path") from None
-    if len(octets) > most:
-        raise CannotRead(f"longer than {most // 1024**2} MiB")
+    if len(octets) > max_octets:
+        raise CannotRead(f"longer than {max_octets // 1024**2} MiB")
     return octets

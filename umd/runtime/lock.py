@@ -1,4 +1,4 @@
-"""A lock that lives as long as its process, however that dies."""
+"""A lock between processes, which the kernel releases when its holder dies."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ class Held(UmdError):
 
 class FileLock:
     """
-    Held for a path from now on, by a file beside it: `PATH.lock`.
+    An exclusive lock for a path, held from construction on, by a file beside it: `PATH.lock`.
 
     Raises:
-        Held, OSError
+        Held: another process holds it.
+        OSError: the lock file cannot be made or written.
     """
 
     def __init__(self, path: str) -> None:
@@ -36,28 +37,28 @@ class FileLock:
                 pid = os.read(self._file, 20).decode("ascii", "replace").strip()
                 os.close(self._file)
                 raise Held(pid) from None
-            if self.is_there():
+            if self.is_effective():
                 break
-            os.close(self._file)  # its last holder removed it just now
+            os.close(self._file)  # the last holder removed the file after it was opened here
         os.ftruncate(self._file, 0)
-        with suppress(OSError):  # whose it is is a courtesy; a full disk must not keep it from us
+        with suppress(OSError):  # the process id is for people; a full disk must not stop umd
             os.write(self._file, f"{os.getpid()}\n".encode())
 
     def release(self) -> None:
-        """Let go of it, and leave nothing behind."""
-        if self.is_there():
+        """Release the lock and remove its file."""
+        if self.is_effective():
             with suppress(OSError):
                 os.unlink(self._path)
         os.close(self._file)
 
-    def leave(self) -> None:
-        """Let go of it, and leave the file."""
+    def release_and_keep_file(self) -> None:
+        """Release the lock and leave its file."""
         os.close(self._file)
 
-    def is_there(self) -> bool:
-        """Whether the file that is locked is still the one that others would lock."""
+    def is_effective(self) -> bool:
+        """Return whether the locked file is still the one that another process would lock."""
         try:
-            there = os.stat(self._path, follow_symlinks=False)
+            current = os.stat(self._path, follow_symlinks=False)
         except FileNotFoundError:
             return False
-        return os.path.samestat(there, os.fstat(self._file))
+        return os.path.samestat(current, os.fstat(self._file))

@@ -1,7 +1,7 @@
 """
-What signals do to a process that has just begun, before its own handlers are there.
+Sets what signals do to a process that has just started, until the daemon installs its own handlers.
 
-A signal can come at any moment of a start, which takes half a second on a small machine.
+A start takes half a second on a small machine, and a signal can arrive at any moment of it.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from __future__ import annotations
 import signal
 from types import FrameType
 
-# Nothing else is imported here, not even typing: it all comes before the first line of `arrange`.
+# This module imports nothing else, not even typing: every import delays the first handler.
 
-SERVING = ("serve", "demo")
-"""The commands that go on until a signal ends them."""
+DAEMON_COMMANDS = ("serve", "demo")
+"""The commands that run until a signal ends them."""
 
 
-class Hangups:
-    """Remembers whether SIGHUP came."""
+class HangupFlag:
+    """A handler of SIGHUP that remembers whether the signal came."""
 
     came = False
 
@@ -24,39 +24,39 @@ class Hangups:
         self.came = True
 
 
-def arrange(command: str) -> None:
+def set_initial_handlers(command: str) -> None:
     """
-    Say what signals do to a command that begins.
+    Set what signals do to a command from its first moment.
 
-    SIGINT ends it, without a traceback of Python's. A daemon ignores what others take for "reload"
-    and "open your log anew".
+    SIGINT ends it without a traceback. A daemon ignores SIGHUP, SIGUSR1 and SIGUSR2 until it is
+    ready, because other programs use them for "reload" and "reopen the log".
     """
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    if command in SERVING:
+    if command in DAEMON_COMMANDS:
         for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
             signal.signal(number, signal.SIG_IGN)
 
 
-def remember_hangups() -> Hangups:
+def remember_hangups() -> HangupFlag:
     """
-    Remember SIGHUP from now on; called just before the configuration is read.
+    Remember SIGHUP from now on. Call this just before the configuration is read.
 
-    One that came before changes nothing, as the file is read after it. One that comes later may
-    tell of a change that was not read: whoever serves reads the file again once it is ready.
+    A SIGHUP before this call needs no reload, because the file is read after it. One after this
+    call may announce a change that was not read, so the daemon reloads once it is ready.
     """
-    hangups = Hangups()
-    signal.signal(signal.SIGHUP, hangups)
-    return hangups
+    flag = HangupFlag()
+    signal.signal(signal.SIGHUP, flag)
+    return flag
 
 
 def ignore_all() -> None:
-    """Let no signal change how the process ends: all that is left to do is to exit."""
+    """Ignore the signals that could change the exit status, once it is decided."""
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
 
 
-def exit_at(number: signal.Signals, status: int) -> None:
-    """Leave by SystemExit when a signal comes, so that what is open gets closed; once."""
+def exit_on(number: signal.Signals, status: int) -> None:
+    """Raise SystemExit when a signal comes, so that open files are closed; ignore repetitions."""
 
     def leave(_: int, __: FrameType | None) -> None:
         signal.signal(number, signal.SIG_IGN)

@@ -1,8 +1,8 @@
 """
-The standard streams of a command: closed ones, full disks, readers that have gone.
+Makes the standard streams of a command safe: closed streams, full disks, readers that are gone.
 
-A failure of standard output is an `OutputLost`, once. One of standard error goes unnoticed: there
-is no place left to tell it.
+A failure of standard output raises `OutputLost`, once. A failure of standard error is ignored,
+because there is no other stream to report it on.
 """
 
 from __future__ import annotations
@@ -23,66 +23,67 @@ class OutputLost(UmdError):
     def __init__(self, error: OSError) -> None:
         super().__init__(f"standard output cannot be written: {os.strerror(error.errno or 0)}")
         self.reader_gone = error.errno == errno.EPIPE
+        """Whether the reader has closed the pipe, which is no error of the command."""
 
 
-def arrange() -> None:
-    """Make the standard streams of the process ones that cannot fail with a traceback."""
-    _fill_descriptors()
-    sys.stdout = _stream(sys.stdout, _Output(1, "wb", closefd=False))
-    sys.stderr = _stream(sys.stderr, _Discarding(2, "wb", closefd=False))
+def protect() -> None:
+    """Replace the standard streams of the process by ones that never fail with a traceback."""
+    _open_closed_descriptors()
+    sys.stdout = _text_stream(sys.stdout, _Output(1, "wb", closefd=False))
+    sys.stderr = _text_stream(sys.stderr, _IgnoringOutput(2, "wb", closefd=False))
 
 
 def check_reader(timeout: float) -> None:
     """
-    Wait for so many seconds, or until nobody reads standard output any more.
+    Wait for `timeout` seconds, or until the reader of standard output is gone.
 
     Raises:
-        OutputLost: nobody does.
+        OutputLost: the reader is gone.
     """
     poll = select.poll()
-    poll.register(sys.stdout.fileno(), 0)  # POLLERR and POLLHUP are always told
+    poll.register(sys.stdout.fileno(), 0)  # poll always reports POLLERR and POLLHUP
     if any(state & select.POLLERR for _, state in poll.poll(timeout * 1000)):
         raise OutputLost(BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE)))
 
 
-def _fill_descriptors() -> None:
-    """Open /dev/null where a standard stream was closed, or the next file opened would be it."""
+def _open_closed_descriptors() -> None:
+    """Open /dev/null in place of a closed standard stream; else the next file would replace it."""
     for number in (0, 1, 2):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # the lowest free number, this one
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number, which is this one
 
 
-def _stream(like: TextIO | None, raw: FileIO) -> TextIO:
-    """A text stream to `raw` that can write any character; `like` says in which encoding."""
+def _text_stream(original: TextIO | None, raw: FileIO) -> TextIO:
+    """Return a text stream to `raw` in the encoding of `original`; it escapes other characters."""
     return TextIOWrapper(
         BufferedWriter(raw),
-        encoding=getattr(like, "encoding", None) or "utf-8",
+        encoding=getattr(original, "encoding", None) or "utf-8",
         errors="backslashreplace",
         line_buffering=True,
     )
 
 
 class _Output(FileIO):
-    """Raises `OutputLost` once; what is written after that goes nowhere."""
+    """Raises `OutputLost` at the first failure, and discards everything after it."""
 
-    lost = False
+    failed = False
 
     def write(self, octets: bytes, /) -> int:  # type: ignore[override]
-        if not self.lost:
+        if not self.failed:
             try:
                 return self._write(octets)
             except OSError as error:
-                self.lost = True
-                self.failed(error)
+                self.failed = True
+                self.on_failure(error)
         return len(octets)
 
-    def failed(self, error: OSError) -> None:
+    def on_failure(self, error: OSError) -> None:
         raise OutputLost(error) from None
 
     def _write(self, octets: bytes) -> int:
-        # A pipe that the reader has made non-blocking, at its own end of the same open file.
+        # The reader of a pipe may have set O_NONBLOCK, which is shared with this end.
         while (written := super().write(octets)) is None:
             poll = select.poll()
             poll.register(self.fileno(), select.POLLOUT)
@@ -90,8 +91,8 @@ class _Output(FileIO):
         return written
 
 
-class _Discarding(_Output):
-    """What cannot be written goes nowhere."""
+class _IgnoringOutput(_Output):
+    """Ignores the first failure, too."""
 
-    def failed(self, error: OSError) -> None:
+    def on_failure(self, error: OSError) -> None:
         pass
