@@ -24,7 +24,7 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase, TestCase
 
 from tests.helpers import ALICE, capturing_log
 from tests.interop import sipp_load
-from tests.interop.sipp import LOOPBACK, Sipp, SippFailed, Traced, need_sipp
+from tests.interop.sipp import LOOPBACK, Sipp, SippFailed, Traced, free_port, need_sipp
 from tests.sip.schedules import request_schedule
 from tests.soap.test_contract import disconnect
 from umd.backend import LegBackend
@@ -362,12 +362,14 @@ class SipBackendOverUdpTests(LegBackendContract, TestCase):
         self.addCleanup(lambda: Deferred.fromCoroutine(self.far.stop()))
         await self.far.start()
         self.clock = reactor
+        # SIPp answers to the port that the INVITE came from, also after a restart of umd.
+        self.port = free_port()
         await super().setUp()
 
     def make_backend(self) -> LegBackend:
         # T1 so that a silent far end is given up after 64*T1 = 1.3 s: longer than `quiet`.
         section = {
-            "listen": "udp:127.0.0.1:0",
+            "listen": f"udp:127.0.0.1:{self.port}",
             "peer": f"udp:127.0.0.1:{self.far.port}",
             "t1": "20ms",
         }
