@@ -1,4 +1,4 @@
-"""The story on the demo's screen, line by line."""
+"""The story that the demo prints, line by line."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from umd.call.call_id import make_call_id
 from umd.call.cause import EndedBy
-from umd.cli.demo import narrator, reporter
+from umd.cli.demo_story import json_story, text_story
 from umd.runtime.log import configure
 
 
@@ -20,18 +20,18 @@ class StoryTests(SynchronousTestCase):
     def tell(self, event: str, **keys: Any) -> str:
         """The line that an event makes, without its time."""
         shown: list[str] = []
-        tell = narrator(shown.append, replaces_log=True)
+        tell = text_story(shown.append, replaces_log=True)
         self.assertTrue(tell({"event": event, "level": "info", **keys}))
         (line,) = shown
         return re.sub(r"^\d\d:\d\d:\d\d  ", "", click.unstyle(line))
 
-    def test_a_far_end_that_does_not_answer_is_told_with_its_call(self) -> None:
-        """Finding 29."""
+    def test_a_silent_far_end_is_reported_with_its_call(self) -> None:
+        """A call whose deadline passes gets a line with its short name."""
         told = self.tell("call.disconnect-unconfirmed", call="x", leg="09df9edc-1", deadline_s=5.0)
         self.assertEqual(told, "09df9edc  no answer from the far end in 5 s; still trying")
 
-    def test_an_answer_is_told_by_the_leg_of_its_call(self) -> None:
-        """Finding 30: the log cuts a long id, which then was no id any more."""
+    def test_an_answer_names_the_leg_of_its_call(self) -> None:
+        """The log shortens a long CallId; the story still shows the name of its leg."""
         keys = {
             "status": 200,
             "outcome": "ended",
@@ -49,12 +49,12 @@ class StoryTests(SynchronousTestCase):
         ):
             self.assertEqual(self.tell("soap.answered", call=call, **keys), f"{name}  {rest}")
 
-    def test_a_name_that_a_client_gave_drives_no_terminal(self) -> None:
-        """Where nobody is asked who they are, ExchangeImpersonation names anybody."""
+    def test_a_name_from_a_client_does_not_control_the_terminal(self) -> None:
+        """Without authentication, a client can choose its name by ExchangeImpersonation."""
         told = self.tell("call.disconnect-requested", leg="a\x9b2J-1", principal="bob\x9b31m\u202e")
         self.assertEqual(told, "a?2J-1    Disconnect asked by bob?31m?")
 
-    def test_an_answer_to_what_names_no_call(self) -> None:
+    def test_an_answer_to_a_request_without_a_call(self) -> None:
         keys = {"status": 500, "address": "127.0.0.1"}
         rest = " of 127.0.0.1 answered HTTP 500"
         invalid = {"outcome": "invalid-request", "why": "bad"}
@@ -68,11 +68,11 @@ class StoryTests(SynchronousTestCase):
         ):
             self.assertEqual(self.tell("soap.answered", **told, **keys), f"{'':8}  {words}")
 
-    def test_a_mistake_in_the_story_stays_there(self) -> None:
-        """Finding 30: it became the client's answer. The event is in the log instead."""
+    def test_an_event_that_the_story_cannot_describe_is_logged(self) -> None:
+        """The error does not reach the code that logs the event."""
         stream = BytesIO()
         shown: list[str] = []
-        log = configure("info", "json", stream, narrator(shown.append, replaces_log=True))
+        log = configure("info", "json", stream, text_story(shown.append, replaces_log=True))
         log.info("soap.answered", status="no keys at all")
         log.info("call.alerting", leg="09df9edc")
         self.assertIn(b"no keys at all", stream.getvalue())
@@ -81,9 +81,9 @@ class StoryTests(SynchronousTestCase):
 
 
 class JsonTests(SynchronousTestCase):
-    def test_the_demo_for_a_program_is_an_object_a_line(self) -> None:
+    def test_the_json_story_is_one_object_per_line(self) -> None:
         lines: list[str] = []
-        tell = reporter(lines.append, replaces_log=True)
+        tell = json_story(lines.append, replaces_log=True)
         told = {"event": "call.connected", "level": "info", "leg": "leg-1", "by": EndedBy.CLIENT}
         self.assertTrue(tell(dict(told)))
         self.assertTrue(tell({"event": "http.something", "level": "debug"}))

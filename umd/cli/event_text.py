@@ -1,27 +1,47 @@
-"""What happened to a call, from the records of the journal, in words for a screen."""
+"""Describes the events of calls in words, for `umd events` and `umd why`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from operator import itemgetter
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from umd.cli.terminal_text import STATE_LABELS, shorten_name
 from umd.sip.build import reason_for
 from umd.text import iso_time
 from umd.trace.summary import MessageSummary
 
-Record = Mapping[str, Any]
+Record: TypeAlias = Mapping[str, Any]
+"""A record of the journal, as the control socket replies it."""
 
 
-def line_of(record: Record) -> str:
-    """One event of any call: its cursor, when it was, which call, what."""
+class MessageLine(NamedTuple):
+    """One SIP message of a call report."""
+
+    at: str
+    """The time in ISO 8601, to the millisecond."""
+    received: bool
+    """Whether umd received it, as far as that is known."""
+    text: str
+
+
+def event_line(record: Record) -> str:
+    """Return one event as a line: position, time, call, and what happened."""
     at = record["at"][:-1].replace("T", " ")
-    return f"{record['position']:>8}  {at}  {shorten_name(record['leg']):8}  {words_of(record)}"
+    leg = shorten_name(record["leg"])
+    return f"{record['position']:>8}  {at}  {leg:8}  {describe_event(record)}"
 
 
-def story_of(records: Sequence[Record], crossed: Sequence[MessageSummary] = ()) -> Iterator[str]:
-    """All that is known of one call, a line each: the heading, what happened, and why it ended."""
+def call_report(
+    records: Sequence[Record], messages: Sequence[MessageSummary] = ()
+) -> Iterator[str]:
+    """
+    Yield the lines that tell the whole story of one call.
+
+    Args:
+        records: of the call, oldest first; without any, there is no line.
+        messages: the SIP messages of the call, if they are known.
+    """
     if not records:
         return
     first, last = records[0], records[-1]
@@ -29,11 +49,21 @@ def story_of(records: Sequence[Record], crossed: Sequence[MessageSummary] = ()) 
     yield f"{first['leg']}   owner {owner}   backend {first.get('backend', '-')}"
     yield f"CallId {first['call']}"
     yield ""
-    for at, words in _in_order(records, _wire_lines(crossed, _ours(crossed, last))):
-        yield f" {at[11:23]}  {words}"
+    for at, text in _in_order(records, _message_lines(messages, _own_end(messages, last))):
+        yield f" {at[11:23]}  {text}"
     if "event_cause" in last:
         yield ""
         yield from _cause_lines(last)
+
+
+def describe_event(record: Record) -> str:
+    """Return what happened in words; an event of another version of umd is shown by its name."""
+    name = record["event"]
+    label, describe = _DESCRIPTIONS.get(name, (name, _nothing))
+    try:
+        return f"{label:14} {describe(record)}".rstrip()
+    except (KeyError, TypeError, ValueError):  # a key is missing that every version has written
+        return label
 
 
 def _cause_lines(last: Record) -> Iterator[str]:
@@ -47,74 +77,73 @@ def _cause_lines(last: Record) -> Iterator[str]:
 
 
 def _in_order(
-    records: Sequence[Record], messages: Sequence[tuple[str, bool, str]]
+    records: Sequence[Record], messages: Sequence[MessageLine]
 ) -> Iterator[tuple[str, str]]:
     """
-    Records and messages by their time; messages of one millisecond as they crossed.
+    Yield `(time, text)` of records and messages in order.
 
-    A record knows its time to the millisecond only. There, what was asked for comes before what
-    left for it, and what has happened behind the last message that may have told so.
+    A record has its time only to the millisecond. Within one millisecond a request to umd comes
+    before the messages it caused, and any other event after the last message that umd received.
     """
-    told_by = {at: number for number, (at, came, _) in enumerate(messages) if came}
+    last_received = {line.at: number for number, line in enumerate(messages) if line.received}
     lines = [
         (
             record["at"],
-            -1.0 if record["event"] in _ASKED_FOR else told_by.get(record["at"], -1) + 0.5,
-            words_of(record),
+            -1.0 if record["event"] in _REQUESTS else last_received.get(record["at"], -1) + 0.5,
+            describe_event(record),
         )
         for record in records
     ]
-    lines += [(at, number, words) for number, (at, _, words) in enumerate(messages)]
-    for at, _, words in sorted(lines, key=itemgetter(0, 1)):
-        yield at, words
+    lines += [(line.at, number, line.text) for number, line in enumerate(messages)]
+    for at, _, text in sorted(lines, key=itemgetter(0, 1)):
+        yield at, text
 
 
-def _wire_lines(crossed: Sequence[MessageSummary], ours: str | None) -> list[tuple[str, bool, str]]:
-    """`(time, whether it may have come to umd, words)` of each message; repetitions in one."""
-    first: dict[tuple[str, str, str, int | None], MessageSummary] = {}
-    again: dict[tuple[str, str, str, int | None], list[str]] = {}
-    for one in crossed:
-        key = (one.source, one.target, one.method, one.status)
-        if key in first:
-            again[key].append(f"+{one.at - first[key].at:.3g}")
+def _message_lines(messages: Sequence[MessageSummary], own_end: str | None) -> list[MessageLine]:
+    """Return a line for each message; its retransmissions share the line."""
+    originals: dict[tuple[str, str, str, int | None], MessageSummary] = {}
+    repeated_after: dict[tuple[str, str, str, int | None], list[str]] = {}
+    for message in messages:
+        key = (message.source, message.target, message.method, message.status)
+        if key in originals:
+            repeated_after[key].append(f"+{message.at - originals[key].at:.3g}")
         else:
-            first[key], again[key] = one, []
+            originals[key], repeated_after[key] = message, []
     lines = []
-    for key, one in first.items():
-        name = one.method
-        if one.status is not None:
-            name = f"{one.status} {reason_for(one.status)}".rstrip()
-            name += "" if one.method == "INVITE" else f" ({one.method})"
-        if ours is None:
-            way = f"{one.source} -> {one.target}  {name}"
-        elif one.source == ours:
-            way = f"-> {name:24} {one.target}"
-        else:
-            way = f"<- {name:24} {one.source}"
-        repeated = f"   again at {' '.join(again[key])} s" if again[key] else ""
-        lines.append((iso_time(one.at), one.source != ours, way + repeated))
+    for key, message in originals.items():
+        text = _message_text(message, own_end)
+        if repeated_after[key]:
+            text += f"   again at {' '.join(repeated_after[key])} s"
+        lines.append(MessageLine(iso_time(message.at), message.source != own_end, text))
     return lines
 
 
-def _ours(crossed: Sequence[MessageSummary], last: Record) -> str | None:
-    """Which end was umd's: it sends the INVITE, the ACK and the CANCEL; None: it cannot be told."""
-    for one in crossed:
-        if one.method in ("INVITE", "ACK", "CANCEL"):
-            return one.source if one.status is None else one.target
-    for one in crossed:
-        if one.method == "BYE" and one.status is None and "by" in last:
-            return one.target if last["by"] == "far-end" else one.source
+def _message_text(message: MessageSummary, own_end: str | None) -> str:
+    name = message.method
+    if message.status is not None:
+        name = f"{message.status} {reason_for(message.status)}".rstrip()
+        name += "" if message.method == "INVITE" else f" ({message.method})"
+    if own_end is None:
+        return f"{message.source} -> {message.target}  {name}"
+    if message.source == own_end:
+        return f"-> {name:24} {message.target}"
+    return f"<- {name:24} {message.source}"
+
+
+def _own_end(messages: Sequence[MessageSummary], last: Record) -> str | None:
+    """
+    Return which of the two ends is umd; None if the messages do not show it.
+
+    umd sends the INVITE, the ACK and the CANCEL. Without them, the party that ended the call has
+    sent the BYE.
+    """
+    for message in messages:
+        if message.method in ("INVITE", "ACK", "CANCEL"):
+            return message.source if message.status is None else message.target
+    for message in messages:
+        if message.method == "BYE" and message.status is None and "by" in last:
+            return message.target if last["by"] == "far-end" else message.source
     return None
-
-
-def words_of(record: Record) -> str:
-    """What happened, in words; a record of another version is shown by its name."""
-    name = record["event"]
-    word, tell = _WORDS.get(name, (name, _nothing))
-    try:
-        return f"{word:14} {tell(record)}".rstrip()
-    except (KeyError, TypeError, ValueError):  # it lacks what every umd so far has written
-        return word
 
 
 def _nothing(record: Record) -> str:
@@ -135,31 +164,32 @@ def _connected(record: Record) -> str:
     return f"after {record['setup_s']:g} s"
 
 
-def _asked(record: Record) -> str:
+def _disconnect_requested(record: Record) -> str:
     request = f", request {record['request_id']}" if record["request_id"] else ""
     if "limit" in record:
         return f"umd, {record['limit']}"
     return f"{record['principal']}{request}"
 
 
-def _ended(record: Record) -> str:
+def _disconnected(record: Record) -> str:
     took = f" after {record['took_ms']:g} ms" if "took_ms" in record else ""
-    sure = "" if record["confirmed"] else ", and the far end never confirmed it"
-    return f"{record['outcome']}{took}{sure}"
+    doubt = "" if record["confirmed"] else ", and the far end never confirmed it"
+    return f"{record['outcome']}{took}{doubt}"
 
 
 def _lost(record: Record) -> str:
     return str(record["reason"])
 
 
-_ASKED_FOR: Final = frozenset(("call.placed", "call.resumed", "call.disconnect-requested"))
-"""What nobody's message has told umd."""
-_WORDS: Final = {
+_REQUESTS: Final = frozenset(("call.placed", "call.resumed", "call.disconnect-requested"))
+"""The events that a request or a restart causes, in contrast to a SIP message."""
+_DESCRIPTIONS: Final[Mapping[str, tuple[str, Callable[[Record], str]]]] = {
     "call.placed": ("placed", _placed),
     "call.resumed": ("resumed", _resumed),
     "call.alerting": ("ringing", _nothing),
     "call.connected": ("connected", _connected),
-    "call.disconnect-requested": ("asked to end", _asked),
-    "call.disconnected": ("ended", _ended),
+    "call.disconnect-requested": ("asked to end", _disconnect_requested),
+    "call.disconnected": ("ended", _disconnected),
     "call.lost": ("lost", _lost),
 }
+"""For each event: its label, and the function that describes the rest."""

@@ -43,7 +43,7 @@ def events(
     The events come from the running umd. If none runs, they come from its journal file. With
     --follow the command goes on after a restart of umd.
     """
-    from umd.cli.event_text import line_of
+    from umd.cli.event_text import event_line
     from umd.management.client import Unreachable
     from umd.management.journal_queries import read_events
     from umd.trace.ladder import printable
@@ -54,7 +54,7 @@ def events(
         nonlocal last
         for record in read_events(path, journal, last, call):
             last = record["position"]
-            click.echo(json.dumps(record) if as_json else printable(line_of(record)))
+            click.echo(json.dumps(record) if as_json else printable(event_line(record)))
 
     if follow:
         signals.exit_on(signal.SIGINT, DONE)  # the normal way to end it
@@ -77,7 +77,7 @@ def why(call: str, as_json: bool, journal: str | None, path: str | None) -> None
 
     CALL is a CallId, the name of a leg, a SIP Call-ID, or a unique prefix of one of them.
     """
-    from umd.cli.event_text import story_of
+    from umd.cli.event_text import call_report
     from umd.management.journal_queries import read_call_history
     from umd.trace.ladder import printable
     from umd.trace.summary import summaries_to_json
@@ -88,7 +88,7 @@ def why(call: str, as_json: bool, journal: str | None, path: str | None) -> None
         for record in (*records, *summaries_to_json(summaries)):
             click.echo(json.dumps(record))
     else:
-        for line in story_of(records, summaries):
+        for line in call_report(records, summaries):
             click.echo(printable(line))
     if not records:
         print_error("The journal has no events of this call (journal.keep).", "nothing-on-record")

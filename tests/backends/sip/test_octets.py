@@ -23,7 +23,7 @@ from umd.backends.sip import SipBackend
 from umd.backends.sip_legs import SipLegs
 from umd.call.call import Call, CallState
 from umd.call.cause import Cause
-from umd.cli.event_text import line_of, story_of
+from umd.cli.event_text import call_report, event_line
 from umd.control.control import Control
 from umd.control.errors import NoSuchCall
 from umd.control.journal import CallJournal, NullJournal
@@ -339,7 +339,7 @@ class SweepTests(OddCase):
         self.run_for(0.5)
         await self.stop()
         records, crossed = read_call_history(None, self.path, call.id)
-        told = "\n".join([*story_of(records, crossed), *map(line_of, records)])
+        told = "\n".join([*call_report(records, crossed), *map(event_line, records)])
         self.assertIn('Reason: Q.850;cause=16;text="adi\\udcf3s', told)
         self.assertEqual(list(read_events(None, self.path, 0, None)), records)
         lines = self.sink.octets.decode()
@@ -503,12 +503,12 @@ class OneOfManyTests(OddCase):
         listed, _ = read_calls(None, self.path)
         self.assertEqual(len(listed), len(calls) - len(over))
         records = list(read_events(None, self.path, 0, None))
-        self.assertTrue(all(line_of(record) for record in records))
+        self.assertTrue(all(event_line(record) for record in records))
         unreadable = [one for one in records if one["event"] == "record.unreadable"]
         self.assertEqual({one["call"] for one in unreadable} & {one.id for one in over},
                          {one.id for one in over})  # fmt: skip
         for call in [*begun, *over]:
-            self.assertTrue(list(story_of(*read_call_history(None, self.path, call.id))))
+            self.assertTrue(list(call_report(*read_call_history(None, self.path, call.id))))
         await self.start()
         for call in begun:
             self.assertTrue(self.control.find(call.id).ended)
