@@ -156,7 +156,7 @@ async def run(
                 seconds=wall,
                 cpu=cpu,
                 datagrams=port.counts.received + port.counts.sent,
-                repeated=endpoint.transactions.counts.repeated,
+                repeated=endpoint.transactions.retransmissions,
                 repeated_there=told["Retransmissions"],
                 dropped=port.dropped,
                 lost=port.counts.lost,

@@ -9,22 +9,22 @@ from umd.sip.message import Message, Request
 
 
 class Hop(NamedTuple):
-    """Where a message goes to or came from: the next hop, as the transport sees it."""
+    """The address that a message goes to or came from, as the transport sees it."""
 
     host: str
     port: int
     transport: str = "UDP"
     flow: int = 0
-    """The driver's number of the connection; 0 where there is none (UDP)."""
+    """The driver's number of the connection; 0 for UDP, which has none."""
 
     @property
     def reliable(self) -> bool:
-        """Whether the transport itself repeats what was lost (§17)."""
+        """Whether the transport itself retransmits what is lost (§17)."""
         return self.transport != "UDP"
 
 
 class Send(NamedTuple):
-    """Put this message on the wire."""
+    """A message to send, and where to."""
 
     message: Message
     hop: Hop
@@ -32,11 +32,11 @@ class Send(NamedTuple):
 
 def response_hop(request: Request, source: Hop) -> Hop:
     """
-    Where the responses to a request go (§18.2.2, RFC 3581 §4).
+    Return the hop that the responses to a request go to (§18.2.2, RFC 3581 §4).
 
-    Over a connection: back through it. Over UDP: to the address the request came from, at the port
-    it came from when the Via asks for that (rport), else at the port of the Via. A `maddr` that is
-    an address goes before both.
+    Over a connection it is the source. Over UDP it is the source's address, and the source's port
+    if the Via asks for that (rport), else the port of the Via. A `maddr` that is an IP address has
+    precedence over both.
     """
     if source.reliable:
         return source

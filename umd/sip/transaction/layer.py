@@ -1,5 +1,5 @@
 """
-All SIP transactions of one endpoint: which one a message belongs to, and what is sent again when.
+The SIP transactions of one endpoint: finds that of a message, and sends and retransmits messages.
 
 A transaction has one timer at a time. While it repeats its message, the waits of timer A, E or G
 count down to the deadline of timer B, F or H. Later the one timer is D, I, J, K, L or M. So a
@@ -49,7 +49,7 @@ from umd.sip.transaction.transaction import (
 )
 from umd.timers import Timers
 
-_OF_CLASS: Final = (
+_EVENT_OF_STATUS_CLASS: Final = (
     FAILURE,  # no status begins with 0
     PROVISIONAL,
     SUCCESS,
@@ -58,34 +58,16 @@ _OF_CLASS: Final = (
     FAILURE,
     FAILURE,
 )
-"""The event of a response, by the first digit of its status."""
-_ON_ANY_TRANSPORT: Final = frozenset((Event.TIMER_L, Event.TIMER_M))
-
-
-class Counts:
-    """What a layer has seen since it was made."""
-
-    __slots__ = ("absorbed", "created", "repeated", "timed_out", "transport_errors", "unmatched")
-
-    def __init__(self) -> None:
-        self.created = 0
-        """Transactions, of all four kinds."""
-        self.repeated = 0
-        """Messages sent once more, by a timer or because the peer repeated itself."""
-        self.absorbed = 0
-        """Messages received once more that nobody had to hear of."""
-        self.unmatched = 0
-        """Messages of no transaction: every ACK of a 2xx, late responses."""
-        self.timed_out = 0
-        self.transport_errors = 0
+"""Indexed by the first digit of a status."""
+_LINGERS_ON_ANY_TRANSPORT: Final = frozenset((Event.TIMER_L, Event.TIMER_M))
 
 
 class TransactionLayer:
     """
-    All transactions of one endpoint, found by key, driven by messages and by time.
+    All transactions of one endpoint.
 
     Args:
-        core: is told of what belongs to no transaction yet.
+        core: Gets the messages that open or belong to no transaction.
         timing: T1, T2 and T4.
     """
 
@@ -107,8 +89,9 @@ class TransactionLayer:
         self._server: dict[Key, ServerInvite | ServerNonInvite] = {}
         self._timers: Timers[Transaction] = Timers()
         self.outgoing: list[Send] = []
-        """What is to be sent; for whoever sends it to take away."""
-        self.counts = Counts()
+        """The messages to send; the sender takes them away."""
+        self.retransmissions = 0
+        """Messages sent again since the start, for load tests."""
 
     def __len__(self) -> int:
         return len(self._client) + len(self._server)
@@ -122,7 +105,7 @@ class TransactionLayer:
     def send_request(
         self, request: Request, hop: Hop, now: float, user: TransactionUser | None = None
     ) -> ClientInvite | ClientNonInvite:
-        """Open a client transaction for a request with a branch of its own (not for ACK)."""
+        """Send a request, except ACK, in a new client transaction; its branch must be new."""
         method = request.method
         key = (request.branch, method)
         if key in self._client or method == "ACK":
@@ -134,20 +117,18 @@ class TransactionLayer:
             transaction = ClientNonInvite(key, TRYING, request, hop)
         transaction.user = user
         self._client[key] = transaction
-        self.counts.created += 1
         self.outgoing.append(Send(request, hop))
         self._start_repeating(transaction, now)
         return transaction
 
     def expect(self, invite: Request, hop: Hop, user: TransactionUser) -> ClientInvite:
-        """Open the client transaction of an INVITE that was sent before a restart."""
+        """Open the client transaction of an INVITE from before a restart; send nothing."""
         key = (invite.branch, "INVITE")
         if key in self._client:
             raise IllegalEvent(f"there is a client transaction with key {key}")
         transaction = ClientInvite(key, PROCEEDING, invite, hop)
         transaction.user = user
         self._client[key] = transaction
-        self.counts.created += 1
         return transaction
 
     def send_response(self, transaction: Transaction, response: Response, now: float) -> None:
@@ -155,10 +136,10 @@ class TransactionLayer:
         Send a response in a server transaction.
 
         Raises:
-            IllegalEvent: the transaction is past that, or gone.
+            IllegalEvent: The transaction has a later response, or is over.
         """
         before = transaction.state
-        transaction.advance(_OF_CLASS[response.status // 100])
+        transaction.advance(_EVENT_OF_STATUS_CLASS[response.status // 100])
         if before is COMPLETED:
             return
         self.outgoing.append(Send(response, transaction.hop))
@@ -170,14 +151,14 @@ class TransactionLayer:
             return
         transaction.last = response
         if after is PROCEEDING:
-            self._stop_timer(transaction)  # the 100 is not needed any more
+            self._stop_timer(transaction)  # no 100 is needed any more
         elif isinstance(transaction, ServerInvite):
             self._start_repeating(transaction, now)
         else:
             self._start_linger(transaction, Event.TIMER_J, now)
 
     def abandon(self, transaction: Transaction) -> None:
-        """Forget a transaction without a word: of a cancelled INVITE nothing came (§9.1)."""
+        """Drop a transaction without a report: a cancelled INVITE got no response (§9.1)."""
         if not transaction.terminated:
             transaction.state = TERMINATED
             transaction.user = None
@@ -186,7 +167,7 @@ class TransactionLayer:
     # The network's side
 
     def receive(self, message: Message, source: Hop, now: float) -> None:
-        """Give a message to the transaction that it belongs to, or open one for it."""
+        """Pass a message to its transaction, or open one for it."""
         if isinstance(message, Response):
             self._receive_response(message, now)
         else:
@@ -194,7 +175,7 @@ class TransactionLayer:
             self._receive_request(message, source, now)
 
     def transport_error(self, message: Message, now: float) -> None:
-        """A message that was to be sent could not be (§17.1.4, §17.2.4, RFC 6026 §7)."""
+        """Note that a message could not be sent (§17.1.4, §17.2.4, RFC 6026 §7)."""
         if isinstance(message, Request):
             method = "INVITE" if message.method == "ACK" else message.method
             found: Transaction | None = self._client.get((message.branch, method))
@@ -206,27 +187,27 @@ class TransactionLayer:
             self._transport_failed(found, now)
 
     def hop_failed(self, hop: Hop, now: float) -> None:
-        """Nothing can be sent to this hop any more: its connection or its host is gone."""
+        """Fail all transactions of a hop whose connection or host is gone."""
         for transaction in [each for each in self if each.hop == hop]:
             self._transport_failed(transaction, now)
 
     def invite_of(self, cancel: Request) -> Transaction | None:
-        """The INVITE that a CANCEL means (§9.2)."""
+        """Return the transaction of the INVITE that a CANCEL refers to (§9.2), or None."""
         return self._server.get(server_key(cancel, "INVITE"))
 
     # Time
 
     def next_due(self) -> float | None:
-        """When to call `handle_timer` next, or None while nothing runs."""
+        """Return when to call `handle_timer` next; None if no timer runs."""
         return self._timers.next_due()
 
     def handle_timer(self, now: float) -> None:
-        """Do what is due at `now`."""
+        """Run the timers that are due at `now`."""
         while (transaction := self._timers.pop_due(now)) is not None:
             transaction.timer = None
-            again, end = transaction.TIMERS[transaction.state]
+            repeat_event, deadline_event = transaction.TIMERS[transaction.state]
             late = transaction.wait == 0.0 or now >= transaction.deadline
-            self._fire(transaction, end if late else again, now)
+            self._fire(transaction, deadline_event if late else repeat_event, now)
 
     def _fire(self, transaction: Transaction, event: Event, now: float) -> None:
         transaction.advance(event)
@@ -246,20 +227,18 @@ class TransactionLayer:
             case Event.TRYING:
                 self._send_trying(transaction)
             case Event.TIMER_B | Event.TIMER_F | Event.TIMER_H:
-                self.counts.timed_out += 1
                 self._fail(transaction, 408, now)
             case _:
-                raise IllegalEvent(f"{event.value} is no timer")
+                raise IllegalEvent(f"{event.value} is not a timer")
 
     # Responses
 
     def _receive_response(self, response: Response, now: float) -> None:
         transaction = self._client.get((response.branch, response.cseq_method))
         if transaction is None:
-            self.counts.unmatched += 1
             self._core.on_stray(response, now)
             return
-        event = _OF_CLASS[response.status // 100]
+        event = _EVENT_OF_STATUS_CLASS[response.status // 100]
         before = transaction.state
         transaction.advance(event)
         if before is COMPLETED or before is ACCEPTED:
@@ -268,10 +247,10 @@ class TransactionLayer:
         user = transaction.user
         if event is PROVISIONAL:
             if before is CALLING:
-                self._stop_timer(transaction)  # no timer A, nor B: it may ring for ever
+                self._stop_timer(transaction)  # timers A and B end: it may ring without limit
         elif not isinstance(transaction, ClientInvite):
             transaction.last = None
-            transaction.user = None  # nothing more will be for it
+            transaction.user = None  # it gets no further report
             self._start_linger(transaction, Event.TIMER_K, now)
         elif event is SUCCESS:
             transaction.last = None
@@ -283,7 +262,7 @@ class TransactionLayer:
             user.on_response(transaction, response, now)
 
     def _fail_invite(self, transaction: ClientInvite, failure: Response, now: float) -> None:
-        """Acknowledge and tell a failure, before timer D, which may be zero."""
+        """Acknowledge and report a 300-699, before timer D, which may be zero."""
         invite = transaction.last
         assert isinstance(invite, Request)
         transaction.last = build.ack_for(invite, failure)
@@ -298,10 +277,10 @@ class TransactionLayer:
         self, transaction: Transaction, event: Event, response: Response, now: float
     ) -> None:
         """
-        Acknowledge a repeated failure, pass on what is no repetition, absorb the rest.
+        Acknowledge a repeated 300-699, report a new response, absorb any other.
 
-        No repetition is every 2xx to INVITE, and a failure with another To tag: where phones were
-        forked to without a proxy that chooses, each sends its own.
+        Every 2xx to INVITE is reported. So is a 300-699 with another To tag: if an INVITE is forked
+        without a proxy that chooses among the responses, each phone sends its own.
         """
         if isinstance(transaction, ClientInvite):
             if event is SUCCESS:
@@ -319,7 +298,6 @@ class TransactionLayer:
                 if transaction.user is not None:
                     transaction.user.on_response(transaction, response, now)
                 return
-        self.counts.absorbed += 1
 
     # Requests
 
@@ -336,8 +314,6 @@ class TransactionLayer:
         transaction.advance(REQUEST)
         if isinstance(transaction.last, Response):
             self._repeat(transaction)
-        else:
-            self.counts.absorbed += 1
 
     def _create(self, key: Key, request: Request, source: Hop, now: float) -> None:
         hop = response_hop(request, source)
@@ -348,19 +324,17 @@ class TransactionLayer:
         else:
             transaction = ServerNonInvite(key, TRYING, None, hop)
         self._server[key] = transaction
-        self.counts.created += 1
         self._core.on_request(transaction, request, now)
 
     def _receive_ack(self, ack: Request, now: float) -> None:
         transaction = self._server.get(server_key(ack, "INVITE"))
         if transaction is None or ACK not in transaction.TRANSITIONS[transaction.state]:
-            self.counts.unmatched += 1
             self._core.on_ack(ack, now)
             return
         before = transaction.state
         transaction.advance(ACK)
         if before is ACCEPTED:
-            self._core.on_ack(ack, now)  # only from a peer of RFC 2543
+            self._core.on_ack(ack, now)  # only an RFC 2543 peer uses the INVITE's branch
         elif before is COMPLETED:
             transaction.last = None
             try:
@@ -368,14 +342,12 @@ class TransactionLayer:
                     transaction.user.on_failure_acknowledged(transaction)
             finally:
                 self._start_linger(transaction, Event.TIMER_I, now)
-        else:
-            self.counts.absorbed += 1
 
     # Steps that several machines share
 
     def _repeat(self, transaction: Transaction) -> None:
         assert transaction.last is not None
-        self.counts.repeated += 1
+        self.retransmissions += 1
         self.outgoing.append(Send(transaction.last, transaction.hop))
 
     def _send_trying(self, transaction: Transaction) -> None:
@@ -385,40 +357,39 @@ class TransactionLayer:
         self.outgoing.append(Send(transaction.last, transaction.hop))
 
     def _start_repeating(self, transaction: Transaction, now: float) -> None:
-        """Timers A and B, E and F, G and H; over a reliable transport only the second of them."""
+        """Start timers A and B, E and F or G and H; only B, F or H over a reliable transport."""
         self._stop_timer(transaction)
         transaction.deadline = now + self._timeout
         transaction.wait = wait = 0.0 if transaction.hop.reliable else self._t1
         transaction.timer = self._timers.start(wait or self._timeout, transaction, now)
 
     def _wait(self, transaction: Transaction, wait: float, now: float) -> None:
-        """Run the next wait, or what is left to the deadline when that is shorter."""
+        """Start the timer for the next repetition, or for the deadline if that comes first."""
         left = transaction.deadline - now
         transaction.wait = wait if wait < left else 0.0
         transaction.timer = self._timers.start(min(wait, max(left, 0.0)), transaction, now)
 
     def _start_linger(self, transaction: Transaction, event: Event, now: float) -> None:
-        """Stay to absorb what comes late; L and M always, the others where messages get lost."""
+        """Keep the transaction for late messages; D, I, J and K only on unreliable transports."""
         if transaction.timer is not None:
             transaction.timer.cancel()
         transaction.wait = 0.0
-        if transaction.hop.reliable and event not in _ON_ANY_TRANSPORT:
+        if transaction.hop.reliable and event not in _LINGERS_ON_ANY_TRANSPORT:
             transaction.advance(event)
             self._finish(transaction)
         else:
             transaction.timer = self._timers.start(self._linger[event], transaction, now)
 
     def _transport_failed(self, transaction: Transaction, now: float) -> None:
-        """The RFC lets a server INVITE transaction live on; only who ends tells its user."""
+        """Take a transport error, which a server INVITE transaction survives (RFC 6026 §7.1)."""
         if Event.TRANSPORT_ERROR not in transaction.TRANSITIONS[transaction.state]:
-            return  # nothing of it is on the way
+            return  # it has no message on the way
         transaction.advance(Event.TRANSPORT_ERROR)
-        self.counts.transport_errors += 1
         if transaction.terminated:
             self._fail(transaction, 503, now)
 
     def _fail(self, transaction: Transaction, status: int, now: float) -> None:
-        """The peer has not said what it had to, or cannot be reached."""
+        """Drop a transaction whose peer did not answer or is unreachable, and report it."""
         self._remove(transaction)
         user = transaction.user
         if user is not None:
@@ -426,11 +397,11 @@ class TransactionLayer:
                 user.on_no_response(transaction, status, now)
             else:
                 user.on_no_ack(transaction)
-        self._tell_terminated(transaction)
+        self._report_terminated(transaction)
 
     def _finish(self, transaction: Transaction) -> None:
         self._remove(transaction)
-        self._tell_terminated(transaction)
+        self._report_terminated(transaction)
 
     def _remove(self, transaction: Transaction) -> None:
         self._stop_timer(transaction)
@@ -440,7 +411,7 @@ class TransactionLayer:
         else:
             del self._server[transaction.key]
 
-    def _tell_terminated(self, transaction: Transaction) -> None:
+    def _report_terminated(self, transaction: Transaction) -> None:
         user = transaction.user
         if user is not None:
             transaction.user = None

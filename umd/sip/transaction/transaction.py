@@ -1,4 +1,4 @@
-"""One SIP transaction of each kind, its key, and the two parties it serves."""
+"""The four kinds of SIP transaction, their keys, and the interfaces of what they report to."""
 
 from __future__ import annotations
 
@@ -29,45 +29,50 @@ from umd.timers import Timer
 
 
 class IllegalEvent(UmdError):
-    """We asked a transaction for something its state has no row for: a mistake of ours."""
+    """The state of the transaction has no row for this event: an error in umd."""
 
 
 class Transaction:
-    """One request and its responses; made and moved by the layer only."""
+    """One request and its responses; only the `TransactionLayer` makes and changes it."""
 
     __slots__ = ("key", "state", "last", "hop", "user", "timer", "wait", "deadline")
 
     TRANSITIONS: ClassVar[Table]
     TIMERS: ClassVar[Mapping[State, tuple[Event, Event]]]
-    """What the one timer means in a state: while `wait` runs, and when `wait` is 0."""
+    """By state, the event of the timer while `wait` runs, and its event when `wait` is 0."""
 
     def __init__(self, key: Key, state: State, last: Message | None, hop: Hop) -> None:
         self.key = key
-        """What its messages have in common (§17.1.3, §17.2.3)."""
+        """The values that all of its messages have in common (§17.1.3, §17.2.3)."""
         self.state = state
         self.last = last
         """
-        The message to send again; None once nothing has to be repeated.
+        The message to send again, or None.
 
-        In an INVITE server transaction that has sent nothing yet it is the request, for its 100.
+        In an INVITE server transaction that has sent no response it is the INVITE, for its 100.
         """
         self.hop = hop
-        """Where `last` goes."""
+        """The hop that its messages go to."""
         self.user: TransactionUser | None = None
-        """Whom its messages are for."""
+        """The session that is told of its messages, or None."""
         self.timer: Timer[Transaction] | None = None
         self.wait = 0.0
-        """Seconds until `last` goes out once more; 0 when the running timer is the deadline."""
+        """Seconds until `last` is sent again; 0 if the timer runs to the deadline."""
         self.deadline = 0.0
-        """When to give up repeating `last`."""
+        """When to stop sending `last` again."""
 
     @property
     def terminated(self) -> bool:
-        """Whether it is gone from the layer."""
+        """Whether the layer has dropped it."""
         return self.state is TERMINATED
 
     def advance(self, event: Event) -> None:
-        """Take the table's step. Raises `IllegalEvent` when there is none."""
+        """
+        Go to the next state.
+
+        Raises:
+            IllegalEvent: The state has no row for the event.
+        """
         try:
             self.state = self.TRANSITIONS[self.state][event]
         except KeyError:
@@ -77,7 +82,7 @@ class Transaction:
 
 
 class ClientInvite(Transaction):
-    """An INVITE we sent."""
+    """The transaction of an INVITE that umd sent."""
 
     __slots__ = ()
     TRANSITIONS = CLIENT_INVITE
@@ -89,7 +94,7 @@ class ClientInvite(Transaction):
 
 
 class ClientNonInvite(Transaction):
-    """Any other request we sent, but ACK."""
+    """The transaction of any other request that umd sent, except ACK."""
 
     __slots__ = ()
     TRANSITIONS = CLIENT_NON_INVITE
@@ -101,7 +106,7 @@ class ClientNonInvite(Transaction):
 
 
 class ServerInvite(Transaction):
-    """An INVITE we received."""
+    """The transaction of an INVITE that umd received."""
 
     __slots__ = ()
     TRANSITIONS = SERVER_INVITE
@@ -114,7 +119,7 @@ class ServerInvite(Transaction):
 
 
 class ServerNonInvite(Transaction):
-    """Any other request we received, but ACK."""
+    """The transaction of any other request that umd received, except ACK."""
 
     __slots__ = ()
     TRANSITIONS = SERVER_NON_INVITE
@@ -127,51 +132,53 @@ Key: TypeAlias = tuple[str | int, ...]
 
 
 class TransactionUser(Protocol):
-    """Whom a transaction serves (the RFC's TU): a session."""
+    """What a transaction reports to, the RFC's "transaction user" (TU): a session."""
 
     def on_response(self, transaction: Transaction, response: Response, now: float) -> None:
-        """A response that was not here before, or a 2xx to INVITE once more."""
+        """A response has arrived that is no repetition, or a repeated 2xx to INVITE."""
 
     def on_no_response(self, transaction: Transaction, status: int, now: float) -> None:
-        """Our request has timed out (408) or could not be sent (503)."""
+        """The request has timed out (`status` 408) or could not be sent (503)."""
 
     def on_failure_acknowledged(self, transaction: Transaction) -> None:
         """
-        The ACK of our non-2xx final has come.
+        The ACK of our 300-699 has arrived.
 
-        The figures keep this from the user; ours wants to know that the far end has heard.
+        The RFC's figures do not pass it on. A session needs it as proof that the far end knows.
         """
 
     def on_no_ack(self, transaction: Transaction) -> None:
-        """It has not come (timer H)."""
+        """The ACK of our 300-699 has not arrived in time (timer H)."""
 
     def on_terminated(self, transaction: Transaction) -> None:
-        """The transaction is gone; nothing more comes from it."""
+        """The transaction is over and reports nothing more."""
 
 
 class Core(Protocol):
-    """Whose the layer is: the user agent."""
+    """What the layer reports to if a message belongs to no transaction: the endpoint."""
 
     def on_request(
         self, transaction: ServerInvite | ServerNonInvite, request: Request, now: float
     ) -> None:
-        """A request has opened this transaction: answer it."""
+        """A request has opened this transaction and needs a response."""
 
     def on_ack(self, ack: Request, now: float) -> None:
-        """The ACK of a 2xx, or of nothing: it belongs to no transaction."""
+        """An ACK without a transaction has arrived: that of a 2xx, or a stray."""
 
     def on_stray(self, response: Response, now: float) -> None:
-        """A response of no transaction."""
+        """A response without a transaction has arrived."""
 
 
 def server_key(request: Request, method: str) -> Key:
     """
-    The key of the server transaction of `method` that a request belongs to (§17.2.3).
+    Return the key of the server transaction of `method` that a request belongs to (§17.2.3).
 
-    For an ACK that is its INVITE's, and for a CANCEL there is one of its own and the INVITE's.
+    An ACK belongs to the transaction of its INVITE. A CANCEL has a transaction of its own, and
+    refers to that of its INVITE.
 
-    A branch without the magic cookie is one of RFC 2543 and says nothing: then the fields that a
-    repetition keeps are compared. The To tag is not among them, since ACK has one and INVITE not.
+    A branch without the magic cookie comes from an RFC 2543 peer and identifies nothing. Then the
+    key consists of the fields that a repetition keeps. The To tag is not one of them, because an
+    ACK has it and the INVITE has not.
     """
     branch = request.branch
     if branch.startswith(MAGIC_COOKIE):
