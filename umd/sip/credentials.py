@@ -183,11 +183,13 @@ def _answerable_challenges(response: Response) -> dict[Space, Challenge]:
     A response may have challenges in both header fields: a forking proxy collects the challenges of
     its branches in one response (§16.7).
     """
-    found: dict[Space, Challenge] = {}
+    answerable: dict[Space, Challenge] = {}
     for field_name, name in _CHALLENGE_FIELDS:
         for value in response.all(field_name):
             for challenge in parse_challenges(value):
                 space = (name, challenge.param("realm") or "")
-                if space not in found and len(found) < MAX_REALMS and auth.can_answer(challenge):
-                    found[space] = challenge
-    return found
+                if space in answerable or len(answerable) == MAX_REALMS:
+                    continue
+                if auth.can_answer(challenge):
+                    answerable[space] = challenge
+    return answerable

@@ -180,9 +180,9 @@ class Message:
 
     def _all_of_unknown(self, name: str) -> list[str]:
         """Return all values for a name in another spelling, or one that the table lacks."""
-        known = canonical(name)
-        if known in KNOWN:
-            return [value for key, value in self.headers if key == known]
+        canonical_name = canonical(name)
+        if canonical_name in KNOWN:
+            return [value for key, value in self.headers if key == canonical_name]
         lower = name.lower()
         return [value for key, value in self.headers if key.lower() == lower]
 
@@ -237,18 +237,18 @@ class Message:
     @property
     def from_(self) -> NameAddr:
         """The From."""
-        found = self._from
-        if found is None:
-            found = self._from = _parse_value("From", NameAddr.parse, self._required("From"))
-        return found
+        address = self._from
+        if address is None:
+            address = self._from = _parse_value("From", NameAddr.parse, self._required("From"))
+        return address
 
     @property
     def to(self) -> NameAddr:
         """The To."""
-        found = self._to
-        if found is None:
-            found = self._to = _parse_value("To", NameAddr.parse, self._required("To"))
-        return found
+        address = self._to
+        if address is None:
+            address = self._to = _parse_value("To", NameAddr.parse, self._required("To"))
+        return address
 
     @property
     def from_tag(self) -> str | None:
@@ -319,14 +319,14 @@ class Message:
     @property
     def cseq(self) -> CSeq:
         """The CSeq."""
-        found = self._cseq
-        if found is None:
+        cseq = self._cseq
+        if cseq is None:
             raw = self._required("CSeq")
             try:
-                found = self._cseq = CSeq.parse(raw)
+                cseq = self._cseq = CSeq.parse(raw)
             except FieldError as error:
                 raise HeaderError("CSeq", str(error)) from error
-        return found
+        return cseq
 
     @property
     def contacts(self) -> list[NameAddr]:

@@ -270,7 +270,7 @@ def _escaped(text: str, uri: Uri) -> str:
     """Return the URI with the escapes that its user part needs, such as for the `#` of `*72#`."""
     if uri.user is None:
         return text
-    user = _escape_in_user(lambda found: f"%{ord(found[0]):02X}", uri.user)
+    user = _escape_in_user(lambda match: f"%{ord(match[0]):02X}", uri.user)
     return text if user == uri.user else str(replace(uri, user=user))
 
 

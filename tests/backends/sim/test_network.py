@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.backends.sim.test_far_ends import World
 from umd.backend import LegId
 from umd.backends.sim.directory import built_in_far_ends
-from umd.backends.sim.network import Conditions, MessageAltered, Network, reread
+from umd.backends.sim.network import Conditions, MessageAltered, Network, round_trip
 from umd.sip import build
 from umd.sip.message import Message
 from umd.sip.transaction import Hop, Send
@@ -123,7 +123,7 @@ class NetworkTests(SynchronousTestCase):
         bad = message(1)
         bad.headers.append(("Subject", " blanks around "))
         with self.assertRaises(MessageAltered):
-            reread(bad)
+            round_trip(bad)
 
 
 class BothWaysTests(SynchronousTestCase):

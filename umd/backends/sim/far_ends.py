@@ -168,8 +168,8 @@ class FarEnds:
         for _ in range(behaviour.forks - 1):
             assert request is not None and session.invite is not None
             tag = self._new_id()
-            other = build.response(request, 180, to_tag=tag, contact=self.endpoint.contact)
-            self.endpoint.respond(session.invite, other, now)
+            ringing = build.response(request, 180, to_tag=tag, contact=self.endpoint.contact)
+            self.endpoint.respond(session.invite, ringing, now)
         self._decide(session, now)
 
     def _decide(self, session: Session, now: float) -> None:
@@ -215,9 +215,9 @@ class FarEnds:
             if session is not None and session.state is State.OFFERED:
                 return self._takes_cancel(session, request, source, now)
         elif request.method == "BYE" and self._byes:
-            found = self._byes.get(request.call_id)
-            if found is not None:
-                return self._takes_bye(*found, request, source, now)
+            entry = self._byes.get(request.call_id)
+            if entry is not None:
+                return self._takes_bye(*entry, request, source, now)
         return True
 
     def _takes_cancel(self, session: Session, request: Request, source: Hop, now: float) -> bool:

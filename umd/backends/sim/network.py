@@ -193,24 +193,24 @@ class Network:
         return conditions.delay
 
     def _deliver(self, flight: Flight, now: float) -> None:
-        found = self._ends.get((flight.target.host, flight.target.port))
-        if found is None:
+        entry = self._ends.get((flight.target.host, flight.target.port))
+        if entry is None:
             self.lost += 1
             return
         self.carried += 1
         if self.arrival_tap is not None:
             self.arrival_tap(now, flight)
-        end = found[1]
+        _, end = entry
         if self._octets:
             end.receive_datagram(flight.message.octets(), flight.source, now)
         elif self._check_every and self.carried % self._check_every == 0:
             self.checked += 1
-            end.receive_message(reread(flight.message), flight.source, now)
+            end.receive_message(round_trip(flight.message), flight.source, now)
         else:
             end.receive_message(flight.message, flight.source, now)
 
 
-def reread(message: Message) -> Message:
+def round_trip(message: Message) -> Message:
     """
     Encode a message, parse it again, and return the result.
 

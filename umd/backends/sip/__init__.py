@@ -112,7 +112,7 @@ class SipBackend(LegBackend, ShowsMessages, RestoresLegs, ChecksFiles):
         """Answered legs whose leg record could not be written: no later umd can end them."""
         self._tap: MessageTap | None = None
         self._probes: list[Probes] = []
-        """Two queues: of far ends that list OPTIONS in Allow, and of the others."""
+        """Two queues: legs whose far end lists OPTIONS in Allow, and all others."""
 
     @classmethod
     def check_files(cls, settings: BaseModel) -> Iterator[FileTrouble]:
@@ -146,9 +146,9 @@ class SipBackend(LegBackend, ShowsMessages, RestoresLegs, ChecksFiles):
             answer_offer=self._silence.answer,
         )
         if self._tap is not None:
-            tap, here = self._tap, Hop(host, listening.port)
-            endpoint.heard = lambda message, source: tap(source, here, message)
-            port.on_sent = lambda message, target: tap(here, target, message)
+            tap, local = self._tap, Hop(host, listening.port)
+            endpoint.heard = lambda message, source: tap(source, local, message)
+            port.on_sent = lambda message, target: tap(local, target, message)
         endpoint.flawed = self._on_flaws
         self.port = port
         self._sink = sink
@@ -336,18 +336,24 @@ class SipBackend(LegBackend, ShowsMessages, RestoresLegs, ChecksFiles):
         port.pump()
 
     def _probes_for(self, leg: LegId) -> Probes:
-        often, seldom = self._probes
-        return often if self._legs is not None and self._legs.answers_options(leg) else seldom
+        listed, unlisted = self._probes
+        return listed if self._legs is not None and self._legs.answers_options(leg) else unlisted
 
     def _probe_restored(self, known: Sequence[KnownLeg]) -> None:
         """Schedule probes of restored legs: at once if the far end lists OPTIONS in Allow."""
         if not self._probes or self._legs is None:
             return
-        often, seldom = self._probes
-        up = [leg for leg in known if leg.state is CallState.CONNECTED and leg.leg in self._legs]
-        listed = {leg.leg for leg in up if leg.record and read_record(leg.record).answers_options}
-        often.add_restored([leg.leg for leg in up if leg.leg in listed], 0.0)
-        seldom.add_restored([leg.leg for leg in up if leg.leg not in listed], seldom.interval)
+        listed, unlisted = self._probes
+        answered = [
+            leg for leg in known if leg.state is CallState.CONNECTED and leg.leg in self._legs
+        ]
+        list_options = {
+            leg.leg for leg in answered if leg.record and read_record(leg.record).answers_options
+        }
+        listed.add_restored([leg.leg for leg in answered if leg.leg in list_options], 0.0)
+        unlisted.add_restored(
+            [leg.leg for leg in answered if leg.leg not in list_options], unlisted.interval
+        )
 
     def _probed(self, leg: LegId, answered: bool) -> None:
         """

@@ -30,12 +30,12 @@ def parse_address(value: object) -> Hop:
     if match is None or int(match[2]) > 65535:
         raise ValueError(_EXPECTED)
     try:
-        found = ip_address(match[1].strip("[]"))
+        address = ip_address(match[1].strip("[]"))
     except ValueError:
         raise ValueError(_EXPECTED) from None
-    if isinstance(found, IPv6Address) != match[1].startswith("["):
+    if isinstance(address, IPv6Address) != match[1].startswith("["):
         raise ValueError(_EXPECTED)
-    return Hop(str(found), int(match[2]))
+    return Hop(str(address), int(match[2]))
 
 
 def parse_interval(value: object) -> float | None:

@@ -113,31 +113,31 @@ def parse_challenges(text: str) -> list[Challenge]:
         check_effort(text, CredentialsError)
     except CredentialsError:
         return []
-    found: list[tuple[str, _Pairs]] = []
+    challenges: list[tuple[str, _Pairs]] = []
     at = _end_of(_separators, text, 0)
     while at < len(text):
         item = _param_or_scheme(text, at)
         if item is not None:
             at = item.end()
-            _add_item(found, item.group(1), item.group(2), text[at : at + 1])
+            _add_item(challenges, item.group(1), item.group(2), text[at : at + 1])
         else:
             at = _end_of(_unreadable, text, at)
             if text[at : at + 1] == '"':
-                del found[-1:]  # some of its parameters may be in the unreadable rest
+                del challenges[-1:]  # some of its parameters may be in the unreadable rest
                 break
         at = _end_of(_separators, text, at)
     return [
         Challenge(scheme, tuple(pairs))
-        for scheme, pairs in found
+        for scheme, pairs in challenges
         if len(pairs) <= MAX_PARAMS and not _has_conflict(pairs)
     ]
 
 
 def _add_item(
-    found: list[tuple[str, _Pairs]], name: str, value: str | None, next_character: str
+    challenges: list[tuple[str, _Pairs]], name: str, value: str | None, next_character: str
 ) -> None:
     """Add a parameter to the last challenge, or begin the next challenge."""
-    pairs = found[-1][1] if found else None
+    pairs = challenges[-1][1] if challenges else None
     if value is not None:
         if pairs is not None:  # a parameter before any scheme is skipped
             pairs.append((name.lower(), value))
@@ -146,7 +146,7 @@ def _add_item(
     elif pairs and next_character in (",", "") and _is_unquoted_list(*pairs[-1]):
         pairs[-1] = (pairs[-1][0], f"{pairs[-1][1]},{name}")
     else:
-        found.append((name, []))
+        challenges.append((name, []))
 
 
 def _is_unquoted_list(name: str, value: str | None) -> bool:
@@ -162,5 +162,5 @@ def _has_conflict(pairs: _Pairs) -> bool:
 
 def _end_of(match: Callable[[str, int], re.Match[str] | None], text: str, at: int) -> int:
     """Return where a match that may be empty ends."""
-    found = match(text, at)
-    return at if found is None else found.end()
+    result = match(text, at)
+    return at if result is None else result.end()
