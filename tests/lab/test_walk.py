@@ -6,7 +6,7 @@ from tests.lab.planting import PlantingCase
 from umd.lab.choices import parse_choice
 from umd.lab.rules import Rule
 from umd.lab.run import run
-from umd.lab.scenario import Scenario, one_call
+from umd.lab.scenario import JournalSection, Scenario, one_call
 from umd.lab.story import heading, ladder
 from umd.lab.walk import walk
 from umd.sip.session import CallerSession
@@ -29,6 +29,15 @@ class WalkTests(PlantingCase):
         self.assertTrue(other.story)
         other.story = []
         self.assertEqual(one, other)
+
+    def test_a_walk_with_a_journal(self) -> None:
+        """Many calls share each commit; commits fail, and umd crashes now and then."""
+        scenario = BAD.model_copy(update={"journal": JournalSection()})
+        walked = walk(scenario, steps=8000, seed=3, calls=30)
+        self.assertIsNone(walked.violation)
+        self.assertEqual((walked.steps, walked.left), (8000, 0))
+        self.assertGreater(walked.crashes, 1)
+        self.assertGreater(walked.commits, 300)
 
     def test_a_planted_mistake_is_found_and_repeated(self) -> None:
         send_ack = CallerSession._send_ack

@@ -106,6 +106,9 @@ def explore(
 @click.option("--loss", type=click.FloatRange(0, 0.9), default=0.05, show_default=True)
 @click.option("--duplicate", type=click.FloatRange(0, 0.9), default=0.05, show_default=True)
 @click.option("--jitter", default="80ms", show_default=True, help="Messages overtake by it.")
+@click.option(
+    "--journal", is_flag=True, help="Keep a journal, whose commits can fail, and crash at times."
+)
 @seeds_option
 @json_option
 @junit_option
@@ -116,6 +119,7 @@ def walk(
     loss: float,
     duplicate: float,
     jitter: str,
+    journal: bool,
     seeds: str,
     as_json: bool,
     junit: str | None,
@@ -124,7 +128,7 @@ def walk(
     from umd.lab.work import walk_once
 
     network = {"loss": loss, "duplicate": duplicate, "jitter": jitter}
-    _finish(lambda: walk_once(steps, seed, calls, network, seeds), as_json, junit)
+    _finish(lambda: walk_once(steps, seed, calls, network, seeds, journal), as_json, junit)
 
 
 @lab.command(epilog=f"Example: umd lab replay lab-seeds/truthful-1.toml. {STATUSES}")

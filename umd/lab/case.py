@@ -89,8 +89,8 @@ class Case:
         """The far end's tags of the dialogs that each side knows to be over."""
         self.over_while_held: set[str] = set()
         """Those of them that umd learned of while its own ACK and BYE waited for a record."""
-        self.declined = False
-        """The callee has sent a failure response."""
+        self.declined: set[str] = set()
+        """The tags of the failure responses that the callee has sent."""
         self.cancelled_at: float | None = None
         """When the caller sent its CANCEL."""
         self.cancel_failed: int | None = None

@@ -37,6 +37,8 @@ class Durability:
         self.wrong = referee.wrong
         self.in_trouble: Callable[[], bool] = lambda: False
         """Whether a commit has failed or hangs, so that umd may say that it cannot record."""
+        self.trouble_seen = False
+        """A commit has failed or hung in this run."""
         self._cases = cases
         self._case_of: dict[str, Case] = {}
 

@@ -108,7 +108,11 @@ class Referee:
                 self.wrong(Rule.ANSWERED_ONCE, f"{who} was answered before the deadline", now, case)
             case Outcome.ENDED_UNCONFIRMED if case.confirmed:
                 self.wrong(Rule.TRUTHFUL, f"{who} was told unconfirmed; it is not so", now, case)
-        if now > max(first + self._deadline, asked.at) + MOMENT:
+        latest = max(first + self._deadline, asked.at)
+        if case.crashed or (self.durability is not None and self.durability.trouble_seen):
+            # Since the first request the deadline has begun anew, when that was on record.
+            latest = asked.at + self._deadline
+        if now > latest + MOMENT:
             self.wrong(Rule.ANSWERED_ONCE, f"{who} was answered after the deadline", now, case)
         if self.durability is not None:
             self.durability.answered(case, who, outcome, now)

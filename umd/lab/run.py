@@ -355,7 +355,8 @@ def unmet_of(world: World, expect: Expectation, story: Sequence[Line]) -> list[s
         if expected is not None and expected != is_:
             found.append(f"expected {what} {_say(expected)}, found {_say(is_)}")
 
-    same("events", expect.events, [type(event).__name__ for _, event in events])
+    on_record = world.referee.cases[call.leg].events
+    same("events", expect.events, [type(event).__name__ for event in on_record])
     for client, outcome in expect.answers.items():
         same(f"the answer to {client}", outcome.value, _last_answer(story, client))
     cause = call.cause if call.ended else None

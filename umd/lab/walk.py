@@ -10,12 +10,18 @@ from random import Random
 from typing import Final
 
 from umd.backends.sim.directory import built_in_far_ends
+from umd.control.errors import JournalUnavailable
+from umd.lab.choices import CommitFate
 from umd.lab.rules import Rule, Violation
 from umd.lab.run import where
 from umd.lab.scenario import Scenario
 from umd.lab.world import RINGING, UP, Line, World
 from umd.sip.session import Session, State
 
+CRASHES: Final = 0.05
+"""Percent of the steps in which umd crashes: each restart reads the whole journal."""
+COMMIT_FATES: Final = ((CommitFate.REFUSE, 0.01), (CommitFate.STALL, 0.001))
+"""How often a commit is refused, and hangs: probabilities."""
 BEARABLE: Final = 0.1
 """Up to this loss every repetition gets through in the end, so that both ends must agree."""
 
@@ -33,6 +39,8 @@ class Walked:
     most_transactions: int = 0
     seconds: float = 0.0
     """Virtual."""
+    crashes: int = 0
+    commits: int = 0
     left: int = -1
     """Transactions at both ends when all was over."""
     violation: Violation | None = None
@@ -57,20 +65,31 @@ class Walk:
         self.random = Random(seed)
         section = scenario.sim_section().model_copy(update={"random_seed": seed})
         self.referee = scenario.make_referee()
-        self.world = World(section, scenario.control_settings(), self.referee, keep=watch)
+        journal = scenario.journal
+        self.world = World(
+            section,
+            scenario.control_settings(),
+            self.referee,
+            keep=watch,
+            commit_takes=None if journal is None else journal.commit,
+            commit_fate_of=self._draw_commit_fate,
+        )
         self.live: list[str] = []
         self.numbers = (*built_in_far_ends(), *scenario.far_end)
         self.most = calls
         self.walked = Walked(0)
         self._clients = (f"c{number}" for number in count(1))
-        self._acts: tuple[tuple[Callable[[], None], int], ...] = (
+        self._acts: list[tuple[Callable[[], None], float]] = [
             (self._pass, 64),
             (self._place, 8),
             (self._disconnect, 12),
             (self._leave, 3),
             (self._answer, 7),
             (self._hang_up, 6),
-        )
+        ]
+        """What can happen in a step, and how often it does, in percent."""
+        if journal is not None:
+            self._acts.append((self._crash, CRASHES))
 
     def go(self, steps: int, tell: Callable[[Walked], None] | None = None) -> Walked:
         """Take so many steps, then end everything and see that nothing is left."""
@@ -98,6 +117,7 @@ class Walk:
         walked.left = self._transactions()
         walked.seconds, walked.messages = world.now, world.messages
         walked.calls, walked.lost = len(world.calls), world.node.network.lost
+        walked.crashes, walked.commits = world.crashes, world.disk.commits
         walked.story = world.story
         if self.referee.violations:
             walked.violation = self.referee.violations[0]
@@ -118,15 +138,30 @@ class Walk:
         if not self.world.step():
             self._place()
 
+    def _draw_commit_fate(self, label: str) -> CommitFate | None:
+        for fate, probability in COMMIT_FATES:
+            if self.random.random() < probability:
+                return fate
+        return None
+
+    def _crash(self) -> None:
+        if self.world.can_crash:
+            self.world.note("umd crashes")
+            self.world.crash()
+
     def _place(self) -> None:
-        if len(self.live) < self.most:
+        if self.world.up and len(self.live) < self.most:
             name = f"n{len(self.world.calls) + 1}"
-            self.world.place(name, self.random.choice(self.numbers))
+            number = self.random.choice(self.numbers)
+            try:
+                self.world.place(name, number)
+            except JournalUnavailable:
+                return
             self.live.append(name)
 
     def _disconnect(self) -> None:
         name = self._one_live()
-        if name is not None:
+        if name is not None and self.world.up:
             self.walked.disconnects += 1
             insist = self.random.random() < 0.1
             client, call = next(self._clients), self.world.calls[name]
@@ -159,7 +194,7 @@ class Walk:
             return None
         index = self.random.randrange(len(self.live))
         name = self.live[index]
-        if self.world.calls[name].ended:
+        if not self.world.is_live(self.world.calls[name]):
             self.live[index] = self.live[-1]
             self.live.pop()
         return name
@@ -170,7 +205,7 @@ class Walk:
         self._rest()
         referee.at_rest(world.now, connected)
         for call in world.calls.values():
-            if not call.ended:
+            if world.is_live(call):
                 world.disconnect(next(self._clients), call)
         self._rest()
         referee.at_rest(world.now, connected)

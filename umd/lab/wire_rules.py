@@ -78,7 +78,7 @@ class WireRules:
                 self._durability.response_sent(case, message, now)
         elif message.cseq.method == "INVITE":
             if message.status >= 300:
-                case.declined = True
+                case.declined.add(message.to_tag or "")
             elif message.status >= 200:
                 case.answered_at.setdefault(message.to_tag or "", now)
 
@@ -110,7 +110,7 @@ class WireRules:
             if tag not in case.acked and not case.crashed:
                 self.wrong(Rule.PROTOCOL, f"{who} before its ACK", now, case)
             return
-        if case.declined:
+        if tag in case.declined:
             self.wrong(Rule.DEAD_DIALOG, f"{who} after its own failure response", now, case)
         if tag not in case.ack_got:
             answered_at = case.answered_at.get(tag)

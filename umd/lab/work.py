@@ -16,7 +16,7 @@ from umd.lab.explore import Finding, Tally, Unit, explore, shrink, units_of
 from umd.lab.plans import CLIENT_ACTS, FAR_ACTS, Plan, Shape, default_plans
 from umd.lab.report import Progress, Status, Verdict
 from umd.lab.run import Result, run
-from umd.lab.scenario import NetworkSection, Scenario, one_call
+from umd.lab.scenario import JournalSection, NetworkSection, Scenario, one_call
 from umd.lab.seeds import found, read_seed, seed_of, write_seed
 from umd.lab.story import heading, ladder
 from umd.lab.walk import Walked, walk
@@ -177,7 +177,12 @@ def _write_seed(seed: Scenario, directory: Path) -> str:
 
 
 def walk_once(
-    steps: int, seed: int, calls: int, network: Mapping[str, Any], seeds: str
+    steps: int,
+    seed: int,
+    calls: int,
+    network: Mapping[str, Any],
+    seeds: str,
+    with_journal: bool = False,
 ) -> list[Verdict]:
     """
     Walk once, and write a seed when something was violated.
@@ -191,7 +196,7 @@ def walk_once(
         raise ConfigError(
             [f"--jitter {network['jitter']}: expected a duration such as 80ms"]
         ) from None
-    scenario = Scenario(network=section)
+    scenario = Scenario(network=section, journal=JournalSection() if with_journal else None)
     progress = Progress("steps")
 
     def tell(walked: Walked) -> None:
@@ -222,6 +227,8 @@ def _walked(walked: Walked, name: str, said: list[str], took: float) -> Verdict:
         "virtual_s": walked.seconds,
         "took_s": took,
     }
+    if walked.commits:
+        figures |= {"commits": walked.commits, "crashes": walked.crashes}
     status = Status.OK if walked.violation is None else Status.VIOLATED
     return Verdict("walk", name, status, took, said, figures)
 

@@ -146,7 +146,11 @@ class World:
         self.referee.begin(leg, self.now, behaviour)
         self._prefixes[leg] = f"{name} " if self.calls else ""
         # Known by its leg before the call exists: the record of its placing comes first.
-        call = self.control.place(PRINCIPAL, number)
+        try:
+            call = self.control.place(PRINCIPAL, number)
+        except JournalUnavailable:
+            del self.referee.cases[leg]
+            raise
         assert call.leg == leg
         self.calls[name] = call
         if self.referee.durability is not None:
@@ -348,6 +352,8 @@ class World:
         label = f"commit {number}"
         fate = None if self._commit_fate_of is None else self._commit_fate_of(label)
         self.note(label, fate)
+        if fate is not None and self.referee.durability is not None:
+            self.referee.durability.trouble_seen = True
         return fate
 
     def commit_durable(self, number: int, records: Sequence[Stored]) -> None:
