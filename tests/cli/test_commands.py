@@ -20,6 +20,7 @@ from typing import Any
 
 import click
 from click.testing import CliRunner
+from twisted.trial.unittest import SynchronousTestCase
 
 from tests.daemon.processes import seeds
 from tests.lab.planting import PlantingCase
@@ -352,6 +353,20 @@ class StatusTableTests(PlantingCase):
     def test_no_command_is_forgotten(self) -> None:
         there = {command for command, _ in documented() if not command.startswith("any")}
         self.assertEqual(there, {" ".join(words) for words in commands()})
+
+
+class EndTests(SynchronousTestCase):
+    def test_an_unconfirmed_end_says_whether_umd_goes_on(self) -> None:
+        """`ended-unconfirmed` alone does not say whether the call is over."""
+        for state, note in (
+            ("disconnecting", "umd goes on ending it"),
+            ("disconnected", "and the far end never confirmed it"),
+        ):
+            reply = end_reply("ended-unconfirmed", confirmed=False)
+            reply["end"]["state"] = state
+            with scripted(reply, DONE_REPLY) as path:
+                ran = run("call", "end", "x", "--socket", path)
+            self.assertEqual(ran.stdout, f"leg-1  ended -> ended-unconfirmed, {note}\n")
 
 
 class StreamTests(PlantingCase):

@@ -68,9 +68,9 @@ def end_call(call: str, as_json: bool, path: str | None) -> None:
     if as_json:
         click.echo(json.dumps(end))
     else:
-        doubt = "" if confirmed or "unconfirmed" in end["outcome"] else ", which was not confirmed"
         leg = printable(shorten_name(end["leg"]))
-        click.echo(f"{leg}  {STATE_LABELS[end['was']]} -> {end['outcome']}{doubt}")
+        note = "" if confirmed else _unconfirmed_note(end)
+        click.echo(f"{leg}  {STATE_LABELS[end['was']]} -> {end['outcome']}{note}")
     if not confirmed:
         sys.exit(UNCONFIRMED)
 
@@ -93,6 +93,13 @@ def place_call(number: str, backend: str | None, as_json: bool, path: str | None
         (reply,) = ask("place", path, number=number, backend=backend)
     call = reply["call"]
     click.echo(json.dumps(call) if as_json else call["id"])
+
+
+def _unconfirmed_note(end: dict[str, Any]) -> str:
+    """Tell an end that may still be confirmed from one that never will be."""
+    if end["state"] == "disconnecting":
+        return ", umd goes on ending it"
+    return ", and the far end never confirmed it"
 
 
 def _print_calls(found: list[dict[str, Any]]) -> None:

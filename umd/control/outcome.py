@@ -6,11 +6,11 @@ from enum import StrEnum
 
 
 class Outcome(StrEnum):
-    """What became of a request to end a call that exists."""
+    """The reply to a request to end a known call; the end event has an outcome of its own."""
 
     ENDED = "ended"
     """The far end confirmed the end."""
     ENDED_UNCONFIRMED = "ended-unconfirmed"
-    """The far end did not confirm the end before the deadline."""
+    """umd replies without a confirmation: the deadline passed, or the call is over without one."""
     ALREADY_ENDED = "already-ended"
     """The call had ended before the request."""
