@@ -2,7 +2,7 @@
 
 
 def compiled() -> bool:
-    """Whether its modules run in the compiled form that `setup.py` can make."""
+    """Whether the compiled form of the core is installed, which `setup.py` can build."""
     from umd import timers
 
     return not timers.__file__.endswith(".py")

@@ -54,7 +54,7 @@ def secret_hash(algorithm: str, username: str, realm: str, password: str) -> str
 
 def session_hash(algorithm: str, secret: str, nonce: str, cnonce: str) -> str:
     """
-    Return H(A1).
+    Return H(A1), the hash of user name, realm and password in a digest (RFC 7616 §3.4.2).
 
     Args:
         algorithm: one of `ALGORITHMS`.

@@ -224,7 +224,7 @@ class Message:
 
     @property
     def via(self) -> Via:
-        """The topmost Via."""
+        """The topmost Via: the last hop that the request has passed."""
         via = self._via
         if via is None:
             raw = self._required("Via")
@@ -236,7 +236,7 @@ class Message:
 
     @property
     def from_(self) -> NameAddr:
-        """The From."""
+        """The address and the tag in the From header field."""
         address = self._from
         if address is None:
             address = self._from = _parse_value("From", NameAddr.parse, self._required("From"))
@@ -244,7 +244,7 @@ class Message:
 
     @property
     def to(self) -> NameAddr:
-        """The To."""
+        """The address and the tag in the To header field."""
         address = self._to
         if address is None:
             address = self._to = _parse_value("To", NameAddr.parse, self._required("To"))
@@ -291,7 +291,7 @@ class Message:
 
     @property
     def call_id(self) -> str:
-        """The Call-ID."""
+        """The value of the Call-ID header field."""
         value = self._call_id
         if not value:
             value = self._required("Call-ID")
@@ -318,7 +318,7 @@ class Message:
 
     @property
     def cseq(self) -> CSeq:
-        """The CSeq."""
+        """The CSeq header field: number and method of the request."""
         cseq = self._cseq
         if cseq is None:
             raw = self._required("CSeq")

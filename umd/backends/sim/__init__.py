@@ -114,7 +114,7 @@ class SimBackend(LegBackend, ShowsMessages, CarriesMedia, RestoresLegs):
         return self.simulation.record(leg)
 
     def restore(self, known: Iterable[KnownLeg], *, anew: bool) -> None:
-        """Restore the legs of before; the configured calls are created only with a new journal."""
+        """Restore legs; `start` creates the configured calls only if the journal knows no call."""
         if not anew:
             self._seeds = []
         for leg in known:

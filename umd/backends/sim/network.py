@@ -40,7 +40,7 @@ class End(Protocol):
         """Return when to call `handle_timer`; None while there is nothing to do."""
 
     def handle_timer(self, now: float) -> None:
-        """Do what is due."""
+        """Run the timers that are due at this time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -119,11 +119,11 @@ class Simulation:
         self.legs.place(leg, _uri_of(number, hop), hop, now, from_=UMD_URI, body=OFFER)
 
     def hang_up(self, leg: LegId, cause: Cause, now: float) -> None:
-        """End a leg. Raises: NoSuchLeg."""
+        """Hang up a leg. Raises: NoSuchLeg."""
         self.legs.hang_up(leg, cause, now)
 
     def run(self, now: float) -> None:
-        """Do all that is due."""
+        """Run the network and all timers that are due at this time."""
         self.network.run(now)
 
     def put(self, leg: LegId, number: str, state: CallState, now: float) -> None:

@@ -54,13 +54,13 @@ class Probes:
         return len(self._due)
 
     def add(self, leg: LegId) -> None:
-        """Add a leg that is answered."""
+        """Begin to probe a leg, which has been answered."""
         self._due[leg] = due = self._clock.seconds() + self.interval
         self._due.move_to_end(leg)
         self._wakeup.no_later_than(due)
 
     def add_restored(self, legs: Sequence[LegId], first: float) -> None:
-        """Add the legs restored after a restart. The first probe is due in `first` seconds."""
+        """Begin to probe legs restored after a restart, the first of them in `first` seconds."""
         start = self._clock.seconds() + first
         spacing = BATCH_INTERVAL / MAX_PROBES_PER_BATCH
         for position, leg in enumerate(legs):
@@ -69,7 +69,7 @@ class Probes:
             self._wakeup.no_later_than(start)
 
     def discard(self, leg: LegId) -> None:
-        """Remove a leg that has ended or is being ended."""
+        """Stop probing a leg, which has ended or is being ended."""
         self._due.pop(leg, None)
         self._unanswered.pop(leg, None)
 
@@ -84,7 +84,7 @@ class Probes:
             self._give_up(leg)
 
     def stop(self) -> None:
-        """Remove all legs."""
+        """Stop probing all legs."""
         self._due.clear()
         self._unanswered.clear()
         self._wakeup.stop()

@@ -151,7 +151,7 @@ def read_login(section: SipSection) -> Login | None:
 
 def read_password(file: str) -> str:
     """
-    Return the first line of a file.
+    Return the password: the first line of this file.
 
     Raises:
         NoPassword: the file cannot be used. The text does not name the path.

@@ -67,7 +67,7 @@ class NameAddr:
 
     @classmethod
     def parse(cls, text: str) -> NameAddr:
-        """Raises: NameAddrError."""
+        """Parse one address. Raises: NameAddrError."""
         usual = _USUAL_NAME_ADDR(text)
         if usual is not None:
             quoted, name, uri, tag = usual.groups()

@@ -46,7 +46,7 @@ class Challenge:
 
     @classmethod
     def parse(cls, text: str) -> Challenge:
-        """Raises: CredentialsError."""
+        """Parse one challenge. Raises: CredentialsError."""
         return cls(*_parse(text))
 
     def __str__(self) -> str:
@@ -66,7 +66,7 @@ class Credentials:
 
     @classmethod
     def parse(cls, text: str) -> Credentials:
-        """Raises: CredentialsError."""
+        """Parse credentials. Raises: CredentialsError."""
         return cls(*_parse(text))
 
     def __str__(self) -> str:

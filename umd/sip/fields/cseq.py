@@ -31,7 +31,7 @@ class CSeq:
 
     @classmethod
     def parse(cls, text: str) -> CSeq:
-        """Raises: CSeqError."""
+        """Parse a CSeq. Raises: CSeqError."""
         # The form that most senders write.
         digits, _, method = text.partition(" ")
         if method in METHODS and len(digits) < 10 and digits.isascii() and digits.isdecimal():

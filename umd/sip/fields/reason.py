@@ -37,7 +37,7 @@ class Reason:
 
     @classmethod
     def parse(cls, text: str) -> Reason:
-        """Raises: ReasonError."""
+        """Parse one value of a Reason. Raises: ReasonError."""
         check_effort(text, ReasonError)
         match = _REASON(text)
         if match is None:

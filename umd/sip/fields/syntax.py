@@ -38,7 +38,7 @@ _list_element: Final = re.compile(
 
 
 class FieldError(UmdError):
-    """A value is not a valid value of its header field."""
+    """A text is not a valid value of its header field."""
 
 
 class ListError(FieldError):

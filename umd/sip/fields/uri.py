@@ -57,7 +57,7 @@ class Uri:
 
     @classmethod
     def parse(cls, text: str) -> Uri:
-        """Raises: UriError."""
+        """Parse a URI. Raises: UriError."""
         match = _URI(text)
         if match is None:
             raise UriError(f"{excerpt(text)} is not a URI")

@@ -78,7 +78,7 @@ class Via:
 
     @classmethod
     def parse(cls, text: str) -> Via:
-        """Raises: ViaError."""
+        """Parse one value of a Via. Raises: ViaError."""
         usual = _USUAL_VIA(text)
         if usual is not None:
             transport, host, port, branch, rport = usual.groups()
