@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from io import BytesIO
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import structlog
 from structlog.testing import LogCapture
@@ -28,6 +29,8 @@ from umd.messaging.dialplan import DialPlan, Rule
 from umd.messaging.pin import PinDelivery, PinNotSent
 from umd.messaging.users import Users, UserSettings
 from umd.testing import FakeBackend
+
+Result = TypeVar("Result")
 
 ALICE = Principal("alice", "127.0.0.1")
 BOB = Principal("bob", "127.0.0.2")
@@ -78,6 +81,19 @@ class ControlRoom:
 
     def logged(self) -> list[str]:
         return [line["event"] for line in self.lines]
+
+
+def side_by_side(run: Callable[..., Result], arguments: Iterable[Iterable[Any]]) -> list[Result]:
+    """
+    Call a function for each tuple of arguments, on as many threads as there are processors.
+
+    For a test that starts many processes: they share the time in which each waits.
+
+    Returns:
+        The results, in the order of the arguments.
+    """
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(lambda each: run(*each), arguments))
 
 
 def missing(what: str) -> NoReturn:

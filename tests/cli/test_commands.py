@@ -13,8 +13,11 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,7 @@ from click.testing import CliRunner
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.daemon.processes import seeds
+from tests.helpers import side_by_side
 from tests.lab.planting import PlantingCase
 from umd.cli.exit_status import (
     INTERRUPTED,
@@ -34,7 +38,7 @@ from umd.cli.exit_status import (
 from umd.cli.main import main
 from umd.journal.file import JournalFile
 from umd.journal.paths import COMPACTING_SUFFIX
-from umd.sip.session import Session
+from umd.sip.session import CallerSession
 from umd.testing import UmdProcess
 
 ROOT = Path(__file__).parents[2]
@@ -110,8 +114,12 @@ class StatusTableTests(PlantingCase):
     """Each row of the table against what happens."""
 
     def lab(self, *arguments: str) -> int:
-        """A command of the lab, in this process: a fault can be planted here."""
-        return CliRunner().invoke(main, ["lab", *arguments]).exit_code
+        """Run a command of the lab in this process, where a fault can be planted."""
+        return self.here("lab", *arguments)
+
+    def here(self, *arguments: str) -> int:
+        """Run a command in this process: much cheaper than a process of its own."""
+        return CliRunner().invoke(main, arguments).exit_code
 
     def file(self, text: str) -> str:
         path = Path(self.mktemp()).absolute()
@@ -150,9 +158,14 @@ class StatusTableTests(PlantingCase):
             return process.wait(30)
 
     def rows(
-        self, real: UmdProcess, bare: UmdProcess
+        self, real: UmdProcess, bare: UmdProcess, pool: ThreadPoolExecutor
     ) -> dict[tuple[str, int], list[Callable[[], int]]]:
-        """What is to come out as each row of the table says."""
+        """
+        Return the cases of each row of the table: callables that return an exit status.
+
+        The processes are started at once, side by side on the threads of the pool; the commands in
+        this process run when their case is called.
+        """
         there = ("--socket", real.control_socket)
         real_journal = real.events("daemon.ready")[0]["journal"]
         without_journal = ("--socket", bare.control_socket)
@@ -165,7 +178,7 @@ class StatusTableTests(PlantingCase):
         elsewhere = {**os.environ, "STATE_DIRECTORY": "/nowhere"}  # no journal of this machine's
 
         def of(*arguments: str, **keywords: Any) -> Callable[[], int]:
-            return lambda: run(*arguments, **keywords).returncode
+            return pool.submit(lambda: run(*arguments, **keywords).returncode).result
 
         def lab(*arguments: str) -> Callable[[], int]:
             return lambda: self.lab(*arguments)
@@ -178,22 +191,27 @@ class StatusTableTests(PlantingCase):
             return violated
 
         def asked(*arguments: str, replies: Sequence[Mapping[str, Any]]) -> Callable[[], int]:
-            return lambda: self.asked(*arguments, replies=replies)
+            return pool.submit(self.asked, *arguments, replies=replies).result
+
+        def served(command: str, number: int) -> Callable[[], int]:
+            return pool.submit(self.served, command, number=number).result
 
         taken = f"http.listen=unix:{self.mktemp()}/no/such/folder"
-        any_of_them = [
-            of(*words, "--no-such-option") for words in commands()
+        any_of_them: list[Callable[[], int]] = [
+            of("status", "--no-such-option"),
+            *(partial(self.here, *words, "--no-such-option") for words in commands()),
         ]
+        seed = self.seed()
         return {
             ("serve", 0): [
-                lambda: self.served("serve", number=signal.SIGTERM),
-                lambda: self.served("serve", number=signal.SIGINT),
+                served("serve", signal.SIGTERM),
+                served("serve", signal.SIGINT),
             ],
             ("serve", 1): [of("serve", "-o", taken, "-o", "control.socket=none")],
             ("serve", 2): [of("serve", "-c", wrong), of("serve", "-o", "nothing=1")],
             ("demo", 0): [
-                lambda: self.served("demo", number=signal.SIGTERM),
-                lambda: self.served("demo", number=signal.SIGINT),
+                served("demo", signal.SIGTERM),
+                served("demo", signal.SIGINT),
             ],
             ("demo", 1): [of("demo", "-o", taken, "-o", "control.socket=none")],
             ("demo", 2): [of("demo", "-o", "nothing=1")],
@@ -218,7 +236,9 @@ class StatusTableTests(PlantingCase):
             ],
             ("trace", 2): [of("trace", "seed-0", "--pcap", "/nowhere/file", *there)],
             ("trace", 3): [of("trace", "seed-0", *NOWHERE)],
-            ("events", 0): [of("events", *there), lambda: self.follow(real.control_socket)],
+            ("events", 0): [
+                of("events", *there), pool.submit(self.follow, real.control_socket).result,
+            ],
             ("events", 1): [of("events", "--call", "nope", *there), of("events", *without_journal)],
             ("events", 3): [
                 of("events", *NOWHERE, env=elsewhere), of("events", "--journal", "/nowhere"),
@@ -303,15 +323,15 @@ class StatusTableTests(PlantingCase):
             ("lab walk", 0): [lab("walk", "--steps", "200", *no_seeds)],
             ("lab walk", 2): [lab("walk", "--jitter", "soon"), lab("walk", "--steps", "none")],
             ("lab walk", 4): [planted("walk", "--steps", "2000", *no_seeds)],
-            ("lab replay", 0): [lambda: self.replay(self.seed())],
+            ("lab replay", 0): [lab("replay", seed)],
             ("lab replay", 2): [lab("replay", wrong), lab("replay", "/nowhere")],
-            ("lab replay", 4): [planted("replay", self.seed())],
+            ("lab replay", 4): [planted("replay", seed)],
             ("any", 2): any_of_them,
         }  # fmt: skip
 
     @contextmanager
     def no_acks(self) -> Iterator[None]:
-        patch = self.patch(Session, "_send_ack", lambda *_: None)
+        patch = self.patch(CallerSession, "_send_ack", lambda *_: None)
         try:
             yield
         finally:
@@ -325,9 +345,6 @@ class StatusTableTests(PlantingCase):
         (file,) = Path(folder).iterdir()
         return str(file)
 
-    def replay(self, seed: str) -> int:
-        return self.lab("replay", seed)
-
     def test_every_row_is_so(self) -> None:
         text = seeds("5550100", "5550100", "5550199")
         journal = ("-o", f"journal.path={Path(self.mktemp()).absolute()}")
@@ -336,7 +353,8 @@ class StatusTableTests(PlantingCase):
                 UmdProcess("serve", "-c", self.file(text), *journal, "-o", "call.deadline=200ms")
             )
             bare = stack.enter_context(UmdProcess("serve"))
-            rows = self.rows(real, bare)
+            pool = stack.enter_context(ThreadPoolExecutor(os.cpu_count()))
+            rows = self.rows(real, bare, pool)
             streams = {row for row in documented() if row[0].startswith("any but")}
             self.assertEqual(
                 {status for _, status in streams}, {OUTPUT_LOST, INTERRUPTED, READER_GONE}
@@ -406,10 +424,11 @@ class StreamTests(PlantingCase):
         ">&- 2>&- <&-": 0,
     }
     ODD: Sequence[Mapping[str, str]] = (
-        {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii"},
-        {"TERM": "dumb", "COLUMNS": "0", "LINES": "0"},
-        {"TERM": "", "COLUMNS": "many"},
-        {"PYTHONUNBUFFERED": "1"},
+        {
+            **{"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+            **{"PYTHONIOENCODING": "ascii", "TERM": "dumb", "COLUMNS": "0", "LINES": "0"},
+        },
+        {"PYTHONUNBUFFERED": "1", "TERM": "", "COLUMNS": "many"},
     )
 
     def setUp(self) -> None:
@@ -419,19 +438,26 @@ class StreamTests(PlantingCase):
         self.umd = process.__enter__()
         self.addCleanup(self.umd.stop)
         self.in_use = f"{file}.db"
-        self.unused = f"{file}-unused.db"
-        journal = JournalFile(self.unused)
-        journal.open()
-        journal.close()
 
     def each(self) -> Iterator[list[str]]:
         for words, arguments in self.ARGUMENTS.items():
-            real = {self.SOCKET: self.umd.control_socket, self.UNUSED: self.unused}
-            yield [*words, *(real.get(one, one) for one in arguments)]
+            yield [*words, *arguments]
 
     def fresh(self, command: Sequence[str]) -> list[str]:
-        """The command with a file that is not there yet."""
-        return [self.mktemp() if one is self.NEW else one for one in command]
+        """Return the command with real paths, and files that no other command uses."""
+        paths = {
+            self.SOCKET: lambda: self.umd.control_socket,
+            self.NEW: self.mktemp,
+            self.UNUSED: self.unused_journal,
+        }
+        return [paths[word]() if word in paths else word for word in command]
+
+    def unused_journal(self) -> str:
+        path = str(Path(self.mktemp()).absolute())
+        journal = JournalFile(path)
+        journal.open()
+        journal.close()
+        return path
 
     def test_no_command_is_forgotten(self) -> None:
         self.assertEqual(set(commands()), {*self.ARGUMENTS, *((name,) for name in SERVING)})
@@ -443,33 +469,47 @@ class StreamTests(PlantingCase):
         return [f"{' '.join(command)}: {status} instead of {expected}: {said}"]
 
     def test_broken_streams(self) -> None:
-        found: list[str] = []
-        for command in self.each():
-            for redirection, status in self.BROKEN.items():
-                ran = run(*self.fresh(command), shell=redirection)
-                found += self.wrong([*command, redirection], ran.returncode, ran, status)
-        self.assertEqual(found, [])
+        def failures(command: list[str], redirection: str, status: int) -> list[str]:
+            ran = run(*command, shell=redirection)
+            return self.wrong([*command, redirection], ran.returncode, ran, status)
+
+        found = side_by_side(
+            failures,
+            [
+                (self.fresh(command), redirection, status)
+                for command in self.each()
+                for redirection, status in self.BROKEN.items()
+            ],
+        )
+        self.assertEqual(sum(found, []), [])
 
     def test_a_reader_that_has_gone(self) -> None:
         """As `umd calls | true`; also with --json, and for the errors of a command."""
-        found: list[str] = []
-        for command in self.each():
-            for more in ([], ["--json"]):
-                reader, writer = os.pipe()
-                os.close(reader)
-                ran = subprocess.run(
-                    [*UMD, *self.fresh(command), *more],
-                    stdout=writer, stderr=subprocess.PIPE, timeout=60,
-                )
-                os.close(writer)
-                found += self.wrong(command, ran.returncode, ran, READER_GONE)
-        self.assertEqual(found, [])
         reader, writer = os.pipe()
+        self.addCleanup(os.close, writer)
         os.close(reader)
-        for command in (["calls", *NOWHERE], ["check-config", "/nowhere"], ["trace"], ["nothing"]):
-            ended = subprocess.run([*UMD, *command], stderr=writer, timeout=60).returncode
-            self.assertIn(ended, (2, 3), command)
-        os.close(writer)
+
+        def failures(command: list[str]) -> list[str]:
+            ran = subprocess.run(
+                [*UMD, *command], stdout=writer, stderr=subprocess.PIPE, timeout=60
+            )
+            return self.wrong(command, ran.returncode, ran, READER_GONE)
+
+        found = side_by_side(
+            failures,
+            [
+                ([*self.fresh(command), *more],)
+                for command in self.each()
+                for more in ([], ["--json"])
+            ],
+        )
+        self.assertEqual(sum(found, []), [])
+
+        def status(*command: str) -> int:
+            return subprocess.run([*UMD, *command], stderr=writer, timeout=60).returncode
+
+        mistaken = [("calls", *NOWHERE), ("check-config", "/nowhere"), ("trace",), ("nothing",)]
+        self.assertEqual(side_by_side(status, mistaken), [3, 2, 2, 2])
 
     def test_a_pipe_that_is_full_and_does_not_wait(self) -> None:
         """O_NONBLOCK belongs to the open file: whoever has its other end may have set it."""
@@ -496,16 +536,19 @@ class StreamTests(PlantingCase):
             self.assertEqual(process.wait(30), READER_GONE)
 
     def test_odd_locales_and_terminals(self) -> None:
-        found: list[str] = []
-        for command in self.each():
-            for environ in self.ODD:
-                ran = run(*self.fresh(command), env={**os.environ, **environ})
-                found += self.wrong(command, ran.returncode, ran, 0)
-        self.assertEqual(found, [])
+        def failures(command: list[str], environ: Mapping[str, str]) -> list[str]:
+            ran = run(*command, env={**os.environ, **environ})
+            return self.wrong(command, ran.returncode, ran, 0)
+
+        found = side_by_side(
+            failures,
+            [(self.fresh(command), environ) for command in self.each() for environ in self.ODD],
+        )
+        self.assertEqual(sum(found, []), [])
 
     def test_json_is_one_object_a_line(self) -> None:
-        for command in self.each():
-            ran = run(*self.fresh(command), "--json")
+        for ran in side_by_side(run, [(*self.fresh(one), "--json") for one in self.each()]):
+            command = ran.args[4:]
             self.assertEqual((ran.returncode, ran.stderr), (0, ""), command)
             lines = ran.stdout.splitlines()
             self.assertTrue(lines, command)
@@ -530,7 +573,7 @@ class StreamTests(PlantingCase):
                 kind: stack.enter_context(scripted({"error": "x", "kind": kind}))
                 for kind in (*STATUS_BY_ERROR_KIND, "of-a-later-version")
             }
-            for kind, command in (
+            cases: list[tuple[str, list[str]]] = [
                 ("no-such-call", ["call", "end", "nope", *there]),
                 ("ambiguous", ["why", "seed", *there]),
                 ("no-journal", ["events", "--socket", bare.control_socket]),
@@ -549,10 +592,11 @@ class StreamTests(PlantingCase):
                 ("in-use", ["journal", "compact", "--journal", self.in_use]),
                 ("unreachable", ["status", *NOWHERE]),
                 *((kind, ["call", "end", "x", "--socket", at]) for kind, at in refusing.items()),
-            ):
+            ]
+            results = side_by_side(run, [(*command, "--json") for _, command in cases])
+            for (kind, command), ran in zip(cases, results, strict=True):
                 # --pcap and --json exclude each other: then it is a mistake of usage.
                 kind = "usage" if "--pcap" in command else kind
-                ran = run(*command, "--json")
                 (line,) = ran.stderr.splitlines()[-1:]
                 error = json.loads(line)
                 status = statuses.get(kind, UNREACHABLE)
@@ -562,37 +606,40 @@ class StreamTests(PlantingCase):
         self.assertEqual(tried, {*statuses, "of-a-later-version"})
 
     def test_what_is_no_utf8_on_the_command_line(self) -> None:
-        for arguments, status in (
-            (["trace", "\udcff"], 1), (["why", "a\udcff"], 1), (["call", "end", "\udcff"], 1),
-            (["calls", "--journal", "\udcff"], 3), (["check-config", "\udcff"], 2),
-            (["lab", "run", "\udcff"], 2), (["serve", "-o", "\udcff=1"], 2),
-        ):  # fmt: skip
-            asks = arguments[0] in ("trace", "why", "call")
-            ran = run(*arguments, *(["--socket", self.umd.control_socket] if asks else []))
-            self.assertEqual(self.wrong(arguments, ran.returncode, ran, status), [])
+        there = ("--socket", self.umd.control_socket)
+        statuses = {
+            ("trace", "\udcff", *there): 1, ("why", "a\udcff", *there): 1,
+            ("call", "end", "\udcff", *there): 1, ("calls", "--journal", "\udcff"): 3,
+            ("check-config", "\udcff"): 2, ("lab", "run", "\udcff"): 2,
+            ("serve", "-o", "\udcff=1"): 2,
+        }  # fmt: skip
+        for ran, (command, status) in zip(side_by_side(run, statuses), statuses.items()):
+            self.assertEqual(self.wrong(command, ran.returncode, ran, status), [])
 
     def test_ctrl_c_at_any_moment(self) -> None:
         """At steps through the time that a command takes; it may have ended before."""
-        found: list[str] = []
-        for command in self.each():
-            for step in range(6):
-                process = subprocess.Popen(
-                    [*UMD, *self.fresh(command)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-                )
-                with process:
-                    self.when_it_is_ours(process)
-                    with contextlib.suppress(subprocess.TimeoutExpired):
-                        process.wait(0.04 * step)
-                    process.send_signal(signal.SIGINT)
-                    assert process.stderr is not None
-                    said = process.stderr.read()
-                    status = process.wait(30)
-                ran = subprocess.CompletedProcess(command, status, b"", said)
-                found += self.wrong(command, status, ran, 0, -signal.SIGINT, INTERRUPTED)
-        self.assertEqual(found, [])
+        def failures(command: list[str], delay: float) -> list[str]:
+            with subprocess.Popen(
+                [*UMD, *command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+            ) as process:
+                self.wait_for_umd_to_handle_sigint(process)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(delay)
+                process.send_signal(signal.SIGINT)
+                assert process.stderr is not None
+                errors = process.stderr.read()
+                status = process.wait(30)
+            ran = subprocess.CompletedProcess(command, status, b"", errors)
+            return self.wrong(command, status, ran, 0, -signal.SIGINT, INTERRUPTED)
 
-    def when_it_is_ours(self, process: subprocess.Popen[bytes]) -> None:
-        """Wait until Python's own handler of SIGINT, which is there before any of umd, is not."""
+        found = side_by_side(
+            failures,
+            [(self.fresh(command), 0.04 * step) for command in self.each() for step in range(6)],
+        )
+        self.assertEqual(sum(found, []), [])
+
+    def wait_for_umd_to_handle_sigint(self, process: subprocess.Popen[bytes]) -> None:
+        """Wait until the handler that Python installs at its start is replaced by umd."""
         mask = 1 << (signal.SIGINT - 1)
         was_caught = False
         while process.poll() is None:
@@ -600,6 +647,7 @@ class StreamTests(PlantingCase):
             if was_caught and not caught:
                 return
             was_caught = was_caught or bool(caught)
+            time.sleep(0.002)
 
     def test_ctrl_c_ends_the_workers_of_an_exploration(self) -> None:
         """One process told, all of them gone: a worker that is left waits for ever."""
@@ -609,6 +657,7 @@ class StreamTests(PlantingCase):
                 children = Path(f"/proc/{it.pid}/task/{it.pid}/children")
                 while len(workers := children.read_text().split()) < 2:
                     self.assertIsNone(it.poll())
+                    time.sleep(0.005)
                 it.send_signal(number)
                 self.assertEqual(it.wait(30), status)
                 for worker in workers:
