@@ -2,7 +2,7 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from umd.timers import FEW, Timers
+from umd.timers import LONGEST_UNSWEPT_QUEUE, Timers
 
 
 class TimersTests(SynchronousTestCase):
@@ -67,9 +67,9 @@ class TimersTests(SynchronousTestCase):
         """A call has a day at most, and lives a minute: its timer must not live for the day."""
         day = 86400.0
         running = [self.timers.start(day, "stays", 0.0) for _ in range(10)]
-        for number in range(10 * FEW):
+        for number in range(10 * LONGEST_UNSWEPT_QUEUE):
             self.timers.start(day, "goes", float(number)).cancel()
-            self.assertLessEqual(len(self.timers._queues[day]), FEW + 1)
+            self.assertLessEqual(len(self.timers._queues[day]), LONGEST_UNSWEPT_QUEUE + 1)
         running[0].cancel()
         self.assertEqual(self.due(day), ["stays"] * 9)
         self.timers.start(day, "last", 1e6)

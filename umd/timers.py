@@ -1,4 +1,4 @@
-"""Deadlines without I/O: many timers of few distinct intervals, the time handed in as a number."""
+"""Timers without I/O, for many timers of few distinct intervals; the caller supplies the time."""
 
 from __future__ import annotations
 
@@ -8,10 +8,14 @@ from typing import Final, Generic, TypeVar
 
 T = TypeVar("T")
 
-LONG: Final = 64.0
-"""Seconds, twice the longest interval of SIP: what is cancelled of those is gone soon anyway."""
-FEW: Final = 4096
-"""Timers among which nobody looks for cancelled ones."""
+LONGEST_UNSWEPT_INTERVAL: Final = 64.0
+"""
+Seconds, twice the longest interval of SIP.
+
+Cancelled timers of shorter intervals leave their queue soon without a sweep.
+"""
+LONGEST_UNSWEPT_QUEUE: Final = 4096
+"""Timers in a queue; a shorter queue may keep its cancelled timers."""
 
 
 class Timer(Generic[T]):
@@ -21,11 +25,11 @@ class Timer(Generic[T]):
 
     def __init__(self, due: float, item: T) -> None:
         self.due = due
-        """When it fires, in seconds on the clock that `now` is read from."""
+        """When it fires, in seconds of the caller's clock."""
         self._item: T | None = item
 
     def cancel(self) -> None:
-        """Make it never fire; harmless when it has fired or was cancelled before."""
+        """Keep it from firing; harmless if it has fired or was cancelled before."""
         self._item = None
 
 
@@ -33,12 +37,13 @@ class Timers(Generic[T]):
     """
     Timers in one FIFO queue per interval.
 
-    The intervals of a protocol are few constants, so each queue is sorted by itself and a timer
-    costs an append (sofia-sip keeps its transactions the same way). A heap holds the head of each
-    queue only; with ever new intervals it is an ordinary timer heap. A cancelled timer stays in its
-    queue until it comes to the head; in one of a long interval no more stay than run.
+    The intervals of a protocol are a few constants. So each queue is sorted by construction, and
+    starting a timer is an append (sofia-sip keeps its transactions in the same way). A heap holds
+    the head of each queue; if all intervals differ, it is an ordinary timer heap. A cancelled timer
+    stays in its queue until it reaches the head. In a queue of a long interval, a sweep removes the
+    cancelled timers before they outnumber the running ones.
 
-    `now` must never go back. Items must not be None.
+    `now` must never decrease. Items must not be None.
     """
 
     def __init__(self) -> None:
@@ -46,7 +51,7 @@ class Timers(Generic[T]):
         self._heads: list[tuple[float, float]] = []
         """`(due, interval)` of the first timer in each queue, as a heap."""
         self._sweep_at: dict[float, int] = {}
-        """At which length the cancelled ones of a long interval go, where it is not `FEW`."""
+        """By interval, the queue length of the next sweep, if not `LONGEST_UNSWEPT_QUEUE`."""
 
     def start(self, interval: float, item: T, now: float) -> Timer[T]:
         """Let `item` become due `interval` seconds after `now`."""
@@ -57,12 +62,12 @@ class Timers(Generic[T]):
             heappush(self._heads, (timer.due, interval))
         else:
             queue.append(timer)
-            if interval > LONG and len(queue) > FEW:
+            if interval > LONGEST_UNSWEPT_INTERVAL and len(queue) > LONGEST_UNSWEPT_QUEUE:
                 self._sweep(interval, queue)
         return timer
 
     def next_due(self) -> float | None:
-        """When to call `pop_due` next, or None while nothing runs."""
+        """Return when to call `pop_due` next; None if no timer runs."""
         while self._heads:
             due, interval = self._heads[0]
             if self._queues[interval][0]._item is not None:
@@ -72,9 +77,9 @@ class Timers(Generic[T]):
 
     def pop_due(self, now: float) -> T | None:
         """
-        The item that has been due longest, or None when nothing (more) is due at `now`.
+        Return the item that has been due longest; None if no item is due at `now`.
 
-        One at a time, so that what one item does can still cancel the next.
+        It returns one at a time, so that the caller's action for one item can cancel the next.
         """
         while self._heads and self._heads[0][0] <= now:
             item = self._drop_head()._item
@@ -83,18 +88,18 @@ class Timers(Generic[T]):
         return None
 
     def _sweep(self, interval: float, queue: deque[Timer[T]]) -> None:
-        """Let go of the cancelled ones whenever there may be as many of them as of the others."""
-        if len(queue) <= self._sweep_at.get(interval, FEW):
+        """Remove the cancelled timers once they may be as many as the running ones."""
+        if len(queue) <= self._sweep_at.get(interval, LONGEST_UNSWEPT_QUEUE):
             return
-        first = queue.popleft()  # as the heap has it
+        first = queue.popleft()  # the heap holds the head
         running = [timer for timer in queue if timer._item is not None]
         queue.clear()
         queue.append(first)
         queue.extend(running)
-        self._sweep_at[interval] = max(FEW, 2 * len(queue))
+        self._sweep_at[interval] = max(LONGEST_UNSWEPT_QUEUE, 2 * len(queue))
 
     def _drop_head(self) -> Timer[T]:
-        """Take the first timer, and with it the cancelled ones behind it."""
+        """Remove and return the first timer, and remove the cancelled ones behind it."""
         interval = self._heads[0][1]
         queue = self._queues[interval]
         timer = queue.popleft()

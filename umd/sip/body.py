@@ -1,9 +1,9 @@
 """
-Which session description a message carries, by what it says of its body (RFC 3261 §7.4, RFC 5621).
+Finds the session description in the body of a message (RFC 3261 §7.4, RFC 5621).
 
-A body is taken for SDP only where Content-Type says so, or says nothing and it begins like SDP.
-Of several parts the first one that is SDP is taken. A request with a body that cannot be understood
-is answered 415. In a response or an ACK such a body is passed over, since neither is answered.
+A body is SDP if Content-Type says so, or if there is no Content-Type and it begins like SDP. Of
+several parts the first that is SDP counts. A request with any other body is answered 415. In a
+response or an ACK such a body is ignored, because neither is answered.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from umd.sip.message import Message
 SDP: Final = "application/sdp"
 MAX_PARTS: Final = 16
 MAX_DELIMITERS: Final = 64
-"""How many times the boundary is looked for, also where it delimits nothing."""
+"""Occurrences of the boundary that are examined, including those that delimit nothing."""
 MAX_DEPTH: Final = 3
-"""How deep parts may be in parts."""
+"""Levels of multipart bodies within each other."""
 MAX_PART_HEAD: Final = 2048  # octets
 ACCEPT: Final = (("Accept", SDP),)
 ACCEPT_ENCODING: Final = (("Accept-Encoding", "identity"),)
@@ -29,7 +29,7 @@ _NO_CODING: Final = frozenset(("identity", "7bit", "8bit", "binary", ""))
 
 
 class UnsupportedBody(UmdError):
-    """415: a body that is not understood, and not optional; `headers` say what would be."""
+    """The body is neither supported nor optional (415); `headers` of the response say what is."""
 
     def __init__(self, why: str, headers: tuple[tuple[str, str], ...] = ACCEPT) -> None:
         super().__init__(why)
@@ -38,13 +38,13 @@ class UnsupportedBody(UmdError):
 
 def offer_in(message: Message) -> bytes:
     """
-    The session description in a request; empty when there is none.
+    Return the session description in a request; `b""` if there is none.
 
     Raises:
-        UnsupportedBody
+        UnsupportedBody: The body is neither supported nor optional.
     """
     if not message.body or message.made_of_values:
-        return message.body  # ours, from within the process, is SDP
+        return message.body  # from an endpoint in the same process: always SDP
     codings = message.get("Content-Encoding")
     if codings is not None and codings.strip().lower() not in _NO_CODING:
         raise UnsupportedBody(f"Content-Encoding {codings}", ACCEPT_ENCODING)
@@ -60,7 +60,7 @@ def offer_in(message: Message) -> bytes:
 
 
 def description_in(message: Message) -> bytes:
-    """The session description in a response or an ACK; empty when there is none to be read."""
+    """Return the session description in a response or an ACK; `b""` if there is none."""
     if not message.body or message.made_of_values:
         return message.body
     try:
@@ -71,7 +71,7 @@ def description_in(message: Message) -> bytes:
 
 
 def _description(kind: str, body: bytes, depth: int) -> bytes | None:
-    """The session description in a body of this Content-Type, or None."""
+    """Return the session description in a body of this Content-Type, or None."""
     media_type = _media_type(kind)
     if media_type == SDP:
         return body
@@ -102,7 +102,7 @@ def _is_optional(disposition: str | None) -> bool:
 
 
 def _param(value: str, name: str) -> str:
-    """A parameter of Content-Type or Content-Disposition, without its quotes; empty if absent."""
+    """Return a parameter of Content-Type or Content-Disposition, unquoted; `""` if absent."""
     for found in _next_param(value):
         if found.group(1).lower() == name:
             return found.group(2) if found.group(2) is not None else found.group(3)
@@ -115,7 +115,7 @@ _next_param: Final = re.compile(
 
 
 def _parts(body: bytes, boundary: str) -> Iterator[tuple[dict[str, str], bytes]]:
-    """Head and content of each part; what precedes the first and follows the last is none."""
+    """Yield head and content of each part, without the preamble and the epilogue."""
     delimiter = b"--" + boundary.encode("utf-8", "surrogateescape")
     start, at = -1, body.find(delimiter)
     for _ in range(MAX_DELIMITERS):
@@ -138,7 +138,7 @@ _end_of_delimiter: Final = re.compile(rb"(--)?[ \t]{0,80}(?:\r?\n|\Z)").match
 
 
 def _part(part: bytes) -> tuple[dict[str, str], bytes]:
-    """The header fields of a part, their names in lower case, and its content."""
+    """Return the header fields of a part, with names in lower case, and its content."""
     if part[:1] == b"\n" or part[:2] == b"\r\n":
         return {}, part.lstrip(b"\r\n")
     found = _end_of_head(part[:MAX_PART_HEAD])

@@ -84,8 +84,6 @@ class Endpoint:
         """Called with each well-formed message received and its source."""
         self.flawed: Callable[[Message, Hop], None] | None = None
         """Called with each message received whose flaws were tolerated, and its source."""
-        self.strays = 0
-        """Messages dropped since the start: without a transaction or dialog, or malformed."""
 
     # Counts
 
@@ -200,7 +198,6 @@ class Endpoint:
         try:
             message = read_datagram(data)
         except MessageError as error:
-            self.strays += 1
             if error.request is not None:
                 _stamp(error.request, source)
                 self._refuse(error.request, rejection_for(error), source)
@@ -211,21 +208,18 @@ class Endpoint:
     def receive_parsed(self, message: Message, source: Hop, now: float) -> None:
         """Take a parsed message, and refuse or drop it if it is not valid."""
         if isinstance(message, Response):
-            rejection = None
-            acceptable = check_response(message) is None
+            if check_response(message) is not None:
+                return
         else:
             assert isinstance(message, Request)
             _stamp(message, source)
             rejection = check_request(message, methods=METHODS)
-            acceptable = rejection is None
-        if acceptable:
-            self.receive_message(message, source, now)
-            if message.flaws and self.flawed is not None:
-                self.flawed(message, source)
-            return
-        self.strays += 1
-        if rejection is not None and isinstance(message, Request):
-            self._refuse(message, rejection, source)
+            if rejection is not None:
+                self._refuse(message, rejection, source)
+                return
+        self.receive_message(message, source, now)
+        if message.flaws and self.flawed is not None:
+            self.flawed(message, source)
 
     def receive_message(self, message: Message, source: Hop, now: float) -> None:
         """Take a message that is known to be valid: of another endpoint, or already checked."""
@@ -303,15 +297,11 @@ class Endpoint:
             session = self._listening.get(call_id) or self.restored(call_id)
             if isinstance(session, CallerSession):
                 session.on_stray_success(response, now)
-                return
-        self.strays += 1
 
     def on_ack(self, ack: Request, now: float) -> None:
         """Pass the ACK of a 2xx to the session of its dialog."""
         dialog = self._dialog_of(ack)
-        if dialog is None or dialog.owner is None:
-            self.strays += 1
-        else:
+        if dialog is not None and dialog.owner is not None:
             dialog.owner.on_ack(ack, now)
 
     def on_request(self, transaction: Transaction, request: Request, now: float) -> None:

@@ -1,16 +1,15 @@
 """
-Whether a message that could be read may be acted on, and if not, what to say.
+Checks whether a parsed message is valid, and which response refuses a request that is not.
 
-What is needed. "A UAS SHOULD ignore any malformed header fields that are not necessary for
-processing requests" (RFC 3261 §8.2.2). And a response that is dropped for an ornament leaves two
-ends that disagree on whether a call is up. So `NEEDED_IN_REQUEST` and `NEEDED_IN_RESPONSE` name,
-for each kind of message, the fields without which it cannot be processed. Those alone are judged,
-and strictly; everything else may be missing, doubled or malformed. What was seen and passed over is
-noted in the message (`Message.flaws`).
+"A UAS SHOULD ignore any malformed header fields that are not necessary for processing requests"
+(RFC 3261 §8.2.2). And if a response is dropped for an unimportant field, the two ends disagree on
+whether the call is up. So `NEEDED_IN_REQUEST` and `NEEDED_IN_RESPONSE` name the fields without
+which a message cannot be processed. Only those are checked, and strictly. All others may be
+missing, repeated or malformed; flaws that were tolerated are noted in `Message.flaws`.
 
-Apart from reading, so that a 400, 416, 420 or 505 can be built from the very message it refuses. A
-reason is a value, not an exception: bad input from the network is a case like any other. Nothing is
-judged here that depends on a transaction, a dialog or a registrar.
+Parsing and checking are separate, so that a 400, 416, 420 or 505 can be built from the message that
+it refuses. A `Rejection` is a value, not an exception: bad input from the network is a normal case.
+Checks that need a transaction or a dialog are elsewhere.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from umd.sip.names import METHODS, SINGLE
 SCHEMES: Final = frozenset(("sip", "sips"))
 
 Need: TypeAlias = Callable[[Message], object]
-"""Reads a field that is needed. Raises: HeaderError, it is missing or malformed."""
+"""Reads a field. Raises `HeaderError` if the field is missing or malformed."""
 
 
 def _from_tag(message: Message) -> None:
@@ -54,13 +53,13 @@ CALL_ID: Final[Need] = attrgetter("call_id")
 FROM: Final[Need] = attrgetter("from_tag")
 TO: Final[Need] = attrgetter("to_tag")
 FROM_TAG: Final[Need] = _from_tag
-"""The tag alone: the address is echoed, whatever it is."""
+"""Only the tag: the response echoes the address even if it is malformed."""
 TO_TAG: Final[Need] = _to_tag
 CONTENT_LENGTH: Final[Need] = attrgetter("content_length")
 CONTACT: Final[Need] = attrgetter("contacts")
-"""It need not be there."""
+"""May be missing, but not malformed."""
 RECORD_ROUTE: Final[Need] = _record_route
-"""It need not be there."""
+"""May be missing, but not malformed."""
 
 _NEW: Final = (VIA, CSEQ, CALL_ID, FROM, TO, CONTENT_LENGTH)
 _IN_DIALOG: Final = (VIA, CSEQ, CALL_ID, FROM_TAG, TO_TAG, CONTENT_LENGTH)
@@ -74,55 +73,56 @@ NEEDED_IN_REQUEST: Final[Mapping[str, tuple[tuple[Need, ...], tuple[Need, ...]]]
     "UPDATE": ((*_NEW, CONTACT), (*_IN_DIALOG, CONTACT)),
 }
 """
-By method: outside a dialog, and within one, which is where the To has a tag.
+By method, the fields needed outside a dialog, and inside one (the To has a tag).
 
-Besides these: the version; the Request-URI outside a dialog; Require, except of ACK and CANCEL; the
-body of INVITE, UPDATE and ACK (`umd.sip.body`).
+Also checked are the version, the Request-URI outside a dialog, Require except in ACK and CANCEL,
+and the body of INVITE, UPDATE and ACK (`umd.sip.body`).
 
-Not needed: Max-Forwards, which is for who forwards; a From tag, which RFC 2543 does not know
-(RFC 4475 §3.4.1). An ACK is not answered: to refuse it is to wait for it in vain.
+Not needed are Max-Forwards, which only proxies use, and the From tag, which RFC 2543 does not have
+(RFC 4475 §3.4.1). An ACK gets no response: if umd dropped one, it would wait for it in vain.
 """
 _OF_OTHERS: Final = ((*_NEW, CONTACT), (*_NEW, CONTACT))
-"""Of methods that umd does not have."""
+"""The same for methods that umd does not support."""
 
 NEEDED_IN_RESPONSE: Final = ("the branch of the topmost Via", "CSeq")
 """
-In a response of any status to any method. They identify its transaction, and no stranger knows the
-branch. A second Via is not looked at: the response has come to who sent the request, while §8.1.3.3
-would drop it as misrouted.
+The fields needed in a response, of any status and to any method: they identify its transaction.
 
-What else is of use is taken if it can be read, and done without otherwise: the To tag; Contact and
-Record-Route of 1xx and 2xx to INVITE (`umd.sip.dialog`) and their body (`umd.sip.body`); Allow,
-Reason and the challenges of 401 and 407. From and Call-ID are those of the request.
+A third party does not know the branch. A second Via is ignored, although §8.1.3.3 drops such a
+response as misrouted: it has reached the sender of the request.
+
+Other fields are used if they are well-formed, and ignored otherwise: the To tag; Contact,
+Record-Route (`umd.sip.dialog`) and body (`umd.sip.body`) of 1xx and 2xx to INVITE; Allow, Reason
+and the challenges of 401 and 407. From and Call-ID are taken from the request.
 """
 
 ONCE: Final = frozenset(("From", "To", "Call-ID", "CSeq", "Content-Length", "Max-Forwards"))
-"""What a request must not have twice (RFC 4475 §3.3.8): two readers could see two requests."""
+"""Fields that make a request malformed if repeated (RFC 4475 §3.3.8): readers could disagree."""
 IDENTITY: Final = frozenset(("From", "To", "Call-ID", "CSeq"))
-"""The same of an ACK; and what a response must not have in two different values."""
+"""The same for an ACK; and fields that must not have two different values in a response."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rejection:
     """
-    The answer to a request that must not be acted on.
+    The response that refuses a request.
 
-    An ACK is never answered (RFC 3261 §17): there it only means to drop it.
+    An ACK gets no response (RFC 3261 §17): for it a rejection means that it is dropped.
     """
 
     status: int
     reason: str
     headers: tuple[tuple[str, str], ...] = ()
-    """What the answer needs besides the fields it echoes."""
+    """Header fields of the response, besides those that it echoes."""
     why: str
-    """For the log, not for the wire."""
+    """The reason in words, for the log; it is not sent."""
 
 
 def rejection_for(error: MessageError) -> Rejection:
     """
-    The answer to the `request` of an error, when it has one: to a broken start line or framing.
+    Return the response to a request with a malformed start line or framing (`error.request`).
 
-    The request may lack a readable Via; then there is nowhere to send the answer.
+    The request may lack a readable Via: then the response can only go to the source.
     """
     return _reject(error.status, error.why)
 
@@ -135,13 +135,13 @@ def check_request(
     schemes: Collection[str] = SCHEMES,
 ) -> Rejection | None:
     """
-    Why a request must not be acted on, or None (RFC 3261 §8.2, §16.3).
+    Return the rejection of a request, or None if it is valid (RFC 3261 §8.2, §16.3).
 
     Args:
-        request: As read.
-        methods: Those the user agent handles; the order is the one of Allow.
-        extensions: Option tags it understands in Require.
-        schemes: URI schemes it understands in the Request-URI.
+        request: The parsed request.
+        methods: The supported methods, in the order of Allow.
+        extensions: The supported option tags of Require.
+        schemes: The supported URI schemes of the Request-URI.
     """
     if request.version != VERSION:
         return _reject(505, f"version {request.version}")
@@ -160,7 +160,7 @@ def check_request(
 
 
 def check_response(response: Response) -> str | None:
-    """Why a response must be dropped, or None; nobody answers a response (RFC 3261 §8.1.3)."""
+    """Return why a response must be dropped, or None if it is valid (RFC 3261 §8.1.3)."""
     if response.version != VERSION:
         return f"version {response.version}"
     if response.has_repeated_fields():
@@ -177,10 +177,10 @@ def check_response(response: Response) -> str | None:
 
 def _why_malformed(request: Request) -> str | None:
     """
-    Whether what the request needs is missing or malformed, and what of it.
+    Return what makes a request malformed, or None.
 
     Raises:
-        HeaderError: the same.
+        HeaderError: A needed field is missing or malformed.
     """
     method = request.method
     if request.has_repeated_fields():
@@ -192,14 +192,14 @@ def _why_malformed(request: Request) -> str | None:
     for read in in_dialog if _is_in_dialog(request) else new:
         read(request)
     if request.via.branch == MAGIC_COOKIE:
-        return "Via: the branch is nothing but the magic cookie"  # RFC 4475 §3.2.1
+        return "Via: the branch is only the magic cookie"  # RFC 4475 §3.2.1
     if request.cseq.method != method:
         return f"CSeq: of {request.cseq.method}, but the method is {method}"
     return None
 
 
 def _is_in_dialog(request: Request) -> bool:
-    """Whether the To has a tag, also when the rest of it cannot be read."""
+    """Return whether the To has a tag, even if the rest of it is malformed."""
     try:
         return request.to_tag is not None
     except HeaderError:
@@ -207,7 +207,7 @@ def _is_in_dialog(request: Request) -> bool:
 
 
 def _repeated_of(names: Collection[str], message: Message) -> str | None:
-    """The first of these header fields that is there twice, or None."""
+    """Return the first of these header fields that occurs twice, or None."""
     seen: set[str] = set()
     for name, _ in message.headers:
         if name in seen and name in names:
@@ -240,8 +240,8 @@ def _check_uri(text: str, schemes: Collection[str]) -> Rejection | None:
         uri = Uri.parse(text)
     except UriError as error:
         return _reject(400, f"Request-URI: {error}")
-    if uri.headers is not None:  # not allowed there (§19.1.1), and a way to slip a Route in
-        return _reject(400, "Request-URI: has header fields in it")
+    if uri.headers is not None:  # §19.1.1 forbids them: they could add a Route
+        return _reject(400, "Request-URI: contains header fields")
     return None
 
 
