@@ -18,7 +18,7 @@ from umd.backends.sip.udp import UdpPort
 from umd.call.call import CallState
 from umd.call.cause import Cause, EndedBy
 from umd.sip import build
-from umd.sip.credentials import MAX_TRIES
+from umd.sip.credentials import MAX_RETRIES
 from umd.testing import RecordingSink
 
 LEG = LegId("leg-1")
@@ -224,7 +224,7 @@ class SipRestoreWithLoginTests(SipRestoreCase):
             self.backend.hang_up(LEG, CLIENT)
             self.clock.pump([0.1] * 10)
             numbers.append(self.pbx.last("BYE").cseq.number)
-        self.assertEqual(numbers[1] - numbers[0], 1 + MAX_TRIES)
+        self.assertEqual(numbers[1] - numbers[0], 1 + MAX_RETRIES)
 
     async def test_a_ringing_call_is_cancelled_by_the_next_umd(self) -> None:
         """It is cancelled at once, or after the far end says that it still rings."""

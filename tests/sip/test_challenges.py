@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.sip.challenger import TAG, Guard, Phone, Received, digest, params
 from tests.sip.helpers import ALICE, BOB, NOTHING, OFFER, Party, flow, label, leftovers
-from umd.sip.credentials import MAX_REALMS, MAX_TRIES, Login
+from umd.sip.credentials import MAX_REALMS, MAX_RETRIES, Login
 from umd.sip.dialog import Dialog
 from umd.sip.session import Answered, Ended, Event, Probed, Session
 
@@ -107,7 +107,7 @@ WAYS = {
     "wrong password, one nonce": Way(({"password": "x", "one_nonce": True},), 2, False),
     "wrong password, and said so": Way(({"password": "x", "wrong": ", stale=FALSE"},), 2, False),
     "wrong at the server only": Way((PROXY, {"password": "x", "one_nonce": True}), 3, False),
-    "endless stale": Way(({"stale": 99},), 1 + MAX_TRIES, False),
+    "endless stale": Way(({"stale": 99},), 1 + MAX_RETRIES, False),
     "only what umd cannot answer": Way(({"challenge": "Basic realm={realm},n={nonce}"},), 1, False),
 }
 
@@ -503,7 +503,8 @@ class RestartTests(CallerCase):
         self.alice, self.phone = Party("b", ALICE), Phone()
         self.place(sent_before=True).hang_up(0.0)
         self.settle()
-        self.assertEqual([each.cseq for each in self.sent("CANCEL")], list(range(1, 2 + MAX_TRIES)))
+        numbers = [request.cseq for request in self.sent("CANCEL")]
+        self.assertEqual(numbers, list(range(1, 2 + MAX_RETRIES)))
         self.assertEqual(self.alice.take_events(), [])
         self.let_time_pass(0.0, 4.6)
         self.assertEqual(self.last_event(), Ended(481, (), "local", True))

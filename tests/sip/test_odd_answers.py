@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.sip.challenger import Phone, Received
 from tests.sip.helpers import ALICE, BOB, NOTHING, OFFER, Party, Reinvite, leftovers
-from umd.sip.credentials import MAX_TRIES, Login
+from umd.sip.credentials import MAX_RETRIES, Login
 from umd.sip.message import Request
 from umd.sip.session import Ended, Gone, Session, State
 
@@ -59,7 +59,7 @@ class Story:
             **how,
         )
         if "sent_before" in how:  # then nothing leaves, and the tries of before can be answered
-            tries = range(1 + MAX_TRIES)
+            tries = range(1 + MAX_RETRIES)
             self.requests = [
                 Received((TRY % ("z9hG4bKb" + n * "a", 1 + n)).encode()) for n in tries
             ]

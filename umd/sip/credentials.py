@@ -24,11 +24,11 @@ from umd.sip.message import ExtraHeaders, Response
 from umd.sip.outgoing import OwnRequest
 from umd.sip.transaction import Key
 
-MAX_TRIES: Final = 6
+MAX_RETRIES: Final = 6
 """Retries of one request: enough for a proxy and a server with two stale nonces each."""
 MAX_REALMS: Final = 8
 """Protection spaces with credentials at one time; a new one replaces the oldest."""
-MAX_INVITES: Final = 2 * (MAX_TRIES + 1)
+MAX_INVITES: Final = 2 * (MAX_RETRIES + 1)
 """INVITEs whose credentials are kept for their ACKs."""
 
 CHALLENGES: Final = (401, 407)
@@ -59,14 +59,14 @@ class Login:
 class Attempt:
     """A request of umd that a server may challenge, and its retries so far."""
 
-    __slots__ = ("request", "dialog", "tries", "nonces", "nonce_changed")
+    __slots__ = ("request", "dialog", "retries", "nonces", "nonce_changed")
 
     def __init__(self, request: OwnRequest, dialog: Dialog | None) -> None:
         self.request = request
         """The request as it was sent last."""
         self.dialog = dialog
         """The dialog of the request; None for the INVITE that begins the call."""
-        self.tries = 0
+        self.retries = 0
         """How many times the request was sent again."""
         self.nonces: dict[Space, str] = {}
         """The nonce of the last challenge by each protection space."""
@@ -137,7 +137,7 @@ class CredentialCache:
 
     def take_challenges(self, response: Response, attempt: Attempt) -> bool:
         """Answer the challenges in a 401 or 407; return whether to send the request again."""
-        if attempt.tries == MAX_TRIES:
+        if attempt.retries == MAX_RETRIES:
             return False
         challenges = _answerable_challenges(response)
         for space, challenge in challenges.items():
@@ -146,7 +146,7 @@ class CredentialCache:
         for space, challenge in challenges.items():
             self._answer(space, challenge)
             attempt.nonces[space] = self._sessions[space].nonce
-        attempt.tries += 1
+        attempt.retries += 1
         return bool(challenges)
 
     def take_next_nonce(self, response: Response) -> None:

@@ -12,7 +12,7 @@ from umd.backends.sip_legs.record import UnreadableRecord, read_record, write_re
 from umd.call.call import CallState
 from umd.call.cause import Cause
 from umd.sip import session as sip
-from umd.sip.credentials import MAX_TRIES, Login
+from umd.sip.credentials import MAX_RETRIES, Login
 from umd.sip.dialog import Dialog, DialogId
 from umd.sip.endpoint import Endpoint
 from umd.sip.fields import MAGIC_COOKIE, FieldError, NameAddr, Uri
@@ -332,7 +332,7 @@ class SipLegs:
 
 def _numbers_used(login: Login | None) -> int:
     """Return how many CSeq numbers a request may have used: one, and one per challenge."""
-    return 1 if login is None else 1 + MAX_TRIES
+    return 1 if login is None else 1 + MAX_RETRIES
 
 
 def _derived(purpose: str, leg: LegId) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from umd.sip.credentials import CHALLENGES, MAX_TRIES, Login
+from umd.sip.credentials import CHALLENGES, MAX_RETRIES, Login
 from umd.sip.dialog import Dialog
 from umd.sip.message import Request, Response
 from umd.sip.outgoing import OwnRequest
@@ -20,7 +20,7 @@ from umd.sip.session.states import CANCELLING, GIVING_UP, PROCEEDING, Input, Sta
 from umd.sip.transaction.hop import Hop
 from umd.sip.transaction.transaction import Transaction
 
-LAST_INVITE_CSEQ: Final = 1 + MAX_TRIES
+LAST_INVITE_CSEQ: Final = 1 + MAX_RETRIES
 """The CSeq of the last try of a session's INVITE; the first has 1."""
 
 
