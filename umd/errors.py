@@ -1,5 +1,5 @@
-"""The one base of every error that umd raises on purpose."""
+"""The base class of all errors that umd raises on purpose."""
 
 
 class UmdError(Exception):
-    """Something umd expects can go wrong; its text names the thing, its state and the way out."""
+    """An expected error. Its text says what went wrong, with which thing, and what to do."""

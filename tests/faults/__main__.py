@@ -1,10 +1,11 @@
 """
-The long form of the fault kit: crashes at random moments under load, and each story at length.
+Runs the long form of the fault kit: random crashes under load, and the tests of single faults.
 
     python -m tests.faults
     python -m tests.faults --kills 1000 --power-cuts 200 --seed 1
 
-With a number of kills or power cuts only those are done; without, these numbers and the stories.
+With --kills or --power-cuts, only those crashes are run; without, 1,000 kills, 200 power cuts, and
+the tests of single faults.
 """
 
 from __future__ import annotations
@@ -27,14 +28,14 @@ def main() -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--kills", type=int, help="kill -9 so often")
-    parser.add_argument("--power-cuts", type=int, help="cut the power so often; needs root")
+    parser.add_argument("--kills", type=int, help="how often to kill -9")
+    parser.add_argument("--power-cuts", type=int, help="how often to cut the power; needs root")
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--durability", choices=("full", "relaxed"), default="full",
-                        help="relaxed: see how the kit finds what is lost")  # fmt: skip
+                        help="relaxed: the kit finds lost records")  # fmt: skip
     parser.add_argument("--keep", metavar="DIRECTORY",
-                        help="for journal and logs of what went wrong")  # fmt: skip
+                        help="where to keep the journal and logs of failures")  # fmt: skip
     options = parser.parse_args()
     began = time.monotonic()
     everything = options.kills is None and options.power_cuts is None
@@ -56,14 +57,14 @@ def main() -> int:
     try:
         run.crash(kills, cuts, tell)
     except SkipTest as skipped:
-        print(f"this machine cannot do it: {skipped}", file=sys.stderr)
+        print(f"this machine cannot run it: {skipped}", file=sys.stderr)
         return 1
     print(json.dumps({**run.found(), "took_s": round(time.monotonic() - began)}, indent=1))
     return 0 if run.good and (not everything or tell_stories()) else 1
 
 
 def tell_stories() -> bool:
-    """Run the long set; whether all is well."""
+    """Run the tests of single faults in their long form; return whether they pass."""
     command = [sys.executable, "-m", "twisted.trial", "tests.faults"]
     return subprocess.run(command, env={**os.environ, "UMD_FAULTS": "long"}).returncode == 0
 

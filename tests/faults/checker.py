@@ -1,4 +1,4 @@
-"""Compares what clients were told with the journal and with the far end's own log."""
+"""Compares the replies to clients, the journal, and the log of the far end."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ import orjson
 from tests.faults.clients import ClientLog
 
 ENDS: Final = ("call.disconnected", "call.lost")
-ASKED: Final = "call.disconnect-requested"
+REQUESTED: Final = "call.disconnect-requested"
 
 
 class Journal:
     """
-    What a journal says, read without umd's help; no umd has it open.
+    The records of a journal, read without the code of umd; no umd has it open.
 
     Args:
-        path: of the file; left as it is, as a copy is read.
-        scratch: a directory for that copy.
+        path: the path of the journal; a copy of it is read.
+        scratch: a directory for the copy.
     """
 
     def __init__(self, path: Path, scratch: Path) -> None:
         self.events: dict[str, list[str]] = defaultdict(list)
         """The names of the events of each call, in order."""
         self.missing = 0
-        """Records that are not there, though a later one of their call is."""
+        """Records that are missing although a later one of their call is there."""
         self.records = 0
         copy = scratch / "copy.db"
-        for end in ("", "-wal"):
-            Path(f"{copy}{end}").unlink(missing_ok=True)
-            if Path(f"{path}{end}").exists():
-                shutil.copy(f"{path}{end}", f"{copy}{end}")
+        for suffix in ("", "-wal"):
+            Path(f"{copy}{suffix}").unlink(missing_ok=True)
+            if Path(f"{path}{suffix}").exists():
+                shutil.copy(f"{path}{suffix}", f"{copy}{suffix}")
         db = sqlite3.connect(copy)
         try:
             self.integrity = str(db.execute("PRAGMA integrity_check").fetchone()[0])
@@ -60,11 +60,11 @@ class Journal:
 
 
 def check_promises(journal: Journal, log: ClientLog) -> Counter[str]:
-    """What must hold at any moment, right after a crash above all; each number must be 0."""
+    """Count the broken promises that must hold at any time, even after a crash; all must be 0."""
     return Counter(
         acknowledged_ends_lost=sum(not journal.ended(call) for call in log.ended),
         acknowledged_requests_lost=sum(
-            ASKED not in journal.events.get(call, ()) for call in log.unconfirmed - log.ended
+            REQUESTED not in journal.events.get(call, ()) for call in log.unconfirmed - log.ended
         ),
         calls_unknown_to_the_journal=sum(call not in journal.events for call in log.placed),
         calls_denied=len(log.denied),
@@ -74,13 +74,13 @@ def check_promises(journal: Journal, log: ClientLog) -> Counter[str]:
 
 
 def check_ends(journal: Journal) -> Counter[str]:
-    """What must hold once each call was ended; each number must be 0."""
+    """Count the broken promises that must hold once all calls have ended; all must be 0."""
     found: Counter[str] = Counter()
     for events in journal.events.values():
         ends = sum(event in ENDS for event in events)
         found["calls_without_an_end"] += ends == 0
         found["calls_with_two_ends"] += ends > 1
-        found["calls_asked_for_twice"] += events.count(ASKED) > 1
+        found["calls_asked_for_twice"] += events.count(REQUESTED) > 1
         found["calls_lost"] += "call.lost" in events
         found["events_after_the_end"] += ends > 0 and events[-1] not in ENDS
     return found
@@ -90,14 +90,16 @@ def check_far_end(
     heard: Sequence[Mapping[str, Any]], journal: Journal, log: ClientLog, crashes: Sequence[float]
 ) -> tuple[Counter[str], Counter[str]]:
     """
-    What the far end of the backend "pbx" has seen, when each call was ended.
+    Check what the far end of the backend "pbx" received, once all calls have ended.
 
     Args:
-        heard: see `tests.faults.far_end.FarEnd.heard`.
-        crashes: when umd was started after each, by `time.monotonic`, in order.
+        heard: the requests, see `tests.faults.far_end.FarEnd.heard`.
+        journal: the journal of the umd.
+        log: what the clients sent and received.
+        crashes: when umd was started after each crash, by `time.monotonic`, in order.
 
     Returns:
-        what must be 0, and what is only counted.
+        The counts that must be 0, and counts that only inform.
     """
     call_of = {_leg_name(call): call for call in journal.events}
     legs: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
@@ -107,19 +109,21 @@ def check_far_end(
     for leg, requests in legs.items():
         byes = _transactions(requests, "BYE")
         cancels = _transactions(requests, "CANCEL")
-        answered = any(one["method"] == "ACK" for one in requests) and not cancels
+        answered = any(request["method"] == "ACK" for request in requests) and not cancels
         confirmed = [said for _, said in byes.values() if said == "200"]
         call = call_of.get(leg)
         wrong["far_end_calls_unknown_to_the_journal"] += call is None
         wrong["far_end_answered_and_no_bye"] += answered and not confirmed
         wrong["far_end_neither_bye_nor_cancel"] += not byes and not cancels
-        wrong["far_end_ends_nobody_asked_for"] += any(
+        wrong["far_end_ends_not_requested"] += any(
             at < log.asked.get(call or "", float("inf")) for at, _ in (byes | cancels).values()
         )
         wrong["far_end_two_byes_and_no_crash"] += not _apart(byes, crashes)
         wrong["far_end_two_invites"] += len(_transactions(requests, "INVITE")) > 1
         wrong["far_end_requests_refused"] += sum(
-            one["said"] == "481" for one in requests if one["at"] < _first_end(byes, cancels)
+            request["said"] == "481"
+            for request in requests
+            if request["at"] < _first_end(byes, cancels)
         )
         seen["far_end_answered"] += answered
         seen["far_end_cancelled"] += bool(cancels)
@@ -136,12 +140,12 @@ Transactions = dict[str, tuple[float, str]]
 
 
 def _transactions(requests: Sequence[Mapping[str, Any]], method: str) -> Transactions:
-    """By branch: when it began, and what it was told last."""
+    """Return when each transaction of a method began, and its last response, by branch."""
     found: Transactions = {}
-    for one in requests:
-        if one["method"] == method:
-            began = found.get(one["branch"], (one["at"], ""))[0]
-            found[one["branch"]] = began, one["said"]
+    for request in requests:
+        if request["method"] == method:
+            began = found.get(request["branch"], (request["at"], ""))[0]
+            found[request["branch"]] = began, request["said"]
     return found
 
 
@@ -150,7 +154,7 @@ def _first_end(byes: Transactions, cancels: Transactions) -> float:
 
 
 def _apart(byes: Transactions, crashes: Sequence[float]) -> bool:
-    """Whether there was a crash between each two BYEs of a call."""
+    """Return whether umd crashed between every two BYEs of a call."""
     times = sorted(at for at, _ in byes.values())
     return all(
         bisect_left(crashes, first) != bisect_left(crashes, second)

@@ -1,4 +1,4 @@
-"""The clients of the fault kit, and the log of what they were told."""
+"""The clients of the fault kit, and the log of the replies that they get."""
 
 from __future__ import annotations
 
@@ -16,44 +16,44 @@ from umd.testing.process import REQUEST
 
 PATH: Final = "/EWS/UM2007Legacy.asmx"
 DOWN: Final = ("ended", "already-ended")
-"""What is said of a call that is down, and whose end is on record."""
+"""The outcomes of a call that is down and whose end is recorded."""
 UNCONFIRMED: Final = "ended-unconfirmed"
 BROKEN: Final = (Unreachable, Refusal, OSError, HTTPException)
-TEN: Final = 10
-LIVE: Final = 15  # calls that a client has at once, at most
-AGAIN: Final = 100  # calls that have ended and that it still asks about
+REPEATS: Final = 10
+MAX_LIVE_CALLS: Final = 15  # of one client
+MAX_ENDED_CALLS: Final = 100  # of one client, to which it still sends Disconnect
 
 
 class Serving(Protocol):
-    """What clients need to know of whoever serves."""
+    """What clients need to know of the umd that serves them."""
 
     port: int
     socket: str
     crashes: int
-    """How many there were so far."""
+    """The number of crashes so far."""
 
 
 class ClientLog:
-    """What clients asked for and what they were told, by call."""
+    """What clients requested, and which replies they got, by call."""
 
     def __init__(self) -> None:
         self.placed: set[str] = set()
-        """They were given its CallId."""
+        """Calls whose CallId a client got."""
         self.asked: dict[str, float] = {}
-        """When its end was first asked for, by `time.monotonic`; whatever came of that."""
+        """When the first Disconnect of a call was sent, by `time.monotonic`."""
         self.ended: set[str] = set()
-        """They were told that it is down."""
+        """Calls whose end a client was told of."""
         self.unconfirmed: set[str] = set()
-        """They were told that its far end does not answer."""
+        """Calls whose far end did not answer, as a client was told."""
         self.denied: list[str] = []
-        """They were told that there is no such call, and it had been given to them."""
+        """Calls that umd said it does not know, although it had issued their CallId."""
         self.told: Counter[str] = Counter()
         self.broken: Counter[str] = Counter()
-        """Requests without an answer, by the name of the exception."""
+        """Requests without a response, by the name of the exception."""
         self.cut = 0
-        """Answers that ended in the middle."""
+        """Responses that were cut off."""
         self.ten_times: dict[str, bool] = {}
-        """The calls whose end was asked for ten times and answered so; whether across a crash."""
+        """Calls whose Disconnect was answered ten times, and whether umd crashed meanwhile."""
         self._lock = threading.Lock()
 
     def place(self, call: str) -> None:
@@ -61,7 +61,7 @@ class ClientLog:
             self.placed.add(call)
 
     def miss(self, error: Exception) -> None:
-        """There was no answer, or not a whole one."""
+        """Note a request without a complete response."""
         with self._lock:
             self.broken[type(error).__name__] += 1
             self.cut += isinstance(error, HTTPException) and not isinstance(error, OSError)
@@ -83,10 +83,13 @@ class ClientLog:
 
 class Client:
     """
-    Places calls and ends them, as long as somebody answers.
+    Places calls and ends them until it is stopped, and goes on after each crash.
 
     Args:
-        backends: of which each call gets one.
+        umd: the umd to use.
+        log: where replies are noted.
+        chance: decides what to do next.
+        backends: the backends to place calls on, one chosen at random for each.
     """
 
     def __init__(
@@ -105,11 +108,11 @@ class Client:
                 self._step(stop)
             except BROKEN as error:
                 self._log.miss(error)
-                time.sleep(0.005)  # nobody is there at the moment
+                time.sleep(0.005)  # no umd runs at the moment
 
     def _step(self, stop: threading.Event) -> None:
         chance = self._chance
-        if len(self._live) < LIVE and chance.random() < 0.55:
+        if len(self._live) < MAX_LIVE_CALLS and chance.random() < 0.55:
             self._place()
         elif self._over and chance.random() < 0.1:
             self._disconnect(chance.choice(self._over))
@@ -121,7 +124,7 @@ class Client:
                 self._ten_times(call, stop)
             elif self._disconnect(call) in (*DOWN, UNCONFIRMED, "unknown"):
                 del self._live[index]
-                self._over = [*self._over, call][-AGAIN:]
+                self._over = [*self._over, call][-MAX_ENDED_CALLS:]
 
     def _place(self) -> None:
         number = self._chance.choice(("5550101", "5550101", "5550115", "5550180"))
@@ -138,20 +141,20 @@ class Client:
         return outcome
 
     def _ten_times(self, call: str, stop: threading.Event) -> None:
-        """Ask for the same end until ten answers have come, however many umds that takes."""
+        """Send Disconnects for a call until ten were answered, also across crashes."""
         before, answers = self._umd.crashes, 0
-        while answers < TEN and not stop.is_set():
+        while answers < REPEATS and not stop.is_set():
             try:
                 answers += self._disconnect(call) in DOWN
             except BROKEN as error:
                 self._log.miss(error)
             time.sleep(self._chance.random() * 0.05)
-        if answers == TEN:
+        if answers == REPEATS:
             self._log.ten_times[call] = self._umd.crashes != before
 
 
 class Load:
-    """Clients at work, from the moment it is entered until it is left."""
+    """A context manager that runs clients in threads."""
 
     def __init__(
         self,
@@ -179,16 +182,16 @@ class Load:
         self.stop()
 
     def stop(self) -> None:
-        """Let them finish what they are at."""
+        """Let each client finish its request, and stop."""
         self._stop.set()
         for thread in self._threads:
             thread.join(90)
             if thread.is_alive():
-                raise AssertionError("a client was left without an answer")
+                raise AssertionError("a client got no response within 90 s")
 
 
 def disconnect(port: int, call: str) -> str:
-    """Ask for the end of a call on a connection of its own; gives the outcome, or the status."""
+    """Send a Disconnect on a new connection; return the outcome, or else the HTTP status."""
     connection = HTTPConnection("127.0.0.1", port, timeout=60)
     body = REQUEST.format(namespace=MESSAGES, call_id=call)
     try:
@@ -201,7 +204,7 @@ def disconnect(port: int, call: str) -> str:
 
 
 def end_all(umd: Serving, log: ClientLog) -> list[str]:
-    """Ask for the end of each call that is live; gives what is said, in the order of `calls`."""
+    """Send a Disconnect for each live call, and return the outcomes."""
 
     def end(call: str) -> str:
         log.ask(call)

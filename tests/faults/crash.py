@@ -1,11 +1,11 @@
 """
 Crashes at random moments under load: kill -9, and power cuts.
 
-Clients place calls and end them while umd is brought down again and again and started on the same
-journal; half of the crashes come in its first moments, in the middle of recovery. Half of the calls
-are simulated, half go to a far end that lives on (`tests.faults.far_end`). After each crash the
-journal is compared with what clients were told until then; at the end of each episode, a new
-journal being begun for the next, the umd that was started last ends every call that is left.
+Clients place and end calls while umd is crashed again and again and restarted on the same journal.
+Half of the crashes come while umd starts and recovers. Half of the calls are simulated; the others
+go to a far end that survives (`tests.faults.far_end`). After each crash the journal is compared
+with the replies that clients got. At the end of an episode the last umd ends all calls. The next
+episode begins a new journal.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ from tests.faults.disk import Disk
 from tests.faults.far_end import FarEnd
 from umd.management.client import ask
 
-EPISODE: Final = 25
-"""Crashes on one journal: a longer one is read again for longer, and shows nothing else."""
+CRASHES_PER_EPISODE: Final = 25
+"""More crashes on one journal take longer to compare, and find nothing more."""
 
 
 class Umd:
     """
-    One umd after another, on one journal.
+    A umd that can be started again and again on one journal.
 
     Args:
-        directory: for its log and its control socket; those outlive a power cut.
-        journal: the path of the file.
-        options: of the command.
+        directory: the directory of its log and its control socket, which survive a power cut.
+        journal: the path of the journal.
+        options: further options of `umd serve`.
     """
 
     def __init__(self, directory: Path, journal: Path, *options: str) -> None:
@@ -71,24 +71,24 @@ class Umd:
 
     def wait(self) -> None:
         """
-        Wait until it serves.
+        Wait until umd serves.
 
         Raises:
-            AssertionError: it does not.
+            AssertionError: it ended, or does not serve within 60 s.
         """
         until = time.monotonic() + 60
         while time.monotonic() < until:
             assert self._process is not None
             if self._process.poll() is not None:
-                said = self.said()
-                if "Address already in use" not in said:
-                    raise AssertionError(f"umd ended: {said}")
-                self.start()  # somebody else on this machine had the port for a moment
+                log = self.end_of_log()
+                if "Address already in use" not in log:
+                    raise AssertionError(f"umd ended: {log}")
+                self.start()  # another process had the port for a moment
             with suppress(*BROKEN):
                 list(islice(ask("calls", self.socket), 1))
                 return
             time.sleep(0.01)
-        raise AssertionError(f"umd does not start: {self.said()}")
+        raise AssertionError(f"umd does not start: {self.end_of_log()}")
 
     @property
     def pid(self) -> int:
@@ -102,43 +102,45 @@ class Umd:
         self._process.wait()
 
     def stop(self) -> int:
-        """End it as a service is ended; gives its exit status."""
+        """Stop umd with SIGTERM, and return its exit status."""
         assert self._process is not None
         self._process.terminate()
         return self._process.wait(60)
 
-    def said(self) -> str:
-        """The end of its log."""
+    def end_of_log(self) -> str:
+        """Return the last 2,000 characters of the log."""
         return self._log.read_text()[-2000:]
 
 
 def free_port(kind: socket.SocketKind) -> int:
-    """A port of loopback that nobody has, and that no client's connection is given by chance."""
+    """Return a free loopback port below the range from which clients get theirs."""
     with open("/proc/sys/net/ipv4/ip_local_port_range") as file:
         first = int(file.read().split()[0])
     while True:
         port = random.randrange(10_000, first)
-        with socket.socket(socket.AF_INET, kind) as one, suppress(OSError):
-            one.bind(("127.0.0.1", port))
+        with socket.socket(socket.AF_INET, kind) as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
             return port
 
 
 class Run:
     """
-    Some episodes, and what came of them.
+    Runs episodes, and adds up their results.
 
     Args:
-        durability: the setting; only "full" is to be survived.
-        keep: a directory to which journal and logs of an episode go that has shown something wrong.
+        clients: how many clients run at once.
+        seed: decides when umd is crashed, and what clients do.
+        durability: the setting `journal.durability`; only "full" keeps all promises.
+        keep: a directory for the journal and the logs of each episode that breaks a promise.
     """
 
     def __init__(
         self, *, clients: int = 8, seed: int = 1, durability: str = "full", keep: str | None = None
     ) -> None:
         self.wrong: Counter[str] = Counter()
-        """What must be 0."""
+        """Counts of broken promises; all must be 0."""
         self.seen: Counter[str] = Counter()
-        """What happened, counted."""
+        """Counts of what happened."""
         self._chance = random.Random(seed)
         self._clients = clients
         self._durability = durability
@@ -155,14 +157,16 @@ class Run:
         self, kills: int = 0, cuts: int = 0, tell: Callable[[Run], None] = lambda run: None
     ) -> None:
         """
-        Do it, in episodes.
+        Run episodes.
 
         Args:
+            kills: how many times to kill umd.
+            cuts: how many times to cut the power of the disk.
             tell: called after each episode.
         """
         for kind, number in (("kills", kills), ("cuts", cuts)):
             while number > 0:
-                crashes = min(number, EPISODE)
+                crashes = min(number, CRASHES_PER_EPISODE)
                 self._episode(crashes, kind == "cuts")
                 self.seen[kind] += crashes
                 number -= crashes
@@ -188,12 +192,15 @@ class Run:
 
 class Episode:
     """
-    One journal: crashes under load, then the end of every call.
+    Crashes on one journal under load, then ends every call.
 
     Args:
-        directory: for what outlives a power cut.
-        disk: where the journal is, and whose power is cut; None: in `directory`, and umd is killed.
-        durability: the setting.
+        directory: a directory that survives a power cut.
+        disk: the disk with the journal, whose power is cut; None: the journal is in `directory`,
+            and umd is killed.
+        far_end: the peer of the backend "pbx".
+        durability: the setting `journal.durability`.
+        chance: decides when umd is crashed, and what clients do.
     """
 
     def __init__(
@@ -219,7 +226,7 @@ class Episode:
         """When umd was started after each crash, by `time.monotonic`."""
 
     def crash(self, number: int, clients: int) -> None:
-        """Bring umd down so often, by turns after it serves and in its first moments."""
+        """Crash umd, by turns while it serves and while it starts."""
         self.umd.start()
         self.umd.wait()
         with Load(self.umd, self.log, clients, self._chance, ("sim", "pbx")) as load:
@@ -227,15 +234,15 @@ class Episode:
                 time.sleep(moment)
                 self._bring_down()
                 if len(self._started) == number - 1:
-                    load.stop()  # so that what the last of them were told is known too
+                    load.stop()  # so that the last replies are known too
                 self._compare()
-                # Not when it was killed: the far end may still read what it had sent.
+                # Not the time of the kill: the far end may still read what umd had sent.
                 self._started.append(time.monotonic())
                 self.umd.start()
         self.umd.wait()
 
     def end(self) -> None:
-        """End every call that is left, and compare the whole story of each."""
+        """End every live call, and compare the log of each with the journal and the far end."""
         outcomes = Counter(end_all(self.umd, self.log))
         self.wrong["not_ended_by_the_last"] = sum(
             number for outcome, number in outcomes.items() if outcome not in DOWN
@@ -256,19 +263,19 @@ class Episode:
             asked_ten_times=len(self.log.ten_times),
             asked_ten_times_across_a_crash=sum(self.log.ten_times.values()),
         )
-        told = self.log.told.items()
-        self.seen.update({f"told {outcome}": number for outcome, number in told})
+        outcomes_told = self.log.told.items()
+        self.seen.update({f"told {outcome}": number for outcome, number in outcomes_told})
 
-    def keep(self, there: Path) -> None:
-        """Copy the journal and the logs, to be looked into."""
-        there.mkdir(parents=True, exist_ok=True)
+    def keep(self, directory: Path) -> None:
+        """Copy the journal and the logs to a directory, for analysis."""
+        directory.mkdir(parents=True, exist_ok=True)
         journal = self.umd.journal
         logs = (self._directory / "far-end", self._directory / "log")
         for file in (*journal.parent.glob(f"{journal.name}*"), *logs):
-            shutil.copy(file, there)
+            shutil.copy(file, directory)
 
     def _moments(self) -> Iterator[float]:
-        """How long to wait before each crash."""
+        """Yield the seconds to wait before each crash."""
         while True:
             self.umd.wait()
             yield self._chance.random() * 0.5
@@ -283,11 +290,11 @@ class Episode:
             self._disk.restore()
 
     def _compare(self) -> Journal:
-        """Compare the journal as it lies there with what clients were told until now."""
+        """Compare the journal with the replies that clients got so far."""
         journal = Journal(self.umd.journal, self._directory)
         found = check_promises(journal, self.log)
         found["journals_set_aside"] = len(list(self.umd.journal.parent.glob("*.damaged-*")))
         for name, number in found.items():
-            # The same loss is seen again after each later crash.
+            # Each later comparison finds the same loss again.
             self.wrong[name] = max(self.wrong[name], number)
         return journal

@@ -16,14 +16,13 @@ SIZE = 320 << 20  # octets; XFS takes no less than 300 MiB
 
 class Disk:
     """
-    Mounted until it is left.
+    A context manager that makes and mounts the disk.
 
     Args:
-        directory: where its image and its mount point are made.
+        directory: where the image and the mount point are made.
 
     Raises:
-        SkipTest: this machine does not let it be mounted, and is not the one that checks every
-            change; see `tests.helpers.missing`.
+        SkipTest: this machine does not allow the mount; see `tests.helpers.missing`.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -50,46 +49,48 @@ class Disk:
 
     def cut(self, process: int) -> None:
         """
-        Cut the power: nothing is written any more, and what is not on the disk is gone.
+        Cut the power: from now on nothing is written, and what is not on the disk is lost.
+
+        The process that writes to the disk is stopped first, between two system calls; kill it
+        afterwards. An fdatasync during the shut-down of XFS can return 0 although nothing has
+        reached the disk (Linux 6.18; 14 of 300 times in a program that does nothing else), which
+        no disk without power does.
 
         Args:
-            process: who writes to it. It is stopped before, between two system calls, and is to be
-                killed afterwards: an fdatasync that the shut-down overtakes returns 0 although
-                nothing has reached the disk (Linux 6.18; 14 of 300 times in a program of ten lines
-                that does nothing else). No disk that loses its power answers like that.
+            process: the id of the process that writes.
         """
         os.kill(process, signal.SIGSTOP)
         until = time.monotonic() + 30
-        while not _stands_still(process):
+        while not _is_stopped(process):
             if time.monotonic() > until:
                 raise AssertionError(f"process {process} does not stop")
             time.sleep(0.001)
         _run("xfs_io", "-x", "-c", "shutdown", str(self.path))
 
     def restore(self) -> None:
-        """The power is back: the file system is mounted again, after whoever used it has ended."""
+        """Mount the disk again, after the processes that used it have ended."""
         self._unmount()
         _run("mount", "-o", "loop", str(self._image), str(self.path))
 
     def freeze(self) -> None:
-        """Let whoever writes wait until `thaw`, as on a disk that takes its time."""
+        """Block all writes until `thaw`, as a disk that hangs."""
         _run("fsfreeze", "-f", str(self.path))
 
     def thaw(self) -> None:
-        """Let it go on."""
+        """Let writes continue."""
         _run("fsfreeze", "-u", str(self.path))
 
     def _unmount(self) -> None:
-        # A process that has just been killed may hold it for a moment.
+        # A process that was just killed may hold the disk for a moment.
         until = time.monotonic() + 10
-        while (said := _try("umount", str(self.path))).returncode:
+        while (unmounted := _try("umount", str(self.path))).returncode:
             if time.monotonic() > until:
-                raise AssertionError(f"umount: {said.stderr}")
+                raise AssertionError(f"umount: {unmounted.stderr}")
             time.sleep(0.02)
 
 
-def _stands_still(process: int) -> bool:
-    """Whether each of its threads has stopped."""
+def _is_stopped(process: int) -> bool:
+    """Return whether each thread of a process is stopped."""
     stats = [path.read_text() for path in Path(f"/proc/{process}/task").glob("*/stat")]
     return all(stat.rpartition(")")[2].split()[0] in "TtZX" for stat in stats)
 

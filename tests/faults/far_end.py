@@ -1,9 +1,9 @@
 """
-A SIP far end that keeps a log: what umd has sent to it, whatever became of that umd.
+A SIP far end that survives umd and logs every request that it receives.
 
-It knows nothing of umd's own SIP core, so that a mistake of that is not made twice. It answers by
-the last four digits of the number: 0180 rings for ever, 0115 rings for 0.2 s and answers, 0199
-answers and takes two seconds to answer a BYE, all others answer at once.
+It does not use umd's SIP code, so that it does not share its bugs. The last four digits of the
+number decide what it does: 0180 rings forever, 0115 rings for 0.2 s and answers, 0199 answers and
+takes two seconds to answer a BYE, and all others answer at once.
 
     python -m tests.faults.far_end DESCRIPTOR LOG
 """
@@ -26,7 +26,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
-RINGS_FOR: Final = 0.2
+RINGS_FOR: Final = 0.2  # seconds
 SLOW_BY: Final = 2.0  # seconds
 T1: Final = 0.5  # seconds, RFC 3261 §17.1.1.1
 T2: Final = 4.0
@@ -77,7 +77,7 @@ def _parameter(value: str, name: str) -> str:
 
 @dataclass
 class Leg:
-    """One call, as it looks from here."""
+    """One call, as the far end sees it."""
 
     invite: Request
     peer: Address
@@ -87,11 +87,11 @@ class Leg:
     last: bytes = b""
     """The last response to the INVITE."""
     answers: dict[str, bytes] = field(default_factory=dict)
-    """To each BYE, by its branch."""
+    """The response to each BYE, by the branch of the BYE."""
 
 
 class Server:
-    """The process: one socket, one log, and what is due."""
+    """The process of the far end: one socket, one log, and the responses that are due."""
 
     def __init__(self, descriptor: int, log: str) -> None:
         self._socket = socket.socket(fileno=descriptor)
@@ -134,7 +134,7 @@ class Server:
         try:
             self._socket.sendto(octets, peer)
         except OSError:
-            pass  # lost, as on any wire
+            pass  # UDP may lose it
 
     def _invite(self, request: Request, peer: Address) -> str:
         leg = self._legs.get(request.call_id)
@@ -191,7 +191,7 @@ class Server:
             self._send(request.answer(NO_SUCH_CALL, "none"), peer)
             return "481"
         if request.branch in leg.answers:
-            self._send(leg.answers[request.branch], peer)  # a repetition
+            self._send(leg.answers[request.branch], peer)  # a retransmission
         elif "0199@" in leg.invite.uri:
             leg.answers[request.branch] = b""
             self._later(SLOW_BY, lambda: self._write(request, self._hang_up(leg, request, peer)))
@@ -209,10 +209,10 @@ class Server:
 
 class FarEnd:
     """
-    A far end in a process of its own, on a free port of loopback, until it is left.
+    A context manager that runs a far end as a process, on a free loopback port.
 
     Args:
-        log: the file it writes; not on a disk that is to fail.
+        log: the path of its log, on a disk that does not fail.
     """
 
     def __init__(self, log: str) -> None:
@@ -225,7 +225,7 @@ class FarEnd:
             taken.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
             taken.bind(("127.0.0.1", 0))
             self.port = taken.getsockname()[1]
-            # What comes before it is there waits in the socket.
+            # Requests that come before the process has started wait in the socket.
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "tests.faults.far_end", str(taken.fileno()), self.log],
                 stdin=subprocess.DEVNULL,
@@ -247,7 +247,7 @@ class FarEnd:
         os.kill(self.process.pid, number)
 
     def options(self, port: int) -> list[str]:
-        """What makes umd, on a UDP port of its own, have this as its backend "pbx"."""
+        """Return the options that make this far end the peer of umd's backend "pbx"."""
         return [
             "-o", 'backend.pbx.type="sip"',
             "-o", f"backend.pbx.listen=udp:127.0.0.1:{port}",
@@ -256,9 +256,9 @@ class FarEnd:
 
     def heard(self) -> list[dict[str, Any]]:
         """
-        Every request so far, in order: when, method, Call-ID, branch, CSeq, what it was told.
+        Return every request so far, in order: time, method, Call-ID, branch, CSeq, response.
 
-        One that is answered late is there again when it is.
+        A request that is answered late is listed a second time, with its response.
         """
         lines = Path(self.log).read_text().splitlines(keepends=True)
         return [json.loads(line) for line in lines if line.endswith("\n")]

@@ -1,5 +1,5 @@
 """
-Half the load that umd takes, for as long as is wanted: nothing grows, stops or is lost.
+Loads umd by half of what it can take, for a long time: nothing grows, stalls or is lost.
 
     python -m tests.faults.soak [--minutes 60] [--rate CALLS] [--stalls-count]
 
@@ -42,9 +42,9 @@ CONNECTIONS: Final = 32
 HOLD: Final = 2.0
 """Seconds between the answer to a PlayOnPhone and its Disconnect."""
 RETENTION: Final = 30.0
-"""Seconds for which ended calls are remembered, and records kept."""
+"""Seconds for which umd remembers ended calls and keeps their records."""
 LINGERING: Final = 32.0
-"""Seconds for which transactions of calls that have ended are kept: 64 * T1, RFC 3261."""
+"""Seconds for which transactions of ended calls are kept: 64 * T1, RFC 3261."""
 PATH: Final = "/EWS/UM2007Legacy.asmx"
 MESSAGES: Final = "http://schemas.microsoft.com/exchange/services/2006/messages"
 ENVELOPE: Final = (
@@ -77,7 +77,7 @@ def request(body: str) -> bytes:
 
 class Client:
     """
-    Places calls and ends them, over connections that stay.
+    Places calls and ends them, over persistent connections.
 
     Args:
         port: of the daemon.
@@ -88,16 +88,16 @@ class Client:
     def __init__(self, port: int, rate: float) -> None:
         self.outcomes: Counter[str] = Counter()
         self.latencies: Counter[int] = Counter()
-        """How many were answered within so many tenths of a millisecond."""
+        """The number of responses by their latency, in tenths of a millisecond."""
         self.placed = self.ended = self.failed = 0
         self._rate = rate
         self._to_place = request(PLACE)
         self._held: deque[tuple[float, bytes]] = deque()
-        """When each call that was placed is to be ended."""
+        """The placed calls, and when to end each."""
         self._due: deque[tuple[float, bytes]] = deque()
-        """Requests that wait for a connection."""
+        """The requests that wait for a connection."""
         self._idle: deque[socket.socket] = deque()
-        """In turn, so that none is idle for as long as umd lets it."""
+        """Used in turn, so that umd closes none as idle."""
         self._asked: dict[int, tuple[socket.socket, float, bytes]] = {}
         self._poll = select.epoll()
         for _ in range(CONNECTIONS):
@@ -107,7 +107,7 @@ class Client:
             self._idle.append(connection)
 
     def run(self, seconds: float) -> None:
-        """Go on for so long, then end what was placed."""
+        """Place calls for this long, then end those that are left."""
         now = time.monotonic()
         end, next_due = now + seconds, now
         while now < end or self._held or self._due or self._asked:
@@ -181,9 +181,9 @@ def _length(answer: bytes) -> int:
 
 
 def load(port: int, rate: float, seconds: float, told: Connection) -> None:
-    """What the client's process does."""
+    """Run the client in a process of its own."""
     if os.sched_getscheduler(0) == os.SCHED_RR:
-        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(4))  # before who reads the log
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(4))  # ahead of the log's reader
     gc.disable()
     client = Client(port, rate)
     client.run(seconds)
@@ -194,7 +194,7 @@ def load(port: int, rate: float, seconds: float, told: Connection) -> None:
 
 
 class Daemon:
-    """One umd with its journal, on a core of its own, and what its log says."""
+    """A umd with a journal, on a core of its own, and its log."""
 
     def __init__(self, directory: Path, core: int) -> None:
         self.socket = str(directory / "control.sock")
@@ -224,7 +224,7 @@ class Daemon:
         self._reader.start()
 
     def wait(self) -> None:
-        """Return when it serves."""
+        """Return once umd serves."""
         until = time.monotonic() + 30
         while time.monotonic() < until and self.process.poll() is None:
             try:
@@ -240,7 +240,7 @@ class Daemon:
         return status
 
     def go_first(self) -> None:
-        """Let it go before whatever else the machine does, its reactor before its writer."""
+        """Give umd real-time priority, its reactor a higher one than its writer."""
         pid = self.process.pid
         try:
             for thread in os.listdir(f"/proc/{pid}/task"):
@@ -253,12 +253,12 @@ class Daemon:
         self.real_time = True
 
     def resident(self) -> int:
-        """Octets of memory."""
+        """Return the resident memory, in octets."""
         pages = Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]
         return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
     def waited(self) -> float:
-        """Seconds for which its reactor could have run, and others had the core, or the host."""
+        """Return the seconds that the reactor waited while others had its core, or the host did."""
         task = f"/proc/{self.process.pid}/task/{self.process.pid}/schedstat"
         of_core = re.search(rf"^cpu{self._core} .*$", Path("/proc/stat").read_text(), re.M)
         assert of_core is not None
@@ -294,7 +294,7 @@ class Daemon:
 
 def run(seconds: float, warm_up: float, rate: float = 0.0, show: bool = False) -> dict[str, Any]:
     """
-    Load a daemon of its own.
+    Start a daemon, and load it.
 
     Args:
         seconds: for how long memory is looked at, after the warm-up.
@@ -333,7 +333,7 @@ def run(seconds: float, warm_up: float, rate: float = 0.0, show: bool = False) -
 
 
 class _Seen:
-    """What is looked at every second from outside."""
+    """The figures that are taken every second from outside."""
 
     def __init__(self, warm_up: float, show: bool) -> None:
         self._began = time.monotonic()
@@ -344,7 +344,7 @@ class _Seen:
         self._looks = self._stalls = 0
         self._waited = 0.0
         self._others = 0
-        """Stalls in seconds in which the reactor could have run for as long, and did not."""
+        """Stalls during which the reactor waited for its core as long as it was late."""
 
     def look(self, daemon: Daemon) -> None:
         at = time.monotonic() - self._began
@@ -380,7 +380,7 @@ class _Seen:
 
 
 def slope(points: list[tuple[float, float]]) -> float:
-    """Of the line that fits best by least squares."""
+    """Return the slope of the line that fits best by least squares."""
     n = len(points)
     mean_x = sum(x for x, _ in points) / n
     mean_y = sum(y for _, y in points) / n
@@ -391,7 +391,7 @@ def slope(points: list[tuple[float, float]]) -> float:
 def _loaded(
     rate: float, seconds: float, seen: _Seen | None
 ) -> tuple[dict[str, Any], dict[str, Any], Daemon]:
-    """What a client of a new daemon was told, how the daemon was at the end, and what it logged."""
+    """Load a new daemon; return the client's results, the daemon's figures, and its log."""
     cores = sorted(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory(prefix="umd-soak-") as made:
         daemon = Daemon(Path(made), cores[-1])
@@ -425,7 +425,7 @@ def _load(daemon: Daemon, rate: float, seconds: float, seen: _Seen | None) -> di
 
 @contextmanager
 def _on(core: int, real_time: bool) -> Iterator[None]:
-    """Let this process, and those it begins, have a core, before others if that may be."""
+    """Bind this process and its children to a core, with real-time priority if permitted."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {core})
     if real_time:
@@ -439,7 +439,7 @@ def _on(core: int, real_time: bool) -> Iterator[None]:
 
 
 def _quantiles(latencies: dict[int, int]) -> dict[str, float]:
-    """In milliseconds, of counts by tenths of a millisecond."""
+    """Return percentiles in milliseconds from counts by tenths of a millisecond."""
     found, total, so_far = {}, sum(latencies.values()), 0
     wanted = {"p50_ms": 0.5, "p99_ms": 0.99, "p999_ms": 0.999, "max_ms": 1.0}
     for tenths in sorted(latencies):
@@ -451,7 +451,7 @@ def _quantiles(latencies: dict[int, int]) -> dict[str, float]:
 
 
 def nothing_lost(found: dict[str, Any]) -> bool:
-    """Whether every call that was placed was ended once, and nothing went wrong."""
+    """Return whether every placed call ended once, and nothing went wrong."""
     return (
         found["placed"] == found["ended"] == found["ends_on_record"]
         and not (found["failed"] or found["log_errors"] or found["log_lines_lost"])
@@ -460,13 +460,13 @@ def nothing_lost(found: dict[str, Any]) -> bool:
 
 
 def umds_own_stalls(found: dict[str, Any]) -> int:
-    """How often the reactor was late by more than `STALL`, and nobody else had its core."""
+    """Return how often the reactor was late by more than `STALL` although its core was free."""
     stalls: int = found["stalls_over_20_ms"] - found["of_them_while_others_had_the_core"]
     return stalls
 
 
 def nothing_grows(found: dict[str, Any], per_hour: float) -> bool:
-    """Whether descriptors are as many as before, and memory grows by less than so many MB."""
+    """Return whether descriptors stay as many, and memory grows by at most `per_hour` MB."""
     low, high = found["descriptors"]
     return bool(high - low <= 2 and found["resident_mb_per_hour"] <= per_hour)
 

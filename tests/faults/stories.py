@@ -1,4 +1,4 @@
-"""What the stories of single faults share."""
+"""The base class of the tests of single faults."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from umd.management.client import ask
 from umd.testing import UmdProcess
 
 LONG: Final = os.environ.get("UMD_FAULTS") == "long"
-"""Whether the long set is wanted."""
+"""Whether the tests run in their long form."""
 
 
 class Served:
-    """A `UmdProcess`, as the clients of the kit see it."""
+    """A `UmdProcess` with the attributes that the clients of the kit need."""
 
     def __init__(self, umd: UmdProcess) -> None:
         self.port = urlsplit(umd.url).port or 0
@@ -36,7 +36,7 @@ class Served:
 
 
 class FaultCase(SynchronousTestCase):
-    """A directory, a journal in it, a far end that lives on, and the log of the clients."""
+    """Has a directory with a journal, and the log of the clients; a far end survives umd."""
 
     def setUp(self) -> None:
         self.directory = Path(self.mktemp()).absolute()
@@ -54,7 +54,7 @@ class FaultCase(SynchronousTestCase):
         return far_end
 
     def umd(self, *options: str, far_end: FarEnd | None = None, **keywords: object) -> UmdProcess:
-        """One that is about to run, on the journal of the test."""
+        """Return a umd on the journal of the test, not started."""
         more = ["-o", 'backend.sim.type="sim"']
         if far_end is not None:
             more += far_end.options(self.sip_port)
@@ -62,7 +62,7 @@ class FaultCase(SynchronousTestCase):
         return UmdProcess(*arguments, **keywords)  # type: ignore[arg-type]
 
     def place(self, umd: UmdProcess, number: str = "5550101", backend: str = "sim") -> str:
-        """A call, once it stands."""
+        """Place a call, and return its id once it is connected or rings."""
         (reply,) = ask("place", umd.control_socket, number=number, backend=backend)
         call: str = reply["call"]["id"]
         self.log.place(call)
@@ -70,7 +70,7 @@ class FaultCase(SynchronousTestCase):
         return call
 
     def end(self, umd: UmdProcess, call: str) -> str:
-        """Ask for the end of a call; gives the outcome."""
+        """Send a Disconnect, and return its outcome."""
         self.log.ask(call)
         outcome = disconnect(Served(umd).port, call)
         self.log.tell(call, outcome)
@@ -78,23 +78,23 @@ class FaultCase(SynchronousTestCase):
 
     @contextmanager
     def ending(self, umd: UmdProcess, *calls: str) -> Iterator[Callable[[], list[str]]]:
-        """Ask for ends meanwhile; gives what waits for the outcomes."""
+        """Send Disconnects in the background; yield a function that waits for their outcomes."""
         with ThreadPoolExecutor(len(calls)) as pool:
-            asked = [pool.submit(self.end, umd, call) for call in calls]
-            yield lambda: [one.result() for one in asked]
+            replies = [pool.submit(self.end, umd, call) for call in calls]
+            yield lambda: [reply.result() for reply in replies]
 
     def until(self, true: Callable[[], object]) -> None:
-        """Wait until something is so."""
+        """Wait until `true` returns a true value."""
         until = time.monotonic() + 60
         while not true():
-            self.assertLess(time.monotonic(), until, "it does not come to be")
+            self.assertLess(time.monotonic(), until, "it did not happen within 60 s")
             time.sleep(0.01)
 
     def end_what_is_left(self, umd: UmdProcess) -> None:
         self.assertEqual(set(end_all(Served(umd), self.log)) - {"ended", "already-ended"}, set())
 
     def check(self, far_end: FarEnd | None = None, ended: bool = True) -> Journal:
-        """The journal, when no umd has it open: all that was promised is so."""
+        """Check all promises against the journal, which no umd has open, and return the journal."""
         journal = Journal(self.journal, self.directory)
         wrong = check_promises(journal, self.log)
         if ended:
@@ -106,6 +106,6 @@ class FaultCase(SynchronousTestCase):
 
 
 def traced(trace: Path, *expressions: str) -> list[str]:
-    """A launcher for umd: under strace, which writes to a file which calls were tampered with."""
-    # With -D umd stays our child, and gets the signal that ends it.
+    """Return a launcher that runs umd under strace, which logs the calls that it tampers with."""
+    # With -D, umd is the child of the test and gets its signals.
     return [program("strace", "strace"), "-D", "-f", "-q", "-o", str(trace), *expressions]

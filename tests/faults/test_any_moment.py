@@ -1,8 +1,8 @@
 """
-A umd that dies at any moment of a call over SIP: the next one ends the call, and once.
+umd crashes at any moment of a SIP call, and the next umd ends the call exactly once.
 
-The story of a call is played again and again, and umd dies after each of its moments: each datagram
-that arrives, each commit of its journal. A far end that lived on has no call in the end.
+The story of a call is run once for each of its steps: each datagram that arrives, and each commit
+of the journal. umd crashes after that step. At the end the far end, which survives, has no call.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from umd.sip.transaction import ServerInvite
 
 TICK = 0.001
 COMMIT_AFTER = 0.0105
-"""Longer than a datagram's way there and back, so that an answer comes before its record."""
+"""Longer than the round trip of a datagram, so that an answer comes before its record."""
 
 
 class Disk:
-    """What is durable."""
+    """The records that are durable."""
 
     def __init__(self) -> None:
         self.rows: list[tuple[str, bytes, float, bytes | None]] = []
@@ -55,7 +55,7 @@ class Disk:
 
 
 class SlowJournal:
-    """What is appended is durable a while later, unless umd has died by then."""
+    """A journal whose records become durable after a delay, unless umd has crashed by then."""
 
     durable = True
     refusing: str | None = None
@@ -93,7 +93,7 @@ class SlowJournal:
 
 
 class Umd:
-    """One umd: control, a backend and a journal on a disk."""
+    """A umd: control, a backend, and a journal on a disk."""
 
     def __init__(self, disk: Disk, clock: MemoryUdp) -> None:
         self.clock = clock
@@ -113,7 +113,7 @@ class Umd:
         _ = ensureDeferred(self.control.start())
 
     def die(self) -> None:
-        """End without a word."""
+        """Crash."""
         port = self.backend.port
         assert port is not None
         self.clock.ports.pop((port.address.host, port.address.port))
@@ -123,7 +123,7 @@ class Umd:
 
 
 class Story:
-    """A far end that lives on, and a umd that does not."""
+    """A far end that survives, and a umd that crashes."""
 
     def __init__(self) -> None:
         self.clock = MemoryUdp()
@@ -135,7 +135,7 @@ class Story:
         self.umd = Umd(self.disk, self.clock)
 
     def moments(self, number: str, end_after: float | None, until: float) -> Iterator[int]:
-        """Play it, and stop after each thing that happens."""
+        """Run the story, and yield after each step."""
         call = self.umd.control.place(ALICE, number)
         yield 0
         step, asked, seen = 1, False, self._seen()
@@ -158,7 +158,7 @@ class Story:
         )
 
     def go_on(self, down_for: float) -> None:
-        """umd dies, and after a while another one takes its place and ends what is live."""
+        """Crash umd, start another after a while, and let it end all live calls."""
         self.umd.die()
         self.clock.pump([0.01] * round(down_for * 100))
         self.umd = Umd(self.disk, self.clock)
@@ -174,7 +174,7 @@ class AnyMomentTests(TestCase):
         captured_log(self)
 
     def play(self, number: str, end_after: float | None, until: float, down_for: float) -> int:
-        """Play a story once for each of its moments; gives how many there are."""
+        """Run a story once for each of its steps, with a crash there; return how many."""
         moment = 0
         while True:
             story = Story()
@@ -196,7 +196,7 @@ class AnyMomentTests(TestCase):
     def test_a_call_that_is_answered(self) -> None:
         self.assertGreater(self.play("5550100", None, 1.2, 0.1), 7)
 
-    def test_a_call_that_is_answered_and_a_umd_that_is_away_for_long(self) -> None:
+    def test_a_call_that_is_answered_and_a_long_outage(self) -> None:
         self.assertGreater(self.play("5550101", None, 0.2, 10.0), 5)
 
     def test_a_call_that_is_ended(self) -> None:
@@ -211,10 +211,10 @@ class AnyMomentTests(TestCase):
     def test_an_answer_that_crosses_the_record_of_the_request(self) -> None:
         self.assertGreater(self.play("5550100", 1.0, 1.2, 0.1), 7)
 
-    def test_several_telephones_that_ring(self) -> None:
+    def test_several_phones_that_ring(self) -> None:
         self.assertGreater(self.play("5550130", None, 1.2, 0.1), 7)
 
-    def test_an_ack_leaves_when_the_answer_is_on_record(self) -> None:
+    def test_the_ack_is_sent_once_the_answer_is_recorded(self) -> None:
         story = Story()
         for _ in story.moments("5550101", None, 0.2):
             told = story.disk.told().values()
@@ -223,8 +223,8 @@ class AnyMomentTests(TestCase):
                              story.clock.starts(), answered)  # fmt: skip
         self.assertEqual(story.pbx.methods(), ["INVITE", "ACK"])
 
-    def test_an_ack_that_got_lost_is_sent_by_the_next_umd(self) -> None:
-        """The far end goes on to repeat its 200, to whom there is."""
+    def test_a_lost_ack_is_sent_by_the_next_umd(self) -> None:
+        """The far end retransmits its 200 until an ACK comes."""
         story = Story()
         deliver = story.clock.deliver
         story.clock.deliver = (  # type: ignore[method-assign]
@@ -242,7 +242,7 @@ class AnyMomentTests(TestCase):
         self.assertIs(session.state, State.CONFIRMED)
         self.assertEqual(len(list(story.umd.control.live_calls())), 1)
 
-    def test_another_telephone_that_answers_too_is_hung_up_by_the_next_umd(self) -> None:
+    def test_a_second_phone_that_answers_is_hung_up_by_the_next_umd(self) -> None:
         story = Story()
         for _ in story.moments("5550101", None, 0.1):
             pass
@@ -261,7 +261,7 @@ class AnyMomentTests(TestCase):
         self.assertEqual(len(list(story.umd.control.live_calls())), 1)
 
     def answer_of(self, story: Story) -> tuple[Any, Any]:
-        """The 200 of the far end to the INVITE, and its transaction."""
+        """Return the far end's 200 to the INVITE, and its transaction."""
         wire = [data for data in story.clock.carried if data.startswith(b"SIP/2.0 200")]
         response = read_datagram(wire[0])
         (transaction,) = [t for t in story.pbx.endpoint.transactions if isinstance(t, ServerInvite)]

@@ -1,4 +1,4 @@
-"""Backups that are taken while umd works, and compactions that are killed."""
+"""Backups under load, and compactions that are killed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ KILLS = 60 if LONG else 8
 
 
 class BackupTests(FaultCase):
-    def test_one_taken_under_load_knows_what_was_acknowledged_before(self) -> None:
+    def test_a_backup_has_every_record_acknowledged_before_it_began(self) -> None:
         for number in range(BACKUPS):
             target = self.directory / f"backup-{number}.db"
             with self.umd() as umd:
@@ -40,7 +40,7 @@ class BackupTests(FaultCase):
                 self.assertEqual(check(served.socket, None).problems, [])
                 umd.stop()
             mine, self.journal = self.journal, target
-            with self.umd() as umd:  # that takes over the backup
+            with self.umd() as umd:  # with the backup as its journal
                 known = {reply["event"]["call"] for reply in ask(
                     "events", umd.control_socket, limit=10_000)}  # fmt: skip
                 self.assertEqual(placed - known, set())
@@ -61,7 +61,7 @@ class BackupTests(FaultCase):
         journal.close()
         return str(self.journal)
 
-    def test_ctrl_c_leaves_no_half_of_a_file(self) -> None:
+    def test_a_backup_ended_by_a_signal_leaves_no_file(self) -> None:
         self.big()
         target = self.directory / "target.db"
         command = [*UMD, "journal", "backup", "--journal", str(self.journal), str(target)]
@@ -75,8 +75,7 @@ class BackupTests(FaultCase):
                 self.assertEqual(process.wait(30), 128 + number)
             self.assertEqual(list(self.directory.glob("target*")), [])
 
-    def test_a_compaction_that_is_killed(self) -> None:
-        """Whichever file is there then, it is whole."""
+    def test_a_killed_compaction_leaves_a_complete_journal(self) -> None:
         path = self.big()
         command = [*UMD, "journal", "compact", "--journal", path]
         records = check(None, path).records
@@ -92,7 +91,7 @@ class BackupTests(FaultCase):
             umd.stop()
         self.assertEqual(list(self.directory.glob("*.compacting")), [])
 
-    def test_it_shrinks(self) -> None:
+    def test_a_compacted_journal_is_smaller(self) -> None:
         path = self.big()
         journal = JournalFile(path, keep=1.0)
         journal.open()
@@ -111,7 +110,7 @@ class BackupTests(FaultCase):
         self.addCleanup(reader.close)
         self.assertEqual(reader.last, last)
 
-    def test_it_compacts_what_a_link_leads_to(self) -> None:
+    def test_the_target_of_a_symbolic_link_is_compacted(self) -> None:
         path = self.big()
         link = self.directory / "link.db"
         link.symlink_to(path)
@@ -120,7 +119,7 @@ class BackupTests(FaultCase):
         compact(os.path.relpath(link))
         compact(os.path.relpath(path))
         self.assertEqual(check(None, path).records, 40_000)
-        with self.umd() as umd:  # that has it under its own name
+        with self.umd() as umd:  # opened by its own name
             self.assertRaises(InUse, compact, str(link))
             umd.stop()
         self.journal = link
@@ -138,8 +137,8 @@ class BackupTests(FaultCase):
         self.addCleanup(subprocess.run, ["umount", str(disk)])
         return disk
 
-    def test_a_disk_that_is_full(self) -> None:
-        """Whether it is full at once or after a while: nothing is left of the copy."""
+    def test_a_backup_to_a_full_disk_leaves_no_file(self) -> None:
+        """Whether the disk is full at once or after some records."""
         path = self.big()
         disk = self.disk("1m")
         command = [*UMD, "journal", "backup", "--journal", path, str(disk / "copy.db")]
@@ -150,8 +149,7 @@ class BackupTests(FaultCase):
             self.assertRegex(ran.stderr, r"\A.*copy\.db cannot be written: .*full.*\n\Z")
             self.assertEqual([file.name for file in disk.iterdir()], there)
 
-    def test_a_compaction_on_a_full_disk(self) -> None:
-        """The journal has what it had."""
+    def test_a_compaction_on_a_full_disk_changes_nothing(self) -> None:
         path = Path(self.big())
         disk = self.disk(f"{path.stat().st_size * 3 // 2 // 1024}k")
         self.journal = Path(shutil.copy(path, disk))
@@ -169,7 +167,7 @@ class BackupTests(FaultCase):
 
 
 def fill(disk: Path, names: list[str]) -> None:
-    """Leave no octet free on a disk."""
+    """Fill a disk to its last octet."""
     for name in names:
         with open(disk / name, "wb", buffering=0) as file, contextlib.suppress(OSError):
             while file.write(bytes(4096)):

@@ -1,4 +1,4 @@
-"""The wall clock jumps by an hour, either way: no call ends early, no timer hangs."""
+"""The wall clock jumps by an hour, forward or back: no call ends early, no timer stops."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class ClockTests(FaultCase):
         self.clock = self.directory / "clock"
         self.step(0)
         faketime = program("faketime", "faketime")
-        # Its library by its own word, as the command would stand between umd and its signals.
+        # The library alone: the command would be the parent of umd and get its signals.
         library = subprocess.run(
             [faketime, "-f", "+0", "printenv", "LD_PRELOAD"],
             capture_output=True, text=True, check=True,
@@ -31,7 +31,7 @@ class ClockTests(FaultCase):
         }
 
     def step(self, seconds: int) -> None:
-        """Set the wall clock of umd this far off the real one."""
+        """Set the wall clock of umd to this many seconds from the real one."""
         self.clock.write_text(f"{seconds:+d}\n")
 
     def running(self) -> UmdProcess:
@@ -43,7 +43,7 @@ class ClockTests(FaultCase):
             stays, mute, gone = (self.place(umd, f"55501{n}") for n in ("01", "99", "01"))
             self.assertEqual(self.end(umd, gone), "ended")
             self.step(step)
-            # Timers go on: the deadline of a silent far end passes, a call that rings is answered.
+            # Timers still work: a deadline passes, and a ringing call is answered.
             self.assertEqual(self.end(umd, mute), "ended-unconfirmed")
             late = self.place(umd, "5550115")
             (line,) = umd.events("call.placed")[-1:]
@@ -51,7 +51,7 @@ class ClockTests(FaultCase):
             self.assertEqual(self.end(umd, gone), "already-ended")
             self.assertEqual({e["call"] for e in umd.events("call.disconnected")}, {gone})
             self.assertEqual(umd.stop(), 0)
-        # The clock goes back while umd is down, too.
+        # The clock also jumps while umd does not run.
         self.step(0)
         with self.running() as umd:
             self.assertEqual([self.end(umd, call) for call in (stays, late)], ["ended", "ended"])

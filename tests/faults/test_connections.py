@@ -1,4 +1,4 @@
-"""Connections that end at the wrong moment, and too many of them."""
+"""Connections that are closed too early, and too many connections."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DESCRIPTORS = 64
 
 
 def post(call: str) -> bytes:
-    """A Disconnect, octet by octet as a client sends it."""
+    """Return a Disconnect request as the octets that a client sends."""
     body = REQUEST.format(namespace=MESSAGES, call_id=call)
     return (
         f"POST {PATH} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: text/xml\r\n"
@@ -38,7 +38,7 @@ class ConnectionTests(FaultCase):
         return connection
 
     def asking(self, umd: UmdProcess, call: str) -> socket.socket:
-        """A connection on which a Disconnect waits for its answer."""
+        """Return a connection on which a Disconnect waits for its response."""
         connection = self.connect(umd)
         self.log.ask(call)
         connection.sendall(post(call))
@@ -46,7 +46,7 @@ class ConnectionTests(FaultCase):
         return connection
 
     def go_on(self, umd: UmdProcess, calls: list[str]) -> None:
-        """The teardowns are done all the same, once, and umd has noticed nothing odd."""
+        """Assert that each call ended once, and that umd logged no error."""
         for call in calls:
             umd.wait_for("call.disconnected", call=call, confirmed=True)
         self.assertLessEqual({self.end(umd, call) for call in calls}, {"ended", "already-ended"})
@@ -54,7 +54,7 @@ class ConnectionTests(FaultCase):
         self.assertEqual(umd.stop(), 0)
         self.check()
 
-    def test_clients_leave_before_the_answer(self) -> None:
+    def test_clients_that_leave_before_the_response(self) -> None:
         with self.umd("-o", "backend.sim.delay=100ms") as umd:
             calls = [self.place(umd) for _ in range(8)]
             for call in calls:
@@ -63,7 +63,7 @@ class ConnectionTests(FaultCase):
                 connection.close()
             self.go_on(umd, calls)
 
-    def test_connections_are_killed_by_the_system(self) -> None:
+    def test_connections_that_the_system_destroys(self) -> None:
         with self.umd("-o", "backend.sim.delay=300ms") as umd:
             calls = [self.place(umd) for _ in range(5)]
             connections = [self.asking(umd, call) for call in calls]
@@ -77,8 +77,8 @@ class ConnectionTests(FaultCase):
                 self.assertRaises(ConnectionError, connection.recv, 1)
             self.go_on(umd, calls)
 
-    def test_descriptors_are_exhausted(self) -> None:
-        """Who is connected is served on, the processor rests, and all is well afterwards."""
+    def test_no_more_file_descriptors(self) -> None:
+        """Open connections are served, umd does not spin, and it recovers afterwards."""
         limit = (
             "import os, resource, sys;"
             f"resource.setrlimit(resource.RLIMIT_NOFILE, ({DESCRIPTORS}, {DESCRIPTORS}));"
@@ -102,7 +102,7 @@ class ConnectionTests(FaultCase):
             self.go_on(umd, calls)
 
     def ask_on(self, connection: socket.socket, call: str) -> bytes:
-        """Ask for the end of a call on a connection that stays; gives the answer's outcome."""
+        """Send a Disconnect on a persistent connection, and return the outcome."""
         self.log.ask(call)
         connection.sendall(post(call))
         answer = b""
@@ -119,6 +119,6 @@ class ConnectionTests(FaultCase):
         return len(os.listdir(f"/proc/{umd.process.pid}/fd"))
 
     def processor(self, umd: UmdProcess) -> float:
-        """Seconds of processor time that it has used."""
+        """Return the processor time that umd has used, in seconds."""
         fields = Path(f"/proc/{umd.process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

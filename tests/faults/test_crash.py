@@ -1,4 +1,4 @@
-"""The short form of `python -m tests.faults`, and the proof that it finds what is lost."""
+"""The short form of `python -m tests.faults`, and the proof that it finds lost records."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from umd.testing import UmdProcess
 
 
 class CrashTests(SynchronousTestCase):
-    """Nothing acknowledged is lost; each call is known, and ends once."""
+    """No acknowledged record is lost; each call is known, and ends once."""
 
     def survive(self, kills: int = 0, cuts: int = 0) -> None:
         run = Run(clients=4)
         for _ in range(5):
             run.crash(kills, cuts)
             self.assertTrue(run.good, run.found())
-            # On a busy machine the first crashes may come before there is any load.
+            # On a busy machine the first crashes may come before the first request.
             if run.seen["told already-ended"] and run.seen["far_end_answered"]:
                 return
         self.fail(f"there was no load: {run.found()}")
@@ -35,7 +35,7 @@ class CrashTests(SynchronousTestCase):
 
 
 class ProofTests(SynchronousTestCase):
-    """What does not reach the disk is missed."""
+    """A record that does not reach the disk is found missing."""
 
     def test_a_journal_that_is_not_synced(self) -> None:
         run = Run(clients=4, durability="relaxed")
@@ -48,14 +48,14 @@ class ProofTests(SynchronousTestCase):
         self.fail(f"nothing was missed: {run.found()}")
 
     def test_a_disk_that_lies(self) -> None:
-        """It says that it has synced, and umd believes it: a power cut loses what was promised."""
+        """A disk that ignores fsync loses acknowledged records in a power cut."""
         self.assertFalse(self.survives("-e", "inject=fdatasync,fsync:retval=0"))
 
-    def test_the_same_disk_when_it_is_honest(self) -> None:
+    def test_the_same_disk_when_it_obeys_fsync(self) -> None:
         self.assertTrue(self.survives())
 
     def survives(self, *injection: str) -> bool:
-        """Whether an end that was acknowledged is on record after a power cut."""
+        """Return whether an acknowledged end is in the journal after a power cut."""
         directory = Path(self.mktemp()).absolute()
         directory.mkdir()
         strace = program("strace", "strace")

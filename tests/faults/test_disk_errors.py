@@ -1,8 +1,8 @@
 """
-The disk fails once, at the first, second ... call: nothing is acknowledged that is not on it.
+The disk fails once, at the first, second ... system call: only durable records are acknowledged.
 
-Each run ends with a power cut, right after the first answer that follows the fault, so that only
-what is on the disk counts. The long set goes on until a run passes untouched.
+Each run ends with a power cut right after the first response that follows the fault, so that only
+what is on the disk counts. The long form goes on until a run has fewer system calls than that.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class DiskErrorTests(SynchronousTestCase):
     def test_a_sync_that_fails(self) -> None:
         self.fail_each("fdatasync:error=EIO", (1, 2, 4))
 
-    def test_a_write_that_finds_no_room(self) -> None:
+    def test_a_write_to_a_full_disk(self) -> None:
         self.fail_each("pwrite64:error=ENOSPC", (2, 6, 11))
 
     def test_a_write_that_fails(self) -> None:
@@ -53,7 +53,7 @@ class DiskErrorTests(SynchronousTestCase):
         self.assertGreaterEqual(touched, 3 if LONG else len(short))
 
     def run_with(self, injection: str, number: int) -> bool:
-        """Whether the fault came; all that was promised is checked."""
+        """Run once, check all promises, and return whether the fault occurred."""
         journal = self.disk.path / f"{injection.partition(':')[0]}-{number}.db"
         trace = self.directory / f"{journal.name}.trace"
         launcher = traced(trace, "-e", f"inject={injection}")
@@ -67,7 +67,7 @@ class DiskErrorTests(SynchronousTestCase):
                 self.disk.cut(umd.process.pid)
                 umd.stop(signal.SIGKILL)
         except TimeoutError:
-            # The fault came while it started: it says so, and does not serve.
+            # The fault occurred at the start: umd logs it and does not serve.
             (line,) = umd.events("daemon.cannot-start")
             self.assertIn("journal.path", line["why"])
             self.assertEqual(umd.process.returncode, 1)
@@ -78,7 +78,7 @@ class DiskErrorTests(SynchronousTestCase):
         return "(INJECTED)" in trace.read_text()
 
     def story(self, umd: UmdProcess, log: ClientLog) -> Iterator[None]:
-        """Place and end calls until each has ended; gives its turn after each answer."""
+        """Place and end calls until each has ended; yield after each response."""
         for _ in range(CALLS):
             call = self.insist(lambda: self.place(umd))
             log.place(call)
@@ -87,7 +87,7 @@ class DiskErrorTests(SynchronousTestCase):
             yield
 
     def insist(self, ask_for: Callable[[], str]) -> str:
-        """Ask again while the journal cannot be written."""
+        """Repeat a request while the journal cannot be written."""
         until = time.monotonic() + 30
         while time.monotonic() < until:
             with contextlib.suppress(Refusal):

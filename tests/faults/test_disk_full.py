@@ -1,4 +1,4 @@
-"""A disk that is full for a while: Disconnect is refused or works, as the setting says."""
+"""A full disk: Disconnect is refused or carried out, as `journal.on_error` says."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class DiskFullTests(SynchronousTestCase):
         self.journal = str(self.disk / "journal.db")
 
     def story(self, on_error: str) -> tuple[Counter[str], Counter[str]]:
-        """What clients are told while the disk is full, and when there is room again."""
+        """Return the outcomes while the disk is full, and when it has space again."""
         options = [f"journal.path={self.journal}", f"journal.on_error={on_error}"]
         options.append(f"backend.sim.seed=[{{count={CALLS}}}]")
         with UmdProcess("serve", *[word for one in options for word in ("-o", one)]) as process:
@@ -53,7 +53,7 @@ class DiskFullTests(SynchronousTestCase):
             return meanwhile, told(calls)
 
     def ends(self) -> Counter[str]:
-        """How many end events each call has in the journal."""
+        """Return the number of end events of each call in the journal."""
         reader = JournalReader(self.journal)
         reader.open()
         self.addCleanup(reader.close)
@@ -68,7 +68,7 @@ class DiskFullTests(SynchronousTestCase):
 
     def test_refuse(self) -> None:
         meanwhile, after = self.story("refuse")
-        # A page that was there already may have taken the first.
+        # The first record may have fitted into a page that existed already.
         self.assertGreater(meanwhile["journal-unavailable"], 30)
         self.assertEqual(set(meanwhile) - {"journal-unavailable", "ended"}, set())
         self.assertEqual(set(after) - {"ended", "already-ended"}, set())

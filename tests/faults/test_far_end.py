@@ -1,4 +1,4 @@
-"""What a SIP far end, and who pretends to be one, can do while a teardown is under way."""
+"""What a SIP far end, or an attacker, can do during a teardown."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class FarEndTests(FaultCase):
         return [one for one in self.heard() if one["method"] == method]
 
     def test_killed_in_the_middle_of_a_teardown(self) -> None:
-        """The BYE is out and not answered; the next umd sends it again, once per call."""
+        """The BYE was sent but not answered; the next umd sends one BYE per call."""
         far_end = self.far_end()
         with self.umd(far_end=far_end) as umd:
             calls = [self.place(umd, "5550199", "pbx") for _ in range(10)]
@@ -36,7 +36,7 @@ class FarEndTests(FaultCase):
         self.assertEqual(len({bye["branch"] for bye in self.heard_of("BYE")}), 20)
 
     def test_killed_while_it_rings(self) -> None:
-        """The next umd asks the far end again with the same INVITE, and cancels that."""
+        """The next umd sends the same INVITE again, and cancels it."""
         far_end = self.far_end()
         with self.umd(far_end=far_end) as umd:
             call = self.place(umd, "5550180", "pbx")
@@ -61,7 +61,7 @@ class FarEndTests(FaultCase):
         self.assertEqual(journal.events[call].count("call.disconnected"), 1)
 
     def test_messages_that_are_forged(self) -> None:
-        """A BYE with a wrong tag, answers nobody asked for, noise: the call stands."""
+        """A BYE with a wrong tag, unexpected responses and garbage do not end the call."""
         far_end = self.far_end()
         with self.umd(far_end=far_end) as umd:
             call = self.place(umd, "5550101", "pbx")
@@ -83,7 +83,7 @@ class FarEndTests(FaultCase):
                 stray = _stray(sip_call_id, here)
                 for noise in (b"", b"\0" * 500, b"SIP/2.0 200 OK\r\n\r\n", stray):
                     forger.sendto(noise, there)
-                # What comes back for this shows that all before it was read.
+                # The response to this one shows that all before it was read.
                 self.assertTrue(say("OPTIONS", "x", ("a", "")).startswith(b"SIP/2.0 200"))
             (reply,) = ask("calls", umd.control_socket)
             self.assertEqual((reply["call"]["id"], reply["call"]["state"]), (call, "connected"))
@@ -105,7 +105,7 @@ def _forged(method: str, call_id: str, tags: tuple[str, str], port: int) -> byte
 
 
 def _stray(call_id: str, port: int) -> bytes:
-    """A 200 to a BYE that umd has not sent."""
+    """Return a 200 to a BYE that umd has not sent."""
     return (
         "SIP/2.0 200 OK\r\n"
         f"Via: SIP/2.0/UDP 127.0.0.1:{port};branch=z9hG4bKstray\r\n"

@@ -1,4 +1,4 @@
-"""What becomes of the journal's file beside umd: slow, read-only, damaged, newer, older."""
+"""A journal on a slow or read-only disk, and one that is damaged, newer or older."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ OLD = Path(__file__).parent.parent / "data" / "journal"
 
 class JournalFileTests(FaultCase):
     def refused(self, umd: UmdProcess) -> str:
-        """Why it does not start."""
+        """Assert that umd does not start, and return the reason that it logs."""
         self.assertRaises(TimeoutError, umd.__enter__)
         self.assertEqual(umd.process.returncode, 1)
         (line,) = umd.events("daemon.cannot-start")
-        self.assertEqual([one for one in umd.log if "exception" in one], [])
+        self.assertEqual([line for line in umd.log if "exception" in line], [])
         why: str = line["why"]
         return why
 
-    def test_a_disk_that_takes_its_time(self) -> None:
-        """Who ends a call waits for the disk; others are answered, and the watchdog is fed."""
+    def test_a_disk_that_hangs(self) -> None:
+        """A Disconnect waits for the disk; other requests and the watchdog are served."""
         disk = Disk(self.directory)
         disk.__enter__()
         self.addCleanup(disk.__exit__, None, None, None)
@@ -62,7 +62,7 @@ class JournalFileTests(FaultCase):
             self.assertEqual(umd.stop(), 0)
         self.check()
 
-    def test_a_file_system_that_is_read_only(self) -> None:
+    def test_a_read_only_file_system(self) -> None:
         with self.umd() as umd:
             self.place(umd)
             umd.stop()
@@ -78,8 +78,8 @@ class JournalFileTests(FaultCase):
                 self.addCleanup(subprocess.run, ["umount", str(self.directory)])
         self.assertIn("journal.path", self.refused(self.umd()))
 
-    def test_pages_are_overwritten(self) -> None:
-        """The file is kept aside; the calls that a backend still has are served."""
+    def test_a_damaged_journal_is_set_aside(self) -> None:
+        """Calls that a backend still has are taken over."""
         with self.umd() as umd:
             for _ in range(30):
                 self.place(umd, "5550180")
@@ -100,7 +100,7 @@ class JournalFileTests(FaultCase):
             self.assertEqual(umd.stop(), 0)
         self.check()
 
-    def test_one_that_a_newer_umd_has_written(self) -> None:
+    def test_the_journal_of_a_newer_umd_is_refused(self) -> None:
         with self.umd() as umd:
             self.place(umd)
             umd.stop()
@@ -111,8 +111,8 @@ class JournalFileTests(FaultCase):
         self.assertIn("a newer umd has written it (schema 99", self.refused(self.umd()))
         self.assertEqual(self.journal.read_bytes(), before)
 
-    def test_each_older_one_goes_on_with_its_live_calls(self) -> None:
-        """The journals of tests/data/journal were written by the umds that had those schemas."""
+    def test_a_journal_of_each_older_schema_is_taken_over(self) -> None:
+        """The journals in tests/data/journal were written by the versions with those schemas."""
         files = sorted(OLD.glob("schema-*.sql"))
         self.assertTrue(files)
         minute = time.time() - 60
@@ -120,7 +120,7 @@ class JournalFileTests(FaultCase):
             self.journal.unlink(missing_ok=True)
             db = sqlite3.connect(self.journal)
             db.executescript(file.read_text())
-            # As if it had been written a minute ago: what has ended is remembered for a day.
+            # With times of a minute ago, since umd forgets ended calls after a day.
             db.execute("UPDATE events SET at = at + ? - (SELECT max(at) FROM events)", (minute,))
             db.commit()
             db.close()
@@ -136,7 +136,7 @@ class JournalFileTests(FaultCase):
 
 
 def _drain(listener: socket.socket) -> None:
-    """Forget what has come so far."""
+    """Discard what was received so far."""
     listener.setblocking(False)
     try:
         while listener.recv(1000):

@@ -1,4 +1,4 @@
-"""Memory and threads run out."""
+"""No more memory, and no more threads."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ MORE = 3 << 20  # octets
 
 
 class LimitTests(FaultCase):
-    def test_memory_runs_out_under_load(self) -> None:
-        """Whatever that breaks: what was promised is on record, and the next umd goes on."""
+    def test_no_more_memory_under_load(self) -> None:
+        """Whatever fails then, all promises hold, and the next umd continues."""
         with self.umd() as umd:
             with Load(Served(umd), self.log, 6, random.Random(1)) as load:
                 self.until(lambda: self.log.told.total() > 50)
@@ -36,8 +36,8 @@ class LimitTests(FaultCase):
             self.assertEqual(umd.stop(), 0)
         self.check()
 
-    def test_no_thread_can_be_started(self) -> None:
-        """It says so, and does not serve without its writer."""
+    def test_no_more_threads(self) -> None:
+        """Without its writer umd logs the reason and does not serve."""
         injection = "inject=clone,clone3:error=EAGAIN"
         umd = self.umd(launcher=traced(self.directory / "trace", "-e", injection))
         self.assertRaises(TimeoutError, umd.__enter__)
@@ -46,6 +46,6 @@ class LimitTests(FaultCase):
         self.assertIn("thread", line["why"])
 
     def address_space(self, umd: UmdProcess) -> int:
-        """Octets."""
+        """Return the memory that umd uses, in octets."""
         pages = int(Path(f"/proc/{umd.process.pid}/statm").read_text().split()[0])
         return pages * resource.getpagesize()

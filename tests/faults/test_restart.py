@@ -1,4 +1,4 @@
-"""A umd that is killed or started twice: the next one knows every call, and ends it once."""
+"""Restarts: after a kill, the next umd knows every call and ends it once."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class RestartTests(ProcessCase):
         return UmdProcess("serve", "-c", self.file, "-o", journal, *options)
 
     def events(self) -> Counter[tuple[str, str]]:
-        """How often each event of each call is on record."""
+        """Return how often the journal has each event of each call."""
         reader = JournalReader(self.journal)
         reader.open()
         self.addCleanup(reader.close)
@@ -42,8 +42,8 @@ class RestartTests(ProcessCase):
             self.assertEqual(counts[seed_id(index), "call.disconnected"], 1)
             self.assertEqual(counts[seed_id(index), "call.disconnect-requested"], 1)
 
-    def test_a_request_that_was_cut_off_is_carried_out_and_answered_ten_times(self) -> None:
-        """Its far end does not answer BYE; the restarted umd goes on to ask it."""
+    def test_a_request_cut_off_by_a_kill_is_carried_out_once(self) -> None:
+        """The far end does not answer the BYE; the next umd sends one again for all requests."""
         with self.running("-o", "call.deadline=1s") as first:
             outcome = first.disconnect(seed_id(2))[2]["X-UMD-Outcome"]
             self.assertEqual(outcome, "ended-unconfirmed")
@@ -55,7 +55,7 @@ class RestartTests(ProcessCase):
         self.assertEqual(counts[seed_id(2), "call.disconnect-requested"], 1)
         self.assertEqual(counts[seed_id(2), "call.resumed"], 2)
 
-    def test_a_second_umd_on_the_same_journal_ends_with_its_reason(self) -> None:
+    def test_a_second_umd_on_the_same_journal_does_not_start(self) -> None:
         with self.running() as first:
             before = Path(self.journal).read_bytes()
             result = umd(

@@ -1,4 +1,4 @@
-"""Signals under load: to stop, to reload, to stand still for a while."""
+"""Signals under load: to stop, to reload, and to pause."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class SignalTests(FaultCase):
         return Load(Served(umd), self.log, 6, random.Random(1))
 
     def answers(self, more: int) -> None:
-        """Wait until clients had so many more answers."""
+        """Wait until clients got this many more responses."""
         before = self.log.told.total()
         self.until(lambda: self.log.told.total() >= before + more)
 
     def test_a_stop_under_load(self) -> None:
-        """No answer is cut short, and what was promised is on record."""
+        """No response is cut off, and all promises hold."""
         with self.umd("-o", "drain.deadline=60s") as umd, self.load(umd) as load:
             self.answers(100)
             self.assertEqual(umd.stop(), 0)
@@ -36,7 +36,7 @@ class SignalTests(FaultCase):
         self.check()
 
     def test_a_hundred_reloads_under_load(self) -> None:
-        """With a file that is broken every other time: nobody is refused or dropped."""
+        """Every second configuration has mistakes; no request is refused or dropped."""
         file = self.directory / "umd.toml"
         file.write_text("")
         with self.umd("-c", str(file)) as umd, self.load(umd) as load:
@@ -53,8 +53,8 @@ class SignalTests(FaultCase):
             self.assertEqual(umd.stop(), 0)
         self.check()
 
-    def test_umd_stands_still_for_a_while(self) -> None:
-        """Teardowns under way go on: one BYE transaction each, no storm of late timers."""
+    def test_umd_is_paused(self) -> None:
+        """Teardowns go on with one BYE transaction each, and late timers cause no burst."""
         far_end = self.far_end()
         with self.umd("-o", "call.deadline=60s", far_end=far_end) as umd:
             calls = [self.place(umd, "5550199", "pbx") for _ in range(5)]
@@ -68,8 +68,8 @@ class SignalTests(FaultCase):
         self.check(far_end)
         self.assertEqual(len({bye["branch"] for bye in self.byes()}), 5)
 
-    def test_the_answer_comes_while_umd_stands_still(self) -> None:
-        """For longer than a transaction lasts: what has come meanwhile is read, and counts."""
+    def test_a_response_that_comes_while_umd_is_paused(self) -> None:
+        """A pause longer than a transaction: the response received meanwhile still counts."""
         far_end = self.far_end()
         options = ("-o", "call.deadline=60s", "-o", "backend.pbx.t1=20ms")
         with self.umd(*options, far_end=far_end) as umd:
@@ -83,8 +83,8 @@ class SignalTests(FaultCase):
             self.assertEqual(umd.stop(), 0)
         self.check(far_end)
 
-    def test_the_far_end_stands_still_for_a_while(self) -> None:
-        """Clients are told after the deadline; the BYE goes on, and is confirmed in the end."""
+    def test_the_far_end_is_paused(self) -> None:
+        """Clients get a reply at the deadline; the BYE goes on, and is confirmed later."""
         far_end = self.far_end()
         with self.umd("-o", "call.deadline=2s", far_end=far_end) as umd:
             calls = [self.place(umd, "5550101", "pbx") for _ in range(5)]
@@ -100,7 +100,7 @@ class SignalTests(FaultCase):
         self.check(far_end)
 
     def test_a_tenth_of_the_processor(self) -> None:
-        """Stopped and let go again all the time: timers are late and none is lost."""
+        """umd is paused and continued all the time: timers are late, and none is lost."""
         far_end = self.far_end()
         with self.umd(far_end=far_end) as umd, self.load(umd) as load:
             calls = [self.place(umd, "5550199", "pbx") for _ in range(3)]

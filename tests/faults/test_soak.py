@@ -1,4 +1,4 @@
-"""The short form of `tests.faults.soak`, and its judgement."""
+"""The short form of `tests.faults.soak`, and the verdict on its figures."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from tests.faults.soak import nothing_grows, nothing_lost, run, slope, umds_own_
 
 
 class SoakTests(SynchronousTestCase):
-    def test_some_seconds(self) -> None:
-        """Calls are placed and ended at a low rate, and each end is on record once."""
+    def test_a_soak_of_some_seconds(self) -> None:
+        """Calls are placed and ended at a low rate, and the journal has each end once."""
         found = run(seconds=4.0, warm_up=1.0, rate=20.0)
         self.assertTrue(nothing_lost(found), found)
         self.assertGreaterEqual(found["placed"], 90)
 
-    def test_the_judgement(self) -> None:
-        """What it is there to find, it finds."""
+    def test_the_verdict(self) -> None:
+        """Each kind of bad figure is found."""
         good = {
             "placed": 9, "ended": 9, "ends_on_record": 9, "failed": 0, "log_errors": [],
             "log_lines_lost": 0, "live_at_the_end": 0, "exit_status": 0,

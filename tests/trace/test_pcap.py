@@ -1,4 +1,4 @@
-"""Capture files: as Wireshark's own reader sees them, and octet by octet."""
+"""The pcap files that umd writes, as tshark reads them, and their octets."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.helpers import tshark
 from umd.backends.sim import simulation
 from umd.trace.pcap import (
-    ENDS,
-    LONGEST_DATA,
+    MAX_DATAGRAM_OCTETS,
+    SIMULATED_ENDS,
     Addresses,
     Packet,
     capture_file,
@@ -36,7 +36,7 @@ class ReadBackTests(SynchronousTestCase):
         wanted = [argument for field in fields for argument in ("-e", field)]
         return tshark("-r", str(file), "-T", "fields", *wanted)
 
-    def test_tshark_sees_the_messages_between_distinct_hosts(self) -> None:
+    def test_tshark_reads_the_messages_between_two_hosts(self) -> None:
         packets = [
             Packet(AT, "umd.sim:5060", "far.sim:5060", BYE),
             Packet(AT + 0.0005, "umd.sim:5060", "far.sim:5060", BYE),
@@ -47,14 +47,14 @@ class ReadBackTests(SynchronousTestCase):
             "sip.Status-Code", "sip.Call-ID", "sip.resend", "ip.checksum.status",
             "udp.checksum.status",
         )  # fmt: skip
-        us, them = "192.0.2.1", "192.0.2.2"
+        umd, far = "192.0.2.1", "192.0.2.2"
         good = "1"
         self.assertEqual(
             found,
             [
-                ["1795490745.092299000", us, them, "5060", "BYE", "", "call-1", "0", good, good],
-                ["1795490745.092799000", us, them, "5060", "BYE", "", "call-1", "1", good, good],
-                ["1795490745.093299000", them, us, "5060", "", "200", "call-1", "0", good, good],
+                ["1795490745.092299000", umd, far, "5060", "BYE", "", "call-1", "0", good, good],
+                ["1795490745.092799000", umd, far, "5060", "BYE", "", "call-1", "1", good, good],
+                ["1795490745.093299000", far, umd, "5060", "", "200", "call-1", "0", good, good],
             ],
         )
 
@@ -75,28 +75,28 @@ class ReadBackTests(SynchronousTestCase):
             ],
         )
 
-    def test_odd_and_empty_and_too_long_messages(self) -> None:
+    def test_messages_of_odd_length_empty_and_too_long(self) -> None:
         packets = [
             Packet(AT, "a:5060", "b:5060", BYE + b"x" * extra) for extra in (0, 1, 70_000)
         ] + [Packet(AT, "a:5060", "b:5060", b"")]
         found = self.read(packets, "frame.cap_len", "frame.len", "udp.checksum.status")
-        whole = len(BYE) + 28
+        packet_length = len(BYE) + 28
         self.assertEqual(
             found,
             [
-                [str(whole), str(whole), "1"],
-                [str(whole + 1), str(whole + 1), "1"],
-                [str(LONGEST_DATA + 28), str(whole + 70_000), "1"],
+                [str(packet_length), str(packet_length), "1"],
+                [str(packet_length + 1), str(packet_length + 1), "1"],
+                [str(MAX_DATAGRAM_OCTETS + 28), str(packet_length + 70_000), "1"],
                 ["28", "28", "1"],
             ],
         )
 
-    def test_no_message_is_a_capture_file_too(self) -> None:
+    def test_a_file_without_messages(self) -> None:
         self.assertEqual(self.read([], "frame.number"), [])
 
 
 class OctetTests(SynchronousTestCase):
-    def test_the_head_of_the_file(self) -> None:
+    def test_the_header_of_the_file(self) -> None:
         magic, major, minor, _, _, _, link = struct.unpack("<IHHiIII", capture_file([]))
         self.assertEqual((magic, major, minor, link), (0xA1B2C3D4, 2, 4, 101))
 
@@ -108,7 +108,7 @@ class OctetTests(SynchronousTestCase):
         self.assertEqual(internet_checksum(b"\x12"), 0xFFFF - 0x1200)
 
     def test_a_checksum_of_zero_is_written_as_ones(self) -> None:
-        """Zero would say that there is none (RFC 768)."""
+        """Zero means that there is no checksum (RFC 768)."""
         base = capture_file([Packet(AT, "a:5060", "b:5060", b"\0\0")])
         (checksum,) = struct.unpack(">H", base[-4:-2])
         found = capture_file([Packet(AT, "a:5060", "b:5060", struct.pack(">H", checksum))])
@@ -116,12 +116,12 @@ class OctetTests(SynchronousTestCase):
 
 
 class AddressTests(SynchronousTestCase):
-    def test_the_ends_of_the_simulator_are_where_their_descriptions_say(self) -> None:
+    def test_simulated_ends_have_the_addresses_of_their_sdp(self) -> None:
         names = ("UMD_HOP", "FAR_HOP", "DEAD_HOP", "REFUSING_HOP")
         hops = [getattr(simulation, name) for name in names]
-        self.assertEqual(set(ENDS), {hop.host for hop in hops})
-        self.assertIn(ENDS[simulation.UMD_HOP.host].encode(), simulation.OFFER)
-        self.assertIn(ENDS[simulation.FAR_HOP.host].encode(), simulation.ANSWER)
+        self.assertEqual(set(SIMULATED_ENDS), {hop.host for hop in hops})
+        self.assertIn(SIMULATED_ENDS[simulation.UMD_HOP.host].encode(), simulation.OFFER)
+        self.assertIn(SIMULATED_ENDS[simulation.FAR_HOP.host].encode(), simulation.ANSWER)
 
     def test_names_get_distinct_addresses_that_stay_the_same(self) -> None:
         names = [f"host-{number}.example" for number in range(254)]

@@ -1,9 +1,9 @@
 """
-SIP messages as a capture file that Wireshark, tshark and sngrep read: pcap with raw IP packets.
+Writes SIP messages as a pcap file, which Wireshark, tshark and sngrep read.
 
-Every message becomes one UDP datagram, whatever carried it: what crossed TLS is readable too. Ends
-of the simulator have names where a packet needs an address: they get those of the documentation
-ranges (RFC 5737), which nobody on the Internet has.
+Each message becomes one UDP datagram in a raw IP packet, whatever transport carried it, so that
+messages sent by TLS are readable too. An end with a name instead of an address, such as those of
+the simulator, gets an address reserved for documentation (RFC 5737).
 """
 
 from __future__ import annotations
@@ -14,42 +14,45 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final, NamedTuple
 from zlib import crc32
 
-LINKTYPE_RAW: Final = 101  # https://www.tcpdump.org/linktypes.html: begins with an IP header
-SNAPLEN: Final = 262144  # what tcpdump writes; no packet of ours is longer
-UDP: Final = 17
-TTL: Final = 64
-UDP_HEADER: Final = 8
-IPV4_HEADER: Final = 20
-LONGEST_DATA: Final = 0xFFFF - IPV4_HEADER - UDP_HEADER
-"""Octets of a message that fit into a datagram; what is longer is cut, and its length says so."""
+LINKTYPE_RAW: Final = 101  # packets begin with an IP header: https://www.tcpdump.org/linktypes.html
+SNAPLEN: Final = 262144  # octets, as tcpdump writes; longer than any UDP packet
+UDP: Final = 17  # the protocol number
+TTL: Final = 64  # hops
+UDP_HEADER: Final = 8  # octets
+IPV4_HEADER: Final = 20  # octets
+MAX_DATAGRAM_OCTETS: Final = 0xFFFF - IPV4_HEADER - UDP_HEADER
+"""A longer message is cut; the pcap record still has its full length."""
 
-ENDS: Final = {
+SIMULATED_ENDS: Final = {
     "umd.sim": "192.0.2.1",
     "far.sim": "192.0.2.2",
     "dead.sim": "192.0.2.3",
     "refusing.sim": "192.0.2.4",
 }
-"""The ends of the simulator, at the addresses that their session descriptions have."""
-OTHER_ENDS: Final = "198.51.100."
+"""The addresses of the simulator's ends, as in their session descriptions."""
+NAMED_ENDS: Final = "198.51.100."
+"""The network of all other ends that have a name instead of an address."""
 
 
 class Packet(NamedTuple):
-    """One message to be written."""
+    """A message to write."""
 
     at: float
     """Wall time, seconds since the epoch."""
     source: str
-    """`host:port`, as is `target`; an IPv6 address stands in brackets."""
+    """The sender as `host:port`; an IPv6 address is in brackets."""
     target: str
+    """The receiver, in the same form."""
     data: bytes
+    """The octets of the message."""
 
 
 def capture_file(packets: Iterable[Packet]) -> bytes:
-    """The octets of a capture file, in the order given."""
+    """Return a pcap file of the packets, in the order given."""
     addresses = Addresses()
     parts = [struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, SNAPLEN, LINKTYPE_RAW)]
     for packet in packets:
-        missing = max(0, len(packet.data) - LONGEST_DATA)
+        missing = max(0, len(packet.data) - MAX_DATAGRAM_OCTETS)
         octets = _ip_packet(packet, addresses)
         seconds, microseconds = divmod(round(packet.at * 1_000_000), 1_000_000)
         parts.append(
@@ -60,13 +63,13 @@ def capture_file(packets: Iterable[Packet]) -> bytes:
 
 
 class Addresses:
-    """The address of each end: its own, or one of documentation for a name, always the same one."""
+    """Gives each end an address: its own, or for a name always the same reserved one."""
 
     def __init__(self) -> None:
         self._of_names: dict[str, IPv4Address] = {}
 
     def find(self, host: str) -> IPv4Address | IPv6Address:
-        """The address of a host, given as an address or a name."""
+        """Return the address of a host that is given as an address or a name."""
         try:
             address = ip_address(host.strip("[]").partition("%")[0])
         except ValueError:
@@ -79,13 +82,13 @@ class Addresses:
         known = self._of_names.get(name)
         if known is not None:
             return known
-        if name in ENDS:
-            address = IPv4Address(ENDS[name])
+        if name in SIMULATED_ENDS:
+            address = IPv4Address(SIMULATED_ENDS[name])
         else:
             taken = set(self._of_names.values())
             start = crc32(name.encode("utf-8", "surrogateescape"))
-            hosts = (IPv4Address(f"{OTHER_ENDS}{1 + (start + n) % 254}") for n in range(254))
-            first = IPv4Address(f"{OTHER_ENDS}{1 + start % 254}")
+            hosts = (IPv4Address(f"{NAMED_ENDS}{1 + (start + n) % 254}") for n in range(254))
+            first = IPv4Address(f"{NAMED_ENDS}{1 + start % 254}")
             address = next((host for host in hosts if host not in taken), first)
         self._of_names[name] = address
         return address
@@ -96,7 +99,7 @@ def _ip_packet(packet: Packet, addresses: Addresses) -> bytes:
         split_address, (packet.source, packet.target)
     )
     source, target = addresses.find(source_host), addresses.find(target_host)
-    data = packet.data[:LONGEST_DATA]
+    data = packet.data[:MAX_DATAGRAM_OCTETS]
     length = UDP_HEADER + len(data)
     udp = struct.pack(">HHHH", source_port, target_port, length, 0) + data
     if isinstance(source, IPv4Address) and isinstance(target, IPv4Address):
@@ -104,11 +107,11 @@ def _ip_packet(packet: Packet, addresses: Addresses) -> bytes:
         pseudo = ends + struct.pack(">BBH", 0, UDP, length)
         header = _ipv4_header(length, ends)
     else:
-        # A datagram has one family: an IPv4 end of a mixed pair is written as ::ffff:a.b.c.d.
+        # A packet has one address family, so an IPv4 end of a mixed pair becomes ::ffff:a.b.c.d.
         ends = _as_ipv6(source) + _as_ipv6(target)
         pseudo = ends + struct.pack(">II", length, UDP)
         header = struct.pack(">IHBB", 6 << 28, length, UDP, TTL) + ends
-    # 0 would mean that there is no checksum (RFC 768); all ones is the same number.
+    # 0 means "no checksum" (RFC 768); all ones has the same value in one's complement.
     checksum = internet_checksum(pseudo + udp) or 0xFFFF
     return header + udp[:6] + struct.pack(">H", checksum) + data
 
@@ -126,15 +129,15 @@ def _as_ipv6(address: IPv4Address | IPv6Address) -> bytes:
 
 
 def internet_checksum(data: bytes) -> int:
-    """The checksum of IP and UDP (RFC 1071): the complement of the sum of all 16-bit words."""
+    """Return the checksum of IP and UDP, the complement of the sum of all words (RFC 1071)."""
     padded = data + b"\0" * (len(data) % 2)
-    # Adding with the carry put back is counting modulo 65535, where zero is written as 65535.
+    # One's complement addition is addition modulo 65535, in which zero is written as 65535.
     total = int.from_bytes(padded, "big") % 0xFFFF
     return 0xFFFF - (total or (0xFFFF if any(padded) else 0))
 
 
 def split_address(text: str) -> tuple[str, int]:
-    """`host:port` to both; the port is 0 where there is none that can be."""
+    """Split `host:port`; the port is 0 if there is no valid one."""
     host, _, port = text.rpartition(":")
     number = int(port) if port.isascii() and port.isdecimal() else 0
     return host, number if number < 65536 else 0
