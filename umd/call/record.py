@@ -138,9 +138,9 @@ def decode(octets: bytes) -> Record:
 
 def seq_of(octets: bytes) -> int:
     """
-    Return the number of a record among those of its call.
+    Return the number that a record has among the records of its call, from 1.
 
-    A record of a newer umd has it too.
+    Records with events of a newer umd have it too.
 
     Raises:
         ValueError: the octets are not a record.

@@ -98,7 +98,7 @@ class JournalCheck:
             self._problem(f"position {self._position} is behind the last one, {file.last}")
 
     def _read_records(self) -> bool:
-        """Check the next records, and return whether more are left."""
+        """Check the next rows of records, and return whether more are left."""
         rows = self._file.rows_after(self._position, self._rows)
         for position, call, step, _, record, _ in rows:
             self._check_record(position, call, step, record)

@@ -40,19 +40,19 @@ class JournalQueries:
     # -- the records
 
     def live(self) -> Iterator[list[Stored]]:
-        """See `umd.journal.store.Store.live`."""
+        """Yield the records of each call that has begun and not ended, as `Store.live` does."""
         self.update_index()
         rows = self._connection.execute(self._with_index_tables(_LIVE))
         for _, records in groupby(rows, key=itemgetter(1)):
             yield [Stored(*row) for row in records]
 
     def ended(self, since: float, limit: int) -> list[Stored]:
-        """See `umd.journal.store.Store.ended`."""
+        """Return the last records of the calls that ended most recently, as `Store.ended` does."""
         rows = self._connection.execute(_ENDED, (since, limit)).fetchall()
         return [Stored(*row) for row in reversed(rows)]
 
     def read(self, after: int, limit: int, call: str | None = None) -> list[Stored]:
-        """See `umd.journal.store.Store.read`."""
+        """Return the first records behind a position, of one call or all, as `Store.read` does."""
         if call is not None:
             self.update_index()
         statement = self._with_index_tables(_READ if call is None else _READ_CALL)
@@ -60,7 +60,7 @@ class JournalQueries:
         return [Stored(*row) for row in self._connection.execute(statement, values)]
 
     def find(self, beginning: str, limit: int) -> list[str]:
-        """See `umd.journal.store.Store.find`."""
+        """Return the ids of the calls whose id begins like this, as `Store.find` does."""
         self.update_index()
         # Ids are base64, so every character of an id sorts before "~".
         values = {"from": beginning, "to": beginning + "~", "limit": limit}
@@ -117,7 +117,7 @@ class JournalQueries:
         return dict(self._connection.execute("SELECT call, begun FROM live"))
 
     def _with_index_tables(self, statement: str) -> str:
-        """Return a statement with the tables of the index in place of their placeholders."""
+        """Return an SQL statement with the names of the index tables filled in."""
         return statement.format(parts="parts", names="names", more_batches="")
 
     # -- for subclasses
@@ -149,7 +149,7 @@ class JournalQueries:
 
 
 def explain(error: sqlite3.Error) -> str:
-    """Return what prevents SQLite from opening a journal, and what the operator can do."""
+    """Return a text for the operator: why SQLite cannot open the journal, and what to do."""
     message = str(error)
     if "locked" in message:
         return (

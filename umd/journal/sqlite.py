@@ -244,7 +244,7 @@ class SqliteStore(Store, FileStore):
             pass
 
     def _commit_next(self) -> None:
-        """Write what is queued, up to the rows of one commit, unless a retry is not due yet."""
+        """Commit the queued records of one commit; after a failure, only when a retry is due."""
         queue = self._queue
         rows, callbacks = self._unwritten, self._callbacks
         for _ in range(min(len(queue), MAX_ROWS_PER_COMMIT)):

@@ -31,7 +31,7 @@ class Step(IntEnum):
 
 
 class Row(NamedTuple):
-    """A record to be written."""
+    """A record to be written to the journal."""
 
     call: str
     """The id of the call."""
@@ -50,7 +50,7 @@ class Row(NamedTuple):
 
 
 class Stored(NamedTuple):
-    """A record that was written."""
+    """A record as it is read from the journal."""
 
     position: int
     """The number of the record, from 1. It grows with each record, and readers use it as cursor."""

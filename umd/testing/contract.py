@@ -251,7 +251,7 @@ class LegBackendContract(_Base):
         self.assertTrue(self._messages_of(leg), f"no message with Call-ID {leg} was shown")
 
     async def test_the_media_of_a_leg_are_counted(self) -> None:
-        """`CarriesMedia`: a leg outlives its prompt, and its end has the counts of its packets."""
+        """`CarriesMedia`: a leg goes on after its prompt, and its `Ended` counts the packets."""
         if not isinstance(self.backend, CarriesMedia):
             raise SkipTest("the backend is no CarriesMedia")
         leg = LegId(str(uuid4()))
@@ -268,7 +268,7 @@ class LegBackendContract(_Base):
         self.assertEqual(ended.media.received, 0, "packets that are not recorded do not count")
 
     async def test_an_answer_waits_until_it_is_recorded(self) -> None:
-        """`RestoresLegs`: no ACK leaves before the call of `when_recorded` has come."""
+        """`RestoresLegs`: the ACK is sent only after the callback of `when_recorded`."""
         await self._start_with_journal([], anew=True)
         self.sink.holds = True
         leg = await self._connected(self.number_that_answers)
@@ -306,7 +306,7 @@ class LegBackendContract(_Base):
         await self._hang_up_and_check(leg)
 
     async def test_a_leg_that_cannot_be_restored_is_not_listed(self) -> None:
-        """`RestoresLegs`: a damaged record, or none for an answered leg, loses that leg alone."""
+        """`RestoresLegs`: a leg with a damaged or missing record is lost, and no other."""
         await self._start_with_journal([], anew=True)
         leg = await self._connected(self.number_that_answers)
         record = self.sink.leg_records.get(leg)

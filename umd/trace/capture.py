@@ -1,8 +1,8 @@
 """
 Keeps the latest SIP messages of all calls in memory, and prepares them to be drawn as a ladder.
 
-The capture stores references to the messages and looks into them only when they are asked for. A
-message costs one tuple at the time it crosses, and the memory it already has.
+A message is stored by reference, and nothing is read from it until a call is traced. So each
+message costs the time of making one tuple.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ class Capture:
         self.size = size
         self._ring: deque[CapturedMessage] = deque(maxlen=size)
         self.tap = _make_tap(self._ring, wall)
-        """Called with the source, the target and the message, as the message crosses."""
+        """Call it with source, target and message, for each message that is sent or received."""
 
     def messages(self) -> list[CapturedMessage]:
-        """Return a new list of the messages held, in the order they crossed."""
+        """Return the messages in a new list, the oldest first."""
         return list(self._ring)
 
 

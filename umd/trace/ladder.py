@@ -55,7 +55,7 @@ class LadderStep:
     sdp: bool
     """Whether the message has a session description (SDP)."""
     retransmission: int = 0
-    """How many times the same message crossed before: 0 for the original."""
+    """How many times the same message was sent before: 0 for the original."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as the control socket and `umd trace --json` write them."""
@@ -75,7 +75,7 @@ def draw(steps: Sequence[LadderStep], *, width: int = 80, colour: bool = False) 
     Draw the ladder of one call.
 
     Args:
-        steps: the messages in the order they crossed, at least one.
+        steps: the messages, the oldest first; at least one.
         width: columns to use; a ladder with many ends is wider.
         colour: whether to add terminal colours for answers and retransmissions.
 

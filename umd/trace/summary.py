@@ -36,7 +36,7 @@ number of a name is its index in the array.
 
 @dataclass(frozen=True, slots=True)
 class MessageSummary:
-    """What is kept of one SIP message: when it crossed, between which ends, and its kind."""
+    """What is kept of one SIP message: its time, its sender and receiver, and its kind."""
 
     at: float
     """Wall time, seconds since the epoch."""
@@ -68,7 +68,7 @@ class CallSummaries:
         self._all_names = _name_line(self._names)
         """All names as they are written, while there are at most `MAX_SHARED_NAMES`."""
         self.tap = self._make_tap(wall)
-        """Takes each message as it crosses; a `umd.backend.MessageTap`."""
+        """Call it for each message that is sent or received; a `umd.backend.MessageTap`."""
 
     def __len__(self) -> int:
         return len(self._entries)
