@@ -115,8 +115,8 @@ class ExploreTests(LabCase):
         text = seed.read_text()
         self.assertNotIn("choices", text)  # it takes none: every call lacks its ACK
         self.assertIn('violated = "protocol"', text)
-        story = self.lab("replay", str(seed), status=4).output
-        self.assertIn("!! protocol: a 2xx to INVITE got no ACK", story)
+        run_log = self.lab("replay", str(seed), status=4).output
+        self.assertIn("!! protocol: a 2xx to INVITE got no ACK", run_log)
         self.lab("run", str(seed), status=4)
 
     def test_a_seed_that_is_not_violated_any_more(self) -> None:
@@ -150,9 +150,9 @@ class WalkTests(LabCase):
         self.lab("walk", "--steps", "4000", "--seeds", seeds, status=4)
         (seed,) = Path(seeds).iterdir()
         count.clear()
-        story = self.lab("replay", str(seed), status=4).output
-        self.assertIn("!! protocol: a 2xx to INVITE got no ACK", story)
-        self.assertLess(len(story.splitlines()), 100)  # of one call, not of them all
+        run_log = self.lab("replay", str(seed), status=4).output
+        self.assertIn("!! protocol: a 2xx to INVITE got no ACK", run_log)
+        self.assertLess(len(run_log.splitlines()), 100)  # of one call, not of them all
 
     def test_a_jitter_that_is_none(self) -> None:
         output = self.lab("walk", "--jitter", "5 apples", status=2).output

@@ -8,21 +8,21 @@ from dataclasses import replace
 from twisted.trial.unittest import SynchronousTestCase
 
 from umd.backends.sim.directory import built_in_far_ends
+from umd.lab.checker import InvariantChecker
 from umd.lab.choices import FAR, REST, Fate, Verb
 from umd.lab.explore import Tally, children, explore, explore_unit, units_of
-from umd.lab.plans import A, Plan, Shape, default_plans
-from umd.lab.referee import Referee
+from umd.lab.plans import A, Bound, Plan, default_plans
 from umd.lab.run import run
 from umd.lab.scenario import one_call
-from umd.lab.world import World
+from umd.lab.testbed import Testbed
 
 RACE = ((A, Verb.DISCONNECT), (FAR, Verb.ANSWER), (FAR, Verb.HANG_UP))
 
 
 class ExploreTests(SynchronousTestCase):
-    def explore(self, number: str, shape: Shape) -> Tally:
+    def explore(self, number: str, bound: Bound) -> Tally:
         tally = Tally()
-        plan = Plan("test", (one_call(number),), (shape,))
+        plan = Plan("test", (one_call(number),), (bound,))
         for each in explore(list(units_of([plan]))):
             tally.add(each)
         return tally
@@ -43,10 +43,10 @@ class ExploreTests(SynchronousTestCase):
     def test_every_place_and_every_message(self) -> None:
         """A client can ask after each step of a call, and each message can get lost."""
         scenario = one_call("5550101")
-        (unit, *_) = units_of([Plan("test", (scenario,), (Shape(1, 1, (Fate.LOSE,)),))])
-        result = run(scenario, turns=True)
+        (unit, *_) = units_of([Plan("test", (scenario,), (Bound(1, 1, (Fate.LOSE,)),))])
+        result = run(scenario, branch_points=True)
         unit = replace(unit, start=(0, 0))
-        found = [str(choices[-1]) for choices, _ in children(unit, result.turns)]
+        found = [str(choices[-1]) for choices, _ in children(unit, result.branch_points)]
         self.assertEqual(
             found,
             [
@@ -63,7 +63,7 @@ class ExploreTests(SynchronousTestCase):
         )
 
     def test_the_same_count_every_time_and_with_any_number_of_jobs(self) -> None:
-        tallies = [self.explore("5550180", Shape(2, 0, who_does=RACE)) for _ in range(2)]
+        tallies = [self.explore("5550180", Bound(2, 0, acts_of=RACE)) for _ in range(2)]
         self.assertEqual(tallies[0].orders, tallies[1].orders)
         # In a process of its own: this one may have threads, and must not fork.
         bounds = ("--far-end", "5550101", "--losses", "1", "--depth", "1", "--json")
@@ -78,16 +78,17 @@ class ExploreTests(SynchronousTestCase):
 
     def test_alike_runs_are_one(self) -> None:
         """A delay that nothing overtakes changes nothing."""
-        tally = self.explore("5550186", Shape(0, 1, (Fate.DELAY,)))
+        tally = self.explore("5550186", Bound(0, 1, (Fate.DELAY,)))
         self.assertLess(len(tally.orders), tally.runs)
 
     def test_what_follows_a_choice_comes_after_it(self) -> None:
         """So that no set of choices is tried twice."""
         seen: set[frozenset[str]] = set()
-        for unit in units_of([Plan("test", (one_call("5550101"),), (Shape(0, 2, (Fate.LOSE,)),))]):
+        for unit in units_of([Plan("test", (one_call("5550101"),), (Bound(0, 2, (Fate.LOSE,)),))]):
             tally = explore_unit(unit)
             self.assertEqual(tally.violated, 0)
-            for choices, _ in children(unit, run(unit.scenario, unit.choices, turns=True).turns):
+            result = run(unit.scenario, unit.choices, branch_points=True)
+            for choices, _ in children(unit, result.branch_points):
                 chosen = frozenset(map(str, choices))
                 self.assertNotIn(chosen, seen)
                 seen.add(chosen)
@@ -97,10 +98,10 @@ class ExploreTests(SynchronousTestCase):
 class WorldTests(SynchronousTestCase):
     def test_a_world_that_is_left_alone_comes_to_rest(self) -> None:
         scenario = one_call("5550180")
-        referee = Referee(5.0)
-        world = World(scenario.sim_section(), scenario.control_settings(), referee)
-        call = world.place("call", "5550180")
-        while world.step():
+        checker = InvariantChecker(5.0)
+        testbed = Testbed(scenario.sim_section(), scenario.control_settings(), checker)
+        call = testbed.place("call", "5550180")
+        while testbed.step():
             pass
-        self.assertEqual((call.state.value, referee.violations), ("alerting", []))
-        self.assertIsNotNone(world.far_session(call))
+        self.assertEqual((call.state.value, checker.violations), ("alerting", []))
+        self.assertIsNotNone(testbed.far_session(call))

@@ -21,7 +21,7 @@ class FoundTests(SynchronousTestCase):
         return result
 
     def end(self, result: Result) -> Disconnected:
-        (end,) = (line.detail for line in result.story if line.marker == "told Disconnected")
+        (end,) = (line.detail for line in result.run_log if line.marker == "told Disconnected")
         assert isinstance(end, Disconnected)
         return end
 
@@ -68,7 +68,7 @@ class FoundTests(SynchronousTestCase):
         """
         choices = ["A disconnects after got < 302 INVITE 1", "stall commit 2"]
         result = self.replay("5550102", choices, commit=0.005)
-        (answer,) = (line for line in result.story if line.marker == "answered A")
+        (answer,) = (line for line in result.run_log if line.marker == "answered A")
         self.assertIsInstance(answer.detail, JournalUnavailable)
         self.assertAlmostEqual(answer.at, 5.025, 2)
 

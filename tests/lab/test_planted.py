@@ -24,7 +24,7 @@ from umd.journal.store import Row, Stored
 from umd.lab import scenario as files
 from umd.lab.choices import FAR, UMD, Fate, Verb
 from umd.lab.explore import Finding, Tally, explore, shrink, units_of
-from umd.lab.plans import A, B, Plan, Shape
+from umd.lab.plans import A, B, Bound, Plan
 from umd.lab.rules import Rule
 from umd.lab.run import run
 from umd.lab.scenario import one_call
@@ -59,14 +59,14 @@ class PlantedTests(PlantingCase):
         acts: int = 1,
         faults: int = 0,
         fates: Sequence[Fate] = (Fate.LOSE,),
-        who_does: tuple[tuple[str, Verb], ...] = ASKS,
+        acts_of: tuple[tuple[str, Verb], ...] = ASKS,
         commit: float | None = None,
     ) -> Finding:
         """The lab finds it; its seed file repeats it, and passes once the mistake is gone."""
-        shape = Shape(acts, faults, tuple(fates), who_does)
+        bound = Bound(acts, faults, tuple(fates), acts_of)
         scenario = one_call(number, commit=commit)
         tally = Tally()
-        for each in explore(list(units_of([Plan("planted", (scenario,), (shape,))]))):
+        for each in explore(list(units_of([Plan("planted", (scenario,), (bound,))]))):
             tally.add(each)
         found = [each for each in tally.findings if each.violation.rule is rule]
         self.assertTrue(found, [str(each.violation) for each in tally.findings[:3]])
@@ -113,7 +113,7 @@ class PlantedTests(PlantingCase):
                 original(session, dialog, response)
 
         self.plant(CallerSession, "_send_ack", silent)
-        found = self.find(Rule.PROTOCOL, acts=2, who_does=RACE)
+        found = self.find(Rule.PROTOCOL, acts=2, acts_of=RACE)
         self.assertEqual(len(found.choices), 2)
 
     def test_a_bye_of_the_far_end_that_is_swallowed(self) -> None:
@@ -136,7 +136,7 @@ class PlantedTests(PlantingCase):
                 session._send_bye(now)
 
         self.plant(EstablishedSession, "_on_bye", stubborn)
-        self.find(Rule.DEAD_DIALOG, acts=2, who_does=RACE)
+        self.find(Rule.DEAD_DIALOG, acts=2, acts_of=RACE)
 
     def test_silence_taken_for_a_confirmation(self) -> None:
         def hopeful(original: Any, session: Session, *args: Any, confirmed: bool) -> None:
@@ -176,7 +176,7 @@ class PlantedTests(PlantingCase):
             teardown.state = TeardownState.EXPIRED  # the next request is answered at once
 
         self.plant(Teardowns, "_send", hasty)
-        self.find(Rule.ANSWERED_ONCE, acts=2, who_does=BOTH)
+        self.find(Rule.ANSWERED_ONCE, acts=2, acts_of=BOTH)
 
     def test_ended_said_of_what_is_only_ending(self) -> None:
         def hasty(original: Any, teardown: Teardown) -> Deferred[Outcome]:
@@ -190,8 +190,8 @@ class PlantedTests(PlantingCase):
             return Deferred() if teardown.waiting else original(teardown)
 
         self.plant(Teardown, "settled", forgetful)
-        found = self.find(Rule.ANSWERED_ONCE, acts=2, who_does=BOTH)
-        self.assertIn("never answered", found.violation.said)
+        found = self.find(Rule.ANSWERED_ONCE, acts=2, acts_of=BOTH)
+        self.assertIn("never answered", found.violation.text)
 
     def test_the_wrong_cause_when_both_hang_up_at_once(self) -> None:
         def latest(original: Any, call: Call, event: Ended, at: float) -> Any:
@@ -231,7 +231,7 @@ class PlantedTests(PlantingCase):
 
         self.plant(Ledger, "append", hasty)
         found = self.find(Rule.DURABLE, "5550101", commit=0.005)
-        self.assertIn("INVITE left before the record was durable", found.violation.said)
+        self.assertIn("INVITE left before the record was durable", found.violation.text)
 
     def test_an_end_that_is_acknowledged_before_it_is_durable(self) -> None:
         """Only the client's answer is too early."""
@@ -247,7 +247,7 @@ class PlantedTests(PlantingCase):
 
         self.plant(Ledger, "append", hasty)
         found = self.find(Rule.DURABLE, "5550101", commit=0.005)
-        self.assertIn("told ended before the record was durable", found.violation.said)
+        self.assertIn("told ended before the record was durable", found.violation.text)
 
     def test_an_ack_before_the_answer_is_on_record(self) -> None:
         """A umd that dies then leaves a call that no other umd can end."""
@@ -258,7 +258,7 @@ class PlantedTests(PlantingCase):
         self.plant(SipLegs, "_report_and_hold", hasty)
         found = self.find(Rule.DURABLE, "5550101", commit=0.005)
         self.assertEqual(found.choices, ())
-        self.assertIn("ACK left before the record was durable", found.violation.said)
+        self.assertIn("ACK left before the record was durable", found.violation.text)
 
     def test_a_journal_that_forgets_a_record_in_a_crash(self) -> None:
         """It says that a record is durable, and the disk has lost it."""
@@ -269,16 +269,16 @@ class PlantedTests(PlantingCase):
             return written
 
         self.plant(VirtualDisk, "write", forgetful)
-        found = self.find(Rule.RECOVERED, "5550101", who_does=CRASHES, commit=0.005)
-        self.assertIn("the new umd does not know the call", found.violation.said)
+        found = self.find(Rule.RECOVERED, "5550101", acts_of=CRASHES, commit=0.005)
+        self.assertIn("the new umd does not know the call", found.violation.text)
 
     def test_a_teardown_that_the_next_umd_forgets(self) -> None:
         """It was on record that the call must end, and nobody ends it."""
         self.plant(Teardowns, "resume", lambda original, teardowns, call: None)
         found = self.find(
-            Rule.RECOVERED, "5550101", acts=2, who_does=(*ASKS, *CRASHES), commit=0.005
+            Rule.RECOVERED, "5550101", acts=2, acts_of=(*ASKS, *CRASHES), commit=0.005
         )
-        self.assertIn("never carried out", found.violation.said)
+        self.assertIn("never carried out", found.violation.text)
 
     def test_a_call_that_is_dialled_as_another_one_after_a_crash(self) -> None:
         """The INVITE of the next umd must be the same one, or the far end rings twice."""
@@ -287,7 +287,7 @@ class PlantedTests(PlantingCase):
             original(legs, *args, **{**options, "repeatable": False})
 
         self.plant(SipLegs, "place", another)
-        self.find(Rule.TRUTHFUL, "5550180", who_does=CRASHES, commit=0.005)
+        self.find(Rule.TRUTHFUL, "5550180", acts_of=CRASHES, commit=0.005)
 
     # -- anything
 
@@ -300,8 +300,8 @@ class PlantedTests(PlantingCase):
             if what is not Input.SUCCESS
         }
         self.patch(session_module, "TRANSITIONS", table)
-        found = self.find(Rule.RAISED, acts=2, who_does=RACE)
-        self.assertIn("2xx in state cancelling", found.violation.said)
+        found = self.find(Rule.RAISED, acts=2, acts_of=RACE)
+        self.assertIn("2xx in state cancelling", found.violation.text)
 
     def test_a_far_end_that_makes_its_own_mistake(self) -> None:
         """The same core runs at the other end: it is judged as well."""
@@ -311,4 +311,4 @@ class PlantedTests(PlantingCase):
 
         self.plant(FarEnds, "_talk", mute)
         found = self.find(Rule.RAISED, "5550101")
-        self.assertIn("planted", found.violation.said)
+        self.assertIn("planted", found.violation.text)

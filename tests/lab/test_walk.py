@@ -4,11 +4,11 @@ from typing import Any
 
 from tests.lab.planting import PlantingCase
 from umd.lab.choices import parse_choice
+from umd.lab.ladder import heading, ladder
+from umd.lab.random_walk import walk
 from umd.lab.rules import Rule
 from umd.lab.run import run
 from umd.lab.scenario import JournalSection, Scenario, one_call
-from umd.lab.story import heading, ladder
-from umd.lab.walk import walk
 from umd.sip.session import CallerSession
 
 BAD = Scenario.model_validate({"network": {"jitter": "80ms", "loss": 0.1, "duplicate": 0.1}})
@@ -26,8 +26,8 @@ class WalkTests(PlantingCase):
     def test_the_same_seed_is_the_same_walk_watched_or_not(self) -> None:
         one = walk(BAD, steps=1500, seed=3, calls=20)
         other = walk(BAD, steps=1500, seed=3, calls=20, watch=True)
-        self.assertTrue(other.story)
-        other.story = []
+        self.assertTrue(other.run_log)
+        other.run_log = []
         self.assertEqual(one, other)
 
     def test_a_walk_with_a_journal(self) -> None:
@@ -56,7 +56,7 @@ class WalkTests(PlantingCase):
         again = walk(BAD, steps=first.steps, seed=4, calls=20, watch=True)
         self.assertEqual(again.violation, first.violation)
         leg = first.violation.leg
-        self.assertTrue(any(line.of == leg for line in again.story))
+        self.assertTrue(any(line.leg == leg for line in again.run_log))
 
 
 class StoryTests(PlantingCase):
@@ -79,7 +79,7 @@ class StoryTests(PlantingCase):
             " copies after 0.01 s, 4.51 s",
             "call: ended by client, 200 confirmed",
             "A is answered: ended ",
-            "-- all is at rest --",
+            "-- nothing is under way --",
         ):
             self.assertIn(words, told)
 

@@ -46,7 +46,7 @@ def lab() -> None:
 @junit_option
 def run_command(files: tuple[str, ...], as_json: bool, junit: str | None) -> None:
     """Run scenario files, and see that what they expect comes true."""
-    from umd.lab.work import run_scenarios
+    from umd.lab.commands import run_scenarios
 
     _finish(lambda: run_scenarios(files), as_json, junit)
 
@@ -91,7 +91,7 @@ def explore(
 
     A violation is made as small as it gets and written as a seed file.
     """
-    from umd.lab.work import Bounds, explore_all
+    from umd.lab.commands import Bounds, explore_all
 
     bounds = Bounds(scenario, numbers, depth, losses, short)
     _finish(lambda: explore_all(bounds, jobs, seeds, total=not as_json), as_json, junit)
@@ -125,7 +125,7 @@ def walk(
     junit: str | None,
 ) -> None:
     """Many calls at once over a bad network, everybody doing anything at any time."""
-    from umd.lab.work import walk_once
+    from umd.lab.commands import walk_once
 
     network = {"loss": loss, "duplicate": duplicate, "jitter": jitter}
     _finish(lambda: walk_once(steps, seed, calls, network, seeds, journal), as_json, junit)
@@ -136,7 +136,7 @@ def walk(
 @json_option
 def replay(seed: str, as_json: bool) -> None:
     """Repeat what a seed file describes, and tell it step by step."""
-    from umd.lab.work import replay_seed
+    from umd.lab.commands import replay_seed
 
     _finish(lambda: replay_seed(seed, None if as_json else click.echo), as_json, None)
 

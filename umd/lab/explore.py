@@ -1,14 +1,14 @@
 """
-Enumerates the ways in which a scenario can go, up to a bound, and judges each.
+Enumerates the ways in which a scenario can go, up to a bound, and checks each.
 
-Theory of operation. A run without choices is the root of a tree. What happened in a run, step by
-step, says where it could have gone another way: after each step somebody could have acted, and of
-each message something else could have become. Each of these is a child: the same run with one more
-choice, which is never earlier than its parent's last one, so that no set of choices comes up twice.
-Everything is replayed from the start, so a list of choices is all that a finding has to remember.
+Theory of operation. A run without choices is the root of a tree. Its log says where the run could
+have gone another way: after each step a party could have acted, and each message and each commit
+could have had another fate. Each of these is a child: the same run with one more choice, which is
+never earlier than its parent's last one, so that no set of choices comes up twice. Every run starts
+from the beginning, so that a list of choices is all that a finding has to keep.
 
-Runs in which the same things happen in the same order are one interleaving, whatever moment each
-happened at; such a run is counted once and its children are not looked at again.
+Runs in which the same events happen in the same order are one interleaving, at whatever times they
+happen. Such a run is counted once, and its children are not explored again.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from multiprocessing.pool import Pool
 from typing import Final
 
 from umd.lab.choices import REST, Act, ActAt, Choice, Fate, Fault, Verb
-from umd.lab.plans import A, Plan, Shape
+from umd.lab.plans import A, Bound, Plan
 from umd.lab.rules import Violation
-from umd.lab.run import Result, Turn, run
+from umd.lab.run import BranchPoint, Result, run
 from umd.lab.scenario import Scenario
 from umd.runtime.signals import exit_on
 
@@ -34,19 +34,19 @@ _STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 @dataclass(frozen=True)
-class Unit:
-    """One piece of the work: everything that begins with this choice."""
+class WorkUnit:
+    """A part of an exploration: all runs that begin with these choices."""
 
     plan: str
     scenario: Scenario
-    shape: Shape
+    bound: Bound
     choices: tuple[Choice, ...] = ()
     start: tuple[int, int] = (0, 0)
 
 
 @dataclass
 class Finding:
-    """A run in which a rule was broken."""
+    """A run in which an invariant was violated."""
 
     scenario: Scenario
     choices: tuple[Choice, ...]
@@ -55,62 +55,62 @@ class Finding:
 
 @dataclass
 class Tally:
-    """What came of some units."""
+    """The results of some work units."""
 
     runs: int = 0
     orders: set[bytes] = field(default_factory=set)
-    """One for each interleaving."""
+    """A digest of each interleaving."""
     findings: list[Finding] = field(default_factory=list)
     violated: int = 0
-    """Runs in which a rule was broken."""
+    """Runs in which an invariant was violated."""
     longest: float = 0.0
-    """Virtual seconds of the longest run."""
+    """The longest run, in virtual seconds."""
 
     def add(self, other: Tally) -> None:
         self.runs += other.runs
         self.orders |= other.orders
-        self.findings += other.findings[: max(0, KEPT - len(self.findings))]
+        self.findings += other.findings[: max(0, MAX_FINDINGS - len(self.findings))]
         self.violated += other.violated
         self.longest = max(self.longest, other.longest)
 
 
-KEPT: Final = 100
-"""How many findings are kept; the others are counted."""
+MAX_FINDINGS: Final = 100
+"""Findings that a tally keeps; it only counts the others."""
 
 
 # -- units
 
 
-def units_of(plans: Iterable[Plan]) -> Iterator[Unit]:
-    """The work, in the order in which it is counted."""
+def units_of(plans: Iterable[Plan]) -> Iterator[WorkUnit]:
+    """Yield the work units of some plans."""
     for plan in plans:
         for scenario in plan.scenarios:
-            for shape in plan.shapes:
-                root = Unit(plan.name, scenario, shape)
+            for bound in plan.bounds:
+                root = WorkUnit(plan.name, scenario, bound)
                 yield replace(root, start=ROOT_ONLY)
-                result = run(scenario, (), turns=True)
-                for choices, start in children(root, result.turns):
+                result = run(scenario, (), branch_points=True)
+                for choices, start in children(root, result.branch_points):
                     yield replace(root, choices=choices, start=start)
 
 
 ROOT_ONLY: Final = (1 << 30, 0)
-"""Where the children of a root that were made units of their own begin: nowhere."""
+"""The start of a root whose children are work units of their own: it has none."""
 
 
-def explore_unit(unit: Unit) -> Tally:
-    """Explore everything that begins with a unit's choices."""
+def explore_unit(unit: WorkUnit) -> Tally:
+    """Explore all runs that begin with the choices of a work unit."""
     tally = Tally()
     stack = [unit]
     while stack:
         here = stack.pop()
-        result = run(here.scenario, here.choices, turns=True)
+        result = run(here.scenario, here.choices, branch_points=True)
         tally.runs += 1
         if tally.runs % 256 == 0:
-            gc.collect()  # each world is full of cycles
+            gc.collect()  # a test bed has many reference cycles
         tally.longest = max(tally.longest, result.seconds)
         if result.violations:
             tally.violated += 1
-            if len(tally.findings) < KEPT:
+            if len(tally.findings) < MAX_FINDINGS:
                 found = Finding(here.scenario, here.choices, result.violations[0])
                 tally.findings.append(found)
             continue
@@ -120,72 +120,76 @@ def explore_unit(unit: Unit) -> Tally:
         tally.orders.add(order)
         below = [
             replace(here, choices=choices, start=start)
-            for choices, start in children(here, result.turns)
+            for choices, start in children(here, result.branch_points)
         ]
         stack += reversed(below)
     return tally
 
 
-def digest(unit: Unit, result: Result) -> bytes:
-    """What tells one interleaving from another."""
+def digest(unit: WorkUnit, result: Result) -> bytes:
+    """Return a digest of an interleaving."""
     place = f"{unit.plan} {unit.scenario.step[0].number} {unit.scenario.title}"
     journal = "" if unit.scenario.journal is None else " journal"
     return blake2b(f"{place}{journal}\n{result.order}".encode(), digest_size=12).digest()
 
 
 def children(
-    unit: Unit, turns: Sequence[Turn]
+    unit: WorkUnit, branch_points: Sequence[BranchPoint]
 ) -> Iterator[tuple[tuple[Choice, ...], tuple[int, int]]]:
-    """The runs with one choice more, and where the choices after it may begin."""
-    shape, choices = unit.shape, unit.choices
+    """Yield the choices of each run with one choice more, and where further ones may begin."""
+    bound, choices = unit.bound, unit.choices
     acts = [choice for choice in choices if isinstance(choice, ActAt)]
     faults = [choice for choice in choices if isinstance(choice, Fault)]
     cut = {choice.label[0] for choice in faults if choice.fate is Fate.CUT}
-    more_acts, more_faults = len(acts) < shape.acts, len(faults) < shape.faults
-    first_turn, first_message = unit.start
+    more_acts, more_faults = len(acts) < bound.acts, len(faults) < bound.faults
+    first_point, first_message = unit.start
     seen: set[str] = set()
     messages = 0
-    for index, turn in enumerate(turns):
-        begin = first_message if index == first_turn else 0
-        if index >= first_turn and more_faults:
-            for number, label in enumerate(turn.sent):
-                if number < begin or messages + number >= shape.messages or label[0] in cut:
+    for index, point in enumerate(branch_points):
+        begin = first_message if index == first_point else 0
+        if index >= first_point and more_faults:
+            for number, label in enumerate(point.sent):
+                if number < begin or messages + number >= bound.messages or label[0] in cut:
                     continue
                 of_commit = label.startswith("commit ")
-                for fate in shape.commit_fates if of_commit else shape.fates:
+                for fate in bound.commit_fates if of_commit else bound.fates:
                     yield (*choices, Fault(fate, label)), (index, number + 1)
-        messages += len(turn.sent)
-        marker = turn.marker
-        if index >= first_turn and more_acts and marker not in seen:
-            for act in _possible(shape, turn, acts):
+        messages += len(point.sent)
+        marker = point.marker
+        if index >= first_point and more_acts and marker not in seen:
+            for act in _possible(bound, point, acts):
                 yield (*choices, ActAt(act, marker)), (index + 1, 0)
         seen.add(marker)
 
 
-def _possible(shape: Shape, turn: Turn, done: Sequence[ActAt]) -> Iterator[Act]:
-    """What somebody could do after a step."""
-    asked = {each.act.who for each in done if each.act.verb in (Verb.DISCONNECT, Verb.INSIST)}
-    for who, verb in shape.who_does:
+def _possible(bound: Bound, point: BranchPoint, done: Sequence[ActAt]) -> Iterator[Act]:
+    """Yield the acts that are possible after a step."""
+    asking = {
+        choice.act.who
+        for choice in done
+        if choice.act.verb in (Verb.DISCONNECT, Verb.INSIST)
+    }
+    for who, verb in bound.acts_of:
         match verb:
             case Verb.DISCONNECT | Verb.INSIST:
-                # Clients are alike: the second asks after the first. Of an ended call all
-                # answers are the same: one look is enough.
-                in_turn = who not in asked and (who == A or A in asked)
-                possible = in_turn and (turn.live or turn.ended or turn.marker == REST)
+                # Clients are alike, so the second asks after the first. An ended call gives
+                # the same answer at any time, so one request is enough.
+                in_turn = who not in asking and (who == A or A in asking)
+                possible = in_turn and (point.live or point.ended or point.marker == REST)
             case Verb.LEAVE:
-                possible = who in turn.waiting
+                possible = who in point.waiting
             case Verb.ANSWER:
-                possible = turn.rings
+                possible = point.rings
             case Verb.HANG_UP:
-                possible = turn.up
+                possible = point.up
             case Verb.CRASH | Verb.STAY_DOWN:
-                possible = turn.runs
+                possible = point.runs
         if possible:
             yield Act(who, verb)
 
 
-def explore(units: Sequence[Unit], jobs: int = 1) -> Iterator[Tally]:
-    """What came of each unit, in order, whichever process did it."""
+def explore(units: Sequence[WorkUnit], jobs: int = 1) -> Iterator[Tally]:
+    """Yield the result of each work unit, in order."""
     if jobs <= 1:
         was_enabled = gc.isenabled()
         gc.disable()
@@ -204,11 +208,11 @@ def explore(units: Sequence[Unit], jobs: int = 1) -> Iterator[Tally]:
 @contextmanager
 def _ends_with_its_workers(jobs: int) -> Iterator[Pool]:
     """
-    A pool of workers that are gone when a signal ends this process: they would wait for ever.
+    A pool of workers that end when a signal ends this process; else they would wait for ever.
 
-    The signals are held back while workers are made, as they are only then ready to be ended.
+    Signals are blocked while the workers start, since a worker cannot handle one before that.
     """
-    ours = signal.getsignal(signal.SIGINT) is signal.SIG_DFL  # else our caller looks after signals
+    ours = signal.getsignal(signal.SIGINT) is signal.SIG_DFL  # else our caller handles signals
     signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
     with get_context("fork").Pool(jobs, _begin_work) as pool:
         for number in _STOP_SIGNALS if ours else ():
@@ -220,7 +224,7 @@ def _ends_with_its_workers(jobs: int) -> Iterator[Pool]:
 
 
 def _begin_work() -> None:
-    """Begin a worker: it must die when it is told to, whatever its parent does with signals."""
+    """Start a worker. SIGTERM ends it, whatever its parent does with signals."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
@@ -231,7 +235,7 @@ def _begin_work() -> None:
 
 
 def shrink(finding: Finding) -> Finding:
-    """Drop choices one at a time while the same rule is still broken."""
+    """Drop choices one at a time as long as the same invariant is violated."""
     found = finding
     index = 0
     while index < len(found.choices):

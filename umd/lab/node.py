@@ -39,7 +39,7 @@ from umd.lab.virtual_journal import CommitObserver, VirtualDisk, VirtualStore
 from umd.lab.virtual_udp import PEER_ADDRESS, UMD_ADDRESS, UdpNetwork
 from umd.sip.endpoint import Endpoint
 
-WALL: Final = 1_767_225_600.0
+WALL_TIME_AT_START: Final = 1_767_225_600.0
 """The wall time at the beginning of every run: 2026-01-01, in seconds since the epoch."""
 NODE_NAME: Final = "lab"
 SILENT_LOG: Final = structlog.wrap_logger(
@@ -108,7 +108,7 @@ class SimNode(Node):
             backends={"sim": ObservedBackend(self._backend, setting.observer)},
             node=NODE_NAME,
             clock=setting.clock,
-            wall=lambda: WALL + setting.clock.seconds(),
+            wall=lambda: WALL_TIME_AT_START + setting.clock.seconds(),
             log=SILENT_LOG,
             settings=setting.control,
             make_leg_name=setting.make_leg_name,
@@ -156,7 +156,7 @@ class SipNode(Node):
             backends={"sip": ObservedRestoringBackend(self._backend, setting.observer)},
             node=NODE_NAME,
             clock=self._reactor,
-            wall=lambda: WALL + setting.clock.seconds(),
+            wall=lambda: WALL_TIME_AT_START + setting.clock.seconds(),
             log=SILENT_LOG,
             settings=setting.control,
             make_leg_name=setting.make_leg_name,

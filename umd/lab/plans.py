@@ -22,7 +22,7 @@ FAR_ACTS: Final = ((FAR, Verb.ANSWER), (FAR, Verb.HANG_UP))
 UMD_ACTS: Final = ((UMD, Verb.CRASH), (UMD, Verb.STAY_DOWN))
 
 
-class Shape(NamedTuple):
+class Bound(NamedTuple):
     """The bound of an exploration: what may be chosen in one run, and how often."""
 
     acts: int
@@ -31,7 +31,7 @@ class Shape(NamedTuple):
     """Messages and commits with a fate in one run, at most."""
     fates: tuple[Fate, ...] = ALL_FATES
     """What can become of a message."""
-    who_does: tuple[tuple[str, Verb], ...] = ((A, Verb.DISCONNECT),)
+    acts_of: tuple[tuple[str, Verb], ...] = ((A, Verb.DISCONNECT),)
     """The acts to choose from."""
     messages: int = 40
     """Only the first so many messages and commits of a run can have a fate."""
@@ -45,16 +45,16 @@ class Plan:
 
     name: str
     scenarios: tuple[Scenario, ...]
-    shapes: tuple[Shape, ...]
+    bounds: tuple[Bound, ...]
 
 
-RINGS: Final = "5550180"
+ONLY_RINGS: Final = "5550180"
 """The far end that only rings."""
-PATIENT: Final = ("5550100", "5550108", "5550199")
+SENSITIVE_TO_DEADLINE: Final = ("5550100", "5550108", "5550199")
 """The far ends for which a deadline beyond 64*T1 makes a difference."""
-SLOW: Final = 0.6
+SLOW_LINE: Final = 0.6
 """Seconds from end to end: more than T1, so that every message crosses its retransmissions."""
-EVERYBODY: Final = CLIENT_ACTS + FAR_ACTS
+ALL_PARTIES: Final = CLIENT_ACTS + FAR_ACTS
 CLIENT_AND_CRASH: Final = ((A, Verb.DISCONNECT), *UMD_ACTS)
 FAST_COMMIT: Final = 0.005
 """Seconds: shorter than the way of a message."""
@@ -74,13 +74,13 @@ def default_plans(numbers: Sequence[str] | None = None, *, short: bool = False) 
         short: A sample that a unit test has time for.
     """
     chosen = tuple(built_in_far_ends()) if numbers is None else tuple(numbers)
-    free = tuple(number for number in chosen if number == RINGS)
-    patient = tuple(number for number in chosen if number in PATIENT)
+    free = tuple(number for number in chosen if number == ONLY_RINGS)
+    patient = tuple(number for number in chosen if number in SENSITIVE_TO_DEADLINE)
     each = tuple(map(one_call, chosen))
-    slow = tuple(one_call(number, delay=SLOW) for number in chosen)
+    slow = tuple(one_call(number, delay=SLOW_LINE) for number in chosen)
     octets = tuple(one_call(number, octets=True) for number in chosen)
     freely = tuple(map(one_call, free))
-    freely_slow = tuple(one_call(number, delay=SLOW) for number in free)
+    freely_slow = tuple(one_call(number, delay=SLOW_LINE) for number in free)
     late = tuple(one_call(number, deadline=40.0) for number in patient)
     lose = (Fate.LOSE,)
     journalled = tuple(one_call(number, commit=FAST_COMMIT) for number in chosen)
@@ -93,28 +93,28 @@ def default_plans(numbers: Sequence[str] | None = None, *, short: bool = False) 
     freely_journalled = tuple(one_call(number, commit=FAST_COMMIT) for number in free)
     if short:
         plans = [
-            Plan("every far end", each, (Shape(1, 1, lose, messages=8),)),
-            Plan("everybody acts", freely, (Shape(2, 0, who_does=EVERYBODY),)),
-            Plan("a long deadline", late, (Shape(1, 0),)),
-            Plan("every message as octets", octets, (Shape(0, 0),)),
-            Plan(JOURNAL_SUITE, journalled, (Shape(1, 0, who_does=CLIENT_AND_CRASH),)),
+            Plan("every far end", each, (Bound(1, 1, lose, messages=8),)),
+            Plan("all parties act", freely, (Bound(2, 0, acts_of=ALL_PARTIES),)),
+            Plan("a long deadline", late, (Bound(1, 0),)),
+            Plan("every message as octets", octets, (Bound(0, 0),)),
+            Plan(JOURNAL_SUITE, journalled, (Bound(1, 0, acts_of=CLIENT_AND_CRASH),)),
         ]
     else:
         crowd = (
-            Shape(2, 1, who_does=EVERYBODY, messages=16),
-            Shape(2, 2, lose, EVERYBODY, messages=12),
-            Shape(3, 0, who_does=EVERYBODY),
+            Bound(2, 1, acts_of=ALL_PARTIES, messages=16),
+            Bound(2, 2, lose, ALL_PARTIES, messages=12),
+            Bound(3, 0, acts_of=ALL_PARTIES),
         )
         plans = [
-            Plan("every far end", each, (Shape(1, 1), Shape(1, 2, lose, messages=16))),
-            Plan("a slow line", slow, (Shape(1, 1, (Fate.LOSE, Fate.DELAY)),)),
-            Plan("every message as octets", octets, (Shape(1, 0),)),
-            Plan("everybody acts", freely, crowd),
-            Plan("everybody acts, slow line", freely_slow, (Shape(2, 0, who_does=EVERYBODY),)),
+            Plan("every far end", each, (Bound(1, 1), Bound(1, 2, lose, messages=16))),
+            Plan("a slow line", slow, (Bound(1, 1, (Fate.LOSE, Fate.DELAY)),)),
+            Plan("every message as octets", octets, (Bound(1, 0),)),
+            Plan("all parties act", freely, crowd),
+            Plan("all parties act, slow line", freely_slow, (Bound(2, 0, acts_of=ALL_PARTIES),)),
             Plan(
                 "a long deadline",
                 late,
-                (Shape(2, 0, who_does=TWO_CLIENTS), Shape(1, 1, (Fate.BREAK, Fate.CUT))),
+                (Bound(2, 0, acts_of=TWO_CLIENTS), Bound(1, 1, (Fate.BREAK, Fate.CUT))),
             ),
             *_journal_plans(journalled, crashing, crashing_slow, freely_journalled),
         ]
@@ -138,25 +138,25 @@ def _journal_plans(
             JOURNAL_SUITE,
             each,
             (
-                Shape(1, 0, who_does=CLIENT_AND_CRASH),
-                Shape(1, 1, (), messages=24, commit_fates=failing),
+                Bound(1, 0, acts_of=CLIENT_AND_CRASH),
+                Bound(1, 1, (), messages=24, commit_fates=failing),
             ),
         ),
         Plan(
             f"{JOURNAL_SUITE}, crashes",
             crashing,
             (
-                Shape(2, 0, who_does=CLIENT_AND_CRASH),
-                Shape(1, 1, (Fate.LOSE,), ((UMD, Verb.CRASH),), 12, (CommitFate.REFUSE,)),
+                Bound(2, 0, acts_of=CLIENT_AND_CRASH),
+                Bound(1, 1, (Fate.LOSE,), ((UMD, Verb.CRASH),), 12, (CommitFate.REFUSE,)),
             ),
         ),
-        Plan(f"{JOURNAL_SUITE}, slow commits", crashing_slow, (Shape(2, 0, who_does=crash_only),)),
+        Plan(f"{JOURNAL_SUITE}, slow commits", crashing_slow, (Bound(2, 0, acts_of=crash_only),)),
         Plan(
-            f"{JOURNAL_SUITE}, everybody acts",
+            f"{JOURNAL_SUITE}, all parties act",
             free,
             (
-                Shape(2, 0, who_does=(*EVERYBODY, *UMD_ACTS)),
-                Shape(1, 1, (), EVERYBODY, commit_fates=tuple(CommitFate)),
+                Bound(2, 0, acts_of=(*ALL_PARTIES, *UMD_ACTS)),
+                Bound(1, 1, (), ALL_PARTIES, commit_fates=tuple(CommitFate)),
             ),
         ),
     ]

@@ -41,7 +41,7 @@ class Verdict:
     """Counts and durations by name; a duration in seconds has a name that ends in `_s`."""
 
     def as_json(self) -> str:
-        """One object on one line."""
+        """Return the verdict as a JSON object on one line."""
         return json.dumps(
             {
                 "suite": self.suite,
@@ -102,42 +102,51 @@ def _write_case(suite: ElementTree.Element, case: Verdict) -> None:
 
 
 class Progress:
-    """Says how far it is: over and over on a terminal, a line every few seconds in a log."""
+    """
+    Prints how far a long run has come: over and over on a terminal, every few seconds in a log.
 
-    EVERY: Final = 5.0  # seconds between two lines of a log
-    OFTEN: Final = 0.2  # seconds between two looks of a terminal
+    Args:
+        unit: What is counted, in the plural.
+        stream: Where to print; standard error by default.
+    """
 
-    def __init__(self, what: str, stream: TextIO | None = None) -> None:
-        self._what = what
+    LOG_INTERVAL: Final = 5.0
+    """Seconds between two lines of a log."""
+    TERMINAL_INTERVAL: Final = 0.2
+    """Seconds between two updates of a terminal."""
+
+    def __init__(self, unit: str, stream: TextIO | None = None) -> None:
+        self._unit = unit
         self._stream = stream or sys.stderr
-        self._terminal = self._stream.isatty()
+        self._is_terminal = self._stream.isatty()
+        self._interval = self.TERMINAL_INTERVAL if self._is_terminal else self.LOG_INTERVAL
         self._began = time.monotonic()
-        self._next = self._began + (self.OFTEN if self._terminal else self.EVERY)
+        self._next = self._began + self._interval
 
     @property
     def took(self) -> float:
         """Seconds since it began."""
         return time.monotonic() - self._began
 
-    def tell(self, done: int, left: str) -> None:
+    def update(self, done: int, left: str) -> None:
         """
-        Say it, when it is time.
+        Print the progress if it is time to.
 
         Args:
-            done: how many of what it is about.
-            left: what is left, in words.
+            done: How many are done.
+            left: What is left, as text.
         """
         now = time.monotonic()
         if now < self._next:
             return
-        self._next = now + (self.OFTEN if self._terminal else self.EVERY)
+        self._next = now + self._interval
         rate = done / (now - self._began)
-        line = f"{done:,} {self._what}, {rate:,.0f} a second, {left}"
-        self._stream.write(f"\r{line}\x1b[K" if self._terminal else f"{line}\n")
+        line = f"{done:,} {self._unit}, {rate:,.0f} a second, {left}"
+        self._stream.write(f"\r{line}\x1b[K" if self._is_terminal else f"{line}\n")
         self._stream.flush()
 
     def done(self) -> None:
-        """Take it away from the terminal."""
-        if self._terminal:
+        """Clear the line of the terminal."""
+        if self._is_terminal:
             self._stream.write("\r\x1b[K")
             self._stream.flush()

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from umd.lab.observed import ObservedCall
 
 
 class Rule(StrEnum):
@@ -43,9 +47,16 @@ class Violation:
     """An invariant was violated."""
 
     rule: Rule
-    said: str
+    text: str
     """What happened, for a person to read."""
     at: float
     """Seconds on the virtual clock."""
     leg: str = ""
     """The leg of the call; empty where no single call is to blame."""
+
+
+class TakesViolations(Protocol):
+    """Keeps the violations of a run."""
+
+    def report(self, rule: Rule, text: str, now: float, call: ObservedCall | None = None) -> None:
+        """Keep a violation, by one call or by none in particular."""

@@ -15,6 +15,7 @@ from umd.config.loading import load_model
 from umd.config.notation import KeyPath
 from umd.control.outcome import Outcome
 from umd.control.settings import ControlSettings
+from umd.lab.checker import InvariantChecker
 from umd.lab.choices import (
     FIRST_CALL,
     UMD,
@@ -27,7 +28,6 @@ from umd.lab.choices import (
     parse_place,
 )
 from umd.lab.node import SipNode
-from umd.lab.referee import Referee
 from umd.lab.rules import Rule
 
 PLACE: Final = "place"
@@ -159,11 +159,11 @@ class Scenario(Section):
         """Control's settings."""
         return ControlSettings(deadline=self.call.deadline)
 
-    def make_referee(self) -> Referee:
+    def make_checker(self) -> InvariantChecker:
         """Return a referee for a run of this scenario."""
         if self.journal is None:
-            return Referee(self.call.deadline)
-        return Referee(self.call.deadline, umd_host=SipNode.umd_host, journalled=True)
+            return InvariantChecker(self.call.deadline)
+        return InvariantChecker(self.call.deadline, umd_host=SipNode.umd_host, journalled=True)
 
 
 def one_call(

@@ -1,4 +1,4 @@
-"""Seed files: a violation as a scenario that comes to it, small enough to read."""
+"""Seed files: a scenario whose run ends in a violation, small enough to read."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from umd.lab.scenario import Found, Scenario
 
 
 def seed_of(finding: Finding) -> Scenario:
-    """The scenario of a finding, its choices written into it."""
+    """Return the scenario of a finding, with its choices."""
     scenario = finding.scenario
     choices = [*scenario.choices, *finding.choices]
     return scenario.model_copy(update={"choices": choices, "found": found(finding.violation)})
 
 
 def found(violation: Violation) -> Found:
-    """What the lab saw, for the record."""
-    return Found(umd=__version__, violated=violation.rule, said=violation.said)
+    """Return the `[found]` section of a violation."""
+    return Found(umd=__version__, violated=violation.rule, said=violation.text)
 
 
 def read_seed(file: str) -> Scenario:
@@ -29,13 +29,13 @@ def read_seed(file: str) -> Scenario:
     Read a seed.
 
     Raises:
-        ConfigError: with `file:line: what is wrong`.
+        ConfigError: Each mistake has the form `file:line: what is wrong`.
     """
     return files.load(file)
 
 
 def write_seed(seed: Scenario, directory: Path) -> Path:
-    """Write it under a name that says what was violated and how it is told from others."""
+    """Write a seed under the name of the violated rule and the first number that is free."""
     directory.mkdir(parents=True, exist_ok=True)
     assert seed.found is not None
     stem = re.sub(r"\W+", "-", str(seed.found.violated))

@@ -139,7 +139,7 @@ class VirtualStore(Store):
         raise NotImplementedError
 
     def _commit_soon(self) -> None:
-        """Begin a commit at the end of this turn, unless one is on its way."""
+        """Begin a commit at the end of this point, unless one is on its way."""
         if not self._committing:
             self._committing = True
             self._clock.callLater(0.0, self._begin_commit)

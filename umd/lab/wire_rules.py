@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final, Protocol
+from typing import Final
 
 from umd.backends.sim.network import Flight
 from umd.call.events import Connected
-from umd.lab.case import Case
-from umd.lab.durability import Durability
-from umd.lab.rules import Rule
+from umd.lab.journal_rules import JournalRules
+from umd.lab.observed import ObservedCall
+from umd.lab.rules import Rule, TakesViolations
 from umd.sip.message import Request, Response
 
-MOMENT: Final = 1e-3
+TIME_TOLERANCE: Final = 1e-3
 """Seconds by which two times may differ and still count as the same."""
 UMD, FAR_SIDE = 0, 1
 SIDES: Final = ("umd", "the far end")
-
-
-class ReportsViolations(Protocol):
-    """Takes the violations."""
-
-    def wrong(self, rule: Rule, said: str, now: float, case: Case | None = None) -> None:
-        """A rule is violated, by one call or by none in particular."""
 
 
 class WireRules:
@@ -30,194 +23,200 @@ class WireRules:
     Judges the messages of one run.
 
     Args:
-        referee: Takes the violations.
-        cases: The calls, by SIP Call-ID.
-        umd_host: The host of umd's own address.
+        checker: Takes the violations.
+        calls: The observed calls, by SIP Call-ID.
+        umd_host: The host of umd's own SIP address.
         timeout: 64*T1, in seconds.
-        durability: The rules of the journal; None where nothing is put on record.
+        journal: The rules of the journal; None if umd keeps no journal.
     """
 
     def __init__(
         self,
-        referee: ReportsViolations,
-        cases: Mapping[str, Case],
+        checker: TakesViolations,
+        calls: Mapping[str, ObservedCall],
         umd_host: str,
         timeout: float,
-        durability: Durability | None,
+        journal: JournalRules | None,
     ) -> None:
-        self.wrong = referee.wrong
-        self._cases = cases
+        self.report = checker.report
+        self._calls = calls
         self._umd_host = umd_host
         self._timeout = timeout
-        self._durability = durability
-        self._said_over: list[Case] = []
-        """The calls whose far end has ended them in this step."""
-        self._to_ack: list[Case] = []
+        self._journal = journal
+        self._ended_by_far_end: list[ObservedCall] = []
+        """The calls of which umd has learned in this step that the far end has ended them."""
+        self._to_ack: list[ObservedCall] = []
         """The calls whose 2xx has arrived in this step."""
 
     def sent(self, flight: Flight, now: float) -> None:
-        """A message leaves."""
+        """Check a message that leaves."""
         message = flight.message
-        case = self._cases.get(message.call_id)
-        if case is None:
+        call = self._calls.get(message.call_id)
+        if call is None:
             return
         side = UMD if flight.source.host == self._umd_host else FAR_SIDE
         if isinstance(message, Request):
             branch = message.via.branch or ""
-            if side == UMD and self._durability is not None:
-                self._durability.request_sent(case, message, now)
-            if (branch, message.method) not in case.seen:
-                case.seen.add((branch, message.method))
-                self._see_request(case, side, message, now)
+            if side == UMD and self._journal is not None:
+                self._journal.request_sent(call, message, now)
+            if (branch, message.method) not in call.sent:
+                call.sent.add((branch, message.method))
+                self._check_request(call, side, message, now)
             elif message.method == "ACK":
-                case.unacked = None
+                call.unacked = None
             return
         assert isinstance(message, Response)
         if side == UMD:
-            if self._durability is not None:
-                self._durability.response_sent(case, message, now)
+            if self._journal is not None:
+                self._journal.response_sent(call, message, now)
         elif message.cseq.method == "INVITE":
             if message.status >= 300:
-                case.declined.add(message.to_tag or "")
+                call.declined.add(message.to_tag or "")
             elif message.status >= 200:
-                case.answered_at.setdefault(message.to_tag or "", now)
+                call.answered_at.setdefault(message.to_tag or "", now)
 
-    def _see_request(self, case: Case, side: int, request: Request, now: float) -> None:
-        """A new request, not a repetition."""
+    def _check_request(self, call: ObservedCall, side: int, request: Request, now: float) -> None:
+        """Check a request that is no retransmission."""
         tag = (request.to_tag if side == UMD else request.from_tag) or ""
         match request.method:
             case "INVITE" if not request.to_tag:
                 pass
             case "CANCEL":
-                if not case.provisional and not case.crashed:
-                    self.wrong(Rule.PROTOCOL, "CANCEL before any provisional response", now, case)
-                if case.final:
-                    self.wrong(Rule.PROTOCOL, "CANCEL after the final response", now, case)
-                case.cancelled_at = now
+                if not call.provisional and not call.crashed:
+                    self.report(Rule.PROTOCOL, "CANCEL before any provisional response", now, call)
+                if call.final:
+                    self.report(Rule.PROTOCOL, "CANCEL after the final response", now, call)
+                call.cancelled_at = now
             case "ACK":
-                case.unacked = None
-                if case.failed is None or tag in case.answered_at:
-                    case.acked.add(tag)
+                call.unacked = None
+                if call.failed is None or tag in call.answered_at:
+                    call.acked.add(tag)
             case method:
-                self._see_dialog(case, side, tag, method, now)
+                self._check_dialog(call, side, tag, method, now)
 
-    def _see_dialog(self, case: Case, side: int, tag: str, method: str, now: float) -> None:
-        who = f"{SIDES[side]} sent {method}"
-        knows = tag in case.over[side] and not (side == UMD and tag in case.over_while_held)
-        if knows and not self._crosses(case, side):
-            self.wrong(Rule.DEAD_DIALOG, f"{who} into a dialog that it knew to be over", now, case)
+    def _check_dialog(
+        self, call: ObservedCall, side: int, tag: str, method: str, now: float
+    ) -> None:
+        """Check a request within a dialog."""
+        sender = f"{SIDES[side]} sent {method}"
+        knows = tag in call.over[side] and not (side == UMD and tag in call.over_while_held)
+        if knows and not self._may_cross(call, side):
+            text = f"{sender} into a dialog that it knew to be over"
+            self.report(Rule.DEAD_DIALOG, text, now, call)
         if side == UMD:
-            if tag not in case.acked and not case.crashed:
-                self.wrong(Rule.PROTOCOL, f"{who} before its ACK", now, case)
+            if tag not in call.acked and not call.crashed:
+                self.report(Rule.PROTOCOL, f"{sender} before its ACK", now, call)
             return
-        if tag in case.declined:
-            self.wrong(Rule.DEAD_DIALOG, f"{who} after its own failure response", now, case)
-        if tag not in case.ack_got:
-            answered_at = case.answered_at.get(tag)
+        if tag in call.declined:
+            self.report(Rule.DEAD_DIALOG, f"{sender} after its own failure response", now, call)
+        if tag not in call.ack_received:
+            answered_at = call.answered_at.get(tag)
             if answered_at is None:
-                self.wrong(Rule.PROTOCOL, f"{who} before it answered", now, case)
-            elif now < answered_at + self._timeout - MOMENT:
-                self.wrong(Rule.PROTOCOL, f"{who} before it had the ACK", now, case)
+                self.report(Rule.PROTOCOL, f"{sender} before it answered", now, call)
+            elif now < answered_at + self._timeout - TIME_TOLERANCE:
+                self.report(Rule.PROTOCOL, f"{sender} before it had the ACK", now, call)
 
-    def _crosses(self, case: Case, side: int) -> bool:
-        """That kind of far end pretends to have hung up just before our BYE came."""
-        return side == FAR_SIDE and case.behaviour.bye == "crosses"
+    def _may_cross(self, call: ObservedCall, side: int) -> bool:
+        """Whether the far end is of the kind that sends its own BYE when umd's BYE arrives."""
+        return side == FAR_SIDE and call.behaviour.bye == "crosses"
 
-    def landed(self, flight: Flight, now: float) -> None:
-        """A message arrives."""
+    def arrived(self, flight: Flight, now: float) -> None:
+        """Observe a message that arrives."""
         message = flight.message
-        case = self._cases.get(message.call_id)
-        if case is None:
+        call = self._calls.get(message.call_id)
+        if call is None:
             return
         side = UMD if flight.target.host == self._umd_host else FAR_SIDE
         if isinstance(message, Request):
-            self._request_landed(case, side, message)
+            self._request_arrived(call, side, message)
             return
         assert isinstance(message, Response)
         method, status = message.cseq.method, message.status
         if method == "BYE" and status >= 200:
-            if side == UMD and (case.bye_final is None or case.crashed):
-                case.bye_final = status  # after a crash there are two BYEs; the later one counts
+            if side == UMD and (call.bye_final is None or call.crashed):
+                call.bye_final = status  # after a crash there are two BYEs; the later one counts
             tag = message.to_tag if side == UMD else message.from_tag
-            case.over[side].add(tag or "")
+            call.over[side].add(tag or "")
         elif method == "CANCEL" and side == UMD and status >= 300:
-            case.cancel_failed = status
+            call.cancel_failed = status
         elif method == "INVITE" and side == UMD:
-            self._invite_answered(case, message, now)
+            self._invite_answered(call, message, now)
 
-    def _request_landed(self, case: Case, side: int, request: Request) -> None:
+    def _request_arrived(self, call: ObservedCall, side: int, request: Request) -> None:
         if request.method == "BYE":
             if side == UMD:
                 tag = request.from_tag or ""
                 # Without a response from this phone umd has no dialog with it, and answers 481.
-                if self._durability is not None and not case.has_durable(Connected):
-                    case.over_while_held.add(tag)
-                if tag in case.known_tags:
-                    self._over(case, "BYE")
+                if self._journal is not None and not call.has_durable(Connected):
+                    call.over_while_held.add(tag)
+                if tag in call.known_tags:
+                    self._note_end(call, "BYE")
             else:
                 tag = request.to_tag or ""
-            case.over[side].add(tag)
+            call.over[side].add(tag)
         elif request.method == "ACK" and side == FAR_SIDE:
-            case.ack_got.add(request.to_tag or "")
+            call.ack_received.add(request.to_tag or "")
 
-    def _invite_answered(self, case: Case, response: Response, now: float) -> None:
-        case.heard_at = min(case.heard_at, now)
-        case.known_tags.add(response.to_tag or "")
+    def _invite_answered(self, call: ObservedCall, response: Response, now: float) -> None:
+        call.first_response_at = min(call.first_response_at, now)
+        call.known_tags.add(response.to_tag or "")
         if response.status < 200:
-            case.provisional = True
+            call.provisional = True
             return
-        case.final = True
+        call.final = True
         if response.status < 300:
-            if not self._given_up(case, now):
-                case.unacked = response.to_tag or ""
-                self._to_ack.append(case)
+            if not self._has_no_transaction(call, now):
+                call.unacked = response.to_tag or ""
+                self._to_ack.append(call)
         else:
-            if case.failed is None:
-                case.failed = response.status
-            # Where several phones rang, the final of one does not always show that all are down.
-            self._over(case, str(response.status), at_once=case.behaviour.forks == 1)
+            if call.failed is None:
+                call.failed = response.status
+            # If several phones rang, the final response of one does not show that all are down.
+            self._note_end(call, str(response.status), at_once=call.behaviour.forks == 1)
 
-    def _given_up(self, case: Case, now: float) -> bool:
+    def _has_no_transaction(self, call: ObservedCall, now: float) -> bool:
         """
-        Whether the INVITE's transaction is gone: 64*T1 without a response, or after its CANCEL.
+        Whether the transaction of the INVITE is gone: 64*T1 without a response, or after CANCEL.
 
-        What comes then is nobody's (RFC 3261 sections 17.1.1.2 and 9.1); the callee will give up
-        waiting for its ACK.
+        A 2xx that arrives later belongs to no transaction (RFC 3261 sections 17.1.1.2 and 9.1). It
+        gets no ACK, and the callee gives up waiting for one.
         """
-        since = case.cancelled_at
-        if since is None and case.heard_at > case.placed_at + self._timeout - MOMENT:
-            since = case.placed_at
-        return since is not None and now > since + self._timeout - MOMENT
+        timeout = self._timeout - TIME_TOLERANCE
+        since = call.cancelled_at
+        if since is None and call.first_response_at > call.placed_at + timeout:
+            since = call.placed_at
+        return since is not None and now > since + timeout
 
-    def _over(self, case: Case, what: str, *, at_once: bool = True) -> None:
-        if case.heard is None and case.end is None:
-            case.heard = what
+    def _note_end(self, call: ObservedCall, message: str, *, at_once: bool = True) -> None:
+        """Note a message by which the far end has ended the call; `at_once` umd must follow."""
+        if call.heard_end is None and call.end is None:
+            call.heard_end = message
         if at_once:
-            self._said_over.append(case)
+            self._ended_by_far_end.append(call)
 
     def at_rest(self, now: float) -> None:
-        """Nothing is under way any more: an ACK that has waited for its record has left."""
-        self._see_acks(now)
+        """Check that no ACK waits for its record any more."""
+        self._check_acks(now)
 
     def crash(self) -> None:
-        """umd has crashed: what it had received and not put on record is as if it was lost."""
-        self._said_over.clear()
+        """Forget what umd received in the step of its crash, as if the message was lost."""
+        self._ended_by_far_end.clear()
         self._to_ack.clear()
 
-    def _see_acks(self, now: float) -> None:
-        for case in self._to_ack:
-            if case.unacked is not None:
-                self.wrong(Rule.PROTOCOL, "a 2xx to INVITE got no ACK", now, case)
-                case.unacked = None
+    def _check_acks(self, now: float) -> None:
+        for call in self._to_ack:
+            if call.unacked is not None:
+                self.report(Rule.PROTOCOL, "a 2xx to INVITE got no ACK", now, call)
+                call.unacked = None
         self._to_ack.clear()
 
     def step_done(self, now: float) -> None:
-        """A step is done: what has to follow at once has followed, or never will."""
-        if self._to_ack and self._durability is None:  # else the ACK waits for the record
-            self._see_acks(now)
-        if self._said_over:
-            for case in self._said_over:
-                if case.end is None:
-                    said = f"the far end said {case.heard}, and the call goes on"
-                    self.wrong(Rule.HEARD, said, now, case)
-            self._said_over.clear()
+        """Check what has to follow within the step that is done."""
+        if self._to_ack and self._journal is None:  # else the ACK waits for the record
+            self._check_acks(now)
+        if self._ended_by_far_end:
+            for call in self._ended_by_far_end:
+                if call.end is None:
+                    text = f"the far end sent {call.heard_end}, and the call goes on"
+                    self.report(Rule.HEARD, text, now, call)
+            self._ended_by_far_end.clear()

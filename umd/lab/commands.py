@@ -1,4 +1,4 @@
-"""What the commands of the lab do, up to the verdicts."""
+"""The commands of the lab: each does its work and returns verdicts."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from umd.backends.sim.directory import Directory, built_in_far_ends, last_digits
 from umd.config import ConfigError
 from umd.lab import scenario as files
 from umd.lab.choices import Fate
-from umd.lab.explore import Finding, Tally, Unit, explore, shrink, units_of
-from umd.lab.plans import CLIENT_ACTS, FAR_ACTS, Plan, Shape, default_plans
+from umd.lab.explore import Finding, Tally, WorkUnit, explore, shrink, units_of
+from umd.lab.ladder import heading, ladder
+from umd.lab.plans import CLIENT_ACTS, FAR_ACTS, Bound, Plan, default_plans
+from umd.lab.random_walk import WalkResult, walk
 from umd.lab.report import Progress, Status, Verdict
 from umd.lab.run import Result, run
 from umd.lab.scenario import JournalSection, NetworkSection, Scenario, one_call
 from umd.lab.seeds import found, read_seed, seed_of, write_seed
-from umd.lab.story import heading, ladder
-from umd.lab.walk import Walked, walk
 
-SEEDS: Final = 5
-"""How many seed files one exploration writes at most: one mistake breaks a thousand runs."""
+MAX_SEEDS: Final = 5
+"""Seed files that one exploration writes at most. One bug can cause thousands of violations."""
 
 
 # -- run
@@ -33,7 +33,7 @@ def run_scenarios(paths: Sequence[str]) -> list[Verdict]:
     Run scenario files.
 
     Raises:
-        ConfigError: one of them has mistakes; none was run.
+        ConfigError: A file has mistakes; none was run.
     """
     mistakes: list[str] = []
     scenarios: list[tuple[str, Scenario]] = []
@@ -44,35 +44,35 @@ def run_scenarios(paths: Sequence[str]) -> list[Verdict]:
             mistakes += error.mistakes
     if mistakes:
         raise ConfigError(mistakes)
-    return [_run_one(path, scenario) for path, scenario in scenarios]
+    return [_run_file(path, scenario) for path, scenario in scenarios]
 
 
-def _run_one(path: str, scenario: Scenario) -> Verdict:
+def _run_file(path: str, scenario: Scenario) -> Verdict:
     if scenario.walk is not None:
         return replay_seed(path)[0]
     began = time.monotonic()
     result = run(scenario)
-    said = _said(result)
+    problems = _problems_of(result)
     if result.violations:
         status = Status.VIOLATED
     else:
-        said += result.unmet
-        said += [f"never came to: {choice}" for choice in result.not_done]
-        status = Status.NOT_MET if said else Status.OK
+        problems += result.unmet
+        problems += [f"never reached: {choice}" for choice in result.not_done]
+        status = Status.NOT_MET if problems else Status.OK
     name = scenario.title or Path(path).stem
     took = time.monotonic() - began
-    return Verdict("run", name, status, took, said, {"file": path, "virtual_s": result.seconds})
+    return Verdict("run", name, status, took, problems, {"file": path, "virtual_s": result.seconds})
 
 
-def _said(result: Result) -> list[str]:
-    return [f"{each.rule} at {each.at:.4f} s: {each.said}" for each in result.violations]
+def _problems_of(result: Result) -> list[str]:
+    return [f"{each.rule} at {each.at:.4f} s: {each.text}" for each in result.violations]
 
 
 # -- explore
 
 
 class Bounds(NamedTuple):
-    """What the command line says of an exploration."""
+    """The options of `umd lab explore`."""
 
     scenario: str | None = None
     numbers: tuple[str, ...] = ()
@@ -82,10 +82,10 @@ class Bounds(NamedTuple):
 
     def plans(self) -> list[Plan]:
         """
-        What is to be explored.
+        Return the plans to explore.
 
         Raises:
-            ConfigError: there is no such file or far end.
+            ConfigError: The file or the far end does not exist.
         """
         for number in self.numbers:
             if last_digits(number) not in built_in_far_ends():
@@ -101,12 +101,12 @@ class Bounds(NamedTuple):
         depth = 1 if self.depth is None else self.depth
         losses = 1 if self.losses is None else self.losses
         fates = tuple(Fate) if losses < 2 else (Fate.LOSE, Fate.DELAY, Fate.ECHO)
-        shape = Shape(depth, losses, fates, CLIENT_ACTS + FAR_ACTS)
-        return [Plan(f"depth {depth}, losses {losses}", scenarios, (shape,))]
+        bound = Bound(depth, losses, fates, CLIENT_ACTS + FAR_ACTS)
+        return [Plan(f"depth {depth}, losses {losses}", scenarios, (bound,))]
 
 
 def explore_all(bounds: Bounds, jobs: int, seeds: str, total: bool) -> list[Verdict]:
-    """Explore, write the seeds of what was found, and give a verdict for each plan's far end."""
+    """Explore, write a seed for each violation, and return a verdict for each far end of a plan."""
     plans = bounds.plans()
     progress = Progress("runs")
     units = list(units_of(plans))
@@ -115,17 +115,17 @@ def explore_all(bounds: Bounds, jobs: int, seeds: str, total: bool) -> list[Verd
     for number, (unit, tally) in enumerate(zip(units, explore(units, jobs), strict=True)):
         tallies.setdefault((unit.plan, _name(unit)), Tally()).add(tally)
         everything.add(tally)
-        progress.tell(everything.runs, f"{number + 1:,} of {len(units):,} parts done")
+        progress.update(everything.runs, f"{number + 1:,} of {len(units):,} parts done")
     progress.done()
     written = _write_seeds(everything.findings, Path(seeds))
     verdicts = []
     for (plan, name), tally in tallies.items():
-        said = [words for finding, words in written if _belongs(finding, plan, name, units)]
+        problems = [text for finding, text in written if _belongs(finding, plan, name, units)]
         if tally.violated:
-            said.append(f"{tally.violated:,} runs in which something was violated")
+            problems.append(f"{tally.violated:,} runs in which an invariant was violated")
         figures: dict[str, Any] = {"interleavings": len(tally.orders), "runs": tally.runs}
         status = Status.VIOLATED if tally.violated else Status.OK
-        verdicts.append(Verdict(f"explore: {plan}", name, status, 0.0, said, figures))
+        verdicts.append(Verdict(f"explore: {plan}", name, status, 0.0, problems, figures))
     figures = {
         "interleavings": len(everything.orders),
         "runs": everything.runs,
@@ -137,12 +137,12 @@ def explore_all(bounds: Bounds, jobs: int, seeds: str, total: bool) -> list[Verd
     return verdicts
 
 
-def _name(unit: Unit) -> str:
+def _name(unit: WorkUnit) -> str:
     number = unit.scenario.step[0].number or ""
     return unit.scenario.title or f"{number} {Directory().find(number).words}"
 
 
-def _belongs(finding: Finding, plan: str, name: str, units: Sequence[Unit]) -> bool:
+def _belongs(finding: Finding, plan: str, name: str, units: Sequence[WorkUnit]) -> bool:
     return any(
         unit.plan == plan and _name(unit) == name and unit.scenario is finding.scenario
         for unit in units
@@ -150,23 +150,23 @@ def _belongs(finding: Finding, plan: str, name: str, units: Sequence[Unit]) -> b
 
 
 def _write_seeds(findings: Sequence[Finding], directory: Path) -> list[tuple[Finding, str]]:
-    """Make them small, and write one seed for each that is different."""
+    """Reduce the findings, and write a seed for each violation that differs from the others."""
     written: list[tuple[Finding, str]] = []
     seen: set[tuple[str, ...]] = set()
     for finding in findings:
-        if len(written) == SEEDS:
+        if len(written) == MAX_SEEDS:
             break
         small = shrink(finding)
-        key = (small.violation.rule, small.violation.said)
+        key = (small.violation.rule, small.violation.text)
         if key not in seen:
             seen.add(key)
             again = _write_seed(seed_of(small), directory)
-            written.append((finding, f"{small.violation.rule}: {small.violation.said}; {again}"))
+            written.append((finding, f"{small.violation.rule}: {small.violation.text}; {again}"))
     return written
 
 
 def _write_seed(seed: Scenario, directory: Path) -> str:
-    """Write a seed; how to repeat it, or why that cannot be: a violation is told all the same."""
+    """Write a seed; return the command that repeats it, or why the seed cannot be written."""
     try:
         return f"umd lab replay {write_seed(seed, directory)}"
     except OSError as error:
@@ -185,10 +185,10 @@ def walk_once(
     with_journal: bool = False,
 ) -> list[Verdict]:
     """
-    Walk once, and write a seed when something was violated.
+    Do one random walk, and write a seed if an invariant was violated.
 
     Raises:
-        ConfigError: the jitter is no duration.
+        ConfigError: The jitter is not a duration.
     """
     try:
         section = NetworkSection(**network)
@@ -199,23 +199,23 @@ def walk_once(
     scenario = Scenario(network=section, journal=JournalSection() if with_journal else None)
     progress = Progress("steps")
 
-    def tell(walked: Walked) -> None:
-        progress.tell(walked.steps, f"{steps - walked.steps:,} left")
+    def report_progress(walked: WalkResult) -> None:
+        progress.update(walked.steps, f"{steps - walked.steps:,} left")
 
-    walked = walk(scenario, steps=steps, seed=seed, calls=calls, tell=tell)
+    walked = walk(scenario, steps=steps, seed=seed, calls=calls, report_progress=report_progress)
     progress.done()
-    said: list[str] = []
+    problems: list[str] = []
     if walked.violation is not None:
         walked_to = files.Walk(steps=walked.steps, seed=seed, calls=calls)
         violated = scenario.model_copy(
             update={"walk": walked_to, "found": found(walked.violation)}
         )
         again = _write_seed(violated, Path(seeds))
-        said = [f"{walked.violation.rule}: {walked.violation.said}; {again}"]
-    return [_walked(walked, f"seed {seed}", said, progress.took)]
+        problems = [f"{walked.violation.rule}: {walked.violation.text}; {again}"]
+    return [_verdict_on(walked, f"seed {seed}", problems, progress.took)]
 
 
-def _walked(walked: Walked, name: str, said: list[str], took: float) -> Verdict:
+def _verdict_on(walked: WalkResult, name: str, problems: list[str], took: float) -> Verdict:
     figures = {
         "steps": walked.steps,
         "calls": walked.calls,
@@ -230,7 +230,7 @@ def _walked(walked: Walked, name: str, said: list[str], took: float) -> Verdict:
     if walked.commits:
         figures |= {"commits": walked.commits, "crashes": walked.crashes}
     status = Status.OK if walked.violation is None else Status.VIOLATED
-    return Verdict("walk", name, status, took, said, figures)
+    return Verdict("walk", name, status, took, problems, figures)
 
 
 # -- replay
@@ -242,7 +242,7 @@ def replay_seed(path: str, write_line: Callable[[str], object] | None = None) ->
 
     Args:
         path: The seed file.
-        write_line: Called with each line of the run's story, for a person to read.
+        write_line: Called with each line of a drawing of the run.
 
     Raises:
         ConfigError: The file has mistakes.
@@ -254,14 +254,14 @@ def replay_seed(path: str, write_line: Callable[[str], object] | None = None) ->
     result = run(seed)
     took = time.monotonic() - began
     if write_line is not None:
-        _write_story(seed, result, write_line)
-    said = _said(result)
+        _write_ladder(seed, result, write_line)
+    problems = _problems_of(result)
     if not result.violations:
-        said = [f"never came to: {choice}" for choice in result.not_done]
+        problems = [f"never reached: {choice}" for choice in result.not_done]
         if seed.found is not None:
-            said.append(f"not violated any more: {seed.found.violated}: {seed.found.said}")
+            problems.append(f"not violated any more: {seed.found.violated}: {seed.found.said}")
     status = Status.VIOLATED if result.violations else Status.OK
-    return [Verdict("replay", path, status, took, said, {"took_s": took})]
+    return [Verdict("replay", path, status, took, problems, {"took_s": took})]
 
 
 def _replay_walk(
@@ -271,17 +271,18 @@ def _replay_walk(
     began = time.monotonic()
     walked = walk(seed, **seed.walk.model_dump(), watch=True)
     took = time.monotonic() - began
-    said: list[str] = []
+    problems: list[str] = []
     if walked.violation is not None:
         leg = walked.violation.leg
-        said = [f"{walked.violation.rule} at {walked.violation.at:.4f} s: {walked.violation.said}"]
+        violation = walked.violation
+        problems = [f"{violation.rule} at {violation.at:.4f} s: {violation.text}"]
         if write_line is not None and leg:
-            lines = [line for line in walked.story if line.of == leg]
+            lines = [line for line in walked.run_log if line.leg == leg]
             result = Result([walked.violation], lines, [], [], [], walked.seconds)
-            _write_story(seed, result, write_line)
-    return [_walked(replace(walked, story=[]), path, said, took)]
+            _write_ladder(seed, result, write_line)
+    return [_verdict_on(replace(walked, run_log=[]), path, problems, took)]
 
 
-def _write_story(seed: Scenario, result: Result, write_line: Callable[[str], object]) -> None:
+def _write_ladder(seed: Scenario, result: Result, write_line: Callable[[str], object]) -> None:
     for line in (*heading(seed, seed.choices), "", *ladder(result), ""):
         write_line(line)

@@ -1,4 +1,4 @@
-"""A run as people read it: who did what when, with the messages as a ladder, in plain text."""
+"""Draws the log of a run as plain text: acts and events with their times, messages as a ladder."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from umd.lab.choices import FAR, REST
 from umd.lab.rules import Violation
 from umd.lab.run import Result
 from umd.lab.scenario import Scenario
-from umd.lab.world import Line
+from umd.lab.testbed import LogLine
 
-WIDE: Final = 34
-"""Columns between umd and the far end."""
-LEFT: Final = 42
-"""Columns for what happens at umd."""
+WIRE_COLUMNS: Final = 34
+"""Width of the ladder, between umd and the far end."""
+UMD_COLUMNS: Final = 42
+"""Width of the part for clients and umd."""
 
 
 def ladder(result: Result) -> Iterator[str]:
-    """The lines of a run's story, the violations where they happened."""
+    """Yield the lines of a drawing, each violation at its place."""
     violations = sorted(result.violations, key=lambda each: each.at)
-    yield f"{'s':>10}  {'clients and umd':{LEFT}} umd{' ' * (WIDE - 6)}far end"
-    for line in result.story:
+    yield f"{'s':>10}  {'clients and umd':{UMD_COLUMNS}} umd{' ' * (WIRE_COLUMNS - 6)}far end"
+    for line in result.run_log:
         while violations and violations[0].at < line.at:
             yield _violated(violations.pop(0))
         yield f"{line.at:10.4f}  {_row(line)}".rstrip()
@@ -42,14 +42,14 @@ def ladder(result: Result) -> Iterator[str]:
 
 
 def _violated(violation: Violation) -> str:
-    return f"{violation.at:10.4f}  !! {violation.rule}: {violation.said}"
+    return f"{violation.at:10.4f}  !! {violation.rule}: {violation.text}"
 
 
-def _row(line: Line) -> str:
+def _row(line: LogLine) -> str:
     kind, _, rest = line.marker.partition(" ")
     match kind:
         case "sent" | "got":
-            return " " * (LEFT + 1) + _arrow(kind, rest, line.detail)
+            return " " * (UMD_COLUMNS + 1) + _arrow(kind, rest, line.detail)
         case "told":
             return _beside(f"call: {_event(line.detail)}")
         case "answered":
@@ -59,13 +59,13 @@ def _row(line: Line) -> str:
         case _ if kind == FAR:
             return _beside("") + f"  {line.marker}"
         case _ if line.marker == REST:
-            return "-- all is at rest --"
+            return "-- nothing is under way --"
         case _:
             return _beside(line.marker)
 
 
 def _beside(words: str) -> str:
-    return f"{words:{LEFT}} |{' ' * WIDE}|"
+    return f"{words:{UMD_COLUMNS}} |{' ' * WIRE_COLUMNS}|"
 
 
 def _arrow(kind: str, label: str, detail: Any) -> str:
@@ -74,15 +74,16 @@ def _arrow(kind: str, label: str, detail: Any) -> str:
     name = f" {before}{message} "
     note = _fate(detail) if kind == "sent" else ""
     lost = kind == "sent" and not (detail and isinstance(detail, tuple))
-    length = WIDE - len(name)
+    length = WIRE_COLUMNS - len(name)
     head = ("x" if lost else ">") if right else ("x" if lost else "<")
     if kind == "sent":
         shaft = "-" * max(2, (length - 2) // 2)
         body = f"-{name}{shaft}{head}" if right else f"{head}{shaft}{name}-"
-        wire = body.ljust(WIDE) if right else body.rjust(WIDE)
+        wire = body.ljust(WIRE_COLUMNS) if right else body.rjust(WIRE_COLUMNS)
     else:
         shaft = "-" * max(2, (length - 2) // 3)
-        wire = f"{shaft}>{name}".rjust(WIDE) if right else f"{name}<{shaft}".ljust(WIDE)
+        arrow = f"{shaft}>{name}" if right else f"{name}<{shaft}"
+        wire = arrow.rjust(WIRE_COLUMNS) if right else arrow.ljust(WIRE_COLUMNS)
     return f"|{wire}|{note}"
 
 
@@ -117,7 +118,7 @@ def _event(event: LifecycleEvent) -> str:
 
 
 def heading(scenario: Scenario, choices: Iterable[object]) -> Iterator[str]:
-    """What a run is about."""
+    """Yield the lines above a drawing: the title, the far ends, and the choices."""
     directory = Directory(scenario.far_end)
     if scenario.title:
         yield scenario.title
