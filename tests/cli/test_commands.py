@@ -196,6 +196,7 @@ class StatusTableTests(PlantingCase):
         def served(command: str, number: int) -> Callable[[], int]:
             return pool.submit(self.served, command, number=number).result
 
+        twice = self.mktemp()
         taken = f"http.listen=unix:{self.mktemp()}/no/such/folder"
         any_of_them: list[Callable[[], int]] = [
             of("status", "--no-such-option"),
@@ -224,6 +225,12 @@ class StatusTableTests(PlantingCase):
                    "-o", "prompts.folder=/nowhere"),
                 of("check-config", wrong), of("check-config", "/nowhere"),
                 of("check-config", "/"),
+            ],
+            ("init", 0): [of("init", self.mktemp())],
+            ("init", 2): [
+                of("init", os.path.dirname(wrong), "--user", "a:b"),
+                of("init", "/nowhere/at/all"), of("init", wrong),
+                lambda: max(run("init", twice).returncode for _ in range(2)),
             ],
             ("calls", 0): [of("calls", *there), asked("calls", replies=[])],
             ("calls", 3): [
@@ -399,6 +406,7 @@ class StreamTests(PlantingCase):
     UNUSED = "a journal that no umd has open"
     ARGUMENTS: Mapping[tuple[str, ...], tuple[str, ...]] = {
         ("check-config",): (str(ROOT / "conf" / "umd.toml"),),
+        ("init",): (NEW,),
         ("calls",): ("--socket", SOCKET),
         ("trace",): ("seed-0", "--socket", SOCKET),
         ("events",): ("--socket", SOCKET),

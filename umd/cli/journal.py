@@ -19,7 +19,7 @@ from umd.cli.exit_status import (
     UNREACHABLE,
     USAGE_ERROR,
 )
-from umd.cli.options import journal_option, json_option, socket_option
+from umd.cli.options import complete_file, journal_option, json_option, socket_option
 from umd.runtime import signals
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def journal() -> None:
 
 
 @journal.command(epilog="Example: umd journal backup /backup/umd.db", no_args_is_help=True)
-@click.argument("file")
+@click.argument("file", shell_complete=complete_file)
 @json_option
 @journal_option
 @socket_option
@@ -73,7 +73,12 @@ def check(as_json: bool, journal: str | None, path: str | None) -> None:
 
 @journal.command(epilog="Example: umd journal compact --journal /var/lib/umd/journal.db")
 @json_option
-@click.option("--journal", metavar="FILE", help="The journal file. Default: that of the service.")
+@click.option(
+    "--journal",
+    metavar="FILE",
+    shell_complete=complete_file,
+    help="The journal file. Default: that of the service.",
+)
 def compact(as_json: bool, journal: str | None) -> None:
     """
     Rewrite the journal file without its free space; no umd may have it open.

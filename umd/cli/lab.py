@@ -11,6 +11,7 @@ import click
 from umd.cli import exit_status
 from umd.cli.errors import print_error
 from umd.cli.exit_status import USAGE_ERROR
+from umd.cli.options import complete_file
 
 if TYPE_CHECKING:
     from umd.lab.report import Verdict
@@ -41,7 +42,9 @@ def lab() -> None:
 
 
 @lab.command("run", epilog=f"Example: umd lab run examples/lab/*.toml. {STATUSES}")
-@click.argument("files", metavar="SCENARIO...", nargs=-1, required=True)
+@click.argument(
+    "files", metavar="SCENARIO...", nargs=-1, required=True, shell_complete=complete_file
+)
 @json_option
 @junit_option
 def run_command(files: tuple[str, ...], as_json: bool, junit: str | None) -> None:
@@ -132,7 +135,7 @@ def walk(
 
 
 @lab.command(epilog=f"Example: umd lab replay lab-seeds/truthful-1.toml. {STATUSES}")
-@click.argument("seed")
+@click.argument("seed", shell_complete=complete_file)
 @json_option
 def replay(seed: str, as_json: bool) -> None:
     """Repeat what a seed file describes, and tell it step by step."""

@@ -16,6 +16,7 @@ import click
 from umd import __version__
 from umd.cli.calls import call_group, calls
 from umd.cli.exit_status import INTERRUPTED, OUTPUT_LOST, READER_GONE
+from umd.cli.init import init
 from umd.cli.journal import journal
 from umd.cli.lab import lab
 from umd.cli.records import events, why
@@ -59,6 +60,7 @@ def main() -> None:
 main.add_command(serve)
 main.add_command(demo)
 main.add_command(check_config)
+main.add_command(init)
 main.add_command(calls)
 main.add_command(call_group)
 main.add_command(trace)

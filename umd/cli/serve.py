@@ -8,14 +8,21 @@ import sys
 import click
 
 from umd.cli.errors import exit_with_mistakes
-from umd.cli.options import json_option, override_option
+from umd.cli.options import complete_file, json_option, override_option
 from umd.runtime import signals
 
 NOT_STARTED = "umd did not start"
 
 
 @click.command(epilog="Example: umd serve -c /etc/umd/umd.toml -o log.level=debug")
-@click.option("-c", "--config", "file", metavar="FILE", help="The configuration file, in TOML.")
+@click.option(
+    "-c",
+    "--config",
+    "file",
+    metavar="FILE",
+    shell_complete=complete_file,
+    help="The configuration file, in TOML.",
+)
 @override_option
 @json_option
 def serve(file: str | None, overrides: tuple[str, ...], as_json: bool) -> None:
@@ -67,7 +74,7 @@ def demo(overrides: tuple[str, ...], as_json: bool) -> None:
 
 
 @click.command("check-config", epilog="Example: umd check-config /etc/umd/umd.toml")
-@click.argument("file")
+@click.argument("file", shell_complete=complete_file)
 @click.option(
     "--files",
     is_flag=True,

@@ -12,7 +12,7 @@ import click
 
 from umd.cli.errors import exit_on_daemon_errors, print_error
 from umd.cli.exit_status import USAGE_ERROR
-from umd.cli.options import json_option, socket_option
+from umd.cli.options import complete_file, json_option, socket_option
 
 if TYPE_CHECKING:
     from umd.trace.ladder import LadderStep
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 @click.option(
     "--pcap",
     metavar="FILE",
+    shell_complete=complete_file,
     help="Write the messages to FILE for Wireshark or sngrep instead of drawing them; - is "
     "standard output.",
 )
