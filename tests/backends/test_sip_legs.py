@@ -46,7 +46,7 @@ class CauseTests(SynchronousTestCase):
         self.assertEqual(self.said(Ended(503, (), "local", False)), ("daemon", 41, 503))
 
     def test_reasons(self) -> None:
-        """Q.850 before SIP, wherever it stands; what cannot be read is passed over."""
+        """A Q.850 Reason has precedence over a SIP one; a malformed Reason is ignored."""
         for reasons, q850 in (
             (('SIP;cause=486;text="Busy, later"', "Q.850;cause=17"), 17),
             (("Q.850;cause=34;text=No circuit", "SIP;cause=200"), 34),

@@ -1,4 +1,4 @@
-"""Two endpoints joined without a network: who sends what, what gets lost, and what time it is."""
+"""Two endpoints without a network: tests deliver or lose their messages, and set the time."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ ANSWER = (
 
 
 def ids(prefix: str) -> Callable[[], str]:
-    """Tokens that a person can follow: a1, a2, ..."""
+    """Return a function that makes readable tokens: a1, a2, ..."""
     numbers = count(1)
     return lambda: f"{prefix}{next(numbers)}"
 
 
 class Party:
-    """One endpoint with its address, and everything it has told its user."""
+    """One endpoint with its address and all events that it has reported."""
 
     def __init__(self, name: str, hop: Hop, answer: str = "objects") -> None:
         self.hop = hop
@@ -44,11 +44,11 @@ class Party:
         """Every message it has sent, in order."""
 
     def take_events(self) -> list[Event]:
-        """What has happened since the last call, without the sessions."""
+        """Return the events since the last call, without the sessions."""
         return [event for _, event in self.take()]
 
     def take(self) -> list[tuple[Session, Event]]:
-        """What has happened since the last call."""
+        """Return the events since the last call, with their sessions."""
         found = []
         while (item := self.endpoint.next_event()) is not None:
             found.append(item)
@@ -56,7 +56,7 @@ class Party:
         return found
 
     def out(self) -> list[Send]:
-        """Take what it sends now."""
+        """Return the messages that it sends now."""
         sends = self.endpoint.messages_to_send()
         self.sent += sends
         return sends
@@ -67,7 +67,7 @@ class Party:
         now: float = 0.0,
         login: Login | None = None,
     ) -> Session:
-        """Place a call to the other."""
+        """Place a call to the other party."""
         return self.endpoint.place(
             f"sip:bob@{other.hop.host}",
             other.hop,
@@ -78,7 +78,7 @@ class Party:
         )
 
     def incoming(self) -> Session:
-        """The session of the last event."""
+        """Return the session of the last event."""
         self.take()
         return self.events[-1][0]
 
@@ -127,7 +127,7 @@ class Reinvite:
 
 
 def label(message: Message) -> str:
-    """A method, or a status with the method it answers: "INVITE", "180 INVITE"."""
+    """Return the method, or the status and method of a response: "INVITE", "180 INVITE"."""
     if isinstance(message, Response):
         return f"{message.status} {message.cseq.method}"
     assert isinstance(message, Request)
@@ -135,12 +135,12 @@ def label(message: Message) -> str:
 
 
 def flow(party: Party) -> list[str]:
-    """All that a party has sent so far."""
+    """Return the labels of all messages that a party has sent."""
     return [label(send.message) for send in party.sent]
 
 
 def transfer(sender: Party, receiver: Party, now: float, *, octets: bool = True) -> list[str]:
-    """Bring what `sender` sends to `receiver`; the labels of it."""
+    """Deliver what `sender` sends to `receiver`; return the labels."""
     sends = sender.out()
     for message, _ in sends:
         if octets:
@@ -151,18 +151,18 @@ def transfer(sender: Party, receiver: Party, now: float, *, octets: bool = True)
 
 
 def drop(sender: Party) -> list[str]:
-    """Lose what `sender` sends; the labels of it."""
+    """Lose what `sender` sends; return the labels."""
     return [label(send.message) for send in sender.out()]
 
 
 def converse(one: Party, other: Party, now: float, *, octets: bool = True) -> None:
-    """Transfer both ways until nobody has anything to say."""
+    """Transfer both ways until neither party sends anything."""
     while transfer(one, other, now, octets=octets) or transfer(other, one, now, octets=octets):
         pass
 
 
 def run(parties: tuple[Party, ...], now: float, until: float, *, lost: bool = False) -> float:
-    """Let time pass to `until`, every message delivered at once to whom it is for, or lost."""
+    """Let time pass to `until`; deliver each message at once to its receiver, or lose it."""
     while True:
         deliver(parties, now, lost=lost)
         due = [each for p in parties if (each := p.endpoint.next_due()) is not None]
@@ -174,7 +174,7 @@ def run(parties: tuple[Party, ...], now: float, until: float, *, lost: bool = Fa
 
 
 def deliver(parties: tuple[Party, ...], now: float, *, lost: bool = False) -> None:
-    """Bring every message to the party with its address, until nobody has anything to say."""
+    """Deliver each message to the party with its address, until no party sends anything."""
     by_host = {party.hop.host: party for party in parties}
     busy = True
     while busy:
@@ -188,7 +188,7 @@ def deliver(parties: tuple[Party, ...], now: float, *, lost: bool = False) -> No
 
 
 def leftovers(party: Party) -> tuple[int, int, float | None, list[Send]]:
-    """Transactions, dialogs, the next timer, unsent messages: `NOTHING` when all is over."""
+    """Return transactions, dialogs, next timer and unsent messages; `NOTHING` if none is left."""
     endpoint = party.endpoint
     return len(endpoint.transactions), endpoint.dialogs, endpoint.next_due(), party.out()
 
@@ -197,7 +197,7 @@ NOTHING: tuple[int, int, None, list[Send]] = (0, 0, None, [])
 
 
 class CallCase(SynchronousTestCase):
-    """Alice, who calls, and Bob; every story ends with `finish`."""
+    """Alice, the caller, and Bob; each test ends with `finish`."""
 
     octets = True
 
@@ -215,17 +215,17 @@ class CallCase(SynchronousTestCase):
         return transfer(self.bob, self.alice, now, octets=self.octets)
 
     def settle(self, now: float = 0.0) -> None:
-        """Transfer both ways until nobody has anything to say."""
+        """Transfer both ways until neither party sends anything."""
         converse(self.alice, self.bob, now, octets=self.octets)
 
     def offered(self) -> tuple[Session, Session]:
-        """A call that has come to Bob and is not answered: both sessions."""
+        """Return both sessions of a call that has reached Bob and is not answered."""
         caller = self.alice.call(self.bob)
         self.there()
         return caller, self.bob.incoming()
 
     def answered(self) -> tuple[Session, Session]:
-        """A call that is up: both sessions, at 0 s; the events so far are taken."""
+        """Return both sessions of a call answered at 0 s, with all events taken."""
         caller, callee = self.offered()
         callee.answer(0.0, body=ANSWER)
         self.settle()
@@ -234,7 +234,7 @@ class CallCase(SynchronousTestCase):
         return caller, callee
 
     def finish(self, now: float, sessions: int = 1) -> None:
-        """Let time run on: nothing is left, and each session has ended exactly once."""
+        """Let time run on; check that nothing is left and each session has ended once."""
         run(self.parties, now, now + 200.0)
         for party in self.parties:
             self.assertEqual(leftovers(party), NOTHING)
@@ -244,7 +244,7 @@ class CallCase(SynchronousTestCase):
             self.assertEqual(len({id(each) for each in ended}), sessions)
 
     def check_ends(self, alice: Ended, bob: Ended) -> None:
-        """The last event on either side."""
+        """Check the last event of both sides."""
         self.alice.take()
         self.bob.take()
         self.assertEqual(self.alice.events[-1][1], alice)

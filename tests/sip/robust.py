@@ -368,7 +368,7 @@ class Ringing(Far):
 
 
 class Umd:
-    """One end of umd, without a socket: what it has been told, and what has left."""
+    """One end of umd, without a socket: its reports, and what it has sent."""
 
     def __init__(self, far: Far, mode: str) -> None:
         self.far = far

@@ -9,7 +9,7 @@ from umd.sip.session import Answered, Ended, IllegalInput, Incoming, Progressed,
 
 class BasicCallTests(CallCase):
     def test_call_step_by_step(self) -> None:
-        """INVITE, 180, 200, ACK, BYE, 200: each message in its turn, each event once."""
+        """INVITE, 180, 200, ACK, BYE and 200 follow each other, and each event comes once."""
         leg = self.alice.call(self.bob, 0.0)
         self.assertEqual(self.there(0.01), ["INVITE"])
         self.assertEqual(self.bob.take_events(), [Incoming()])
@@ -37,7 +37,7 @@ class BasicCallTests(CallCase):
         self.finish(5.02)
 
     def test_callee_hangs_up(self) -> None:
-        """The callee may end an answered call; its reason arrives as it was given."""
+        """The callee ends an answered call, and its Reason value reaches the caller unchanged."""
         _, callee = self.answered()
         reason = 'Q.850;cause=16;text="Normal call clearing"'
         callee.hang_up(2.0, reasons=[reason])
@@ -46,7 +46,7 @@ class BasicCallTests(CallCase):
         self.finish(2.0)
 
     def test_hanging_up_again_changes_nothing(self) -> None:
-        """The verb is harmless while the call ends and when it has ended."""
+        """Hanging up is harmless while the call is ending and after it has ended."""
         caller, _ = self.answered()
         caller.hang_up(1.0)
         caller.hang_up(1.0)
@@ -67,7 +67,7 @@ class BasicCallTests(CallCase):
         self.finish(2.0)
 
     def test_offer_in_the_answer(self) -> None:
-        """An INVITE without a description: the 200 offers, the ACK answers."""
+        """If the INVITE has no session description, the 200 offers and the ACK answers."""
         self.alice.endpoint = Endpoint(
             "192.0.2.1", 5060, ids("a"), answer_offer=lambda _, offer: OFFER if offer else b""
         )
@@ -85,6 +85,6 @@ class BasicCallTests(CallCase):
 
 
 class BasicCallObjectsTests(BasicCallTests):
-    """The same with message objects that are never written."""
+    """The same tests with message objects that are never written as octets."""
 
     octets = False

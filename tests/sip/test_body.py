@@ -1,4 +1,4 @@
-"""Bodies are taken for what they say they are, and what else is in a message does no harm."""
+"""Which bodies count as a session description."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TYPE = "Content-Type: application/sdp"
 
 
 def parts(*each: str, boundary: str = "b1", end: str = "\r\n") -> str:
-    """A body of several parts, each with its head."""
+    """Return a multipart body."""
     lines = [f"--{boundary}{end}{part}{end}" for part in each]
     return "".join(lines) + f"--{boundary}--{end}"
 
@@ -26,7 +26,7 @@ def part(kind: str, content: str, *lines: str) -> str:
 
 class OfferTests(SynchronousTestCase):
     def found(self, *lines: str, body: str = SDP) -> str | None:
-        """The offer in a request; None when it is refused, and then nothing else is read of it."""
+        """Return the offer in a request; None if the request is refused."""
         request = read(*lines, body=body)
         try:
             return offer_in(request).decode()
@@ -37,7 +37,7 @@ class OfferTests(SynchronousTestCase):
             return None
 
     def test_session_description(self) -> None:
-        """However its type is written, and also without one."""
+        """SDP is recognised in any spelling of its type, and without a type."""
         for line in (
             *("content-type:APPLICATION/SDP", "c: application/sdp;charset=utf-8", "X: y"),
             *("Content-Type: application / sdp ; x", "Content-Type: application/sdp;", TYPE),
@@ -47,12 +47,12 @@ class OfferTests(SynchronousTestCase):
             self.assertEqual(self.found(TYPE, line), SDP, line)
 
     def test_nothing(self) -> None:
-        """No body is no offer, whatever the fields say."""
+        """A request without a body has no offer."""
         for line in (TYPE, "Content-Type: text/plain", "Content-Encoding: gzip", "c:"):
             self.assertEqual(self.found(line, body=""), "", line)
 
     def test_of_another_type(self) -> None:
-        """415 says which type would be taken."""
+        """A 415 names the supported type."""
         for line, body in (
             ("Content-Type: application/json", SDP),
             ("Content-Type: application/sdp-more", SDP),
@@ -66,13 +66,13 @@ class OfferTests(SynchronousTestCase):
             self.assertEqual(self.refusal.headers, (("Accept", "application/sdp"),))
 
     def test_encoded(self) -> None:
-        """So it is for the encoding."""
+        """A 415 for an encoding names the supported encoding."""
         for coding in ("gzip", "deflate, gzip", "x-own"):
             self.assertIsNone(self.found(TYPE, f"Content-Encoding: {coding}"))
             self.assertEqual(self.refusal.headers, (("Accept-Encoding", "identity"),))
 
     def test_optional(self) -> None:
-        """A body that may be ignored is."""
+        """An optional body is ignored."""
         for disposition in ("render;handling=optional", 'icon; HANDLING = "Optional"'):
             line = f"Content-Disposition: {disposition}"
             self.assertEqual(self.found("Content-Type: text/html", line, body="<p>"), "")
@@ -80,7 +80,7 @@ class OfferTests(SynchronousTestCase):
         self.assertIsNone(self.found("Content-Type: text/html", line, body="<p>"))
 
     def test_parts(self) -> None:
-        """The first part that is SDP, wherever it stands and however deep."""
+        """The first part that is SDP counts, at any position and depth."""
         isup = part("application/isup;version=x", "\x01\r\n--b\r\n\x10")
         offer = part("Application/SDP ", SDP, "Content-Disposition: session")
         inner = part('multipart/related;boundary="i n"', parts(offer, boundary="i n"))
@@ -100,7 +100,7 @@ class OfferTests(SynchronousTestCase):
         )
 
     def test_parts_that_must_be_understood(self) -> None:
-        """One that says so, and is not, spoils the whole; an encoded offer is none."""
+        """A required unsupported part refuses the body, and an encoded part is no offer."""
         offer = part("application/sdp", SDP)
         required = part("application/x", "?", "Content-Disposition: signal;handling=required")
         kind = "Content-Type: multipart/mixed;boundary=b1"
@@ -109,7 +109,7 @@ class OfferTests(SynchronousTestCase):
         self.assertIsNone(self.found(kind, body=parts(coded)))
 
     def test_bounds(self) -> None:
-        """Not more parts than anybody needs, nor deeper ones."""
+        """The number and the depth of parts are limited."""
         kind, other = "Content-Type: multipart/mixed;boundary=b1", part("a/b", "c")
         offer = part("application/sdp", SDP)
         self.assertEqual(self.found(kind, body=parts(*[other] * (MAX_PARTS - 1), offer)), SDP)
@@ -128,7 +128,7 @@ class OfferTests(SynchronousTestCase):
 
 class CallTests(CallCase):
     def ask(self, method: str, number: int, *lines: str, body: str = SDP) -> Response:
-        """Bob's answer to a request of Alice in the dialog, whose body is not checked by her."""
+        """Send a request of Alice in the dialog; return Bob's response."""
         dialog = self.caller.dialog
         assert dialog is not None
         fields = [
@@ -151,7 +151,7 @@ class CallTests(CallCase):
         self.caller, self.callee = self.answered()
 
     def test_changes(self) -> None:
-        """What is no offer is told so, and the call goes on as it was."""
+        """A re-INVITE or UPDATE with an unsupported body is answered 415, and the call goes on."""
         before = self.callee.remote_body
         for number, method in enumerate(("INVITE", "UPDATE"), 10):
             answer = self.ask(method, number, "Content-Type: text/plain")
@@ -165,12 +165,12 @@ class CallTests(CallCase):
         self.assertEqual(self.callee.remote_body, OFFER)
 
     def test_not_needed(self) -> None:
-        """OPTIONS and BYE may bring any body."""
+        """OPTIONS and BYE may have any body."""
         self.assertEqual(self.ask("OPTIONS", 10, "Content-Type: a/b", body="c").status, 200)
         self.assertEqual(self.ask("BYE", 11, "Content-Encoding: gzip", body="c").status, 200)
 
     def test_new_call(self) -> None:
-        """An INVITE with a body that nobody understands makes no call."""
+        """An INVITE with an unsupported body is answered 415."""
         data = self.alice.call(self.bob).request
         assert data is not None
         octets = data.octets().replace(b"application/sdp", b"application/xyz")
@@ -181,7 +181,7 @@ class CallTests(CallCase):
         self.assertEqual(self.bob.take(), [])
 
     def test_responses(self) -> None:
-        """An answer in parts is read; a body of another type is passed over, the response not."""
+        """A multipart answer is read, and a body of another type is ignored."""
         body = parts(part("a/b", "c"), part("application/sdp", ANSWER.decode())).encode()
         for number, (kind, content, found) in enumerate(
             (

@@ -1,4 +1,4 @@
-"""What umd sends, octet by octet."""
+"""The octets of messages that umd sends."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ INVITE = (
 
 
 def invite() -> Request:
-    """The request above, from its parts."""
+    """Build the request above."""
     return build.request(
         "INVITE",
         "sip:bob@192.0.2.2",
@@ -51,11 +51,11 @@ def invite() -> Request:
 
 class RequestTests(SynchronousTestCase):
     def test_octets(self) -> None:
-        """An INVITE as it goes out."""
+        """An INVITE has the expected octets."""
         self.assertEqual(invite().octets().decode(), INVITE)
 
     def test_without_octets(self) -> None:
-        """A message that was never written says the same as one that was."""
+        """A message object has the same values as its parsed octets."""
         made, read_back = invite(), read_datagram(invite().octets())
         assert isinstance(read_back, Request)
         for name in ("via", "from_", "to", "call_id", "cseq", "from_tag", "to_tag", "contacts"):
@@ -66,7 +66,7 @@ class RequestTests(SynchronousTestCase):
 
 class TransactionTests(SynchronousTestCase):
     def test_ack_of_a_failure(self) -> None:
-        """Branch, Route and number of the INVITE, To of the response (RFC 3261 17.1.1.3)."""
+        """The ACK of a 300-699 has the INVITE's branch and Route, and the response's To."""
         request = invite()
         ack = build.ack_for(request, build.response(request, 486, to_tag="2"))
         self.assertEqual(
@@ -86,7 +86,7 @@ class TransactionTests(SynchronousTestCase):
         self.assertEqual((ack.to_tag, ack.cseq.method), ("2", "ACK"))
 
     def test_cancel(self) -> None:
-        """The same with the To of the INVITE (RFC 3261 9.1)."""
+        """A CANCEL has the INVITE's branch, Route, CSeq number and To (RFC 3261 9.1)."""
         cancel = build.cancel_for(invite())
         self.assertEqual(cancel.uri, "sip:bob@192.0.2.2")
         self.assertEqual(cancel.get("To"), "<sip:bob@192.0.2.2>")
@@ -97,7 +97,7 @@ class TransactionTests(SynchronousTestCase):
 
 class ResponseTests(SynchronousTestCase):
     def test_echo(self) -> None:
-        """All Via in order, and the values as they came."""
+        """A response echoes all Via fields in order, and the other fields unchanged."""
         request = read("v:  SIP / 2.0 / TCP  b;branch=c ", "Timestamp: 54", "Record-Route: <sip:p>")
         response = build.response(request, 100)
         self.assertEqual(
@@ -115,7 +115,7 @@ class ResponseTests(SynchronousTestCase):
         )
 
     def test_dialog(self) -> None:
-        """What makes a dialog takes the Record-Route along (RFC 3261 12.1.1)."""
+        """A response that makes a dialog has the Record-Route of the request (RFC 3261 12.1.1)."""
         request = read("Record-Route: <sip:p1;lr>, <sip:p2;lr>", "Record-Route: <sip:p3;lr>")
         for status, kept in ((100, 0), (180, 2), (200, 2), (486, 0)):
             response = build.response(request, status, to_tag="x", contact="<sip:b>", body=b"v")
@@ -124,7 +124,7 @@ class ResponseTests(SynchronousTestCase):
             self.assertIsNone(check_response(response))
 
     def test_tag_is_added_once(self) -> None:
-        """A To that has a tag keeps it; one that cannot be read is left alone."""
+        """A To with a tag, or a malformed one, is echoed unchanged."""
         for to, expected in (
             ("<sip:b>;tag=old", "<sip:b>;tag=old"),
             ("sip:b", "sip:b;tag=new"),
@@ -135,7 +135,7 @@ class ResponseTests(SynchronousTestCase):
             self.assertEqual(build.response(request, 400, to_tag="new").get("To"), expected)
 
     def test_many_to_fields(self) -> None:
-        """A hundred broken To fields are looked at once, not once each; the fuzzer found this."""
+        """A response to a request with a hundred malformed To fields is built in linear time."""
         request = Request("OPTIONS", "sip:a", [("To", '"' + "x<>" * 2000)] * 100)
         looks: list[str] = []
         self.patch(message, "parse_tag", lambda text: looks.append(text))
@@ -143,7 +143,7 @@ class ResponseTests(SynchronousTestCase):
         self.assertEqual(len(looks), 1)
 
     def test_typed_values_follow(self) -> None:
-        """A tag added to an answer is seen there, not in the request."""
+        """The tag is added to the response, not to the request."""
         request = read()
         self.assertIsNone(request.to.tag)
         response = build.response(request, 200, to_tag="x")
@@ -151,7 +151,7 @@ class ResponseTests(SynchronousTestCase):
         self.assertIs(build.response(request, 100).to, request.to)
 
     def test_reasons(self) -> None:
-        """A status without words has those of its class."""
+        """An unknown status has the reason phrase of its class."""
         request = read()
         for status, words in ((486, "Busy Here"), (499, "Bad Request"), (299, "OK")):
             self.assertEqual(build.response(request, status).reason, words)

@@ -1,4 +1,4 @@
-"""A call that is not answered: refused, redirected, unanswered, or sent to nobody."""
+"""A call that is not answered: refused, redirected, or without any response."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from umd.sip.session import Ended
 
 class CallRejectTests(CallCase):
     def test_busy(self) -> None:
-        """The caller hears the status; the callee knows it is over when the ACK comes."""
+        """The caller gets the status, and the callee's session ends with the ACK."""
         _, callee = self.offered()
         callee.reject(486, 0.5)
         self.assertEqual(self.bob.take_events(), [])
@@ -21,7 +21,7 @@ class CallRejectTests(CallCase):
         self.finish(0.5)
 
     def test_hanging_up_an_offered_call_refuses_it(self) -> None:
-        """480 unless another status is asked for; the reason goes with it."""
+        """Hanging up an unanswered INVITE sends 480 by default, with the Reason header."""
         _, callee = self.offered()
         callee.hang_up(0.5, reasons=["Q.850;cause=21"])
         self.settle(0.5)
@@ -31,7 +31,7 @@ class CallRejectTests(CallCase):
         self.finish(0.5)
 
     def test_redirection_is_a_failure(self) -> None:
-        """Nobody is called whom the user did not name."""
+        """A redirection is not followed: umd calls only the number that the user gave."""
         _, callee = self.offered()
         callee.reject(302, 0.1, headers=(("Contact", "<sip:carol@192.0.2.3>"),))
         self.settle(0.1)
@@ -39,7 +39,7 @@ class CallRejectTests(CallCase):
         self.finish(0.1)
 
     def test_refusal_never_acknowledged(self) -> None:
-        """The callee gives up after 32 s, and says that it is not sure."""
+        """Without an ACK of its rejection the callee ends after 32 s, unconfirmed."""
         _, callee = self.offered()
         callee.reject(603, 1.0)
         while (due := self.bob.endpoint.next_due()) is not None:
@@ -49,7 +49,7 @@ class CallRejectTests(CallCase):
         self.assertEqual(len(self.bob.endpoint.transactions), 0)
 
     def test_nobody_there(self) -> None:
-        """32 s of silence are a 408, not confirmed by anybody."""
+        """32 s without any response end the call with 408, unconfirmed."""
         self.alice.call(self.bob)
         run((self.alice,), 0.0, 100.0)
         self.assertEqual(self.alice.take_events(), [Ended(408, (), "local", False)])
@@ -57,7 +57,7 @@ class CallRejectTests(CallCase):
         self.assertEqual(self.alice.endpoint.next_due(), None)
 
     def test_unsendable(self) -> None:
-        """A transport that fails is a 503."""
+        """A failed transport ends the call with 503."""
         self.alice.call(self.bob)
         (send,) = self.alice.out()
         self.alice.endpoint.send_failed(send.message, 0.1)
@@ -65,7 +65,7 @@ class CallRejectTests(CallCase):
         self.assertEqual(self.alice.endpoint.next_due(), None)
 
     def test_challenge_without_login_is_a_failure(self) -> None:
-        """401 ends the call when there is nothing to answer it with."""
+        """Without credentials a 401 ends the call."""
         _, callee = self.offered()
         callee.reject(401, 0.1, headers=(("WWW-Authenticate", 'Digest realm="x", nonce="n"'),))
         self.settle(0.1)
@@ -73,7 +73,7 @@ class CallRejectTests(CallCase):
         self.finish(0.1)
 
     def test_unanswerable_challenge_is_a_failure(self) -> None:
-        """So does a scheme that nobody knows."""
+        """A challenge with an unknown scheme ends the call."""
         self.alice.call(self.bob, login=Login("alice", "secret"))
         self.there()
         self.bob.incoming().reject(407, 0.1, headers=(("Proxy-Authenticate", "Karma realm=x"),))

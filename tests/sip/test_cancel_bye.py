@@ -1,4 +1,4 @@
-"""Hanging up in every state, and what crosses it on the way."""
+"""Hanging up in every state, and the messages that cross the CANCEL or BYE."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from umd.sip.session import Answered, Ended, State
 
 class CancelTests(CallCase):
     def test_while_it_rings(self) -> None:
-        """CANCEL: 200 for itself, 487 for the INVITE, the call is over on both sides."""
+        """A CANCEL gets 200, the INVITE gets 487, and the call ends on both sides."""
         caller, callee = self.offered()
         callee.progress(180, 0.1)
         self.back(0.1)
@@ -24,7 +24,7 @@ class CancelTests(CallCase):
         self.finish(1.0)
 
     def test_before_anything_is_heard(self) -> None:
-        """CANCEL waits for the first provisional, §9.1."""
+        """A CANCEL waits for the first provisional response, §9.1."""
         caller, callee = self.offered()
         caller.hang_up(0.05)
         self.assertEqual(self.there(0.05), [])
@@ -36,7 +36,7 @@ class CancelTests(CallCase):
         self.finish(0.1)
 
     def test_before_anything_and_nothing_comes(self) -> None:
-        """Without any answer the INVITE's own 32 s end it, and no CANCEL is ever sent."""
+        """Without any response the call ends after 32 s, and no CANCEL is sent."""
         caller = self.alice.call(self.bob)
         caller.hang_up(0.1)
         run((self.alice,), 0.1, 100.0)
@@ -44,7 +44,7 @@ class CancelTests(CallCase):
         self.assertNotIn("CANCEL", flow(self.alice))
 
     def test_before_anything_and_it_is_answered(self) -> None:
-        """A 200 as the first answer: ACK, then BYE; the user learns that there was a dialog."""
+        """If a 200 is the first response, ACK and BYE follow, after an Answered event."""
         caller, callee = self.offered()
         caller.hang_up(0.05)
         callee.answer(0.1, body=ANSWER)
@@ -56,7 +56,7 @@ class CancelTests(CallCase):
         self.finish(0.1)
 
     def test_before_anything_and_it_is_refused(self) -> None:
-        """A refusal as the first answer ends it; the user asked first."""
+        """If a refusal is the first response, it ends the call, by the local user."""
         caller, callee = self.offered()
         caller.hang_up(0.05)
         callee.reject(486, 0.1)
@@ -65,7 +65,7 @@ class CancelTests(CallCase):
         self.finish(0.1)
 
     def test_cancel_crosses_answer(self) -> None:
-        """The 200 was on its way: ACK and BYE, and the CANCEL changes nothing."""
+        """A 200 that crosses the CANCEL gets ACK and BYE."""
         caller, callee = self.offered()
         callee.progress(180, 0.1)
         self.back(0.1)
@@ -80,7 +80,7 @@ class CancelTests(CallCase):
         self.finish(1.1)
 
     def test_cancel_crosses_refusal(self) -> None:
-        """The 486 was on its way: it is over, whoever was first."""
+        """A 486 that crosses the CANCEL ends the call."""
         caller, callee = self.offered()
         callee.progress(180, 0.1)
         self.back(0.1)
@@ -92,7 +92,7 @@ class CancelTests(CallCase):
         self.finish(1.1)
 
     def test_callee_is_gone(self) -> None:
-        """64*T1 after the CANCEL the INVITE counts as cancelled, unconfirmed, §9.1."""
+        """Without a final response the call ends 64*T1 after the CANCEL, unconfirmed, §9.1."""
         caller, callee = self.offered()
         callee.progress(180, 0.1)
         self.back(0.1)
@@ -104,7 +104,7 @@ class CancelTests(CallCase):
         self.assertEqual(len(self.alice.endpoint.transactions), 0)
 
     def test_cancel_of_nothing(self) -> None:
-        """481 for a CANCEL whose INVITE nobody knows."""
+        """A CANCEL without an INVITE is answered 481."""
         self.alice.call(self.bob)
         (send,) = self.alice.out()
         assert isinstance(send.message, Request)
@@ -115,7 +115,7 @@ class CancelTests(CallCase):
         self.assertEqual(answer.message.status, 481)
 
     def test_bye_instead_of_a_final(self) -> None:
-        """Every 200 and the CANCEL are lost: the callee's BYE ends the INVITE as well."""
+        """If every 200 and the CANCEL are lost, the callee's BYE ends the INVITE too."""
         caller, callee = self.offered()
         callee.progress(180, 0.0)
         self.back()
@@ -136,7 +136,7 @@ class CancelTests(CallCase):
 
 class ByeTests(CallCase):
     def test_both_at_once(self) -> None:
-        """Two BYEs cross: each is answered, each side ends once, by itself."""
+        """If two BYEs cross, each gets a 200, and each side reports one end, its own."""
         caller, callee = self.answered()
         caller.hang_up(1.0)
         callee.hang_up(1.0)
@@ -150,7 +150,7 @@ class ByeTests(CallCase):
         self.finish(1.0)
 
     def test_unanswered(self) -> None:
-        """32 s without an answer to BYE: ended, and said to be unconfirmed."""
+        """32 s without a response to BYE end the call, unconfirmed."""
         caller, callee = self.answered()
         caller.hang_up(1.0)
         run((self.alice,), 1.0, 32.9)
@@ -163,7 +163,7 @@ class ByeTests(CallCase):
         self.finish(40.0)
 
     def test_answers_to_bye(self) -> None:
-        """481 says that it is down there; 408, 500 and others only that we may stop."""
+        """481 to BYE confirms the end; 408, 500 and others end the call without confirming it."""
         for status, confirmed in ((202, True), (481, True), (408, False), (500, False)):
             self.setUp()
             caller, callee = self.answered()
@@ -179,7 +179,7 @@ class ByeTests(CallCase):
             self.finish(2.0)
 
     def test_callee_hangs_up_before_the_ack(self) -> None:
-        """Its BYE waits for the ACK, §15."""
+        """A callee's BYE waits for the ACK of its 200, §15."""
         _, callee = self.offered()
         callee.answer(0.1, body=ANSWER)
         callee.hang_up(0.2)
@@ -191,7 +191,7 @@ class ByeTests(CallCase):
         self.finish(0.3)
 
     def test_bye_overtakes_the_ack(self) -> None:
-        """A caller's BYE ends an answered call whose ACK is still on its way."""
+        """A caller's BYE that overtakes its ACK ends the call."""
         caller, callee = self.offered()
         callee.answer(0.1, body=ANSWER)
         self.back(0.1)
@@ -205,7 +205,7 @@ class ByeTests(CallCase):
         self.finish(0.3)
 
     def test_bye_for_somebody_else(self) -> None:
-        """Call-ID and both tags must be those of the call; all else is 481 and ends nothing."""
+        """A BYE with another Call-ID or tag is answered 481 and ends nothing."""
         caller, callee = self.answered()
         caller.hang_up(1.0)
         (send,) = self.alice.out()
@@ -230,7 +230,7 @@ class ByeTests(CallCase):
         self.finish(1.0)
 
     def test_all_answers_lost_and_the_callee_gives_up(self) -> None:
-        """The caller still rings when the BYE comes: it ends there too, INVITE included."""
+        """A BYE in an early dialog ends the call and its INVITE."""
         _, callee = self.offered()
         callee.progress(180, 0.0)
         self.back()

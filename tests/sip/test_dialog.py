@@ -1,4 +1,4 @@
-"""Dialogs: where requests go and what they are addressed to (RFC 3261 §12)."""
+"""Dialogs: the next hop and the Request-URI of requests (RFC 3261 §12)."""
 
 from __future__ import annotations
 
@@ -60,12 +60,12 @@ class DialogTests(SynchronousTestCase):
         return Dialog.of_caller(response(*lines), HERE, self.agent)
 
     def bye(self, dialog: Dialog) -> tuple[str, list[str], Hop]:
-        """Request-URI, Route values and next hop of a BYE."""
+        """Return Request-URI, Route values and next hop of a BYE."""
         request = dialog.request("BYE", self.agent)
         return request.uri, request.all("Route"), dialog.hop
 
     def test_caller(self) -> None:
-        """The caller's From is the dialog's local end, and its CSeq goes on from the INVITE's."""
+        """The caller's From is the local address, and its CSeq continues from the INVITE's."""
         dialog = self.caller("Contact: <sip:bob@192.0.2.2:5080>")
         self.assertEqual(dialog.id, DialogId("c1", "at", "bt"))
         request = dialog.request("BYE", self.agent)
@@ -76,7 +76,7 @@ class DialogTests(SynchronousTestCase):
         self.assertEqual(parse(request.octets()).via, request.via)
 
     def test_callee(self) -> None:
-        """The callee's local end is the To with its tag; its own CSeq starts anew."""
+        """The callee's local address is the To with its tag, and its CSeq starts at 1."""
         dialog = Dialog.of_callee(invite("Contact: <sip:b@192.0.2.2>"), "mine", HERE, self.agent)
         self.assertEqual(dialog.id, DialogId("c1", "mine", "bt"))
         request = dialog.request("BYE", self.agent)
@@ -85,14 +85,14 @@ class DialogTests(SynchronousTestCase):
         self.assertEqual(request.cseq.number, 1)
 
     def test_no_route(self) -> None:
-        """Requests go straight to the Contact."""
+        """Without a route set, requests go to the Contact."""
         dialog = self.caller("Contact: <sip:bob@192.0.2.2:5080>")
         uri, routes, hop = self.bye(dialog)
         self.assertEqual((uri, hop), ("sip:bob@192.0.2.2:5080", Hop("192.0.2.2", 5080)))
         self.assertEqual(routes, [])
 
     def test_loose_route(self) -> None:
-        """The caller turns Record-Route round; the Request-URI stays the Contact, §12.2.1.1."""
+        """The caller reverses Record-Route; the Request-URI stays the Contact, §12.2.1.1."""
         dialog = self.caller(
             "Contact: <sip:bob@192.0.2.2>",
             "Record-Route: <sip:p2.example.com;lr>, <sip:p1.example.com:5070;lr>",
@@ -107,7 +107,7 @@ class DialogTests(SynchronousTestCase):
         )
 
     def test_callee_keeps_the_order(self) -> None:
-        """The callee takes Record-Route as it came, §12.1.1."""
+        """The callee keeps the order of Record-Route, §12.1.1."""
         request = invite(
             "Contact: <sip:bob@192.0.2.2>",
             "Record-Route: <sip:p2.example.com;lr>",
@@ -117,7 +117,7 @@ class DialogTests(SynchronousTestCase):
         self.assertEqual(dialog.routes, ("<sip:p2.example.com;lr>", "<sip:p1.example.com;lr>"))
 
     def test_strict_route(self) -> None:
-        """A strict router gets itself as Request-URI, and the Contact as the last Route."""
+        """For a strict router the Request-URI is its own, and the Contact is the last Route."""
         dialog = self.caller(
             "Contact: <sip:bob@192.0.2.2>",
             "Record-Route: <sip:p2.example.com;lr>, <sip:p1.example.com;method=INVITE?x=y>",
@@ -132,7 +132,7 @@ class DialogTests(SynchronousTestCase):
         )
 
     def test_route_set_is_taken_anew_from_the_2xx(self) -> None:
-        """An early response may have had none, §13.2.2.4; later ones change the target only."""
+        """The 2xx replaces the route set of early responses, §13.2.2.4; later responses do not."""
         dialog = self.caller("Contact: <sip:bob@192.0.2.2>")
         answer = response("Contact: <sip:b@192.0.2.3>", "Record-Route: <sip:p1.example.com;lr>")
         dialog.confirm(answer, self.agent)
@@ -145,7 +145,7 @@ class DialogTests(SynchronousTestCase):
         self.assertEqual(self.bye(dialog)[:2], ("sip:b@192.0.2.4", ["<sip:p1.example.com;lr>"]))
 
     def test_no_contact(self) -> None:
-        """A peer that gives no Contact is reached at its address."""
+        """Without a Contact the target is the address in the To."""
         self.assertEqual(self.caller().target, "sip:bob@example.com")
 
     def test_connection_is_kept(self) -> None:
@@ -155,7 +155,7 @@ class DialogTests(SynchronousTestCase):
         self.assertEqual(Dialog.of_caller(answer, flow, self.agent).hop, flow)
 
     def test_order_of_requests(self) -> None:
-        """Numbers may jump, not fall, §12.2.2."""
+        """The CSeq of the far end may skip numbers but not decrease, §12.2.2."""
         dialog = Dialog.of_callee(invite(), "mine", HERE, self.agent)
         self.assertTrue(dialog.take_cseq(41))
         self.assertTrue(dialog.take_cseq(50))
@@ -163,14 +163,14 @@ class DialogTests(SynchronousTestCase):
         self.assertEqual(dialog.remote_cseq, 50)
 
     def test_ack_has_the_number_of_its_invite(self) -> None:
-        """And it does not count."""
+        """An ACK has the CSeq of its INVITE and does not use up a number."""
         dialog = self.caller("Contact: <sip:bob@192.0.2.2>")
         self.assertEqual(dialog.request("ACK", self.agent, cseq=7).cseq.number, 7)
         self.assertEqual(dialog.request("BYE", self.agent).cseq.number, 8)
 
 
 class PoorAnswerTests(SynchronousTestCase):
-    """A 2xx that lacks what a dialog needs is acknowledged and ended all the same."""
+    """A 2xx without the fields that a dialog needs still gets ACK and BYE."""
 
     INVITE = SentInvite(
         "c1", "at", "<sip:me@192.0.2.1>;tag=at", "<sip:bob@pbx>", "sip:100@192.0.2.9"
@@ -180,7 +180,7 @@ class PoorAnswerTests(SynchronousTestCase):
         self.agent = Endpoint("192.0.2.1", 5060, ids("x"))
 
     def bye(self, *lines: str, early: tuple[str, ...] | None = None) -> tuple[Request, Hop]:
-        """The BYE after an answer with these lines, and where it goes."""
+        """Return the BYE after a 200 with these lines, and its hop."""
         answer = response(*lines)
         first = answer if early is None else response(*early, status=180)
         dialog = Dialog.of_caller(first, HERE, self.agent, self.INVITE)
@@ -190,7 +190,7 @@ class PoorAnswerTests(SynchronousTestCase):
         return dialog.request("BYE", self.agent), dialog.hop
 
     def test_contact(self) -> None:
-        """One that cannot be used leaves the address and the way of the INVITE."""
+        """With an unusable Contact, requests keep the Request-URI and the hop of the INVITE."""
         for line in (
             *("X: y", "Contact:", "Contact: *", "Contact: <tel:+1555>", "Contact: <sip:b@[::1>"),
             *('Contact: "b <sip:b@192.0.2.2>', "Contact: sip:b@h?Subject=x", "m: , ,"),
@@ -200,7 +200,7 @@ class PoorAnswerTests(SynchronousTestCase):
             self.assertEqual((request.uri, hop), ("sip:100@192.0.2.9", HERE), line)
 
     def test_first_contact_that_can_be_used(self) -> None:
-        """Of several the first one that is a SIP address."""
+        """Of several Contacts the first SIP URI counts."""
         for line in (
             "Contact: <tel:1>, <sip:b@192.0.2.2>",
             "Contact: , sip:b@192.0.2.2;q=1, <sip:c@192.0.2.3>",
@@ -211,7 +211,7 @@ class PoorAnswerTests(SynchronousTestCase):
             self.assertEqual((request.uri, hop), ("sip:b@192.0.2.2", Hop("192.0.2.2", 5060)), line)
 
     def test_contact_as_request_uri(self) -> None:
-        """What a Request-URI must not have is left out, RFC 3261 §19.1.1; the rest stays."""
+        """The parts that a Request-URI must not have are removed, RFC 3261 §19.1.1."""
         for uri, expected in (
             ("sip:b@192.0.2.2?Subject=x&Route=y", "sip:b@192.0.2.2"),
             ("sip:b@192.0.2.2;method=INVITE;x=y;ttl=3", "sip:b@192.0.2.2;x=y"),
@@ -223,7 +223,7 @@ class PoorAnswerTests(SynchronousTestCase):
             self.assertNotIn("?", request.octets().decode())
 
     def test_hops(self) -> None:
-        """Host or maddr, port or 5060; what UDP does not reach goes by way of the peer."""
+        """The hop is host or maddr and port or 5060; for other transports it is the peer."""
         for uri, hop in (
             ("sip:b@h.example.com;maddr=192.0.2.7", Hop("192.0.2.7", 5060)),
             ("sip:b@192.0.2.2:5071;MADDR=[2001:db8::7]", Hop("2001:db8::7", 5071)),
@@ -239,7 +239,7 @@ class PoorAnswerTests(SynchronousTestCase):
             self.assertEqual(bool(self.flaws), found == HERE)
 
     def test_record_route(self) -> None:
-        """None is used where one cannot be read: the way is that of the INVITE."""
+        """If one Record-Route is malformed, requests take the hop of the INVITE."""
         contact = "Contact: <sip:b@192.0.2.2>"
         for line in (
             "Record-Route: <sip:p1.example.com;lr>, <sip:p2",
@@ -253,7 +253,7 @@ class PoorAnswerTests(SynchronousTestCase):
             self.assertTrue(self.flaws)
 
     def test_record_route_with_gaps(self) -> None:
-        """Empty elements and parameters are none."""
+        """Empty list elements and parameters are ignored."""
         request, hop = self.bye(
             "Contact: <sip:b@192.0.2.2>", "Record-Route: , <sip:192.0.2.5;lr>;;x,", "Record-Route:"
         )
@@ -261,14 +261,14 @@ class PoorAnswerTests(SynchronousTestCase):
         self.assertEqual(hop, Hop("192.0.2.5", 5060))
 
     def test_record_route_of_the_180(self) -> None:
-        """It stays when that of the 200 cannot be read."""
+        """The early route set stays if the Record-Route of the 200 is malformed."""
         early = ("Contact: <sip:b@192.0.2.2>", "Record-Route: <sip:192.0.2.5;lr>")
         request, hop = self.bye("Contact: <sip:b@192.0.2.2>", "Record-Route: <", early=early)
         self.assertEqual(request.all("Route"), ["<sip:192.0.2.5;lr>"])
         self.assertEqual(hop, Hop("192.0.2.5", 5060))
 
     def test_addresses(self) -> None:
-        """From and Call-ID are ours whatever comes back; the To is echoed octet for octet."""
+        """From and Call-ID are those of our INVITE, and the To is that of the response."""
         answer = response()
         text = answer.octets().decode().replace("From: ", "From: x, ").replace("c1", "c 1")
         text = text.replace("To: <", "To: a, b;; <")
@@ -281,7 +281,7 @@ class PoorAnswerTests(SynchronousTestCase):
         self.assertEqual(request.get("To"), "a, b;; <sip:bob@example.com>;tag=bt")
 
     def test_restored(self) -> None:
-        """After a restart requests go where they went before it."""
+        """After a restart requests have the same Request-URI, routes and hop."""
         for lines in (
             ("Contact: <sip:b@192.0.2.2:5071;maddr=192.0.2.7>",),
             ("Contact: <sip:b@192.0.2.2;transport=tcp>",),

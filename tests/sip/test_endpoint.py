@@ -1,4 +1,4 @@
-"""What the endpoint answers by itself, what it drops, and that nothing from outside hurts it."""
+"""What the endpoint answers itself, what it drops, and that no input raises an exception."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CSeq: 5 {method}\r
 
 class OutsideDialogTests(CallCase):
     def ask(self, method: str, *, tag: str = "", more: str = "", branch: str = "") -> list[int]:
-        """A request from nowhere; the statuses of the answers."""
+        """Send a request outside a dialog; return the statuses of the responses."""
         text = REQUEST.format(method=method, branch=branch or method, tag=tag, more=more)
         self.bob.endpoint.receive_datagram(text.encode(), ALICE, 0.0)
         found = []
@@ -38,7 +38,7 @@ class OutsideDialogTests(CallCase):
         self.assertEqual(leftovers(self.bob), NOTHING)
 
     def test_options(self) -> None:
-        """200 with what we can do."""
+        """OPTIONS gets a 200 with our methods and content types."""
         self.assertEqual(self.ask("OPTIONS"), [200])
         self.assertIn("INVITE", self.answer.get("Allow") or "")
         self.over()
@@ -50,7 +50,7 @@ class OutsideDialogTests(CallCase):
         self.over()
 
     def test_no_such_call(self) -> None:
-        """481 for BYE, CANCEL, UPDATE and a re-INVITE of nothing."""
+        """BYE, CANCEL, UPDATE and re-INVITE without a dialog are answered 481."""
         for method in ("BYE", "CANCEL", "UPDATE"):
             self.assertEqual(self.ask(method), [481])
         for number, method in enumerate(("BYE", "INVITE", "OPTIONS", "UPDATE")):
@@ -59,7 +59,7 @@ class OutsideDialogTests(CallCase):
         self.over()
 
     def test_ack_is_never_answered(self) -> None:
-        """Whatever is wrong with it."""
+        """An ACK gets no response, whatever its flaw."""
         self.assertEqual(self.ask("ACK"), [])
         self.assertEqual(self.ask("ACK", tag=";tag=zz"), [])
         self.assertEqual(self.ask("ACK", more="Content-Length: 12\r\n"), [])
@@ -67,14 +67,14 @@ class OutsideDialogTests(CallCase):
         self.over()
 
     def test_unknown_extension(self) -> None:
-        """420 for an INVITE that requires what we do not have."""
+        """An INVITE that requires an unsupported extension is answered 420."""
         self.assertEqual(self.ask("INVITE", more="Require: 100rel\r\n"), [420])
         self.assertEqual(self.answer.get("Unsupported"), "100rel")
         self.assertEqual(self.bob.take_events(), [])
         self.over()
 
     def test_malformed(self) -> None:
-        """400 for what can be answered; nothing for what cannot; no exception ever."""
+        """A malformed request is answered 400, and no input raises an exception."""
         self.assertEqual(self.ask("INVITE", more="Record-Route: <nonsense\r\n"), [400])
         self.assertEqual(self.ask("INVITE", more="Contact: <<<>\r\n", branch="2"), [400])
         self.assertEqual(self.ask("INVITE", more="To: <sip:x>\r\n", branch="3"), [400])
@@ -85,13 +85,13 @@ class OutsideDialogTests(CallCase):
         self.over()
 
     def test_a_line_that_is_no_header_field(self) -> None:
-        """It is passed over: nothing depends on it."""
+        """A flaw in an unneeded field is ignored."""
         self.assertEqual(self.ask("INVITE", more="no header\r\n: x\r\na b: c\r\n"), [])
         self.bob.incoming().hang_up(0.1)
         self.over()
 
     def test_contact_that_is_no_address_of_ours(self) -> None:
-        """A call from a Contact that cannot be reached is taken; requests go to the source."""
+        """If the Contact of an INVITE is unusable, our requests go to its source."""
         self.assertEqual(self.ask("INVITE", more="Contact: <tel:+123>\r\n"), [])
         self.bob.incoming().hang_up(0.1)
         self.over()
@@ -106,7 +106,7 @@ class OutsideDialogTests(CallCase):
 
 class FailingHopTests(CallCase):
     def test_connection_lost_while_calling(self) -> None:
-        """503 for a call that has heard nothing; an answered one stays until its BYE fails."""
+        """A failed hop ends an unanswered call with 503, and an answered one if its BYE fails."""
         flow = Hop("192.0.2.2", 5060, "TCP", 9)
         self.bob.hop = flow
         self.alice.call(self.bob)
@@ -127,7 +127,7 @@ class FailingHopTests(CallCase):
         self.assertEqual(leftovers(self.alice), NOTHING)
 
     def test_sessions_can_be_listed(self) -> None:
-        """Every session that has not ended, once."""
+        """sessions() yields each session that has not ended once."""
         caller, callee = self.offered()
         self.assertEqual(list(self.alice.endpoint.sessions()), [caller])
         callee.answer(0.0, body=ANSWER)
@@ -142,7 +142,7 @@ class FailingHopTests(CallCase):
 
 class RingTests(CallCase):
     def test_the_core_knows_no_twisted(self) -> None:
-        """Imports point inward: the endpoint loads no Twisted, no random, no clock of its own."""
+        """Importing the endpoint loads no Twisted, no random and no clock."""
         code = "import sys, umd.sip.endpoint; print([m for m in ('twisted', 'random', 'asyncio') "
         code += "if m in sys.modules])"
         done = subprocess.run(
@@ -152,10 +152,10 @@ class RingTests(CallCase):
 
 
 class SourceTests(CallCase):
-    """A response tells where its request came from (RFC 3261 §18.2.1, RFC 3581 §4)."""
+    """The Via of a response names the source of the request (RFC 3261 §18.2.1, RFC 3581 §4)."""
 
     def via(self, via: str, source: Hop = ALICE) -> tuple[str, Hop]:
-        """The Via of the answer to OPTIONS with this one, and where the answer goes."""
+        """Send OPTIONS with this Via; return the Via of the response and its hop."""
         text = REQUEST.format(method="OPTIONS", branch="1", tag="", more="")
         head, _, rest = text.partition("Via: ")
         data = f"{head}Via: SIP/2.0/UDP {via};branch=z9hG4bKs\r\n{rest.partition(chr(10))[2]}"
@@ -165,7 +165,7 @@ class SourceTests(CallCase):
         return message.get("Via") or "", hop
 
     def test_source(self) -> None:
-        """What is asked for or not as it says is written in; what is as it says is left alone."""
+        """received and rport are added if the Via asks for them or differs from the source."""
         here = ALICE.host
         for sent, added in (
             (f"{here}:5060", ""),
@@ -182,14 +182,14 @@ class SourceTests(CallCase):
             self.assertEqual(hop, ALICE)
 
     def test_ipv6(self) -> None:
-        """An address is the same however it is written; without brackets in received."""
+        """IPv6 addresses are compared by value, and `received` has no brackets."""
         source = Hop("2001:db8::1", 5060)
         for host in ("[2001:db8::1]", "[2001:DB8:0::1]"):
             self.assertNotIn("received", self.via(host, source)[0])
         self.assertIn(";received=2001:db8::1", self.via("[2001:db8::2]", source)[0])
 
     def test_refusals(self) -> None:
-        """A request that is refused has it as well, also one that is hardly SIP."""
+        """The response to a malformed request names the source too."""
         for old, new in (("CSeq: 5", "CSeq: x"), ("OPTIONS sip", "OPTIONS  sip")):
             text = REQUEST.format(method="OPTIONS", branch="1", tag="", more="")
             text = text.replace(ALICE.host, "phone.example.com").replace(old, new)
@@ -201,7 +201,7 @@ class SourceTests(CallCase):
 
 
 class UnsentAckTests(CallCase):
-    """A 200 whose ACK cannot be sent to where its Contact says."""
+    """A 200 with a Contact that the ACK cannot be sent to."""
 
     def answer(self, contact: str) -> Session:
         caller, callee = self.offered()
@@ -214,7 +214,7 @@ class UnsentAckTests(CallCase):
         return caller
 
     def unsendable(self, hops: tuple[Hop, ...], now: float) -> list[tuple[str, Hop]]:
-        """What Alice sends; what is for these hops she is told could not be sent."""
+        """Return what Alice sends, and report as unsent what goes to these hops."""
         found = []
         while sends := self.alice.out():
             for message, hop in sends:
@@ -224,7 +224,7 @@ class UnsentAckTests(CallCase):
         return found
 
     def test_by_way_of_the_peer(self) -> None:
-        """It goes the way of the INVITE, each time, and so does the BYE."""
+        """The ACK, its repetitions and the BYE go to the hop of the INVITE."""
         caller = self.answer("sip:bob@198.51.100.1")
         nowhere = Hop("198.51.100.1", 5060)
         self.assertEqual(self.unsendable((nowhere,), 0.0), [("ACK", nowhere), ("ACK", BOB)])
@@ -233,7 +233,7 @@ class UnsentAckTests(CallCase):
         self.assertEqual(self.unsendable((nowhere,), 1.0), [("BYE", BOB)])
 
     def test_not_at_all(self) -> None:
-        """Then the call does not look as if it were up: it has ended, unconfirmed."""
+        """If the ACK cannot be sent anywhere, the call ends, unconfirmed."""
         caller = self.answer("sip:bob@198.51.100.1;transport=tcp")
         sent = self.unsendable((BOB,), 0.0)
         self.assertEqual(sent, [("ACK", BOB), ("BYE", BOB)])
@@ -242,7 +242,7 @@ class UnsentAckTests(CallCase):
         self.assertEqual(self.alice.events[-1][1], Ended(200, (), "local", confirmed=False))
 
     def test_flaws_are_told(self) -> None:
-        """Of a message that was taken all the same, with where it came from."""
+        """`flawed` gets each message with tolerated flaws, and its source."""
         told: list[tuple[str, Hop]] = []
         self.alice.endpoint.flawed = lambda message, source: told.append(
             (" ".join(message.flaws), source)

@@ -1,4 +1,4 @@
-"""One INVITE, several phones: early forks, the first answer kept, the others cleared."""
+"""One INVITE to several phones: the first answer is the call, the others get ACK and BYE."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class ForkingTests(CallCase):
         self.parties = (self.alice, self.bob)
 
     def fork(self) -> tuple[Session, Session, Session]:
-        """An INVITE that a proxy has sent to both; all three sessions."""
+        """Send an INVITE that a proxy forks to both phones; return all three sessions."""
         caller = self.alice.call(self.bob)
         (invite,) = self.alice.out()
         for party in (self.bob, self.carol):
@@ -26,7 +26,7 @@ class ForkingTests(CallCase):
             self.alice.endpoint.receive_datagram(send.message.octets(), BOB, now)
 
     def from_alice(self, now: float) -> list[str]:
-        """Each of her messages to the party in its Request-URI; the labels with the names."""
+        """Deliver each of her messages to the party in its Request-URI; return the labels."""
         found = []
         for message, hop in self.alice.out():
             name, party = ("bob", self.bob) if hop == BOB else ("carol", self.carol)
@@ -35,7 +35,7 @@ class ForkingTests(CallCase):
         return found
 
     def test_two_answers(self) -> None:
-        """The first is the call, the second gets ACK and BYE; its user sees a short call."""
+        """The first answer is the call; the second gets ACK and BYE."""
         caller, bob, carol = self.fork()
         bob.answer(1.0, body=ANSWER)
         carol.answer(1.0, body=ANSWER)
@@ -51,7 +51,7 @@ class ForkingTests(CallCase):
         self.finish_all(2.0)
 
     def test_repeated_answer_of_the_other_fork(self) -> None:
-        """A 200 of the other fork that comes again is acknowledged, not ended, again."""
+        """A repeated 200 of the other fork gets its ACK again, and no second BYE."""
         caller, bob, carol = self.fork()
         bob.answer(1.0, body=ANSWER)
         carol.answer(1.0, body=ANSWER)
@@ -67,7 +67,7 @@ class ForkingTests(CallCase):
         self.finish_all(2.0)
 
     def test_the_answer_again_with_another_cseq(self) -> None:
-        """It is of the same dialog, with a tag or without: acknowledged, and the call stays up."""
+        """A 200 of the same dialog with another CSeq gets an ACK, and the call stays up."""
         for tag in (True, False):
             caller, bob, carol = self.fork()
             bob.answer(1.0, body=ANSWER)
@@ -87,7 +87,7 @@ class ForkingTests(CallCase):
             self.alice.take()
 
     def test_both_ring_one_answers(self) -> None:
-        """Two early dialogs; the answer leaves one, and the proxy cancels the other."""
+        """Of two early dialogs the answer confirms one, and the proxy cancels the other."""
         caller, bob, carol = self.fork()
         bob.progress(180, 0.1)
         carol.progress(183, 0.2)
@@ -112,7 +112,7 @@ class ForkingTests(CallCase):
         self.assertEqual(leftovers(self.alice), NOTHING)
 
     def test_answers_after_hanging_up(self) -> None:
-        """Two 200s cross the CANCEL: both get ACK and BYE, the user hears of one end."""
+        """Two 200s that cross the CANCEL both get ACK and BYE, and one end is reported."""
         caller, bob, carol = self.fork()
         bob.progress(180, 0.1)
         self.to_alice(self.bob, 0.1)
@@ -129,7 +129,7 @@ class ForkingTests(CallCase):
         self.assertEqual(ends, [Ended(200, (), "local", True)])
 
     def test_answer_after_a_failure(self) -> None:
-        """A proxy may pass a 200 after a 486: ACK and BYE, the call stays ended."""
+        """A 200 that a proxy passes on after a 486 gets ACK and BYE, and the call stays ended."""
         _, bob, carol = self.fork()
         bob.reject(486, 1.0)
         self.to_alice(self.bob, 1.0)
@@ -142,7 +142,7 @@ class ForkingTests(CallCase):
         self.assertEqual(ends, [Ended(486, (), "remote", True)])
 
     def finish_all(self, now: float) -> None:
-        """Let everybody's time run on; nothing is left anywhere."""
+        """Let time run on, and check that no endpoint has anything left."""
         for _ in range(400):
             for party in (self.bob, self.carol):
                 self.to_alice(party, now)

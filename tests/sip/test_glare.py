@@ -12,7 +12,7 @@ HOLD = OFFER + b"a=sendonly\r\n"
 
 class ReinviteTests(CallCase):
     def test_answered(self) -> None:
-        """The far end answers with its description, and the call goes on."""
+        """A re-INVITE is answered with our description, and the call goes on."""
         caller, callee = self.answered()
         from_caller = Reinvite(self.alice.endpoint, caller, HOLD, 1.0)
         self.assertEqual(self.there(1.0), ["INVITE"])
@@ -38,7 +38,7 @@ class ReinviteTests(CallCase):
         self.finish(1.1)
 
     def test_hung_up_meanwhile(self) -> None:
-        """BYE goes out at once; the 200 of the re-INVITE is acknowledged and changes nothing."""
+        """A BYE that crosses a 200 to a re-INVITE ends the call, and the 200 gets an ACK."""
         caller, _ = self.answered()
         Reinvite(self.alice.endpoint, caller, HOLD, 1.0)
         self.there(1.0)
@@ -50,7 +50,7 @@ class ReinviteTests(CallCase):
         self.finish(1.1)
 
     def test_never_acknowledged(self) -> None:
-        """Without the ACK of its 200 the far end gives up the call, §14.2."""
+        """Without the ACK of its 200 to a re-INVITE, an end sends BYE, §14.2."""
         caller, callee = self.answered()
         Reinvite(self.alice.endpoint, caller, HOLD, 1.0)
         self.there(1.0)
@@ -66,7 +66,7 @@ class ReinviteTests(CallCase):
         self.finish(33.0)
 
     def test_old_ack(self) -> None:
-        """The ACK of another INVITE does not stop the repetition of this one's 200."""
+        """Only the ACK with the CSeq of the re-INVITE stops the repetition of its 200."""
         caller, callee = self.answered()
         old = self.alice.sent[1].message
         Reinvite(self.alice.endpoint, caller, HOLD, 1.0)
@@ -81,7 +81,7 @@ class ReinviteTests(CallCase):
         self.finish(2.0)
 
     def test_refused(self) -> None:
-        """488 for what nobody can play; the call goes on as it was."""
+        """An offer that does not fit is answered 488, and the call goes on unchanged."""
         self.bob.endpoint = Endpoint("192.0.2.2", 5060, ids("b"), answer_offer=lambda _s, _o: None)
         caller, callee = self.answered()
         reinvite = Reinvite(self.alice.endpoint, caller, HOLD, 1.0)
@@ -109,7 +109,7 @@ class ReinviteTests(CallCase):
 
 class InDialogTests(CallCase):
     def ask(self, party: Party, other: Party, method: str, body: bytes = b"") -> int:
-        """A request in the call that the core itself never sends; the status of its answer."""
+        """Send any request in the dialog of a call; return the status of the response."""
         party.take()
         session = party.events[-1][0]
         assert session.dialog is not None
@@ -133,7 +133,7 @@ class InDialogTests(CallCase):
         self.finish(2.0)
 
     def test_options_and_others(self) -> None:
-        """OPTIONS is answered, what we do not do is said to be so."""
+        """In a dialog OPTIONS gets 200, a known method 405 and an unknown one 501."""
         caller, _ = self.answered()
         self.assertEqual(self.ask(self.alice, self.bob, "OPTIONS"), 200)
         self.assertEqual(self.ask(self.alice, self.bob, "INFO"), 405)
@@ -144,7 +144,7 @@ class InDialogTests(CallCase):
         self.finish(2.0)
 
     def test_out_of_order(self) -> None:
-        """A request with a CSeq lower than the last is 500, §12.2.2, and changes nothing."""
+        """A request with a lower CSeq than the last is answered 500, §12.2.2."""
         caller, callee = self.answered()
         self.assertEqual(self.ask(self.alice, self.bob, "UPDATE", HOLD), 200)
         assert caller.dialog is not None

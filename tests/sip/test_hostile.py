@@ -1,4 +1,4 @@
-"""Damaged messages thrown at endpoints in the middle of calls: nothing raises, nothing stays."""
+"""Damaged messages in the middle of calls raise no exception and leave nothing behind."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LINES = [
 
 class HostileTests(CallCase):
     def damaged(self, data: bytes, dice: random.Random) -> bytes:
-        """One to four octets changed, dropped or doubled, or a line put in, or a word swapped."""
+        """Change, drop or double one to four octets, insert a line, or swap a word."""
         for _ in range(dice.randrange(1, 5)):
             at = dice.randrange(len(data))
             match dice.randrange(6):
@@ -50,14 +50,14 @@ class HostileTests(CallCase):
         return data
 
     def throw(self, party: Party, source: Party, message: Message, now: float) -> None:
-        """A few damaged copies of a message, each also to the other side."""
+        """Deliver a few damaged copies of a message to both sides."""
         for _ in range(3):
             data = self.damaged(message.octets(), self.dice)
             party.endpoint.receive_datagram(data, source.hop, now)
             source.endpoint.receive_datagram(data, party.hop, now)
 
     def exchange(self, now: float) -> None:
-        """Deliver everything, each message after damaged copies of it; answers to those too."""
+        """Deliver all messages, each after damaged copies of it."""
         for _ in range(30):
             for one, other in ((self.alice, self.bob), (self.bob, self.alice)):
                 for message, _ in one.out():
@@ -70,7 +70,7 @@ class HostileTests(CallCase):
                             session.answer(now, body=ANSWER)
 
     def test_damaged_copies_all_along(self) -> None:
-        """Whatever comes of the calls, they end once each and leave nothing."""
+        """Each call ends once and leaves nothing behind."""
         for seed in range(60):
             self.dice = random.Random(seed)
             self.setUp()
@@ -87,7 +87,7 @@ class HostileTests(CallCase):
                 self.assertEqual(len(ended), len(sessions), f"seed {seed}")
 
     def drain(self, now: float) -> None:
-        """Hang up whatever the damage has made, and let time run on."""
+        """Hang up all calls, and let time run on."""
         for _ in range(3000):
             for party in self.parties:
                 for session in list(party.endpoint.sessions()):

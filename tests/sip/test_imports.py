@@ -1,4 +1,4 @@
-"""The SIP core stands alone: no Twisted, no clock, no chance, no files."""
+"""The SIP core imports no Twisted, no clock, no random numbers and no files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OUTSIDE = frozenset(
 
 class ImportTests(SynchronousTestCase):
     def test_fresh_interpreter(self) -> None:
-        """Importing the whole core loads none of the libraries of the edges."""
+        """Importing the whole core loads no Twisted and no other library for I/O."""
         code = (
             "import importlib, sys\n"
             f"for name in {MODULES!r}: importlib.import_module('umd.sip.' + name)\n"
@@ -38,7 +38,7 @@ class ImportTests(SynchronousTestCase):
         self.assertEqual(found.stdout.strip(), "[]")
 
     def test_nothing_from_outside(self) -> None:
-        """No module of the core imports a clock, a source of chance, or I/O."""
+        """No module of the core imports a clock, random numbers, or I/O."""
         for path in FILES:
             tree = ast.parse(path.read_text("utf-8"))
             imported = {

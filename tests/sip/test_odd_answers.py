@@ -1,4 +1,4 @@
-"""A far end that asks and answers anything: each call still ends once, and is forgotten."""
+"""With a far end that sends random requests and responses, each call ends once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from umd.sip.session import Ended, Gone, Session, State
 
 STORIES = 400
 FOUND = (2606, 3341, 3410, 5914)
-"""Seeds of stories in which something was left over, or was asked that cannot be."""
+"""Seeds with which earlier versions failed."""
 ASKED = ("BYE", "BYE", "INVITE", "UPDATE", "OPTIONS", "ACK", "CANCEL", "INFO", "FOO")
 BODIES = ("", OFFER.decode(), "junk")
 TYPES = ("application/sdp", "text/plain", "multipart/mixed;boundary=b")
@@ -36,7 +36,7 @@ TRY = (
 
 
 class Story:
-    """One call, with what its user and its far end do next drawn from a seed."""
+    """One call with a user and a far end that act at random, by a seed."""
 
     def __init__(self, seed: int) -> None:
         self.random = Random(seed)
@@ -44,7 +44,7 @@ class Story:
         self.asked = 0
         self.alice, self.phone = Party("a", ALICE), Phone()
         self.requests: list[Received] = []
-        """All that may be answered."""
+        """The requests that the far end may answer."""
         how = self.random.choice(HOW)
         self.session: Session = self.alice.endpoint.place(
             f"sip:bob@{BOB.host}",
@@ -65,7 +65,7 @@ class Story:
             ]
 
     def step(self) -> None:
-        """Something happens."""
+        """Let one random thing happen."""
         if self.random.random() < 0.12:
             self.ask()
         else:
@@ -111,7 +111,7 @@ class Story:
         self.alice.endpoint.receive_datagram(answer, BOB, self.now)
 
     def ask(self) -> None:
-        """A request of the far end, as a rule a new one."""
+        """Send a random request of the far end."""
         method, tag = self.random.choice(ASKED), self.random.choice("xyz")
         self.asked += 1
         cseq = self.random.choice((1, 2, self.asked, self.asked + 5))
@@ -121,7 +121,7 @@ class Story:
         self.alice.endpoint.receive_datagram(request.encode(), BOB, self.now)
 
     def finish(self) -> None:
-        """The user hangs up, and the far end is silent from now on."""
+        """Hang up, and let the far end be silent from now on."""
         self.session.hang_up(self.now)
         while self.alice.endpoint.next_due() is not None:
             self.alice.out()

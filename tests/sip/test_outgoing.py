@@ -1,4 +1,4 @@
-"""Own messages say the same as objects and as octets."""
+"""Messages that umd sends mean the same as objects and as octets."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def own(method: str = "INVITE", to_tag: str | None = None, *extra: tuple[str, st
 
 class OwnTests(SynchronousTestCase):
     def check(self, message: Message) -> None:
-        """All that transactions, dialogs and sessions read, before and after the wire."""
+        """Every value that the core reads is the same before and after writing and parsing."""
         read = parse(message.octets())
         for name in (
             *("call_id", "from_tag", "to_tag", "branch", "sent_by", "cseq_number", "body"),
@@ -45,12 +45,12 @@ class OwnTests(SynchronousTestCase):
             self.assertEqual(message.all(name), read.all(name), name)
 
     def test_request(self) -> None:
-        """With and without a To tag and further header fields."""
+        """Requests agree with and without a To tag and further header fields."""
         self.check(own())
         self.check(own("BYE", "bt", ("Reason", "Q.850;cause=16"), ("Reason", "SIP;cause=200")))
 
     def test_response(self) -> None:
-        """To an own request; and the method it answers."""
+        """Responses to an OwnRequest agree, and know the method that they answer."""
         for request in (own(), own("BYE", "bt")):
             for status, body in ((180, b""), (200, b"v=0\r\n"), (486, b"")):
                 found = response(request, status, "mine", "<sip:b@y>", (("Reason", "X"),), body)
@@ -59,7 +59,7 @@ class OwnTests(SynchronousTestCase):
                 self.assertEqual(found.cseq_method, request.method)
 
     def test_response_is_that_of_the_wire(self) -> None:
-        """An answer to the object has the octets of an answer to the read request."""
+        """The response to the object has the octets of the response to the parsed request."""
         request = own()
         read = parse(request.octets())
         assert isinstance(read, Request)
@@ -68,12 +68,12 @@ class OwnTests(SynchronousTestCase):
         self.assertEqual(one.octets(), other.octets())
 
     def test_record_route_is_kept(self) -> None:
-        """A proxy's Record-Route goes back in the answer that makes a dialog."""
+        """A response that makes a dialog has the proxy's Record-Route."""
         request = own("INVITE", None, ("Record-Route", "<sip:p;lr>"))
         self.assertEqual(response(request, 200, "mine").all("Record-Route"), ["<sip:p;lr>"])
 
     def test_whatever_is_built_from_it(self) -> None:
-        """What follows from a message can be built from an own one too."""
+        """ACK and CANCEL can be built from an OwnRequest."""
         self.assertEqual(build.response(own("BYE", "bt"), 200).to_tag, "bt")
         self.assertEqual(build.cancel_for(own()).cseq.method, "CANCEL")
         refusal = build.response(own(), 486, to_tag="bt")

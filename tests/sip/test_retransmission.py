@@ -1,4 +1,4 @@
-"""What is sent again, when, and what is done with it."""
+"""Which messages are sent again, when, and how repetitions are treated."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from umd.sip.transaction import Hop
 
 class AnswerTests(CallCase):
     def sendings(self, party: Party, until: float) -> list[tuple[float, str]]:
-        """Everything a party sends to nobody: `(moment, label)`."""
+        """Return `(moment, label)` for each message that a party sends and that gets lost."""
         found: list[tuple[float, str]] = []
         now = 0.0
         while True:
@@ -23,7 +23,7 @@ class AnswerTests(CallCase):
             party.endpoint.handle_timer(now)
 
     def test_2xx_until_the_ack(self) -> None:
-        """The 200 goes out at T1 doubling to T2; after 64*T1 the callee says BYE, §13.3.1.4."""
+        """A 200 is repeated after T1, doubling to T2; after 64*T1 comes a BYE, §13.3.1.4."""
         _, callee = self.offered()
         callee.answer(0.0, body=ANSWER)
         found = self.sendings(self.bob, 32.0)
@@ -36,7 +36,7 @@ class AnswerTests(CallCase):
         self.assertEqual(self.bob.endpoint.next_due(), None)
 
     def test_the_same_over_tcp(self) -> None:
-        """Every transport: only the ACK ends it."""
+        """A 200 is repeated on reliable transports too, until its ACK."""
         self.bob.hop = Hop("192.0.2.2", 5060, "TCP", 1)
         self.alice.hop = Hop("192.0.2.1", 5060, "TCP", 1)
         _, callee = self.offered()
@@ -45,7 +45,7 @@ class AnswerTests(CallCase):
         self.assertEqual(found, ["200 INVITE"] * 11 + ["BYE"])
 
     def test_hung_up_and_no_ack(self) -> None:
-        """A BYE that waits for the ACK waits 32 s, not for ever."""
+        """A BYE waits for the ACK 32 s at most."""
         _, callee = self.offered()
         callee.answer(0.0, body=ANSWER)
         callee.hang_up(1.0)
@@ -53,7 +53,7 @@ class AnswerTests(CallCase):
         self.assertEqual(found, ["200 INVITE"] * 11 + ["BYE"])
 
     def test_every_2xx_gets_its_ack(self) -> None:
-        """The same ACK each time, and the user hears of one answer."""
+        """Each repeated 200 gets the same ACK, and one Answered is reported."""
         _, callee = self.offered()
         callee.answer(0.0, body=ANSWER)
         (answer,) = self.bob.out()
@@ -73,7 +73,7 @@ class AnswerTests(CallCase):
         self.finish(3.0)
 
     def test_lost_ack(self) -> None:
-        """The repeated 200 fetches the ACK that was lost."""
+        """A repeated 200 gets the ACK that was lost."""
         _, callee = self.offered()
         callee.answer(0.0, body=ANSWER)
         self.back()
@@ -87,7 +87,7 @@ class AnswerTests(CallCase):
         self.finish(1.0)
 
     def test_late_2xx_after_the_call(self) -> None:
-        """A 200 that was held up is acknowledged even when the call is over."""
+        """A delayed 200 gets its ACK even after the call has ended."""
         caller, callee = self.offered()
         callee.answer(0.0, body=ANSWER)
         (answer,) = self.bob.out()
@@ -102,7 +102,7 @@ class AnswerTests(CallCase):
 
 class LossTests(CallCase):
     def test_lost_invite(self) -> None:
-        """The INVITE comes with its first repetition; the callee sees one call."""
+        """A repeated INVITE makes no second call."""
         caller = self.alice.call(self.bob)
         drop(self.alice)
         self.alice.endpoint.handle_timer(0.5)
@@ -114,7 +114,7 @@ class LossTests(CallCase):
         self.finish(1.0)
 
     def test_lost_bye_and_lost_answer(self) -> None:
-        """A repeated BYE gets the same answer again, and nothing ends twice."""
+        """A repeated BYE gets the same response again, and the call ends once."""
         caller, _ = self.answered()
         caller.hang_up(1.0)
         drop(self.alice)
@@ -129,7 +129,7 @@ class LossTests(CallCase):
         self.finish(2.5)
 
     def test_silent_user_has_100_said_for_it(self) -> None:
-        """After 200 ms the INVITE is known to have come."""
+        """A 100 is sent after 200 ms without a response."""
         caller, callee = self.offered()
         self.bob.endpoint.handle_timer(0.2)
         self.assertEqual(self.back(0.2), ["100 INVITE"])

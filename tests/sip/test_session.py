@@ -1,4 +1,4 @@
-"""The session's table: from every state there is a way out, and hanging up is always one."""
+"""The transition table of sessions."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ WORDS = {
 
 class TableTests(SynchronousTestCase):
     def test_whole_product(self) -> None:
-        """Every state against every input."""
+        """Each state accepts exactly the expected inputs and goes to the expected state."""
         self.assertEqual(set(TRANSITIONS), set(State))
         for state in State:
             cells = (cell.split(">") for cell in EXPECTED[state].split())
@@ -58,16 +58,16 @@ class TableTests(SynchronousTestCase):
             self.assertEqual(dict(TRANSITIONS[state]), expected, state)
 
     def test_hanging_up_is_legal_everywhere(self) -> None:
-        """No state refuses it."""
+        """Every state accepts a hang-up."""
         for state in State:
             self.assertIn(Input.HANG_UP, TRANSITIONS[state])
 
     def test_nothing_leads_out_of_the_end(self) -> None:
-        """Ended is ended."""
+        """No input leads out of ENDED."""
         self.assertEqual(set(TRANSITIONS[State.ENDED].values()), {State.ENDED})
 
     def test_every_state_can_end(self) -> None:
-        """From each state, some way leads to the end."""
+        """ENDED can be reached from every state."""
         can = {State.ENDED}
         while more := {s for s in State if can & set(TRANSITIONS[s].values())} - can:
             can |= more

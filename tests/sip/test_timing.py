@@ -1,4 +1,4 @@
-"""The values of RFC 3261 table 4 and the moments that follow from them."""
+"""The timers of RFC 3261 table 4, and the moments of retransmissions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The four transaction machines: every state against every event, and every timer."""
+"""The four transaction tables, in every state and with every event, and all timers."""
 
 from __future__ import annotations
 
@@ -90,23 +90,23 @@ class TableTests(SynchronousTestCase):
         self.assertEqual(sum(len(row) for row in table.values()), len(expected))
 
     def test_client_invite(self) -> None:
-        """Figure 5 of RFC 3261 as RFC 6026 section 7.2 changes it."""
+        """The INVITE client is figure 5 of RFC 3261 with the changes of RFC 6026 section 7.2."""
         self.check("client invite", CLIENT_INVITE, ClientInvite)
 
     def test_client_non_invite(self) -> None:
-        """Figure 6."""
+        """The non-INVITE client is figure 6 of RFC 3261."""
         self.check("client non-invite", CLIENT_NON_INVITE, ClientNonInvite)
 
     def test_server_invite(self) -> None:
-        """Figure 7 as RFC 6026 section 7.1 changes it."""
+        """The INVITE server is figure 7 of RFC 3261 with the changes of RFC 6026 section 7.1."""
         self.check("server invite", SERVER_INVITE, ServerInvite)
 
     def test_server_non_invite(self) -> None:
-        """Figure 8."""
+        """The non-INVITE server is figure 8 of RFC 3261."""
         self.check("server non-invite", SERVER_NON_INVITE, ServerNonInvite)
 
     def test_every_timer_of_a_state_is_a_row(self) -> None:
-        """A timer that runs in a state can fire there."""
+        """Each timer has a row in the states in which it runs."""
         for kind in (ClientInvite, ClientNonInvite, ServerInvite, ServerNonInvite):
             for state, events in kind.TIMERS.items():
                 for event in events:
@@ -131,17 +131,17 @@ def answer(to: Request, status: int, tag: str = "b") -> Response:
 
 
 class Recorder:
-    """The user and the core of a layer: writes down what it is told, and what is sent."""
+    """User and core of a layer; records all reports and all sent messages."""
 
     def __init__(self) -> None:
         self.layer = TransactionLayer(self)
         self.sent: list[Send] = []
         self._told: list[str] = []
         self.opened: Transaction | None = None
-        """The server transaction that was opened last."""
+        """Return the server transaction that was opened last."""
 
     def told(self, what: str = "") -> list[str]:
-        """All since the last call, in order."""
+        """Return all records since the last call, in order."""
         for message, hop in self.layer.outgoing:
             name = message.method if isinstance(message, Request) else getattr(message, "status")
             self._told.append(f"Send {name}")
@@ -186,7 +186,7 @@ class LayerCase(SynchronousTestCase):
         self.layer = self.user.layer
 
     def timeline(self, until: float) -> list[tuple[int, str]]:
-        """Everything that happens by time alone: `(milliseconds, what)`."""
+        """Return `(milliseconds, record)` for everything that timers cause."""
         found = []
         while (due := self.layer.next_due()) is not None and due <= until:
             self.assertEqual(self.wait(due - 0.0009), [])  # not a millisecond early
@@ -227,7 +227,7 @@ class LayerCase(SynchronousTestCase):
 
 class ClientInviteTests(LayerCase):
     def test_silence(self) -> None:
-        """A repeats the INVITE six times, B gives up at 32 s."""
+        """Timer A repeats the INVITE six times, and timer B ends it at 32 s."""
         self.send(request())
         self.assertEqual(
             self.timeline(100),
@@ -240,12 +240,12 @@ class ClientInviteTests(LayerCase):
         self.assertEqual(len(self.layer), 0)
 
     def test_silence_over_tcp(self) -> None:
-        """Over a reliable transport nothing is repeated."""
+        """Over a reliable transport no INVITE is repeated."""
         self.send(request(), TCP)
         self.assertEqual(self.timeline(100), [(32000, "No response 408"), (32000, "Terminated")])
 
     def test_provisional_stops_both(self) -> None:
-        """After a 1xx it may ring for ever."""
+        """After a 1xx an INVITE may ring without limit."""
         invite = request()
         self.send(invite)
         self.assertEqual(self.receive(answer(invite, 180), now=0.7), ["Deliver 180"])
@@ -253,7 +253,7 @@ class ClientInviteTests(LayerCase):
         self.assertEqual(self.receive(answer(invite, 183), now=9.0), ["Deliver 183"])
 
     def test_failure(self) -> None:
-        """A failure gets an ACK each time, is told once, and D ends it 32 s later."""
+        """A 300-699 gets an ACK each time and is reported once; timer D ends it after 32 s."""
         invite = request()
         self.send(invite)
         self.assertEqual(self.receive(answer(invite, 486), now=1.0), ["Send ACK", "Deliver 486"])
@@ -263,7 +263,7 @@ class ClientInviteTests(LayerCase):
         self.assertEqual(self.receive(answer(invite, 486), now=40.0), ["Unmatched 486"])
 
     def test_ack_of_a_failure(self) -> None:
-        """It has the INVITE's branch and CSeq number, and the To of the failure, §17.1.1.3."""
+        """The ACK has the INVITE's branch and CSeq number, and the response's To, §17.1.1.3."""
         invite = request()
         self.send(invite)
         self.receive(answer(invite, 486, "xyz"), UDP, 1.0)
@@ -275,7 +275,7 @@ class ClientInviteTests(LayerCase):
         )
 
     def test_failure_over_tcp(self) -> None:
-        """D is zero over a reliable transport."""
+        """Timer D is zero over a reliable transport."""
         invite = request()
         self.send(invite, TCP)
         self.assertEqual(
@@ -283,7 +283,7 @@ class ClientInviteTests(LayerCase):
         )
 
     def test_success(self) -> None:
-        """Every 2xx is told, from any fork, for 32 s: timer M on any transport."""
+        """Every 2xx is reported, from any fork, for 32 s (timer M), on any transport."""
         for hop in (UDP, TCP):
             invite = request()
             self.send(invite, hop)
@@ -296,7 +296,7 @@ class ClientInviteTests(LayerCase):
             self.setUp()
 
     def test_transport_error(self) -> None:
-        """It ends a transaction that has heard nothing, and leaves one that has."""
+        """A transport error ends an INVITE without a response, and no other."""
         invite = request()
         self.send(invite)
         self.assertEqual(
@@ -307,19 +307,19 @@ class ClientInviteTests(LayerCase):
         self.assertEqual(self.break_off(invite), [])
 
     def test_late_timers(self) -> None:
-        """A driver that was held up for a minute finds the end, not a burst of repetitions."""
+        """If the driver is a minute late, the INVITE times out without a burst of repetitions."""
         self.send(request())
         self.assertEqual(self.wait(60.0), ["No response 408", "Terminated"])
 
     def test_same_branch_twice(self) -> None:
-        """Two INVITEs with one branch would be one transaction: our mistake."""
+        """A second INVITE with the same branch is an error."""
         self.send(request())
         self.assertRaises(IllegalEvent, self.layer.send_request, request(), UDP, 0.0)
 
 
 class ClientNonInviteTests(LayerCase):
     def test_silence(self) -> None:
-        """E repeats the request ten times, F gives up at 32 s."""
+        """Timer E repeats the request ten times, and timer F ends it at 32 s."""
         self.send(request("BYE"))
         self.assertEqual(
             self.timeline(100),
@@ -331,7 +331,7 @@ class ClientNonInviteTests(LayerCase):
         )
 
     def test_provisional_slows_down(self) -> None:
-        """After a 1xx, E goes on at T2."""
+        """After a 1xx, timer E repeats the request every T2."""
         bye = request("BYE")
         self.send(bye)
         self.assertEqual(self.receive(answer(bye, 100), now=0.1), ["Deliver 100"])
@@ -345,7 +345,7 @@ class ClientNonInviteTests(LayerCase):
         )
 
     def test_final(self) -> None:
-        """A final is told once; K absorbs its repetitions for T4."""
+        """A final response is reported once; timer K absorbs its repetitions for T4."""
         bye = request("BYE")
         self.send(bye)
         self.assertEqual(self.receive(answer(bye, 200), now=1.0), ["Deliver 200"])
@@ -355,7 +355,7 @@ class ClientNonInviteTests(LayerCase):
         self.assertEqual(len(self.layer), 0)
 
     def test_final_over_tcp(self) -> None:
-        """K is zero over a reliable transport."""
+        """Timer K is zero over a reliable transport."""
         bye = request("BYE")
         self.send(bye, TCP)
         self.assertEqual(self.receive(answer(bye, 200), TCP), ["Deliver 200"])
@@ -370,7 +370,7 @@ class ClientNonInviteTests(LayerCase):
         self.assertEqual((first.state, second.state), (State.CALLING, State.COMPLETED))
 
     def test_transport_error(self) -> None:
-        """It ends the transaction and is told."""
+        """A transport error ends the transaction and is reported."""
         self.send(request("BYE"))
         self.layer.hop_failed(UDP, 0.2)
         self.assertEqual(self.user.told(), ["No response 503", "Terminated"])
@@ -379,7 +379,7 @@ class ClientNonInviteTests(LayerCase):
 
 class ServerInviteTests(LayerCase):
     def test_trying_after_200_ms(self) -> None:
-        """A user that says nothing has 100 said for it, and each repetition gets it again."""
+        """Without a response for 200 ms, a 100 is sent, and each repetition gets it again."""
         invite = request()
         self.accept(invite)
         self.assertEqual(self.receive(invite, now=0.1), [])
@@ -387,7 +387,7 @@ class ServerInviteTests(LayerCase):
         self.assertEqual(self.receive(invite, now=0.5), ["Send 100"])
 
     def test_no_trying_after_ringing(self) -> None:
-        """A user that has answered in time needs no 100."""
+        """No 100 is sent after another response."""
         invite = request()
         transaction = self.accept(invite)
         ringing = answer(invite, 180)
@@ -396,7 +396,7 @@ class ServerInviteTests(LayerCase):
         self.assertEqual(self.receive(invite, now=0.5), ["Send 180"])
 
     def test_failure_without_ack(self) -> None:
-        """G repeats it ten times, H gives up at 32 s."""
+        """Timer G repeats a 300-699 ten times, and timer H ends it at 32 s."""
         invite = request()
         transaction = self.accept(invite)
         self.respond(transaction, answer(invite, 486), 0.0)
@@ -410,7 +410,7 @@ class ServerInviteTests(LayerCase):
         )
 
     def test_failure_with_ack(self) -> None:
-        """The ACK stops G; I absorbs more of them for T4."""
+        """The ACK stops timer G; timer I absorbs further ACKs for T4."""
         invite = request()
         transaction = self.accept(invite)
         refusal = answer(invite, 486)
@@ -423,7 +423,7 @@ class ServerInviteTests(LayerCase):
         self.assertEqual(self.timeline(100), [(6000, "Terminated")])
 
     def test_failure_over_tcp(self) -> None:
-        """Nothing is repeated, H still runs, and I is zero."""
+        """Over a reliable transport no 300-699 is repeated, timer H runs, and timer I is zero."""
         invite = request()
         transaction = self.accept(invite, TCP)
         refusal = answer(invite, 486)
@@ -434,7 +434,7 @@ class ServerInviteTests(LayerCase):
         )
 
     def test_success(self) -> None:
-        """L absorbs repeated INVITEs for 32 s on any transport; the user repeats the 2xx."""
+        """After a 2xx, timer L absorbs repeated INVITEs for 32 s, on any transport."""
         for hop in (UDP, TCP):
             invite = request()
             transaction = self.accept(invite, hop)
@@ -446,7 +446,7 @@ class ServerInviteTests(LayerCase):
             self.assertEqual(self.timeline(100), [(32000, "Terminated")])
 
     def test_two_finals(self) -> None:
-        """A failure after a 2xx is our mistake, and so is anything after the end."""
+        """A 300-699 after a 2xx, or any response after the end, is an error."""
         invite = request()
         transaction = self.accept(invite)
         self.respond(transaction, answer(invite, 200), 0.0)
@@ -459,7 +459,7 @@ class ServerInviteTests(LayerCase):
         )
 
     def test_transport_error_ends_nothing(self) -> None:
-        """RFC 6026 section 7.1: the transaction stays."""
+        """A transport error does not end an INVITE server transaction, RFC 6026 section 7.1."""
         invite = request()
         transaction = self.accept(invite)
         ringing = answer(invite, 180)
@@ -468,11 +468,11 @@ class ServerInviteTests(LayerCase):
         self.assertEqual(transaction.state, State.PROCEEDING)
 
     def test_ack_of_a_2xx_is_nobodys(self) -> None:
-        """It has a branch of its own: no transaction, the dialog's."""
+        """The ACK of a 2xx has its own branch and belongs to no transaction."""
         self.assertEqual(self.receive(request("ACK", "z9hG4bK77")), ["Unmatched ACK"])
 
     def test_ack_too_early(self) -> None:
-        """An ACK of an INVITE that is not answered is a mistake of the peer, and harmless."""
+        """An ACK of an unanswered INVITE is harmless."""
         invite = request()
         transaction = self.accept(invite)
         self.assertEqual(self.receive(request("ACK")), ["Unmatched ACK"])
@@ -481,7 +481,7 @@ class ServerInviteTests(LayerCase):
 
 class ServerNonInviteTests(LayerCase):
     def test_final(self) -> None:
-        """The final is given again for every repetition until J, and another is discarded."""
+        """Until timer J, a repeated request gets its final response again."""
         bye = request("BYE")
         transaction = self.accept(bye)
         self.assertEqual(self.receive(bye, now=0.1), [])
@@ -492,14 +492,14 @@ class ServerNonInviteTests(LayerCase):
         self.assertEqual(self.timeline(100), [(33000, "Terminated")])
 
     def test_provisional(self) -> None:
-        """A 1xx is given again too."""
+        """A repeated request gets the 1xx again."""
         bye = request("BYE")
         transaction = self.accept(bye)
         self.respond(transaction, answer(bye, 100), 1.0)
         self.assertEqual(self.receive(bye, now=1.5), ["Send 100"])
 
     def test_final_over_tcp(self) -> None:
-        """J is zero over a reliable transport."""
+        """Timer J is zero over a reliable transport."""
         bye = request("BYE")
         transaction = self.accept(bye, TCP)
         self.assertEqual(
@@ -508,7 +508,7 @@ class ServerNonInviteTests(LayerCase):
         )
 
     def test_transport_error(self) -> None:
-        """It ends the transaction."""
+        """A transport error ends a non-INVITE server transaction."""
         bye = request("BYE")
         transaction = self.accept(bye)
         ok = answer(bye, 200)
@@ -547,7 +547,7 @@ class KeyTests(LayerCase):
         self.assertEqual(len(self.layer), 2)
 
     def test_responses_go_where_the_via_says(self) -> None:
-        """To the source address; to its port with rport, else to the port of the Via, §18.2.2."""
+        """Responses go to the source address, at its port with rport, else at that of the Via."""
         asked = request()
         self.assertEqual(response_hop(asked, Hop("192.0.2.1", 40000)), Hop("192.0.2.1", 40000))
         plain = Request("OPTIONS", "sip:x", [("Via", "SIP/2.0/UDP 10.0.0.1:5070;branch=z9hG4bK1")])
@@ -559,7 +559,7 @@ class KeyTests(LayerCase):
 
 class ForgettingTests(LayerCase):
     def test_abandon(self) -> None:
-        """A cancelled INVITE that nobody answers is forgotten without a word."""
+        """An abandoned transaction is dropped without a report."""
         invite = request()
         transaction = self.send(invite)
         self.receive(answer(invite, 180))
@@ -568,7 +568,7 @@ class ForgettingTests(LayerCase):
         self.assertEqual((len(self.layer), self.layer.next_due()), (0, None))
 
     def test_lingering_ones_keep_no_message(self) -> None:
-        """What cannot be repeated is not kept; a finished BYE keeps its answer."""
+        """A finished transaction keeps only a message that it may have to repeat."""
         invite, bye = request(), request("BYE", "z9hG4bK2")
         one, two = self.send(invite), self.send(bye)
         self.receive(answer(invite, 200))
@@ -576,7 +576,7 @@ class ForgettingTests(LayerCase):
         self.assertEqual((one.last, two.last), (None, None))
 
     def test_responses_go_to_maddr(self) -> None:
-        """An address there goes before the source; a name, which nobody looks up, does not."""
+        """A maddr that is an IP address has precedence over the source; a host name has not."""
         source = Hop("192.0.2.1", 40000)
         for params, hop in (
             ("maddr=192.0.2.77", Hop("192.0.2.77", 5070)),

@@ -1,4 +1,4 @@
-"""A cancelled INVITE whose final is not the phone's: nobody says that the call is down."""
+"""A cancelled INVITE with a final response that may not come from the phone: is the call down?"""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ NOT_CONFIRMED = {status: Ended(status, (), "local", False) for status in (408, 4
 
 
 class ProxyCase(CallCase):
-    """Alice calls by way of a proxy at Bob's address, of which every message is written here."""
+    """Alice calls through a proxy at Bob's address; the tests write each of its messages."""
 
     def setUp(self) -> None:
         super().setUp()
 
     def ringing(self, *tags: str | None) -> Session:
-        """A call that rings with these To tags, and is cancelled at 1 s."""
+        """Place a call that rings with these To tags, and cancel it at 1 s."""
         caller = self.alice.call(self.bob)
         self.invite = self.sent("INVITE")
         for tag in tags:
@@ -35,17 +35,17 @@ class ProxyCase(CallCase):
         return send.message
 
     def says(self, status: int, tag: str | None, now: float, *, body: bytes = b"") -> None:
-        """The far side answers the INVITE."""
+        """Answer the INVITE."""
         contact = f"<sip:bob@{BOB.host}>" if 100 < status < 300 else None
         response = build.response(self.invite, status, to_tag=tag, contact=contact, body=body)
         self.answer(response, now)
 
     def obeys(self, tag: str | None, now: float) -> None:
-        """The far side answers the CANCEL with 200."""
+        """Answer the CANCEL with 200."""
         self.answer(build.response(self.cancel, 200, to_tag=tag), now)
 
     def ends(self, tag: str, now: float) -> None:
-        """The phone with this tag sends a BYE in its early dialog."""
+        """Send the BYE of the phone with this tag, in its early dialog."""
         bye = (
             f"BYE sip:alice@192.0.2.1 SIP/2.0\r\nVia: SIP/2.0/UDP {BOB.host};branch=z9hG4bKbye\r\n"
             f"From: {self.invite.get('To')};tag={tag}\r\nTo: {self.invite.get('From')}\r\n"
@@ -64,7 +64,7 @@ class UnprovenTests(ProxyCase):
     """One phone rings."""
 
     def test_the_phones_own_final(self) -> None:
-        """487 with the To tag of the 180 proves it, whoever answered the CANCEL, however late."""
+        """A 487 with the To tag of the 180 confirms the end, however late."""
         for tag, when in (("phone", 1.1), ("proxy", 1.1), ("proxy", 20.0), (None, 1.1)):
             caller = self.ringing("phone")
             self.obeys(tag, 1.1)
@@ -74,7 +74,7 @@ class UnprovenTests(ProxyCase):
             drop(self.alice)
 
     def test_a_busy_phone_whose_final_crosses(self) -> None:
-        """Any failure of the phone's own ends it; the status is on record."""
+        """Any 300-699 of the phone itself confirms the end, with its status."""
         for status in (486, 480, 603, 500, 404):
             self.ringing("phone")
             self.says(status, "phone", 1.1)
@@ -82,7 +82,7 @@ class UnprovenTests(ProxyCase):
             drop(self.alice)
 
     def test_a_final_of_the_proxys_own(self) -> None:
-        """487 with another To tag, or with none: unconfirmed, when a phone may ring no longer."""
+        """A 487 with another To tag, or without one, does not confirm the end."""
         for tag in ("proxy", None):
             caller = self.ringing("phone")
             self.obeys("proxy", 1.1)
@@ -96,7 +96,7 @@ class UnprovenTests(ProxyCase):
             self.expect(NOT_CONFIRMED[487])
 
     def test_finals_that_tell_of_no_phone(self) -> None:
-        """408, 481 and 503 say that the phone was not asked, with any To tag, after a mere 100."""
+        """408, 481 and 503 do not confirm the end, whatever their To tag."""
         for status in (408, 481, 503):
             for tags in (("phone",), (None,)):
                 self.ringing(*tags)
@@ -106,13 +106,13 @@ class UnprovenTests(ProxyCase):
                 self.expect(NOT_CONFIRMED[status])
 
     def test_nothing_but_100_was_heard(self) -> None:
-        """Then nothing tells a proxy's final from the phone's: it is believed."""
+        """If only 100 came, the final response is taken for the phone's."""
         self.ringing(None)
         self.says(487, "somebody", 1.1)
         self.expect(Ended(487, (), "local", True))
 
     def test_408_before_anything_was_heard(self) -> None:
-        """Hung up before a provisional: a proxy's 408 proves nothing; the time runs from it."""
+        """A proxy's 408 as the first response does not confirm the end."""
         caller = self.alice.call(self.bob)
         self.invite = self.sent("INVITE")
         caller.hang_up(0.05)
@@ -125,7 +125,7 @@ class UnprovenTests(ProxyCase):
         self.assertNotIn("CANCEL", flow(self.alice))
 
     def test_the_phone_is_answered_after_the_proxys_final(self) -> None:
-        """A 200 after the proxy's 487 gets ACK and BYE, and then it is down for sure."""
+        """A 200 after the proxy's 487 gets ACK and BYE, which confirms the end."""
         self.ringing("phone")
         self.says(487, "proxy", 6.0)
         drop(self.alice)
@@ -137,7 +137,7 @@ class UnprovenTests(ProxyCase):
         self.expect(Answered(), Ended(200, (), "local", True))
 
     def test_the_phone_is_answered_after_the_end(self) -> None:
-        """Until a proxy's timer C is over even later: ACK and BYE, and no second end."""
+        """A 200 after the end gets ACK and BYE until timer C, and no second end is reported."""
         for final in ("proxy's 487", "none"):
             self.ringing("phone")
             if final != "none":
@@ -154,7 +154,7 @@ class UnprovenTests(ProxyCase):
             self.assertEqual(self.alice.out(), [])
 
     def test_a_stranger_who_answers_late(self) -> None:
-        """A 2xx with another From tag is of nobody's: nothing leaves."""
+        """A 2xx with another From tag is ignored."""
         self.ringing("phone")
         run((self.alice,), 1.0, 40.0, lost=True)
         response = build.response(self.invite, 200, to_tag="x", contact="<sip:x@203.0.113.9>")
@@ -163,7 +163,7 @@ class UnprovenTests(ProxyCase):
         self.assertEqual(self.alice.out(), [])
 
     def test_bye_after_the_proxys_final(self) -> None:
-        """The phone's BYE in its early dialog proves that it has gone."""
+        """The phone's BYE in its early dialog confirms the end."""
         self.ringing("phone")
         self.says(487, "proxy", 6.0)
         drop(self.alice)
@@ -178,7 +178,7 @@ class ForksTests(ProxyCase):
     """Several phones ring."""
 
     def test_each_phone_says_it(self) -> None:
-        """Without a proxy that chooses, each phone's 487 comes, and each gets its ACK."""
+        """Without a proxy that chooses, each phone's 487 arrives and gets its ACK."""
         self.ringing("one", "two", "three")
         self.obeys("one", 1.1)
         for tag in ("two", "one", "two"):
@@ -190,7 +190,7 @@ class ForksTests(ProxyCase):
         self.expect(Ended(487, (), "local", True))
 
     def test_one_sends_bye_and_the_other_rings_on(self) -> None:
-        """The BYE of one proves nothing of the other, whose late answer gets ACK and BYE."""
+        """The BYE of one phone does not confirm the other's end; its late 200 gets ACK and BYE."""
         for status, before in ((408, "the proxy's final"), (200, "any final")):
             caller = self.ringing("one", "two")
             if status == 408:
@@ -207,7 +207,7 @@ class ForksTests(ProxyCase):
             self.expect()
 
     def test_one_rings_on(self) -> None:
-        """One phone's final says nothing of the other."""
+        """One phone's final response does not confirm the other's end."""
         self.ringing("one", "two")
         self.obeys("one", 1.1)
         self.says(487, "one", 1.2)
@@ -217,14 +217,14 @@ class ForksTests(ProxyCase):
         self.expect(NOT_CONFIRMED[487])
 
     def test_one_rings_only_after_the_cancel(self) -> None:
-        """A phone that is first heard of after the CANCEL counts as well."""
+        """A phone that rings first after the CANCEL counts too."""
         self.ringing("one")
         self.says(180, "two", 1.05)
         self.says(487, "one", 1.2)
         self.expect()
 
     def test_a_proxy_speaks_for_all(self) -> None:
-        """A proxy passes on one final when every phone has sent its own (§16.7)."""
+        """A prompt final response through a proxy confirms the end of all phones (§16.7)."""
         for order in ("200 first", "487 first"):
             self.ringing("one", "two")
             if order == "200 first":
@@ -237,7 +237,7 @@ class ForksTests(ProxyCase):
             drop(self.alice)
 
     def test_a_proxy_that_gave_a_phone_up(self) -> None:
-        """Late, the one final may stand for a phone that did not answer: unconfirmed."""
+        """A late final response through a proxy does not confirm the end."""
         for tag, when in (("two", 5.0), ("proxy", 1.2)):
             self.ringing("one", "two")
             self.obeys("proxy", 1.1)
@@ -247,7 +247,7 @@ class ForksTests(ProxyCase):
             self.expect(NOT_CONFIRMED[487])
 
     def test_ever_new_phones(self) -> None:
-        """What one far end can make of one call is bounded, and the end is still in doubt."""
+        """At most MAX_FORKS phones of one call are kept and get ACK and BYE."""
         self.ringing(*(f"phone-{number}" for number in range(500)))
         self.assertEqual(self.alice.endpoint.dialogs, MAX_FORKS)
         self.says(487, "phone-499", 1.1)

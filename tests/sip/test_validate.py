@@ -1,4 +1,4 @@
-"""What may be acted on, and what is said to the rest."""
+"""Which messages are valid, and which response refuses the others."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ AGENT = ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS")
 
 class RequestTests(SynchronousTestCase):
     def status(self, *lines: str, old: str = "", new: str = "") -> int | None:
-        """What is answered to the request with these lines, or with one text for another."""
+        """Return the status for a request with these lines, or with one text replaced."""
         data = octets(*lines)
         request = parse(data.replace(old.encode(), new.encode()) if old else data)
         assert not isinstance(request, Response)
@@ -24,11 +24,11 @@ class RequestTests(SynchronousTestCase):
         return None if rejection is None else rejection.status
 
     def test_good(self) -> None:
-        """The usual request passes."""
+        """A normal request is valid."""
         self.assertIsNone(self.status("Max-Forwards: 70", "Contact: <sip:a@b>, <sip:c@d>"))
 
     def test_malformed_fields(self) -> None:
-        """What every message needs must be there and readable."""
+        """A request without a needed field, or with a malformed one, is refused."""
         for old, new in (
             ("Via: SIP/2.0/UDP", "Via: UDP"),
             ("branch=z9hG4bKa", "branch=z9hG4bK"),
@@ -44,7 +44,7 @@ class RequestTests(SynchronousTestCase):
             self.assertEqual(self.status(old=old, new=new), 400, new)
 
     def test_optional_fields(self) -> None:
-        """What is needed though it need not be there must be readable, and there once."""
+        """An optional field that umd uses must be well-formed; some must not be repeated."""
         for line in (
             *("Content-Length: -1", "Contact: <sip:a", "Record-Route: <sip:p:x>"),
             *("From: <sip:x>", "t: <sip:x>", "CSeq: 1 INVITE", "i: c@example.com"),
@@ -53,7 +53,7 @@ class RequestTests(SynchronousTestCase):
             self.assertEqual(self.status(line), 400, line)
 
     def test_ornaments(self) -> None:
-        """What is not needed may be anything, and as often as anybody likes."""
+        """Fields that are not needed may be malformed or repeated."""
         for line in (
             *("Via: whatever", "Date: never", "Expires: x", "Max-Forwards: 0", "Subject:"),
             *("Max-Forwards: 256", "Max-Forwards: x", "Contact: <sip:a>, ,", "Contact: "),
@@ -63,7 +63,7 @@ class RequestTests(SynchronousTestCase):
             self.assertIsNone(self.status(line), line)
 
     def test_within_a_dialog(self) -> None:
-        """Of To and From only the tags are needed, and of the Request-URI nothing."""
+        """In a dialog, only the tags of To and From are needed, and no valid Request-URI."""
         for method in ("BYE", "INVITE", "OPTIONS", "ACK"):
             for to in ("x, y <sip:b>;tag=t", '"b <sip:b>;tag=t', "<sip:b>;tag=t;=", ";;tag = t"):
                 data = octets().replace(b"INVITE", method.encode())
@@ -75,7 +75,7 @@ class RequestTests(SynchronousTestCase):
                 self.assertTrue(request.flaws)
 
     def test_ack(self) -> None:
-        """An ACK is not dropped for what its answer would be about: nobody answers it."""
+        """An ACK is dropped only if the fields that identify its dialog are wrong."""
         for line in ("Content-Length: x", "Max-Forwards: 1\r\nMax-Forwards: 2", "Contact: <<"):
             request = parse(octets(line).replace(b"INVITE", b"ACK"))
             assert not isinstance(request, Response)
@@ -85,11 +85,11 @@ class RequestTests(SynchronousTestCase):
         self.assertIsNotNone(check_request(request, methods=AGENT))
 
     def test_version(self) -> None:
-        """Another version is told so, whatever else is wrong."""
+        """Another SIP version is refused with 505, whatever else is wrong."""
         self.assertEqual(self.status(old="SIP/2.0\r\nVia", new="SIP/2.1\r\nVia"), 505)
 
     def test_method(self) -> None:
-        """A method we do not have is 405, one that nobody has 501; both name ours."""
+        """An unsupported method is refused with 405, an unknown one with 501."""
         for method, status in (("REGISTER", 405), ("invite", 501), ("FOO", 501)):
             request = parse(octets().replace(b"INVITE", method.encode()))
             assert not isinstance(request, Response)
@@ -99,7 +99,7 @@ class RequestTests(SynchronousTestCase):
             self.assertEqual(rejection.headers, (("Allow", ", ".join(AGENT)),))
 
     def test_uri(self) -> None:
-        """A scheme that is not ours is 416, a broken URI 400, one with header fields too."""
+        """An unsupported scheme is refused with 416, a malformed URI with 400."""
         for uri, status in (
             ("tel:+1", 416),
             ("soap.beep://h", 416),
@@ -114,7 +114,7 @@ class RequestTests(SynchronousTestCase):
         self.assertIsNotNone(check_request(read(), schemes=("tel",)))
 
     def test_require(self) -> None:
-        """Unknown extensions are listed, known ones are not; ACK and CANCEL are not asked."""
+        """Unsupported extensions are listed in a 420, except for ACK and CANCEL."""
         request = read("Require: 100rel, foo", "Require: bar")
         rejection = check_request(request, extensions=("100rel",))
         assert rejection is not None
@@ -129,17 +129,17 @@ class RequestTests(SynchronousTestCase):
 
 class ResponseTests(SynchronousTestCase):
     def why(self, *lines: str, start: str = "SIP/2.0 200 OK") -> str | None:
-        """Why the response with these lines is dropped."""
+        """Return why the response with these lines is dropped."""
         response = parse(octets(*lines, start=start))
         assert isinstance(response, Response)
         return check_response(response)
 
     def test_good(self) -> None:
-        """The usual response is not dropped."""
+        """A normal response is valid."""
         self.assertIsNone(self.why("Contact: <sip:b@example.com>"))
 
     def test_dropped(self) -> None:
-        """Of another version, for somebody else, or malformed."""
+        """A response of another version or without a clear identity is dropped."""
         for line, word in (
             ("To: <sip:x>", "To: more than one"),
             ("f: <sip:x>", "From: more than one"),
@@ -156,7 +156,7 @@ class ResponseTests(SynchronousTestCase):
         self.assertIn("SIP/3.0", self.why(start="SIP/3.0 200 OK") or "")
 
     def test_ornaments(self) -> None:
-        """Whose transaction can be told is not dropped for anything else."""
+        """A response that identifies its transaction is not dropped for any other flaw."""
         for line in (
             *("Via: SIP/2.0/UDP b", "Contact: x", "Contact: ", "Record-Route: <", "Server: a"),
             *("To: <sip:b@example.com>", "CSeq: 1 INVITE", "Call-ID: c@example.com"),
@@ -174,7 +174,7 @@ class ResponseTests(SynchronousTestCase):
                 self.assertIsNone(response.to_tag)
 
     def test_broken_via(self) -> None:
-        """The branch is found in a Via that is otherwise no Via."""
+        """The branch is found in an otherwise malformed Via."""
         for old, new in (
             ("SIP/2.0/UDP", "UDP"),
             (";branch", ";;rport=;received=;branch"),

@@ -1,5 +1,5 @@
 """
-Random walks: two endpoints, a bad network, impatient users; nothing left, nothing said twice.
+Random walks: two endpoints, a bad network, and users who act at random.
 
 `python -m tests.sip.walk --steps 100000 --seed 1`. A step is one thing that happens: a call placed,
 a user's verb, a message delivered, lost, doubled or overtaken, or time passing. At the end all
