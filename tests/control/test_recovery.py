@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.defer import ensureDeferred
+from twisted.internet.defer import Deferred, ensureDeferred
 
 from tests.control.journalled import HandJournal, JournalCase
 from tests.helpers import ALICE
@@ -188,6 +188,62 @@ class RecoveryTests(JournalCase):
         self.successResultOf(ensureDeferred(fake.start(control.links["fake"])))
         control.links["fake"].backend_up()
         self.assertEqual([type(e) for e in journal.events], [Resumed])
+
+    def unreachable_at_start(self, call: Call) -> Control:
+        """Start a second umd whose backend cannot be asked yet for the leg of `call`."""
+        journal = HandJournal()
+        control, fake = self.make_control(journal)
+        for known in self.journal.calls():
+            control.recover(known, None)
+        fake.found = [self.leg(call, CallState.DISCONNECTING)]
+        fake.confirms = False
+
+        async def not_yet() -> list[FoundLeg]:
+            raise BackendUnavailable("not yet")
+
+        self.patch(fake, "legs", not_yet)
+        fake.reachable = False
+        self.successResultOf(ensureDeferred(control.start()))
+        del fake.legs
+        self.control, self.fake, self.journal = control, fake, journal
+        return control
+
+    def test_a_request_while_the_backend_cannot_be_asked_is_sent_once(self) -> None:
+        """The client that asks again when the backend is back gets the end, not the deadline."""
+        before = self.placed()
+        control = self.unreachable_at_start(before)
+        call = control.find(before.id)
+        answer = self.disconnect(call)
+        self.journal.settle()
+        self.failureResultOf(answer, BackendUnavailable)
+        legs: Deferred[list[FoundLeg]] = Deferred()
+        self.patch(self.fake, "legs", lambda: legs)
+        self.fake.reachable = True
+        control.links["fake"].backend_up()
+        again = self.disconnect(call)
+        legs.callback([self.leg(before, CallState.DISCONNECTING)])
+        self.assertEqual(self.fake.commands, [("hang_up", call.leg)])
+        self.fake.end(call.leg)
+        self.journal.settle()
+        self.assertEqual(self.successResultOf(again), Outcome.ENDED)
+        self.clock.advance(self.settings.deadline)
+        self.assertNotIn("call.disconnect-unconfirmed", [line["event"] for line in self.lines])
+        self.assert_counts_agree()
+
+    def test_a_request_from_before_the_restart_while_the_backend_cannot_be_asked(self) -> None:
+        """It is on record, so whoever asks again learns that the backend cannot be reached."""
+        before = self.placed()
+        _ = self.disconnect(before).addErrback(lambda failure: None)
+        control = self.unreachable_at_start(before)
+        call = control.find(before.id)
+        self.failureResultOf(self.disconnect(call), BackendUnavailable)
+        self.fake.reachable = True
+        again = self.disconnect(call)
+        self.assertEqual(self.fake.commands, [("hang_up", call.leg)])
+        self.fake.end(call.leg)
+        self.journal.settle()
+        self.assertEqual(self.successResultOf(again), Outcome.ENDED)
+        self.assert_counts_agree()
 
 
 def _placed_by(call: Call) -> Placed:

@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from umd.backend import BackendUnavailable, NoSuchLeg
-from umd.call.call import Call, HangUp
+from umd.call.call import Call, CallState, HangUp
 from umd.call.call_id import CallId
 from umd.call.cause import RECOVERY_ON_TIMER_EXPIRY, Cause, EndedBy
 from umd.call.events import Disconnected, Lost
@@ -104,6 +104,9 @@ class Teardowns:
             if teardown.state is _RECORDED:
                 self._send(teardown)
             return teardown
+        if call.state is CallState.DISCONNECTING:
+            # Requested before the restart. The backend could not be asked for its legs since.
+            return self.resume(call)
         require_recordable(self._journal)
         teardown = self._by_call[call.id] = Teardown(call)
         if self._summaries is not None:
@@ -114,10 +117,13 @@ class Teardowns:
         self._journal.append(call, requested, None, self._request_recorded, teardown)
         return teardown
 
-    def resume(self, call: Call) -> None:
-        """Carry out a request that umd recorded before it restarted."""
-        teardown = self._by_call[call.id] = Teardown(call, _RECORDED)
-        self._send(teardown)
+    def resume(self, call: Call) -> Teardown:
+        """Carry out a request from before the restart, unless a client has made it again since."""
+        teardown = self._by_call.get(call.id)
+        if teardown is None:
+            teardown = self._by_call[call.id] = Teardown(call, _RECORDED)
+            self._send(teardown)
+        return teardown
 
     def known_outcome(self, teardown: Teardown) -> Outcome | None:
         """
