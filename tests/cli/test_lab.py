@@ -1,4 +1,4 @@
-"""`umd lab` as people and CI meet it: what is printed, what is written, the exit status."""
+"""The commands `umd lab`: their output, the files they write, and their exit status."""
 
 import json
 from pathlib import Path
@@ -37,7 +37,7 @@ class LabCase(PlantingCase):
         return file
 
     def plant(self) -> None:
-        """No ACK for any 2xx."""
+        """Plant a fault: umd acknowledges no 2xx."""
         self.patch(CallerSession, "_send_ack", lambda *args: None)
 
 
@@ -73,8 +73,8 @@ class RunTests(LabCase):
         output = self.lab("run", CROSSES, "--junit", "/nowhere/junit.xml", status=2).output
         self.assertIn("/nowhere/junit.xml: No such file or directory", output)
 
-    def test_a_violation_is_told_even_if_no_file_can_be_written(self) -> None:
-        """Its status says what was found, not what became of a file."""
+    def test_a_violation_is_reported_even_if_no_file_can_be_written(self) -> None:
+        """The exit status is that of the violation, not that of the file."""
         self.plant()
         output = self.lab("run", CROSSES, "--junit", "/dev/full", status=4).output
         self.assertIn("VIOLATED  the answer crosses the CANCEL", output)
@@ -88,7 +88,7 @@ class RunTests(LabCase):
 
 
 class ExploreTests(LabCase):
-    def test_the_count_is_told(self) -> None:
+    def test_the_count_is_printed(self) -> None:
         output = self.lab("explore", "--far-end", "+1 555 0186", "--depth", "1", "--json").output
         last = json.loads(output.splitlines()[-1])
         self.assertEqual((last["name"], last["violations"]), ("everything", 0))
@@ -99,7 +99,7 @@ class ExploreTests(LabCase):
         output = self.lab("explore", "--scenario", CROSSES, "--depth", "0").output
         self.assertIn("the answer crosses the CANCEL", output)
 
-    def test_a_far_end_that_there_is_not(self) -> None:
+    def test_an_unknown_far_end(self) -> None:
         output = self.lab("explore", "--far-end", "5550999", status=2).output
         self.assertIn("no far end of the simulator is 5550999", output)
 
@@ -154,6 +154,6 @@ class WalkTests(LabCase):
         self.assertIn("!! protocol: a 2xx to INVITE got no ACK", run_log)
         self.assertLess(len(run_log.splitlines()), 100)  # of one call, not of them all
 
-    def test_a_jitter_that_is_none(self) -> None:
+    def test_a_jitter_that_is_not_a_duration(self) -> None:
         output = self.lab("walk", "--jitter", "5 apples", status=2).output
         self.assertIn("--jitter 5 apples: expected a duration such as 80ms", output)

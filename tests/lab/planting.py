@@ -1,4 +1,4 @@
-"""Mistakes put into umd on purpose."""
+"""Plants faults in umd, for tests that check whether the lab finds them."""
 
 from __future__ import annotations
 

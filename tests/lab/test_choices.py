@@ -1,4 +1,4 @@
-"""Choices as text."""
+"""Choices are parsed from text and written as text."""
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -17,7 +17,7 @@ from umd.lab.choices import (
 
 
 class ChoiceTests(SynchronousTestCase):
-    def test_what_is_written_is_read(self) -> None:
+    def test_a_choice_is_parsed_as_it_was_written(self) -> None:
         for choice in (
             Fault(Fate.LOSE, "> INVITE 1"),
             Fault(Fate.ECHO, "second < 200 BYE 12"),
@@ -34,7 +34,7 @@ class ChoiceTests(SynchronousTestCase):
         ):
             self.assertEqual(parse_choice(str(choice)), choice)
 
-    def test_what_is_no_choice(self) -> None:
+    def test_other_text_is_refused(self) -> None:
         for text in (
             "",
             "lose",

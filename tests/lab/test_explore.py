@@ -1,4 +1,4 @@
-"""The explorer: what it enumerates, and that umd stands it."""
+"""The explorer enumerates every run within a bound, and umd violates no invariant."""
 
 import json
 import subprocess
@@ -28,7 +28,7 @@ class ExploreTests(SynchronousTestCase):
         return tally
 
     def test_the_default_set_in_short(self) -> None:
-        """No invariant is violated, whatever the far end, whoever acts when, whatever gets lost."""
+        """No invariant is violated, whatever the far end, the acts and the losses."""
         tally = Tally()
         for each in explore(list(units_of(default_plans(short=True)))):
             tally.add(each)
@@ -62,7 +62,7 @@ class ExploreTests(SynchronousTestCase):
             ],
         )
 
-    def test_the_same_count_every_time_and_with_any_number_of_jobs(self) -> None:
+    def test_the_count_is_the_same_each_time_and_with_any_number_of_jobs(self) -> None:
         tallies = [self.explore("5550180", Bound(2, 0, acts_of=RACE)) for _ in range(2)]
         self.assertEqual(tallies[0].orders, tallies[1].orders)
         # In a process of its own: this one may have threads, and must not fork.
@@ -76,13 +76,13 @@ class ExploreTests(SynchronousTestCase):
         self.assertEqual(told[0], told[1])
         self.assertGreater(told[0][1], 200)
 
-    def test_alike_runs_are_one(self) -> None:
-        """A delay that nothing overtakes changes nothing."""
+    def test_runs_with_the_same_order_count_once(self) -> None:
+        """A delay that lets no message overtake gives no new interleaving."""
         tally = self.explore("5550186", Bound(0, 1, (Fate.DELAY,)))
         self.assertLess(len(tally.orders), tally.runs)
 
-    def test_what_follows_a_choice_comes_after_it(self) -> None:
-        """So that no set of choices is tried twice."""
+    def test_choices_are_added_in_the_order_of_time(self) -> None:
+        """So no set of choices is tried twice."""
         seen: set[frozenset[str]] = set()
         for unit in units_of([Plan("test", (one_call("5550101"),), (Bound(0, 2, (Fate.LOSE,)),))]):
             tally = explore_unit(unit)
@@ -95,8 +95,8 @@ class ExploreTests(SynchronousTestCase):
         self.assertGreater(len(seen), 5)
 
 
-class WorldTests(SynchronousTestCase):
-    def test_a_world_that_is_left_alone_comes_to_rest(self) -> None:
+class TestbedTests(SynchronousTestCase):
+    def test_a_test_bed_without_acts_comes_to_rest(self) -> None:
         scenario = one_call("5550180")
         checker = InvariantChecker(5.0)
         testbed = Testbed(scenario.sim_section(), scenario.control_settings(), checker)

@@ -1,4 +1,4 @@
-"""Mistakes that the lab has found in umd: each with the choices that came to it."""
+"""Faults of umd that the lab has found, each with the choices that led to it."""
 
 from collections.abc import Iterable
 
@@ -25,7 +25,7 @@ class FoundTests(SynchronousTestCase):
         assert isinstance(end, Disconnected)
         return end
 
-    def test_a_487_that_nobody_sent(self) -> None:
+    def test_a_487_that_no_far_end_sent(self) -> None:
         """
         Every 200 is lost, the far end gives up waiting for the ACK and sends BYE.
 
@@ -35,8 +35,8 @@ class FoundTests(SynchronousTestCase):
         self.assertEqual((end.cause.by, end.cause.q850), ("far-end", 16))
         self.assertIsNone(end.cause.sip_status)
 
-    def test_a_487_that_nobody_sent_to_a_client_that_asked(self) -> None:
-        """The same while our CANCEL is under way and gets lost."""
+    def test_a_487_that_no_far_end_sent_to_a_client_that_asked(self) -> None:
+        """The same fault while the CANCEL of umd is under way and gets lost."""
         choices = [
             "break < 200 INVITE 1",
             "cut > CANCEL 1",
@@ -47,13 +47,13 @@ class FoundTests(SynchronousTestCase):
         self.assertNotEqual(end.cause.sip_status, 487)
 
     def test_a_500_to_bye_that_was_called_silence(self) -> None:
-        """The far end answers BYE with 500; the cause said 408, recovery on timer expiry."""
+        """The far end answers BYE with 500; the cause was 408, recovery on timer expiry."""
         end = self.end(self.replay("5550195", ["A disconnects after told Connected"]))
         self.assertFalse(end.confirmed)
         self.assertEqual((end.cause.sip_status, end.cause.q850), (500, 41))
 
     def test_a_481_to_bye_that_was_called_200(self) -> None:
-        """It is down there, and it is on record how the far end put it."""
+        """The call is down at the far end, and the cause has the status that it sent."""
         end = self.end(self.replay("5550191", ["A disconnects after told Connected"]))
         self.assertTrue(end.confirmed)
         self.assertEqual((end.cause.sip_status, end.cause.q850), (481, 16))
@@ -62,9 +62,9 @@ class FoundTests(SynchronousTestCase):
 
     def test_a_disconnect_that_waited_for_a_disk_that_hangs(self) -> None:
         """
-        The call has ended by itself, and the sync of that record hangs; then a client asks.
+        The far end has ended the call, and the sync of that record hangs; then a client asks.
 
-        It waited as long as the disk did; now it is told at its deadline that umd cannot record.
+        The client waited as long as the disk; now it gets an error at its deadline.
         """
         choices = ["A disconnects after got < 302 INVITE 1", "stall commit 2"]
         result = self.replay("5550102", choices, commit=0.005)
@@ -72,7 +72,7 @@ class FoundTests(SynchronousTestCase):
         self.assertIsInstance(answer.detail, JournalUnavailable)
         self.assertAlmostEqual(answer.at, 5.025, 2)
 
-    def test_a_487_that_nobody_sent_after_a_crash(self) -> None:
+    def test_a_487_that_no_far_end_sent_after_a_crash(self) -> None:
         """The INVITE never left; the far end answers 481 to the CANCEL, and that is the cause."""
         choices = ["A disconnects after told Placed", "umd crashes after durable 1"]
         end = self.end(self.replay("5550180", choices, commit=0.005))

@@ -1,4 +1,4 @@
-"""Known mistakes, planted on purpose: the lab finds each, makes it small, and repeats it."""
+"""The lab finds each planted fault, reduces it to few choices, and repeats it from a seed."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ RACE = ((A, Verb.DISCONNECT), (FAR, Verb.ANSWER), (FAR, Verb.HANG_UP))
 
 class PlantedTests(PlantingCase):
     _seed: str | None = None
-    """The file of what was found."""
+    """The seed file of the fault that was found."""
 
-    def plant(self, owner: Any, name: str, mistake: Callable[..., Any]) -> None:
-        """Put a mistake where `owner.name` was; it gets what was there as its first argument."""
+    def plant(self, owner: Any, name: str, fault: Callable[..., Any]) -> None:
+        """Replace `owner.name` by a faulty function, which gets the original as first argument."""
         original = getattr(owner, name)
-        self.patch(owner, name, lambda *args, **kwargs: mistake(original, *args, **kwargs))
+        self.patch(owner, name, lambda *args, **kwargs: fault(original, *args, **kwargs))
 
     def find(
         self,
@@ -62,7 +62,7 @@ class PlantedTests(PlantingCase):
         acts_of: tuple[tuple[str, Verb], ...] = ASKS,
         commit: float | None = None,
     ) -> Finding:
-        """The lab finds it; its seed file repeats it, and passes once the mistake is gone."""
+        """Let the lab find the fault, and check that the seed file repeats it."""
         bound = Bound(acts, faults, tuple(fates), acts_of)
         scenario = one_call(number, commit=commit)
         tally = Tally()
@@ -80,7 +80,7 @@ class PlantedTests(PlantingCase):
         return small
 
     def tearDown(self) -> None:
-        # The mistake is gone by now: what was found holds again.
+        # The fault is removed by now, so the run of the seed violates nothing.
         if self._seed is not None:
             self.assertEqual(run(read_seed(self._seed)).violations, [])
 
@@ -234,7 +234,7 @@ class PlantedTests(PlantingCase):
         self.assertIn("INVITE left before the record was durable", found.violation.text)
 
     def test_an_end_that_is_acknowledged_before_it_is_durable(self) -> None:
-        """Only the client's answer is too early."""
+        """Only the answer to the client is too early."""
 
         def hasty(
             original: Any, ledger: Ledger, call: Call, event: Any, extra: Any, then: Any, arg: Any
@@ -250,7 +250,7 @@ class PlantedTests(PlantingCase):
         self.assertIn("told ended before the record was durable", found.violation.text)
 
     def test_an_ack_before_the_answer_is_on_record(self) -> None:
-        """A umd that dies then leaves a call that no other umd can end."""
+        """A umd that crashes then leaves a call that the next umd cannot end."""
 
         def hasty(original: Any, legs: SipLegs, event: Any) -> None:
             legs.report(event)
@@ -261,7 +261,7 @@ class PlantedTests(PlantingCase):
         self.assertIn("ACK left before the record was durable", found.violation.text)
 
     def test_a_journal_that_forgets_a_record_in_a_crash(self) -> None:
-        """It says that a record is durable, and the disk has lost it."""
+        """The journal reports a record as durable, and the disk loses it."""
 
         def forgetful(original: Any, disk: VirtualDisk, rows: Sequence[Row]) -> list[Stored]:
             written: list[Stored] = original(disk, rows)
@@ -273,7 +273,7 @@ class PlantedTests(PlantingCase):
         self.assertIn("the new umd does not know the call", found.violation.text)
 
     def test_a_teardown_that_the_next_umd_forgets(self) -> None:
-        """It was on record that the call must end, and nobody ends it."""
+        """The request to end the call is on record, and the next umd does not carry it out."""
         self.plant(Teardowns, "resume", lambda original, teardowns, call: None)
         found = self.find(
             Rule.RECOVERED, "5550101", acts=2, acts_of=(*ASKS, *CRASHES), commit=0.005
@@ -304,7 +304,7 @@ class PlantedTests(PlantingCase):
         self.assertIn("2xx in state cancelling", found.violation.text)
 
     def test_a_far_end_that_makes_its_own_mistake(self) -> None:
-        """The same core runs at the other end: it is judged as well."""
+        """The far end runs the same SIP core, and is checked as well."""
 
         def mute(original: Any, far_ends: FarEnds, *args: Any) -> None:
             raise ValueError("planted")

@@ -1,4 +1,4 @@
-"""Scenario files: what they may say, and how a mistake in one is told."""
+"""Scenario files: each mistake is reported with its line, and expectations are checked."""
 
 from pathlib import Path
 
@@ -35,7 +35,7 @@ class MistakeTests(FileCase):
             files.load(file)
         return [line.removeprefix(file) for line in caught.exception.mistakes]
 
-    def test_each_has_its_line(self) -> None:
+    def test_each_mistake_has_its_line(self) -> None:
         said = self.refused(
             'titel = "x"\n[network]\ndelay = "5 apples"\nloss = 1.5\n'
             '[far_end.5551234]\nbye = "shouts"\n[[step]]\ndo = "dance"\n'
@@ -44,10 +44,10 @@ class MistakeTests(FileCase):
         self.assertEqual(places, [":1:", ":3:", ":4:", ":6:", ":8:"])
         self.assertIn("titel is not a setting; did you mean title?", said[0])
 
-    def test_nothing_would_happen(self) -> None:
+    def test_a_scenario_without_a_call(self) -> None:
         self.assertIn('do = "place"', self.refused("title = 'x'")[0])
 
-    def test_between_the_keys(self) -> None:
+    def test_mistakes_that_involve_several_keys(self) -> None:
         said = self.refused(
             PLACE
             + '[[step]]\ndo = "A leaves"\n'
@@ -64,14 +64,14 @@ class MistakeTests(FileCase):
 
 
 class WriteTests(FileCase):
-    def test_what_is_written_is_read(self) -> None:
+    def test_a_written_scenario_reads_back(self) -> None:
         for file in sorted(EXAMPLES.glob("*.toml")):
             scenario = files.load(str(file))
             self.assertEqual(self.load(files.write(scenario)), scenario, file)
 
 
 class ExampleTests(SynchronousTestCase):
-    def test_every_example_comes_true(self) -> None:
+    def test_every_example_meets_its_expectations(self) -> None:
         examples = sorted(EXAMPLES.glob("*.toml"))
         self.assertGreaterEqual(len(examples), 5)
         for file in examples:
@@ -83,7 +83,7 @@ class ExpectationTests(FileCase):
     def run_with(self, expect: str, steps: str = "") -> Result:
         return run(self.load(f"{PLACE}{steps}\n[[expect]]\n{expect}"))
 
-    def test_what_is_not_met_is_told(self) -> None:
+    def test_unmet_expectations_are_reported(self) -> None:
         asks = '[[step]]\nat = "1s"\ndo = "A disconnects"\n'
         for expect, said in {
             'events = ["Placed"]': "expected events Placed, found Placed, Connected, ",
@@ -102,7 +102,7 @@ class ExpectationTests(FileCase):
         (unmet,) = self.run_with('within = "1s"').unmet
         self.assertIn("never ended", unmet)
 
-    def test_a_step_that_was_never_come_to(self) -> None:
+    def test_a_step_whose_place_is_never_reached(self) -> None:
         steps = '[[step]]\nafter = "told Alerting"\ndo = "A disconnects"\n'
         (choice,) = self.run_with("", steps).not_done
         self.assertEqual(str(choice), "A disconnects after told Alerting")

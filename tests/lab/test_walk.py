@@ -1,4 +1,4 @@
-"""Random walks, and the story that is told of a run."""
+"""Random walks, and the drawing of a run."""
 
 from typing import Any
 
@@ -39,7 +39,7 @@ class WalkTests(PlantingCase):
         self.assertGreater(walked.crashes, 1)
         self.assertGreater(walked.commits, 300)
 
-    def test_a_planted_mistake_is_found_and_repeated(self) -> None:
+    def test_a_planted_fault_is_found_and_repeated(self) -> None:
         send_ack = CallerSession._send_ack
         acks = []
 
@@ -59,9 +59,9 @@ class WalkTests(PlantingCase):
         self.assertTrue(any(line.leg == leg for line in again.run_log))
 
 
-class StoryTests(PlantingCase):
+class LadderTests(PlantingCase):
     def test_a_ladder(self) -> None:
-        """Each message on its way, what is lost, what people do and what they are told."""
+        """The drawing has each message, its loss, each act and each answer."""
         choices = [
             parse_choice("A disconnects after told Alerting"),
             parse_choice("lose > BYE 1"),
@@ -83,7 +83,7 @@ class StoryTests(PlantingCase):
         ):
             self.assertIn(words, told)
 
-    def test_a_violation_stands_where_it_happened(self) -> None:
+    def test_a_violation_is_drawn_at_its_place(self) -> None:
         self.patch(CallerSession, "_send_ack", lambda *args: None)
         lines = list(ladder(run(one_call("5550101"))))
         where = next(number for number, line in enumerate(lines) if "!! protocol" in line)

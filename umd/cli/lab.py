@@ -1,4 +1,4 @@
-"""`umd lab`: the command line of the race lab; imports nothing slow before a command runs."""
+"""The commands `umd lab`; the lab itself is imported only when one of them runs."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ seeds_option: Callable[[Any], Any] = click.option(
 
 @click.group(epilog=STATUSES)
 def lab() -> None:
-    """Race lab: a call in every order in which it can happen, on a virtual clock."""
+    """Race lab: run calls in every order of events, on a virtual clock."""
 
 
 @lab.command("run", epilog=f"Example: umd lab run examples/lab/*.toml. {STATUSES}")
@@ -48,7 +48,7 @@ def lab() -> None:
 @json_option
 @junit_option
 def run_command(files: tuple[str, ...], as_json: bool, junit: str | None) -> None:
-    """Run scenario files, and see that what they expect comes true."""
+    """Run scenario files, and check what they expect."""
     from umd.lab.commands import run_scenarios
 
     _finish(lambda: run_scenarios(files), as_json, junit)
@@ -66,15 +66,15 @@ def run_command(files: tuple[str, ...], as_json: bool, junit: str | None) -> Non
 @click.option(
     "--depth",
     type=click.IntRange(0, 6),
-    help="How often somebody acts in a run at most: client or far end. Instead of the default set.",
+    help="Acts in one run, at most. Replaces the default set.",
 )
 @click.option(
     "--losses",
     type=click.IntRange(0, 4),
-    help="How many messages meet a fate at most. Instead of the default set.",
+    help="Messages with a fate in one run, at most. Replaces the default set.",
 )
 @click.option("--jobs", type=click.IntRange(1, 64), default=1, help="Processes; 1 by default.")
-@click.option("--short", is_flag=True, help="A sample of the default set, for a quick look.")
+@click.option("--short", is_flag=True, help="Explore a sample of the default set.")
 @seeds_option
 @json_option
 @junit_option
@@ -90,9 +90,9 @@ def explore(
     junit: str | None,
 ) -> None:
     """
-    Enumerate how calls can go, and check the invariants after each.
+    Enumerate how calls can go, and check the invariants after each run.
 
-    A violation is made as small as it gets and written as a seed file.
+    A violation is reduced to as few choices as possible and written to a seed file.
     """
     from umd.lab.commands import Bounds, explore_all
 
@@ -102,15 +102,17 @@ def explore(
 
 @lab.command(epilog=f"Example: umd lab walk --steps 100000 --seed 1. {STATUSES}")
 @click.option("--steps", type=click.IntRange(1), default=100_000, show_default=True)
-@click.option("--seed", type=int, default=1, show_default=True, help="Of every random choice.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Seed of all random choices.")
 @click.option(
-    "--calls", type=click.IntRange(1), default=40, show_default=True, help="Live at once, at most."
+    "--calls", type=click.IntRange(1), default=40, show_default=True, help="Live calls, at most."
 )
 @click.option("--loss", type=click.FloatRange(0, 0.9), default=0.05, show_default=True)
 @click.option("--duplicate", type=click.FloatRange(0, 0.9), default=0.05, show_default=True)
-@click.option("--jitter", default="80ms", show_default=True, help="Messages overtake by it.")
 @click.option(
-    "--journal", is_flag=True, help="Keep a journal, whose commits can fail, and crash at times."
+    "--jitter", default="80ms", show_default=True, help="Longest additional delay of a message."
+)
+@click.option(
+    "--journal", is_flag=True, help="Keep a journal whose commits can fail; crash now and then."
 )
 @seeds_option
 @json_option
@@ -127,7 +129,7 @@ def walk(
     as_json: bool,
     junit: str | None,
 ) -> None:
-    """Many calls at once over a bad network, everybody doing anything at any time."""
+    """Run many calls at once over a bad network, with random acts of all parties."""
     from umd.lab.commands import walk_once
 
     network = {"loss": loss, "duplicate": duplicate, "jitter": jitter}
@@ -138,7 +140,7 @@ def walk(
 @click.argument("seed", shell_complete=complete_file)
 @json_option
 def replay(seed: str, as_json: bool) -> None:
-    """Repeat what a seed file describes, and tell it step by step."""
+    """Repeat the run of a seed file, and print it step by step."""
     from umd.lab.commands import replay_seed
 
     _finish(lambda: replay_seed(seed, None if as_json else click.echo), as_json, None)
@@ -149,7 +151,7 @@ EXIT_STATUS: Final = {
     "not-met": exit_status.NEGATIVE,
     "violated": exit_status.VIOLATED,
 }
-"""By the lab's own status."""
+"""The exit status for each status of the lab."""
 COLUMN_OF_STATUS: Final = {
     "ok": click.style("ok      ", fg="green"),
     "not-met": click.style("not met ", fg="yellow"),

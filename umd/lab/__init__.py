@@ -1,1 +1,1 @@
-"""The race lab: every order in which a call can happen, on a virtual clock, judged after each."""
+"""The race lab: runs calls in every order of events on a virtual clock, and checks invariants."""

@@ -1,5 +1,5 @@
 """
-umd under test: control and a backend, without a journal or with one.
+umd under test: control and a backend, with or without a journal.
 
 `SimNode` is umd on the simulator's backend, without a journal. `SipNode` is umd on the SIP backend,
 with the real ledger on a virtual journal; it can crash, and a new one starts from what is durable.
@@ -51,15 +51,15 @@ class Observer(CommitObserver, Protocol):
     """Follows what happens inside umd."""
 
     def leg_reported(self, event: LegEvent) -> None:
-        """The backend reports an event of a leg to control."""
+        """Observe an event that the backend reports to control."""
 
     def recorded(self, call: Call, event: LifecycleEvent) -> None:
-        """Control writes a lifecycle event down."""
+        """Observe a lifecycle event that control writes down."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What every umd of one run is made of."""
+    """What every umd of a run has in common, before and after a crash."""
 
     clock: VirtualClock
     section: SimSection
@@ -85,11 +85,11 @@ class Node:
     @property
     @abstractmethod
     def legs(self) -> int:
-        """How many legs umd carries."""
+        """How many legs the backend carries."""
 
     @abstractmethod
     def pump(self) -> None:
-        """Let the network carry what a far end has just been made to send."""
+        """Let the network carry what a far end has to send."""
 
 
 class SimNode(Node):
@@ -132,7 +132,7 @@ class SipNode(Node):
     umd on the SIP backend, with a journal.
 
     Args:
-        setting: What every umd of the run is made of.
+        setting: What every umd of the run has in common.
         udp: The network, which outlives umd.
         disk: The durable records, which outlive umd.
         commit_takes: Seconds that a commit takes.
@@ -165,7 +165,7 @@ class SipNode(Node):
         self._recover()
 
     def _recover(self) -> None:
-        """Take up the calls on record, as the daemon does when it starts."""
+        """Restore the calls on record, as the daemon does at its start."""
         remembered = self.control.settings.retained_calls
         for ended in ended_calls(self.store, 0.0, remembered, _raise_unreadable):
             self.control.recover(ended, None)
@@ -189,7 +189,7 @@ class SipNode(Node):
         self._udp.run()
 
     def crash(self) -> None:
-        """Kill the process: its timers, its port and what it has not made durable are gone."""
+        """Kill the process: its timers, its port and its records that are not durable are gone."""
         self._reactor.crash()
         self._udp.port.stopListening()
 
@@ -233,7 +233,7 @@ class ObservedBackend(LegBackend):
 
 
 class ObservedRestoringBackend(ObservedBackend, RestoresLegs):
-    """The same for a backend that restores its legs after a restart."""
+    """An observed backend that restores its legs after a restart."""
 
     def __init__(self, inner: SipBackend, observer: Observer) -> None:
         super().__init__(inner, observer)
@@ -266,7 +266,7 @@ class _ObservedSink(LegSink):
 
 
 class ObservedJournal(CallJournal):
-    """A journal whose events are observed as control hands them over."""
+    """A journal whose events are observed when control appends them."""
 
     durable = True
 

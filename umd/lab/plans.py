@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from umd.backends.sim.directory import built_in_far_ends
 from umd.lab.choices import FAR, UMD, CommitFate, Fate, Verb
@@ -61,8 +61,14 @@ FAST_COMMIT: Final = 0.005
 SLOW_COMMIT: Final = 0.06
 """Seconds: longer than the way of a message and back, so that answers overtake commits."""
 CRASHING: Final = ("5550100", "5550121", "5550130", "5550180", "5550187", "5550190")
-"""The far ends of which two acts and a crash are explored: each takes another way to its end."""
+"""The far ends whose calls are explored with two acts and crashes; each ends in another way."""
 TWO_CLIENTS: Final = ((A, Verb.DISCONNECT), (B, Verb.DISCONNECT), (A, Verb.LEAVE))
+
+
+JOURNAL_PLAN: Final = "with a journal"
+LATE_DEADLINE: Final = 40.0
+"""Seconds: more than 64*T1."""
+LOSE: Final = (Fate.LOSE,)
 
 
 def default_plans(numbers: Sequence[str] | None = None, *, short: bool = False) -> list[Plan]:
@@ -74,89 +80,79 @@ def default_plans(numbers: Sequence[str] | None = None, *, short: bool = False) 
         short: A sample that a unit test has time for.
     """
     chosen = tuple(built_in_far_ends()) if numbers is None else tuple(numbers)
-    free = tuple(number for number in chosen if number == ONLY_RINGS)
-    patient = tuple(number for number in chosen if number in SENSITIVE_TO_DEADLINE)
-    each = tuple(map(one_call, chosen))
-    slow = tuple(one_call(number, delay=SLOW_LINE) for number in chosen)
-    octets = tuple(one_call(number, octets=True) for number in chosen)
-    freely = tuple(map(one_call, free))
-    freely_slow = tuple(one_call(number, delay=SLOW_LINE) for number in free)
-    late = tuple(one_call(number, deadline=40.0) for number in patient)
-    lose = (Fate.LOSE,)
-    journalled = tuple(one_call(number, commit=FAST_COMMIT) for number in chosen)
-    crashing = tuple(
-        one_call(number, commit=FAST_COMMIT) for number in chosen if number in CRASHING
-    )
-    crashing_slow = tuple(
-        one_call(number, commit=SLOW_COMMIT) for number in chosen if number in CRASHING
-    )
-    freely_journalled = tuple(one_call(number, commit=FAST_COMMIT) for number in free)
     if short:
-        plans = [
-            Plan("every far end", each, (Bound(1, 1, lose, messages=8),)),
-            Plan("all parties act", freely, (Bound(2, 0, acts_of=ALL_PARTIES),)),
-            Plan("a long deadline", late, (Bound(1, 0),)),
-            Plan("every message as octets", octets, (Bound(0, 0),)),
-            Plan(JOURNAL_SUITE, journalled, (Bound(1, 0, acts_of=CLIENT_AND_CRASH),)),
-        ]
+        plans = _short_plans(chosen)
     else:
-        crowd = (
-            Bound(2, 1, acts_of=ALL_PARTIES, messages=16),
-            Bound(2, 2, lose, ALL_PARTIES, messages=12),
-            Bound(3, 0, acts_of=ALL_PARTIES),
-        )
-        plans = [
-            Plan("every far end", each, (Bound(1, 1), Bound(1, 2, lose, messages=16))),
-            Plan("a slow line", slow, (Bound(1, 1, (Fate.LOSE, Fate.DELAY)),)),
-            Plan("every message as octets", octets, (Bound(1, 0),)),
-            Plan("all parties act", freely, crowd),
-            Plan("all parties act, slow line", freely_slow, (Bound(2, 0, acts_of=ALL_PARTIES),)),
-            Plan(
-                "a long deadline",
-                late,
-                (Bound(2, 0, acts_of=TWO_CLIENTS), Bound(1, 1, (Fate.BREAK, Fate.CUT))),
-            ),
-            *_journal_plans(journalled, crashing, crashing_slow, freely_journalled),
-        ]
+        plans = [*_plans_without_journal(chosen), *_plans_with_journal(chosen)]
     return [plan for plan in plans if plan.scenarios]
 
 
-JOURNAL_SUITE: Final = "with a journal"
+def _calls(
+    numbers: Sequence[str], among: Sequence[str] | None = None, **options: Any
+) -> tuple[Scenario, ...]:
+    """Return a scenario for each number, or for those that are among others."""
+    return tuple(
+        one_call(number, **options) for number in numbers if among is None or number in among
+    )
 
 
-def _journal_plans(
-    each: tuple[Scenario, ...],
-    crashing: tuple[Scenario, ...],
-    crashing_slow: tuple[Scenario, ...],
-    free: tuple[Scenario, ...],
-) -> list[Plan]:
-    """Return the part of the default set in which umd keeps a journal and can crash."""
-    crash_only = ((A, Verb.DISCONNECT), (UMD, Verb.CRASH))
-    failing = (CommitFate.REFUSE, CommitFate.STALL)
+def _short_plans(numbers: Sequence[str]) -> list[Plan]:
+    free = _calls(numbers, (ONLY_RINGS,))
+    late = _calls(numbers, SENSITIVE_TO_DEADLINE, deadline=LATE_DEADLINE)
+    journalled = _calls(numbers, commit=FAST_COMMIT)
     return [
-        Plan(
-            JOURNAL_SUITE,
-            each,
-            (
-                Bound(1, 0, acts_of=CLIENT_AND_CRASH),
-                Bound(1, 1, (), messages=24, commit_fates=failing),
-            ),
-        ),
-        Plan(
-            f"{JOURNAL_SUITE}, crashes",
-            crashing,
-            (
-                Bound(2, 0, acts_of=CLIENT_AND_CRASH),
-                Bound(1, 1, (Fate.LOSE,), ((UMD, Verb.CRASH),), 12, (CommitFate.REFUSE,)),
-            ),
-        ),
-        Plan(f"{JOURNAL_SUITE}, slow commits", crashing_slow, (Bound(2, 0, acts_of=crash_only),)),
-        Plan(
-            f"{JOURNAL_SUITE}, all parties act",
-            free,
-            (
-                Bound(2, 0, acts_of=(*ALL_PARTIES, *UMD_ACTS)),
-                Bound(1, 1, (), ALL_PARTIES, commit_fates=tuple(CommitFate)),
-            ),
-        ),
+        Plan("every far end", _calls(numbers), (Bound(1, 1, LOSE, messages=8),)),
+        Plan("all parties act", free, (Bound(2, 0, acts_of=ALL_PARTIES),)),
+        Plan("a long deadline", late, (Bound(1, 0),)),
+        Plan("every message as octets", _calls(numbers, octets=True), (Bound(0, 0),)),
+        Plan(JOURNAL_PLAN, journalled, (Bound(1, 0, acts_of=CLIENT_AND_CRASH),)),
+    ]
+
+
+def _plans_without_journal(numbers: Sequence[str]) -> list[Plan]:
+    free = _calls(numbers, (ONLY_RINGS,))
+    free_slow = _calls(numbers, (ONLY_RINGS,), delay=SLOW_LINE)
+    slow = _calls(numbers, delay=SLOW_LINE)
+    late = _calls(numbers, SENSITIVE_TO_DEADLINE, deadline=LATE_DEADLINE)
+    all_parties = (
+        Bound(2, 1, acts_of=ALL_PARTIES, messages=16),
+        Bound(2, 2, LOSE, ALL_PARTIES, messages=12),
+        Bound(3, 0, acts_of=ALL_PARTIES),
+    )
+    two_clients = (Bound(2, 0, acts_of=TWO_CLIENTS), Bound(1, 1, (Fate.BREAK, Fate.CUT)))
+    return [
+        Plan("every far end", _calls(numbers), (Bound(1, 1), Bound(1, 2, LOSE, messages=16))),
+        Plan("a slow line", slow, (Bound(1, 1, (Fate.LOSE, Fate.DELAY)),)),
+        Plan("every message as octets", _calls(numbers, octets=True), (Bound(1, 0),)),
+        Plan("all parties act", free, all_parties),
+        Plan("all parties act, slow line", free_slow, (Bound(2, 0, acts_of=ALL_PARTIES),)),
+        Plan("a long deadline", late, two_clients),
+    ]
+
+
+def _plans_with_journal(numbers: Sequence[str]) -> list[Plan]:
+    each = _calls(numbers, commit=FAST_COMMIT)
+    crashing = _calls(numbers, CRASHING, commit=FAST_COMMIT)
+    crashing_slow = _calls(numbers, CRASHING, commit=SLOW_COMMIT)
+    free = _calls(numbers, (ONLY_RINGS,), commit=FAST_COMMIT)
+    failing = (CommitFate.REFUSE, CommitFate.STALL)
+    crash = (UMD, Verb.CRASH)
+    one_act = (
+        Bound(1, 0, acts_of=CLIENT_AND_CRASH),
+        Bound(1, 1, (), messages=24, commit_fates=failing),
+    )
+    two_acts = (
+        Bound(2, 0, acts_of=CLIENT_AND_CRASH),
+        Bound(1, 1, LOSE, (crash,), 12, (CommitFate.REFUSE,)),
+    )
+    all_parties = (
+        Bound(2, 0, acts_of=(*ALL_PARTIES, *UMD_ACTS)),
+        Bound(1, 1, (), ALL_PARTIES, commit_fates=tuple(CommitFate)),
+    )
+    slow = (Bound(2, 0, acts_of=((A, Verb.DISCONNECT), crash)),)
+    return [
+        Plan(JOURNAL_PLAN, each, one_act),
+        Plan(f"{JOURNAL_PLAN}, crashes", crashing, two_acts),
+        Plan(f"{JOURNAL_PLAN}, slow commits", crashing_slow, slow),
+        Plan(f"{JOURNAL_PLAN}, all parties act", free, all_parties),
     ]

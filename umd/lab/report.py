@@ -1,4 +1,4 @@
-"""Verdicts of the lab, as text, as JSON lines and as JUnit XML, and the progress of a long run."""
+"""Verdicts of the lab, as JSON lines and as JUnit XML, and the progress of a long run."""
 
 from __future__ import annotations
 

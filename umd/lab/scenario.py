@@ -1,4 +1,4 @@
-"""A scenario: who is called, how bad the network is, what happens when, what must come of it."""
+"""Scenario files: the calls, the network, the acts, the choices and the expectations of a run."""
 
 from __future__ import annotations
 
@@ -57,10 +57,10 @@ def _after(value: object) -> str:
 
 
 class NetworkSection(Section):
-    """`[network]`: what becomes of every message; the keys of `[backend.sim]`."""
+    """`[network]`: delay, jitter, loss and duplication of messages, as in `[backend.sim]`."""
 
     delay: Annotated[Duration, Field(le=2.5)] = 0.01
-    """With the jitter at most T4: SIP takes it that no message lives longer."""
+    """Together with the jitter at most T4, the lifetime of a message (RFC 3261 section 17)."""
     jitter: Annotated[Duration, Field(le=2.5)] | None = None
     loss: Annotated[float, Field(ge=0, lt=1)] = 0.0
     duplicate: Annotated[float, Field(ge=0, lt=1)] = 0.0
@@ -69,7 +69,7 @@ class NetworkSection(Section):
 
 
 class CallSection(Section):
-    """`[call]`: as in umd's own configuration."""
+    """`[call]`: the key of the same name in umd's configuration."""
 
     deadline: Duration = 5.0
 
@@ -82,40 +82,40 @@ class JournalSection(Section):
 
 
 class Step(Section):
-    """`[[step]]`: one thing that somebody does."""
+    """`[[step]]`: one act of a client, the far end or umd."""
 
     do: Annotated[Any, BeforeValidator(_do), PlainSerializer(lambda v: str(v or PLACE))]
     """An `Act`, or None to place a call."""
     at: Duration | None = None
-    """Seconds from the start; the start itself when neither this nor `after` is given."""
+    """Seconds from the start of the run. Without `at` and `after` the step is done at the start."""
     after: Annotated[str, BeforeValidator(_after)] | None = None
-    """Right after this has happened."""
+    """The event after which the step is done."""
     number: str | None = None
-    """Whom to place the call to."""
+    """The number of the far end, for a step that places a call."""
     name: Annotated[str, Field(pattern=r"^[\w-]+$")] = FIRST_CALL
-    """How the call is named that is placed."""
+    """The name of the call, for a step that places one."""
 
 
 class Expectation(Section):
-    """`[[expect]]`: what must have become of one call when everything has come to rest."""
+    """`[[expect]]`: the state of one call when nothing is under way any more."""
 
     call: str = FIRST_CALL
     answers: dict[str, Annotated[Outcome, Field(strict=False)]] = {}
-    """What each client was told, by its name; the last answer when it asked more than once."""
+    """The last answer to each client, by its name."""
     events: list[str] | None = None
-    """Its lifecycle events, all of them, in order."""
+    """All its lifecycle events in order; after a crash, those on record."""
     by: Annotated[EndedBy, Field(strict=False)] | None = None
     confirmed: bool | None = None
     q850: int | None = None
     sip_status: int | None = None
     within: Duration | None = None
-    """From the first request to end it, or from its placing where there was none, to its end."""
+    """Seconds from the first request to end the call, or else from its placing, to its end."""
     answered_within: Duration | None = None
-    """From each request to end it to its answer."""
+    """Seconds from each request to end the call to its answer."""
 
 
 class Found(Section):
-    """`[found]`: in a seed file, what the lab saw."""
+    """`[found]`: in a seed file, the violation that the lab found."""
 
     umd: str
     violated: Annotated[Rule, Field(strict=False)]
@@ -123,7 +123,7 @@ class Found(Section):
 
 
 class Walk(Section):
-    """`[walk]`: in a seed file, the random walk that came to it."""
+    """`[walk]`: in a seed file, the random walk that ended in the violation."""
 
     steps: int
     seed: int
@@ -131,7 +131,7 @@ class Walk(Section):
 
 
 class Scenario(Section):
-    """A whole file; a seed file is one too."""
+    """A scenario file or a seed file."""
 
     title: str = ""
     network: NetworkSection = NetworkSection()
@@ -148,7 +148,7 @@ class Scenario(Section):
     walk: Walk | None = None
 
     def sim_section(self) -> SimSection:
-        """The simulator's configuration."""
+        """Return the configuration of the simulator."""
         return SimSection(
             **self.network.model_dump(exclude={"delay", "jitter"}),
             check_every=0,
@@ -156,11 +156,11 @@ class Scenario(Section):
         ).model_copy(update={"delay": self.network.delay, "jitter": self.network.jitter})
 
     def control_settings(self) -> ControlSettings:
-        """Control's settings."""
+        """Return the settings of control."""
         return ControlSettings(deadline=self.call.deadline)
 
     def make_checker(self) -> InvariantChecker:
-        """Return a referee for a run of this scenario."""
+        """Return a checker for a run of this scenario."""
         if self.journal is None:
             return InvariantChecker(self.call.deadline)
         return InvariantChecker(self.call.deadline, umd_host=SipNode.umd_host, journalled=True)
@@ -174,7 +174,7 @@ def one_call(
     octets: bool = False,
     commit: float | None = None,
 ) -> Scenario:
-    """The scenario of the lab's own sets: one call to a number, and whatever is chosen."""
+    """Return a scenario with one call; `commit` is the time that a commit takes, in seconds."""
     parts: dict[str, Any] = {
         "step": [Step(do=PLACE, number=number)],
         "call": CallSection().model_copy(update={"deadline": deadline}),
@@ -196,7 +196,7 @@ def load(file: str) -> Scenario:
 
 
 def _check(scenario: Scenario) -> Iterator[tuple[KeyPath, str]]:
-    """What is wrong between the keys."""
+    """Yield the mistakes that involve several keys."""
     if scenario.walk is not None:
         return
     names: list[str] = []
@@ -245,7 +245,7 @@ def _check_acts(scenario: Scenario, names: Sequence[str]) -> Iterator[tuple[KeyP
 
 
 def write(scenario: Scenario) -> str:
-    """The file of a scenario: what is not as by default, as TOML."""
+    """Return a scenario as TOML, without the keys that have their default."""
     tree = scenario.model_dump(mode="json", exclude_defaults=True)
     tree["step"] = [step.model_dump(mode="json", exclude_defaults=True) for step in scenario.step]
     lines: list[str] = []
@@ -254,7 +254,7 @@ def write(scenario: Scenario) -> str:
 
 
 def _as_read(tree: dict[str, Any]) -> dict[str, Any]:
-    """Durations as they are written: they were read from text into numbers."""
+    """Return the tree with durations as text, as a file has them."""
     durations = {"delay", "jitter", "commit", "deadline", "at", "within", "answered_within"}
     durations |= {"ring_after", "answer_after", "answer_spread", "hang_up_after"}
     read: dict[str, Any] = {}

@@ -22,7 +22,7 @@ from umd.lab.choices import CommitFate
 RETRY_EVERY: Final = 0.5
 """Seconds between two attempts to write while the disk refuses, as in `umd.journal.sqlite`."""
 STALL: Final = 8.0
-"""Seconds that a commit takes whose sync hangs: longer than a Disconnect waits."""
+"""Seconds that a commit takes if its sync hangs: longer than a Disconnect waits."""
 DISK_FULL_FOR: Final = 33.0
 """Seconds for which a full disk refuses every commit."""
 
@@ -31,16 +31,16 @@ class CommitObserver(Protocol):
     """Follows the commits of a run."""
 
     def commit_begins(self, number: int) -> CommitFate | None:
-        """A commit begins; return what becomes of it, None: it becomes durable in time."""
+        """Observe that a commit begins; return its fate, None: it becomes durable in time."""
 
     def commit_durable(self, number: int, records: Sequence[Stored]) -> None:
-        """The records of a commit are durable; umd has not been told."""
+        """Observe that the records of a commit are durable; umd does not know yet."""
 
     def commit_refused(self, number: int) -> None:
-        """The disk has refused a commit."""
+        """Observe that the disk has refused a commit."""
 
     def commit_acted_on(self, number: int, records: Sequence[Stored]) -> None:
-        """umd has acted on the records of a commit."""
+        """Observe that umd has acted on the records of a commit."""
 
 
 Queued: TypeAlias = tuple[Row | None, Callable[[Any], object] | None, Any]
@@ -98,7 +98,7 @@ class VirtualStore(Store):
     ) -> None:
         self.trouble: str | None = None
         self.overdue = False
-        """A commit has been refused or hangs, and is not durable yet."""
+        """Whether a commit was refused or hangs, and is not durable yet."""
         self._disk = disk
         self._clock = clock
         self._commit_takes = commit_takes
@@ -139,7 +139,7 @@ class VirtualStore(Store):
         raise NotImplementedError
 
     def _commit_soon(self) -> None:
-        """Begin a commit at the end of this point, unless one is on its way."""
+        """Begin a commit at the end of this turn of the reactor, unless one is under way."""
         if not self._committing:
             self._committing = True
             self._clock.callLater(0.0, self._begin_commit)
@@ -164,7 +164,7 @@ class VirtualStore(Store):
         self._clock.callLater(takes, self._finish_commit, number, batch)
 
     def _refuse(self, number: int) -> None:
-        """The disk has refused: what was to be written waits for the next attempt."""
+        """Refuse a commit: its records wait for the next attempt."""
         self._clock.callLater(RETRY_EVERY, self._begin_commit)
         self._observer.commit_refused(number)
         if self.trouble is None:

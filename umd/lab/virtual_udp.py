@@ -1,4 +1,4 @@
-"""A virtual network that a real `SipBackend` sends to by UDP, and that survives a crash of umd."""
+"""A virtual UDP network for the SIP backend; it and the far ends go on when umd crashes."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class UdpNetwork:
         self._wakeup.no_later_than(self.network.run(self._clock.rightNow))
 
     def pump(self) -> None:
-        """Send what umd has just handed over; no timer fires."""
+        """Carry what umd has to send; no timer fires."""
         self.network.pump(self._clock.rightNow)
         self._wakeup.no_later_than(self.network.next_due())
 
