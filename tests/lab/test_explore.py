@@ -63,7 +63,7 @@ class ExploreTests(SynchronousTestCase):
         )
 
     def test_the_count_is_the_same_each_time_and_with_any_number_of_jobs(self) -> None:
-        tallies = [self.explore("5550180", Bound(2, 0, acts_of=RACE)) for _ in range(2)]
+        tallies = [self.explore("5550180", Bound(2, 0, allowed_acts=RACE)) for _ in range(2)]
         self.assertEqual(tallies[0].orders, tallies[1].orders)
         # In a process of its own: this one may have threads, and must not fork.
         bounds = ("--far-end", "5550101", "--losses", "1", "--depth", "1", "--json")

@@ -59,11 +59,11 @@ class PlantedTests(PlantingCase):
         acts: int = 1,
         faults: int = 0,
         fates: Sequence[Fate] = (Fate.LOSE,),
-        acts_of: tuple[tuple[str, Verb], ...] = ASKS,
+        allowed_acts: tuple[tuple[str, Verb], ...] = ASKS,
         commit: float | None = None,
     ) -> Finding:
         """Let the lab find the fault, and check that the seed file repeats it."""
-        bound = Bound(acts, faults, tuple(fates), acts_of)
+        bound = Bound(acts, faults, tuple(fates), allowed_acts)
         scenario = one_call(number, commit=commit)
         tally = Tally()
         for each in explore(list(units_of([Plan("planted", (scenario,), (bound,))]))):
@@ -113,7 +113,7 @@ class PlantedTests(PlantingCase):
                 original(session, dialog, response)
 
         self.plant(CallerSession, "_send_ack", silent)
-        found = self.find(Rule.PROTOCOL, acts=2, acts_of=RACE)
+        found = self.find(Rule.PROTOCOL, acts=2, allowed_acts=RACE)
         self.assertEqual(len(found.choices), 2)
 
     def test_a_bye_of_the_far_end_that_is_swallowed(self) -> None:
@@ -136,7 +136,7 @@ class PlantedTests(PlantingCase):
                 session._send_bye(now)
 
         self.plant(EstablishedSession, "_on_bye", stubborn)
-        self.find(Rule.DEAD_DIALOG, acts=2, acts_of=RACE)
+        self.find(Rule.DEAD_DIALOG, acts=2, allowed_acts=RACE)
 
     def test_silence_taken_for_a_confirmation(self) -> None:
         def hopeful(original: Any, session: Session, *args: Any, confirmed: bool) -> None:
@@ -176,7 +176,7 @@ class PlantedTests(PlantingCase):
             teardown.state = TeardownState.EXPIRED  # the next request is answered at once
 
         self.plant(Teardowns, "_send", hasty)
-        self.find(Rule.ANSWERED_ONCE, acts=2, acts_of=BOTH)
+        self.find(Rule.ANSWERED_ONCE, acts=2, allowed_acts=BOTH)
 
     def test_ended_said_of_what_is_only_ending(self) -> None:
         def hasty(original: Any, teardown: Teardown) -> Deferred[Outcome]:
@@ -190,7 +190,7 @@ class PlantedTests(PlantingCase):
             return Deferred() if teardown.waiting else original(teardown)
 
         self.plant(Teardown, "settled", forgetful)
-        found = self.find(Rule.ANSWERED_ONCE, acts=2, acts_of=BOTH)
+        found = self.find(Rule.ANSWERED_ONCE, acts=2, allowed_acts=BOTH)
         self.assertIn("never answered", found.violation.text)
 
     def test_the_wrong_cause_when_both_hang_up_at_once(self) -> None:
@@ -269,14 +269,14 @@ class PlantedTests(PlantingCase):
             return written
 
         self.plant(VirtualDisk, "write", forgetful)
-        found = self.find(Rule.RECOVERED, "5550101", acts_of=CRASHES, commit=0.005)
+        found = self.find(Rule.RECOVERED, "5550101", allowed_acts=CRASHES, commit=0.005)
         self.assertIn("the new umd does not know the call", found.violation.text)
 
     def test_a_teardown_that_the_next_umd_forgets(self) -> None:
         """The request to end the call is on record, and the next umd does not carry it out."""
         self.plant(Teardowns, "resume", lambda original, teardowns, call: None)
         found = self.find(
-            Rule.RECOVERED, "5550101", acts=2, acts_of=(*ASKS, *CRASHES), commit=0.005
+            Rule.RECOVERED, "5550101", acts=2, allowed_acts=(*ASKS, *CRASHES), commit=0.005
         )
         self.assertIn("never carried out", found.violation.text)
 
@@ -287,7 +287,7 @@ class PlantedTests(PlantingCase):
             original(legs, *args, **{**options, "repeatable": False})
 
         self.plant(SipLegs, "place", another)
-        self.find(Rule.TRUTHFUL, "5550180", acts_of=CRASHES, commit=0.005)
+        self.find(Rule.TRUTHFUL, "5550180", allowed_acts=CRASHES, commit=0.005)
 
     # -- anything
 
@@ -300,7 +300,7 @@ class PlantedTests(PlantingCase):
             if what is not Input.SUCCESS
         }
         self.patch(session_module, "TRANSITIONS", table)
-        found = self.find(Rule.RAISED, acts=2, acts_of=RACE)
+        found = self.find(Rule.RAISED, acts=2, allowed_acts=RACE)
         self.assertIn("2xx in state cancelling", found.violation.text)
 
     def test_a_far_end_that_makes_its_own_mistake(self) -> None:

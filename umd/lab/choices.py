@@ -1,5 +1,5 @@
 """
-Choices: who does what at which point of a run, and what becomes of a message or of a commit.
+Choices: the acts of a run with their places, and the fates of messages and commits.
 
 A choice names its place by an event of the run, not by a number, so that it keeps its meaning when
 another choice is dropped: `A disconnects after got < 180 INVITE 1`, `lose > BYE 1`. Messages are
@@ -115,7 +115,7 @@ _PLACE: Final = re.compile(
 class Act:
     """A client, the far end or umd does something."""
 
-    who: str
+    party: str
     """The name of a client, `far` or `umd`."""
     verb: Verb
     call: str = FIRST_CALL
@@ -131,14 +131,14 @@ class Act:
         match = _ACT.fullmatch(text)
         if match is None:
             raise InvalidChoice(_ACTS)
-        who, verb = match[1], Verb(match[2])
-        if verb not in VERBS_OF.get(who, VERBS_OF_CLIENTS):
+        party, verb = match[1], Verb(match[2])
+        if verb not in VERBS_OF.get(party, VERBS_OF_CLIENTS):
             raise InvalidChoice(_ACTS)
-        return cls(who, verb, match[3] or FIRST_CALL)
+        return cls(party, verb, match[3] or FIRST_CALL)
 
     def __str__(self) -> str:
         of = "" if self.call == FIRST_CALL else f" ({self.call})"
-        return f"{self.who} {self.verb}{of}"
+        return f"{self.party} {self.verb}{of}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -141,7 +141,7 @@ def children(
     acts = [choice for choice in choices if isinstance(choice, ActAt)]
     faults = [choice for choice in choices if isinstance(choice, Fault)]
     cut = {choice.label[0] for choice in faults if choice.fate is Fate.CUT}
-    more_acts, more_faults = len(acts) < bound.acts, len(faults) < bound.faults
+    more_acts, more_faults = len(acts) < bound.max_acts, len(faults) < bound.max_faults
     first_point, first_message = unit.start
     seen: set[str] = set()
     messages = 0
@@ -165,19 +165,19 @@ def children(
 def _possible(bound: Bound, point: BranchPoint, done: Sequence[ActAt]) -> Iterator[Act]:
     """Yield the acts that are possible after a step."""
     asking = {
-        choice.act.who
+        choice.act.party
         for choice in done
         if choice.act.verb in (Verb.DISCONNECT, Verb.INSIST)
     }
-    for who, verb in bound.acts_of:
+    for party, verb in bound.allowed_acts:
         match verb:
             case Verb.DISCONNECT | Verb.INSIST:
                 # Clients are alike, so the second asks after the first. An ended call gives
                 # the same answer at any time, so one request is enough.
-                in_turn = who not in asking and (who == A or A in asking)
+                in_turn = party not in asking and (party == A or A in asking)
                 possible = in_turn and (point.live or point.ended or point.marker == REST)
             case Verb.LEAVE:
-                possible = who in point.waiting
+                possible = party in point.waiting
             case Verb.ANSWER:
                 possible = point.rings
             case Verb.HANG_UP:
@@ -185,7 +185,7 @@ def _possible(bound: Bound, point: BranchPoint, done: Sequence[ActAt]) -> Iterat
             case Verb.CRASH | Verb.STAY_DOWN:
                 possible = point.runs
         if possible:
-            yield Act(who, verb)
+            yield Act(party, verb)
 
 
 def explore(units: Sequence[WorkUnit], jobs: int = 1) -> Iterator[Tally]:

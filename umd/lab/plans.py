@@ -25,13 +25,13 @@ UMD_ACTS: Final = ((UMD, Verb.CRASH), (UMD, Verb.STAY_DOWN))
 class Bound(NamedTuple):
     """The bound of an exploration: what may be chosen in one run, and how often."""
 
-    acts: int
+    max_acts: int
     """Acts in one run, at most."""
-    faults: int
+    max_faults: int
     """Messages and commits with a fate in one run, at most."""
     fates: tuple[Fate, ...] = ALL_FATES
     """What can become of a message."""
-    acts_of: tuple[tuple[str, Verb], ...] = ((A, Verb.DISCONNECT),)
+    allowed_acts: tuple[tuple[str, Verb], ...] = ((A, Verb.DISCONNECT),)
     """The acts to choose from."""
     messages: int = 40
     """Only the first so many messages and commits of a run can have a fate."""
@@ -102,10 +102,10 @@ def _short_plans(numbers: Sequence[str]) -> list[Plan]:
     journalled = _calls(numbers, commit=FAST_COMMIT)
     return [
         Plan("every far end", _calls(numbers), (Bound(1, 1, LOSE, messages=8),)),
-        Plan("all parties act", free, (Bound(2, 0, acts_of=ALL_PARTIES),)),
+        Plan("all parties act", free, (Bound(2, 0, allowed_acts=ALL_PARTIES),)),
         Plan("a long deadline", late, (Bound(1, 0),)),
         Plan("every message as octets", _calls(numbers, octets=True), (Bound(0, 0),)),
-        Plan(JOURNAL_PLAN, journalled, (Bound(1, 0, acts_of=CLIENT_AND_CRASH),)),
+        Plan(JOURNAL_PLAN, journalled, (Bound(1, 0, allowed_acts=CLIENT_AND_CRASH),)),
     ]
 
 
@@ -115,17 +115,17 @@ def _plans_without_journal(numbers: Sequence[str]) -> list[Plan]:
     slow = _calls(numbers, delay=SLOW_LINE)
     late = _calls(numbers, SENSITIVE_TO_DEADLINE, deadline=LATE_DEADLINE)
     all_parties = (
-        Bound(2, 1, acts_of=ALL_PARTIES, messages=16),
+        Bound(2, 1, allowed_acts=ALL_PARTIES, messages=16),
         Bound(2, 2, LOSE, ALL_PARTIES, messages=12),
-        Bound(3, 0, acts_of=ALL_PARTIES),
+        Bound(3, 0, allowed_acts=ALL_PARTIES),
     )
-    two_clients = (Bound(2, 0, acts_of=TWO_CLIENTS), Bound(1, 1, (Fate.BREAK, Fate.CUT)))
+    two_clients = (Bound(2, 0, allowed_acts=TWO_CLIENTS), Bound(1, 1, (Fate.BREAK, Fate.CUT)))
     return [
         Plan("every far end", _calls(numbers), (Bound(1, 1), Bound(1, 2, LOSE, messages=16))),
         Plan("a slow line", slow, (Bound(1, 1, (Fate.LOSE, Fate.DELAY)),)),
         Plan("every message as octets", _calls(numbers, octets=True), (Bound(1, 0),)),
         Plan("all parties act", free, all_parties),
-        Plan("all parties act, slow line", free_slow, (Bound(2, 0, acts_of=ALL_PARTIES),)),
+        Plan("all parties act, slow line", free_slow, (Bound(2, 0, allowed_acts=ALL_PARTIES),)),
         Plan("a long deadline", late, two_clients),
     ]
 
@@ -138,18 +138,18 @@ def _plans_with_journal(numbers: Sequence[str]) -> list[Plan]:
     failing = (CommitFate.REFUSE, CommitFate.STALL)
     crash = (UMD, Verb.CRASH)
     one_act = (
-        Bound(1, 0, acts_of=CLIENT_AND_CRASH),
+        Bound(1, 0, allowed_acts=CLIENT_AND_CRASH),
         Bound(1, 1, (), messages=24, commit_fates=failing),
     )
     two_acts = (
-        Bound(2, 0, acts_of=CLIENT_AND_CRASH),
+        Bound(2, 0, allowed_acts=CLIENT_AND_CRASH),
         Bound(1, 1, LOSE, (crash,), 12, (CommitFate.REFUSE,)),
     )
     all_parties = (
-        Bound(2, 0, acts_of=(*ALL_PARTIES, *UMD_ACTS)),
+        Bound(2, 0, allowed_acts=(*ALL_PARTIES, *UMD_ACTS)),
         Bound(1, 1, (), ALL_PARTIES, commit_fates=tuple(CommitFate)),
     )
-    slow = (Bound(2, 0, acts_of=((A, Verb.DISCONNECT), crash)),)
+    slow = (Bound(2, 0, allowed_acts=((A, Verb.DISCONNECT), crash)),)
     return [
         Plan(JOURNAL_PLAN, each, one_act),
         Plan(f"{JOURNAL_PLAN}, crashes", crashing, two_acts),

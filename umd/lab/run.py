@@ -228,12 +228,12 @@ class Run:
         if call is None:
             return
         match act.verb:
-            case Verb.DISCONNECT | Verb.INSIST if testbed.up and not testbed.waits(act.who):
+            case Verb.DISCONNECT | Verb.INSIST if testbed.up and not testbed.waits(act.party):
                 testbed.note(str(act))
-                testbed.disconnect(act.who, call, insist=act.verb is Verb.INSIST)
-            case Verb.LEAVE if testbed.waits(act.who):
+                testbed.disconnect(act.party, call, insist=act.verb is Verb.INSIST)
+            case Verb.LEAVE if testbed.waits(act.party):
                 testbed.note(str(act))
-                testbed.leave(act.who)
+                testbed.leave(act.party)
             case Verb.ANSWER if testbed.far_session(call, RINGING):
                 testbed.note(str(act))
                 testbed.answer(call)

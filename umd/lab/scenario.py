@@ -224,14 +224,14 @@ def _check_acts(scenario: Scenario, names: Sequence[str]) -> Iterator[tuple[KeyP
     for index, choice in enumerate(scenario.choices):
         if isinstance(choice, ActAt):
             acts.append((("choices", str(index)), choice.act))
-    asking = {act.who for _, act in acts if act.verb in (Verb.DISCONNECT, Verb.INSIST)}
+    asking = {act.party for _, act in acts if act.verb in (Verb.DISCONNECT, Verb.INSIST)}
     for path, act in acts:
-        if act.who == UMD and scenario.journal is None:
+        if act.party == UMD and scenario.journal is None:
             yield path, f"{act}: without [journal] umd cannot crash and go on"
         if act.call not in names:
             yield path, f"{act}: no call is named {act.call} (there is: {', '.join(names)})"
-        if act.verb is Verb.LEAVE and act.who not in asking:
-            yield path, f"{act}: {act.who} asks for nothing that it could leave"
+        if act.verb is Verb.LEAVE and act.party not in asking:
+            yield path, f"{act}: {act.party} asks for nothing that it could leave"
     for index, expect in enumerate(scenario.expect):
         path = ("expect", str(index))
         if expect.call not in names:
