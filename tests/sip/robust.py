@@ -1,9 +1,10 @@
 """
-Flaws in what a message does not need, one at a time: `python -m tests.sip.robust` counts them.
+Checks that a flaw in a field that is not needed does not change a call.
 
-Each story is a call, told in octets, that ends as it ends without the flaw: what umd reports, what
-it sends and where to. A story is told without a journal, with one (nothing of an answered leg
-leaves before it is on record), and over a restart (the leg goes on from its record).
+`python -m tests.sip.robust` runs a call for each flaw, field and kind of message, and compares it
+with the same call without the flaw: the events that umd reports, and the messages that it sends.
+Each call runs without a journal, with one (messages of an answered leg wait for the record), and
+with a restart (the leg is restored from its record).
 """
 
 from __future__ import annotations
@@ -31,10 +32,10 @@ MODES: Final = ("no journal", "journal", "restart")
 
 Field = tuple[str, str]
 Flaw = Callable[[str, str], bytes]
-"""From name and value of a header field to its lines, with their ends."""
+"""Returns the damaged lines of a header field, with line ends, for its name and value."""
 
 
-# What the far end says
+# Messages of the far end
 
 ORNAMENTS: Final[tuple[Field, ...]] = (
     ("Server", "Far/1.0 (x; y)"),
@@ -66,13 +67,13 @@ WAY: Final[tuple[Field, ...]] = (
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of message that umd receives, and what of it is needed."""
+    """One kind of message that umd receives, with its needed fields."""
 
     name: str
     needed: frozenset[str]
-    """The header fields that are not to be damaged."""
+    """Header fields that are not damaged."""
     once: frozenset[str] = frozenset()
-    """Those that must not be doubled, with the same value or with another one."""
+    """Header fields that must not be repeated."""
     story: str = "we hang up"
     status: int = 200
 
@@ -188,7 +189,7 @@ FLAWS: Final[Mapping[str, Flaw]] = {
     "a negative number": _with(lambda value: b"-1"),
 }
 _TOO_LONG_A_BODY: Final = frozenset(("a number out of range",))
-"""Of Content-Length that shows a datagram which was cut off, and is no flaw to pass over."""
+"""Flaws of Content-Length that mean a truncated datagram, which umd does not tolerate."""
 
 COMPACT: Final = {row.name: row.compact for row in TABLE if row.compact}
 VARIANTS: Final[Mapping[str, Flaw]] = {
@@ -201,7 +202,7 @@ VARIANTS: Final[Mapping[str, Flaw]] = {
     "folded after the value": lambda name, value: _octets(f"{name}: {value}\r\n \r\n"),
     "LF at the end": lambda name, value: _octets(f"{name}: {value}\n"),
 }
-"""Ways to write a field that is needed."""
+"""Spellings of a needed field."""
 ADDRESS: Final[Mapping[str, Flaw]] = {
     "a quoted name": _with(lambda value: b'"B, \\"b\\"\\\\ <x>;tag=no" ' + value),
     "a plain name": _with(lambda value: b"Bob B. " + value),
@@ -223,7 +224,7 @@ ADDRESS: Final[Mapping[str, Flaw]] = {
     "control characters": _with(lambda value: b"a\x01\x1bb " + value),
     "a comma after": _with(lambda value: value + b","),
 }
-"""Ways to write a From or To of which the tag is needed."""
+"""Spellings of a From or To whose tag is needed."""
 
 
 @dataclass(frozen=True)
@@ -235,14 +236,14 @@ class Case:
     flaw: str
     write: Flaw
     echoed: bool
-    """Whether umd sends the field back, so that what leaves differs."""
+    """Whether umd sends the field back, so that its messages differ."""
 
     def __str__(self) -> str:
         return f"{self.kind.name}, {self.field}: {self.flaw}"
 
 
 def cases() -> Iterator[Case]:
-    """All of them."""
+    """Yield every case."""
     for kind in KINDS:
         for name, _ in fields_of(kind.name):
             echoed = name in ("To", "From", "Via", "Contact", "Record-Route", "Call-ID")
@@ -263,7 +264,7 @@ def cases() -> Iterator[Case]:
 
 
 def fields_of(name: str) -> tuple[Field, ...]:
-    """The header fields of a kind of message, for their names alone."""
+    """Return the header fields of a kind of message; only their names count."""
     is_request = name.isalpha()
     own = tuple((key, "") for key in ("Via", "From", "To", "Call-ID", "CSeq"))
     more = (("Max-Forwards", ""),) if is_request else OF_RESPONSES
@@ -278,7 +279,7 @@ WITH_BODY: Final = ("180 INVITE", "200 INVITE", "INVITE")
 
 
 class Far:
-    """Bob's telephone, in octets; `case` damages what it says."""
+    """Bob's phone, which sends and receives octets; `case` damages its messages."""
 
     def __init__(self, case: Case | None, status: int) -> None:
         self.case = case
@@ -289,7 +290,7 @@ class Far:
         self.cseq = 100
 
     def answers(self, request: Request) -> list[bytes]:
-        """What it answers to a request of umd."""
+        """Return its responses to a request of umd."""
         for name in ("From", "To"):  # as it came from here
             request.read_tag_leniently(name)
         self.heard.append(f"{request.method} {request.from_tag} {request.to_tag}")
@@ -302,7 +303,7 @@ class Far:
         return [self._answer(request, self.status)] if request.method == "BYE" else []
 
     def to_invite(self, invite: Request) -> list[bytes]:
-        """A call that rings and is answered."""
+        """Return the responses of a phone that rings and answers."""
         return [self._answer(invite, 180), self._answer(invite, 200)]
 
     def _answer(self, request: Request, status: int) -> bytes:
@@ -321,7 +322,7 @@ class Far:
         return self._write(name, f"SIP/2.0 {status} Said", fields, ANSWER)
 
     def request(self, method: str, cseq: int | None = None) -> bytes:
-        """A request in the dialog."""
+        """Return a request in the dialog."""
         assert self._invite is not None
         if cseq is None:
             self.cseq = cseq = self.cseq + 1
@@ -354,14 +355,14 @@ class Far:
 
 
 class Refusing(Far):
-    """One that refuses."""
+    """A phone that refuses the call."""
 
     def to_invite(self, invite: Request) -> list[bytes]:
         return [self._answer(invite, 180), self._answer(invite, self.status)]
 
 
 class Ringing(Far):
-    """One that rings until it is given up."""
+    """A phone that rings until the call is cancelled."""
 
     def to_invite(self, invite: Request) -> list[bytes]:
         return [self._answer(invite, 180)]
@@ -398,7 +399,7 @@ class Umd:
         self.legs.restore(known.leg, known.record, requests_since=2)
 
     def restart(self) -> None:
-        """Die, and come back with what is on record."""
+        """Stop without a message, and start again from the record."""
         if self.mode == "restart":
             assert self.record is not None
             self._begin()
@@ -416,7 +417,7 @@ class Umd:
         self.pump(now)
 
     def receive(self, data: bytes, now: float) -> None:
-        """A datagram of the far end, and all that follows from it."""
+        """Deliver a datagram of the far end, and all messages that follow from it."""
         self.endpoint.receive_datagram(data, BOB, now)
         self.pump(now)
 
@@ -434,7 +435,7 @@ class Umd:
             self.legs.report_events()
 
     def run_out(self, now: float) -> None:
-        """Let time pass until nothing is waited for."""
+        """Let time pass until no timer runs."""
         while (due := self.endpoint.next_due()) is not None and due < now + 400.0:
             self.endpoint.handle_timer(due)
             self.pump(due)
@@ -452,18 +453,18 @@ FARS: Final[Mapping[str, type[Far]]] = {"refused": Refusing, "cancelled": Ringin
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a story ended."""
+    """The result of a call, for comparison."""
 
     events: tuple[tuple[str, object], ...]
     left: tuple[str, ...]
     octets: tuple[bytes, ...]
     heard: tuple[str, ...]
     rest: tuple[int, int, int]
-    """Transactions, dialogs and legs that are left."""
+    """The numbers of transactions, dialogs and legs that are left."""
 
 
-def tell(kind: Kind, case: Case | None, mode: str) -> Outcome:
-    """The story of a kind of message, with a flaw or without."""
+def run_call(kind: Kind, case: Case | None, mode: str) -> Outcome:
+    """Run the call of a kind of message, with a flaw or without, and return its result."""
     far = FARS.get(kind.story, Far)(case, kind.status)
     umd = Umd(far, mode)
     umd.place(0.0)
@@ -498,38 +499,39 @@ def _told(event: LegEvent) -> tuple[str, object]:
 
 def run(*, every_mode: bool = True) -> dict[str, Any]:
     """
-    Tell every story with every flaw; the figures, and what went otherwise.
+    Run every call with every flaw; return the figures and the first differences.
 
-    `every_mode` tells each in every mode, else in one of them by turns.
+    Args:
+        every_mode: Run each call in every mode; otherwise in one mode, by turns.
     """
-    told, wrong = 0, []
-    plain = {(kind.name, mode): tell(kind, None, mode) for kind in KINDS for mode in MODES}
+    count, wrong = 0, []
+    plain = {(kind.name, mode): run_call(kind, None, mode) for kind in KINDS for mode in MODES}
     for (name, mode), outcome in plain.items():
         if not outcome.events or outcome.events[-1][0] != "Ended" or outcome.rest != (0, 0, 0):
             wrong.append(f"{name}, {mode}: does not end without a flaw either")
     for number, case in enumerate(cases()):
         modes = MODES[:2] if case.kind.story in ("refused", "cancelled") else MODES
         for mode in modes if every_mode else (modes[number % len(modes)],):
-            told += 1
+            count += 1
             expected = plain[case.kind.name, mode]
-            found = tell(case.kind, case, mode)
+            found = run_call(case.kind, case, mode)
             if case.echoed:
                 found = replace(found, octets=expected.octets)
             if found != expected:
                 wrong.append(f"{case}, {mode}: {_difference(expected, found)}")
-    return {"combinations": told, "failed": len(wrong), "first": wrong[:20]}
+    return {"combinations": count, "failed": len(wrong), "first": wrong[:20]}
 
 
 def _difference(expected: Outcome, found: Outcome) -> str:
     for name in ("events", "left", "heard", "rest", "octets"):
-        one, other = getattr(expected, name), getattr(found, name)
-        if one != other:
-            return f"{name} {other} instead of {one}"
+        wanted, actual = getattr(expected, name), getattr(found, name)
+        if wanted != actual:
+            return f"{name} {actual} instead of {wanted}"
     return ""
 
 
 def main() -> int:
-    """Print the figures; 1 when a call ended otherwise."""
+    """Print the figures, and return 1 if a call differed."""
     figures = run()
     print(json.dumps(figures, indent=1))
     return 1 if figures["failed"] else 0

@@ -108,7 +108,7 @@ class UnprovenTests(ProxyCase):
     def test_nothing_but_100_was_heard(self) -> None:
         """If only 100 came, the final response is taken for the phone's."""
         self.ringing(None)
-        self.says(487, "somebody", 1.1)
+        self.says(487, "proxy", 1.1)
         self.expect(Ended(487, (), "local", True))
 
     def test_408_before_anything_was_heard(self) -> None:
