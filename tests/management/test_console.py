@@ -1,4 +1,4 @@
-"""What can be asked over the control socket, without a socket."""
+"""The requests of the control socket and their replies, without a socket."""
 
 from __future__ import annotations
 
@@ -41,19 +41,19 @@ class ConsoleCase(SynchronousTestCase):
         self.control = self.room.control
         self.successResultOf(ensureDeferred(self.control.start()))
         self.capture = Capture(self.size, self.wall)
-        self.breaths = 0
+        self.pauses = 0
         self.meanwhile: Callable[[], None] = lambda: None
-        self.console = Console(self.control, self.capture, self.wall, self.breathe)
+        self.console = Console(self.control, self.capture, self.wall, self.pause)
 
     def wall(self) -> float:
         return 1_000_000.0 + self.room.clock.seconds()
 
-    async def breathe(self) -> None:
-        self.breaths += 1
+    async def pause(self) -> None:
+        self.pauses += 1
         self.meanwhile()
 
     def ask(self, request: Any, **fields: Any) -> list[Any]:
-        """The replies to a request, a refusal too."""
+        """Return the replies to a request; the last may be an error."""
         line = request
         if not isinstance(line, bytes):
             line = json.dumps({"request": request, **fields}).encode()
@@ -70,7 +70,7 @@ class ConsoleCase(SynchronousTestCase):
                 replies.append(last)
             return replies
 
-        # Everything that is answered can be written as JSON.
+        # Every reply can be written as JSON.
         collected = self.successResultOf(ensureDeferred(collect()))
         return [json.loads(json.dumps(reply)) for reply in collected]
 
@@ -83,13 +83,13 @@ class CallsTests(ConsoleCase):
     def test_none(self) -> None:
         self.assertEqual(self.ask("calls"), [{"done": {"count": 0}}])
 
-    def test_the_live_ones_with_all_that_is_known(self) -> None:
+    def test_a_live_call_is_listed_with_all_keys(self) -> None:
         call = self.control.place(ALICE, "answers")
         self.control.place(ALICE, "rejects")
-        one, done = self.ask("calls")
+        reply, done = self.ask("calls")
         self.assertEqual(done, {"done": {"count": 1}})
         self.assertEqual(
-            one["call"],
+            reply["call"],
             {
                 "id": call.id,
                 "leg": "leg-1",
@@ -104,7 +104,7 @@ class CallsTests(ConsoleCase):
             },
         )
 
-    def test_one_that_was_asked_to_end_and_does_not_is_overdue(self) -> None:
+    def test_a_call_is_overdue_after_its_deadline(self) -> None:
         call = self.control.place(ALICE, "silent")
         _ = ensureDeferred(self.control.disconnect(ALICE, call.id))
         self.assertFalse(self.ask("calls")[0]["call"]["overdue"])
@@ -114,8 +114,8 @@ class CallsTests(ConsoleCase):
         self.assertEqual(described["state"], "disconnecting")
         self.assertEqual(described["asked_at"], "1970-01-12T13:46:40.000Z")
 
-    def test_many_are_listed_in_turns_with_others(self) -> None:
-        """What ends in the meantime is not listed as live."""
+    def test_a_long_list_is_made_in_turns(self) -> None:
+        """A call that ends between two turns is not listed."""
         self.patch(call_search, "MAX_ITEMS_PER_TURN", 10)
         calls = [self.control.place(ALICE, "answers") for _ in range(35)]
 
@@ -125,41 +125,41 @@ class CallsTests(ConsoleCase):
 
         self.meanwhile = end_one
         self.assertEqual(self.ask("calls")[-1], {"done": {"count": 34}})
-        self.assertEqual(self.breaths, 3)
+        self.assertEqual(self.pauses, 3)
 
 
 class StatusTests(ConsoleCase):
     def test_every_call_is_counted_once(self) -> None:
         calls = [self.control.place(ALICE, "answers") for _ in range(3)]
         self.successResultOf(ensureDeferred(self.control.disconnect(ALICE, calls[0].id)))
-        told = self.ask("status")[0]["status"]
-        counts = [told[f"calls_{name}"] for name in ("begun", "ended", "live")]
-        self.assertEqual((counts, told["events_refused"]), ([3, 1, 2], 0))
-        self.assertTrue(told["counts_agree"])
+        status = self.ask("status")[0]["status"]
+        counts = [status[f"calls_{name}"] for name in ("begun", "ended", "live")]
+        self.assertEqual((counts, status["events_refused"]), ([3, 1, 2], 0))
+        self.assertTrue(status["counts_agree"])
 
-    def test_a_second_end_is_refused_and_counted_and_counts_stay_right(self) -> None:
+    def test_a_second_end_is_refused_and_counted(self) -> None:
         call = self.control.place(ALICE, "answers")
         end = Ended(call.leg, Cause(by=EndedBy.FAR_END))
         for _ in range(2):
             self.control.links["fake"].leg_event(end)
-        told = self.ask("status")[0]["status"]
-        self.assertEqual((told["events_refused"], told["calls_ended"]), (1, 1))
-        self.assertTrue(told["counts_agree"])
+        status = self.ask("status")[0]["status"]
+        self.assertEqual((status["events_refused"], status["calls_ended"]), (1, 1))
+        self.assertTrue(status["counts_agree"])
 
-    def test_a_call_that_got_lost_from_the_count_is_told(self) -> None:
+    def test_a_call_that_is_missing_in_the_counts_is_reported(self) -> None:
         self.control.place(ALICE, "answers")
-        self.control.links["fake"].calls.clear()  # a mistake of umd's own
+        self.control.links["fake"].calls.clear()  # a fault in umd
         self.assertFalse(self.ask("status")[0]["status"]["counts_agree"])
 
 
 class EndTests(ConsoleCase):
-    def test_whether_the_end_is_confirmed_is_told(self) -> None:
+    def test_a_confirmed_end(self) -> None:
         call = self.control.place(ALICE, "answers")
         for outcome in ("ended", "already-ended"):
             end = self.ask("end", call=call.id)[0]["end"]
             self.assertEqual((end["outcome"], end["confirmed"]), (outcome, True))
 
-    def test_a_call_that_ended_unconfirmed_stays_so(self) -> None:
+    def test_an_unconfirmed_end_stays_unconfirmed(self) -> None:
         call = self.control.place(ALICE, "answers")
         lost = Ended(call.leg, Cause(by=EndedBy.DAEMON), confirmed=False)
         self.control.links["fake"].leg_event(lost)
@@ -175,7 +175,7 @@ class TraceTests(ConsoleCase):
         self.capture.tap(US, THEM, message("other"))
         self.capture.tap(US, THEM, message("leg-1"))
 
-    def test_the_messages_of_the_call_and_of_no_other(self) -> None:
+    def test_only_the_messages_of_the_call(self) -> None:
         about, first, again, done = self.ask("trace", call="leg-1")
         self.assertEqual(about["call"]["id"], self.call.id)
         self.assertEqual(about["call"]["sip_call_id"], "leg-1")
@@ -184,28 +184,28 @@ class TraceTests(ConsoleCase):
         self.assertNotIn("octets", first["message"])
         self.assertEqual(done, {"done": {"count": 3}})
 
-    def test_octets_when_they_are_asked_for(self) -> None:
+    def test_octets_on_request(self) -> None:
         self.capture.tap(US, THEM, message("leg-1", Reason="a\r\nb"))
         _, first, _, bad, _ = self.ask("trace", call="leg-1", octets=True)
         octets = base64.b64decode(first["message"]["octets"])
         self.assertTrue(octets.startswith(b"BYE sip:x SIP/2.0\r\nVia: "), octets)
         self.assertIsNone(bad["message"]["octets"])
 
-    def test_any_id_will_do(self) -> None:
-        """CallId, leg, SIP Call-ID, or a beginning of one that no other has."""
+    def test_any_id_or_prefix_finds_the_call(self) -> None:
+        """A CallId, a leg, a SIP Call-ID, and a prefix of each."""
         for text in (self.call.id, self.call.id[:6], "leg-1", "leg", "le"):
             self.assertEqual(len(self.ask("trace", call=text)), 4, text)
 
-    def test_a_call_that_has_ended_too(self) -> None:
+    def test_an_ended_call(self) -> None:
         self.successResultOf(ensureDeferred(self.control.disconnect(ALICE, self.call.id)))
         about = self.ask("trace", call="leg-1")[0]["call"]
         self.assertEqual((about["state"], about["ended_at"]), ("disconnected", about["asked_at"]))
 
-    def test_messages_of_a_call_that_nobody_knows(self) -> None:
+    def test_messages_of_an_unknown_call(self) -> None:
         about = self.ask("trace", call="oth")[0]
         self.assertEqual(about, {"call": {"sip_call_id": "other"}})
 
-    def test_an_ambiguous_beginning_lists_the_candidates(self) -> None:
+    def test_an_ambiguous_prefix_lists_the_candidates(self) -> None:
         for _ in range(12):
             self.control.place(ALICE, "answers")
         self.capture.tap(US, THEM, message("leg-x\udcff"))
@@ -214,7 +214,7 @@ class TraceTests(ConsoleCase):
         self.assertEqual(reply["error"], "14 calls begin with 'leg-'")
         self.assertEqual(len(reply["candidates"]), 10)
         self.assertEqual(reply["candidates"][0]["id"], self.call.id)
-        # "leg-1" is a whole name, though "leg-10" begins with it.
+        # "leg-1" is a complete name, although "leg-10" begins with it.
         self.assertEqual(self.ask("trace", call="leg-1")[0]["call"]["id"], self.call.id)
         (reply,) = self.ask("trace", call="leg-x")[:1]
         self.assertEqual(reply, {"call": {"sip_call_id": "leg-x?"}})
@@ -230,16 +230,16 @@ class TraceTests(ConsoleCase):
         self.assertEqual(kind, "no-messages")
         self.assertIn("only the last 100 of all calls are (trace.messages)", text)
 
-    def test_a_long_search_lets_others_have_their_turn(self) -> None:
+    def test_a_long_search_pauses_for_other_work(self) -> None:
         self.patch(call_search, "MAX_ITEMS_PER_TURN", 1)
         self.ask("trace", call="leg")
-        self.assertEqual(self.breaths, 2 + 2)
+        self.assertEqual(self.pauses, 2 + 2)
 
 
-class NothingKeptTests(ConsoleCase):
+class NoCaptureTests(ConsoleCase):
     size = 0
 
-    def test_it_says_that_nothing_is_kept(self) -> None:
+    def test_the_error_names_the_setting(self) -> None:
         self.control.place(ALICE, "answers")
         self.assertEqual(
             self.error("trace", call="leg-1"),
@@ -260,15 +260,16 @@ class SimulatedCallTests(SynchronousTestCase):
         _ = ensureDeferred(room.control.disconnect(ALICE, call.id))
         clock.advance(0.5)
 
-        async def breathe() -> None:
-            """There is nobody else."""
+        async def pause() -> None:
+            """There is no other work."""
 
         async def collect() -> list[Any]:
-            console = Console(room.control, capture, clock.seconds, breathe)
+            console = Console(room.control, capture, clock.seconds, pause)
             line = json.dumps({"request": "trace", "call": call.leg}).encode()
             return [reply async for reply in console.answer(line)]
 
-        found = [one["message"] for one in self.successResultOf(ensureDeferred(collect()))[1:-1]]
+        replies = self.successResultOf(ensureDeferred(collect()))
+        found = [reply["message"] for reply in replies[1:-1]]
         self.assertEqual(
             [(m["method"] or m["status"], m["sdp"], m["retransmission"]) for m in found],
             [
@@ -283,7 +284,7 @@ class SimulatedCallTests(SynchronousTestCase):
 
 
 class WrongRequestTests(ConsoleCase):
-    def test_what_is_no_request_is_told(self) -> None:
+    def test_an_invalid_request_is_refused_with_its_field(self) -> None:
         for line, words in (
             (b"", "a JSON object on a line"),
             (b"[]", "a JSON object on a line"),
@@ -321,14 +322,14 @@ class WrongRequestTests(ConsoleCase):
     def test_every_request_is_answered(self) -> None:
         self.assertEqual(set(REQUESTS.values()), set(ANSWERS))
 
-    def test_only_what_is_foreseen_is_told(self) -> None:
+    def test_an_internal_error_has_no_error_reply(self) -> None:
         self.assertIsNone(error_reply(RuntimeError("secret")))
         self.assertEqual(error_reply(NoSuchCall("x")), {"error": "x", "kind": "no-such-call"})
         self.assertEqual(error_reply(Refused("x")), {"error": "x", "kind": "bad-request"})
 
 
 class PlaceTests(ConsoleCase):
-    def test_a_number_is_placed_as_it_is_read(self) -> None:
+    def test_a_number_is_normalised(self) -> None:
         for text, number in (
             ("+44 (20) 7946", "+44207946"),
             ("tel:7042;ext=1-2", "tel:7042;ext=12"),
@@ -338,7 +339,7 @@ class PlaceTests(ConsoleCase):
             placed, _ = self.ask("place", number=text)
             self.assertEqual(placed["call"]["to"], number)
 
-    def test_what_cannot_be_dialled_is_refused_with_its_reason(self) -> None:
+    def test_a_number_that_cannot_be_dialled_is_refused_with_its_reason(self) -> None:
         for number, why in (
             ("", "empty"),
             ("sips:bob@example.com", "asks for TLS"),

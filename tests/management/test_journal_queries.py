@@ -1,4 +1,4 @@
-"""What is on record, as the commands show it: with a running umd, and with its file alone."""
+"""The commands read events and calls from a running umd, and from its journal file."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from umd.management.id_prefix import encoded_prefixes, has_prefix
 from umd.testing import UmdProcess
 
 
-class NameTests(SynchronousTestCase):
-    def test_the_beginning_of_a_leg_leads_to_its_call(self) -> None:
+class PrefixTests(SynchronousTestCase):
+    def test_a_prefix_of_a_leg_finds_its_call(self) -> None:
         call = make_call_id("09df9edc-4e23", "lab")
         for length in range(1, 14):
-            text = "09df9edc-4e23"[:length]
-            self.assertTrue(any(call.startswith(one) for one in encoded_prefixes(text)))
-            self.assertTrue(has_prefix(call, text))
+            prefix = "09df9edc-4e23"[:length]
+            self.assertTrue(any(map(call.startswith, encoded_prefixes(prefix))))
+            self.assertTrue(has_prefix(call, prefix))
         self.assertTrue(has_prefix(call, call[:9]))
         self.assertFalse(has_prefix(call, "09e"))
         self.assertFalse(has_prefix("not base64", "09e"))
@@ -40,31 +40,30 @@ class CommandTests(ProcessCase):
 
     def test_a_call_is_placed_ended_and_explained(self) -> None:
         with self.running() as process:
-            where = ("--socket", process.control_socket)
-            placed = umd("call", "place", "5550180", *where)
+            socket_option = ("--socket", process.control_socket)
+            placed = umd("call", "place", "5550180", *socket_option)
             call_id = placed.stdout.strip()
             process.wait_for("call.alerting", call=call_id)
-            status = umd("status", *where)
+            status = umd("status", *socket_option)
             self.assertEqual(status.returncode, 0)
             self.assertRegex(status.stdout, r"calls_begun +3\n")
             self.assertRegex(status.stdout, r"counts_agree +True\n")
-            ended = umd("call", "end", call_id[:20], *where)
+            ended = umd("call", "end", call_id[:20], *socket_option)
             self.assertEqual((ended.returncode, ended.stderr), (0, ""))
             self.assertRegex(ended.stdout, r"^\S{8}  ringing -> ended\n$")
-            story = umd("why", call_id, *where)
-            words_of_it = ("operator to 5550180", "ringing", "SIP 487", "by operator")
-            for words in words_of_it:
+            story = umd("why", call_id, *socket_option)
+            for words in ("operator to 5550180", "ringing", "SIP 487", "by operator"):
                 self.assertIn(words, story.stdout)
             for sent in ("-> INVITE", "<- 180 Ringing", "-> CANCEL", "<- 487 Request Terminated"):
                 self.assertIn(sent, story.stdout)
             self.assertLess(story.stdout.index("asked to end"), story.stdout.index("-> CANCEL"))
-            everything = umd("events", "--json", *where).stdout.splitlines()
+            everything = umd("events", "--json", *socket_option).stdout.splitlines()
             positions = [json.loads(line)["position"] for line in everything]
             self.assertEqual(positions, list(range(1, 7)))
-            later = umd("events", "--from", "5", *where).stdout.splitlines()
+            later = umd("events", "--from", "5", *socket_option).stdout.splitlines()
             self.assertEqual([line.split()[0] for line in later], ["5", "6"])
 
-    def test_where_no_umd_runs_its_file_is_read(self) -> None:
+    def test_without_a_running_umd_its_file_is_read(self) -> None:
         with self.running() as process:
             process.disconnect(seed_id(0))
             held = umd("why", "seed-0", "--journal", self.journal)
@@ -83,7 +82,7 @@ class CommandTests(ProcessCase):
         several = umd("why", "seed", "--journal", self.journal)
         self.assertEqual(several.returncode, 1)
         self.assertIn("which one?", several.stderr)
-        self.assertEqual(umd("why", "nobody", "--journal", self.journal).returncode, 1)
+        self.assertEqual(umd("why", "nope", "--journal", self.journal).returncode, 1)
         for wrong, status in ((("why", "\udcff"), 1), (("events", "--from", str(2**63 - 1)), 0),
                               (("events", "--from", str(2**63)), 2)):  # fmt: skip
             result = umd(*wrong, "--journal", self.journal)
@@ -94,11 +93,11 @@ class CommandTests(ProcessCase):
             self.assertEqual(result.returncode, 3)
             self.assertIn(why, result.stderr)
 
-    def test_who_follows_sees_what_happens_until_interrupted(self) -> None:
+    def test_events_follow_prints_new_events_until_interrupted(self) -> None:
         with self.running() as process:
             command = [sys.executable, "-m", "umd", "events", "--follow", "--json"]
             command += ["--call", "seed-1", "--socket", process.control_socket]
-            # Whoever runs the tests in the background ignores it, and so would what they start.
+            # A test run in the background ignores SIGINT, and its children inherit that.
             command = ["env", "--default-signal=INT", *command]
             follower = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
             self.addCleanup(follower.wait)
@@ -108,8 +107,8 @@ class CommandTests(ProcessCase):
             first = json.loads(follower.stdout.readline())
             self.assertEqual(first["event"], "call.resumed")
             process.disconnect(seed_id(1))
-            told = [json.loads(follower.stdout.readline())["event"] for _ in range(2)]
-            self.assertEqual(told, ["call.disconnect-requested", "call.disconnected"])
+            events = [json.loads(follower.stdout.readline())["event"] for _ in range(2)]
+            self.assertEqual(events, ["call.disconnect-requested", "call.disconnected"])
             follower.send_signal(signal.SIGINT)
             self.assertEqual(follower.wait(20), 0)
 

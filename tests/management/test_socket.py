@@ -1,4 +1,4 @@
-"""The control socket, over real UNIX sockets: who may have it, who may come, what they may send."""
+"""The control socket over real UNIX sockets: permissions, takeover, requests and slow clients."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from umd.trace.capture import Capture
 
 
 class Client:
-    """A client of its own pace, to be used in a thread."""
+    """A blocking client, for use in a thread."""
 
     def __init__(self, path: str) -> None:
         self.socket = socket.socket(socket.AF_UNIX)
@@ -42,7 +42,7 @@ class Client:
         return json.loads(line) if line else None
 
     def read_all(self) -> list[Any]:
-        """Until the other side closes."""
+        """Return all replies until umd closes the connection."""
         return [json.loads(line) for line in self.replies]
 
     def close(self) -> None:
@@ -61,11 +61,11 @@ class SocketCase(TestCase):
         self.socket = self.make()
 
     def make(self, path: str | None = None) -> ControlSocket:
-        async def breathe() -> None:
-            """Nobody else is waiting."""
+        async def pause() -> None:
+            """There is no other work."""
 
         wall = self.room.clock.seconds
-        answering = Console(self.room.control, Capture(10, wall), wall, breathe)
+        answering = Console(self.room.control, Capture(10, wall), wall, pause)
         made = ControlSocket(path or self.path, answering, reactor, self.room.log)
         self.addCleanup(lambda: ensureDeferred(made.close()))
         return made
@@ -79,14 +79,14 @@ class SocketCase(TestCase):
         return deferToThread(connect)
 
     def refused(self, path: str | None = None) -> str:
-        """Why a socket cannot be opened."""
+        """Return why a socket cannot be opened."""
         with self.assertRaises(CannotOpen) as caught:
             self.make(path).open()
         return str(caught.exception)
 
 
 class OpenTests(SocketCase):
-    def test_it_is_its_owners_alone(self) -> None:
+    def test_only_the_owner_can_connect(self) -> None:
         self.socket.open()
         found = os.stat(self.path)
         self.assertTrue(stat.S_ISSOCK(found.st_mode))
@@ -94,21 +94,21 @@ class OpenTests(SocketCase):
         self.assertEqual(stat.S_IMODE(os.stat(os.path.dirname(self.path)).st_mode), 0o700)
         self.assertEqual(stat.S_IMODE(os.stat(self.path + ".lock").st_mode), 0o600)
 
-    async def test_closed_it_leaves_nothing_behind_and_can_be_opened_again(self) -> None:
+    async def test_close_removes_its_files_and_it_can_be_opened_again(self) -> None:
         self.socket.open()
         await self.socket.close()
         self.assertEqual(os.listdir(os.path.dirname(self.path)), [])
         self.socket.open()
 
-    async def test_a_file_that_somebody_removed_is_no_reason_to_fail(self) -> None:
+    async def test_removed_files_are_no_reason_to_fail(self) -> None:
         self.socket.open()
         os.unlink(self.path)
         os.unlink(self.path + ".lock")
         await self.socket.close()
         self.socket.open()
 
-    async def test_the_socket_of_a_successor_is_left_alone(self) -> None:
-        """Somebody removed our files, another umd came: our end is not the end of its socket."""
+    async def test_close_leaves_the_socket_of_another_umd(self) -> None:
+        """The files were removed, and another umd opened its socket at the same path."""
         self.socket.open()
         os.unlink(self.path)
         os.unlink(self.path + ".lock")
@@ -117,15 +117,15 @@ class OpenTests(SocketCase):
         self.assertTrue(os.path.exists(self.path))
         self.assertTrue(os.path.exists(self.path + ".lock"))
 
-    def test_a_live_one_is_refused_by_its_process(self) -> None:
+    def test_a_second_umd_is_refused_with_the_process_of_the_first(self) -> None:
         self.socket.open()
         text = self.refused()
         self.assertIn(f"another umd serves there (process {os.getpid()})", text)
         self.assertIn("-o control.socket=", text)
         self.assertTrue(os.path.exists(self.path))
 
-    def test_that_of_a_dead_daemon_is_taken_over(self) -> None:
-        """It was killed: its socket and its lock are still there."""
+    def test_the_socket_of_a_killed_daemon_is_replaced(self) -> None:
+        """A killed daemon leaves its socket and its lock file."""
         program = (
             "import sys, os\n"
             "from twisted.internet import reactor\n"
@@ -144,13 +144,13 @@ class OpenTests(SocketCase):
         self.assertTrue(os.path.exists(self.path))
         self.socket.open()
 
-    def test_what_is_no_socket_is_not_removed(self) -> None:
+    def test_a_file_that_is_no_socket_is_not_removed(self) -> None:
         os.mkdir(os.path.dirname(self.path))
         Path(self.path).write_text("precious")
         self.assertIn("is not a socket", self.refused())
         self.assertEqual(Path(self.path).read_text(), "precious")
 
-    def test_a_stranger_that_listens_is_not_removed(self) -> None:
+    def test_the_socket_of_another_program_is_not_removed(self) -> None:
         os.mkdir(os.path.dirname(self.path))
         with socket.socket(socket.AF_UNIX) as stranger:
             stranger.bind(self.path)
@@ -169,19 +169,19 @@ class OpenTests(SocketCase):
         shared.chmod(0o755)
         self.make(str(shared / "control.sock")).open()
 
-    def test_a_directory_of_somebody_else_is_refused(self) -> None:
+    def test_a_directory_of_another_user_is_refused(self) -> None:
         self.patch(os, "geteuid", lambda: os.getuid() + 1)
         if os.getuid() == 0:
             os.chown(self.directory, 12345, -1)
         self.assertIn("belongs to another user", self.refused(str(self.directory / "c.sock")))
 
     def test_a_link_is_not_followed(self) -> None:
-        """/tmp/umd-UID could be somebody's link to a directory of ours."""
+        """/tmp/umd-UID could be a link that another user made."""
         (self.directory / "link").symlink_to(self.directory)
         text = self.refused(str(self.directory / "link" / "c.sock"))
         self.assertIn("is not a directory", text)
 
-    def test_a_path_that_cannot_be_had(self) -> None:
+    def test_a_path_that_cannot_be_used(self) -> None:
         text = self.refused("/nowhere/at/all/control.sock")
         self.assertIn("control.socket = '/nowhere/at/all/control.sock': No such file", text)
 
@@ -192,7 +192,7 @@ class AnswerTests(SocketCase):
         self.socket.open()
         self.call = self.room.control.place(ALICE, "waits")
 
-    async def test_the_client_of_the_command_line(self) -> None:
+    async def test_the_client_of_the_commands(self) -> None:
         (reply,) = await deferToThread(lambda: list(ask("calls", self.path)))
         self.assertEqual(reply["call"]["id"], self.call.id)
 
@@ -207,25 +207,25 @@ class AnswerTests(SocketCase):
         self.assertEqual(refusal.kind, "no-such-call")
         self.assertEqual(str(refusal), "no call begins with 'nope'")
 
-    async def test_several_requests_on_one_connection_answered_in_order(self) -> None:
+    async def test_requests_on_one_connection_are_answered_in_order(self) -> None:
         client = await self.client()
         line = b'{"request": "calls"}\n'
         await deferToThread(client.socket.sendall, line + b"garbage\n" + line + line[:5])
         replies = [await deferToThread(client.read) for _ in range(5)]
-        self.assertEqual([next(iter(one)) for one in replies],
+        self.assertEqual([next(iter(reply)) for reply in replies],
                          ["call", "done", "error", "call", "done"])  # fmt: skip
         await deferToThread(client.socket.sendall, line[5:])
         self.assertIn("call", await deferToThread(client.read))
 
-    async def test_a_client_that_sends_no_more_still_gets_its_answers(self) -> None:
-        """As `echo ... | socat - UNIX:...` does it."""
+    async def test_a_half_closed_client_gets_its_replies(self) -> None:
+        """`echo ... | socat - UNIX:...` closes its sending side at once."""
         client = await self.client()
         await deferToThread(client.socket.sendall, b'{"request": "calls"}\n' * 3)
         client.socket.shutdown(socket.SHUT_WR)
         replies = await deferToThread(client.read_all)
         self.assertEqual(len(replies), 6)
 
-    async def test_a_line_that_is_too_long_is_refused_and_the_connection_closed(self) -> None:
+    async def test_a_line_that_is_too_long_closes_the_connection(self) -> None:
         client = await self.client()
         await deferToThread(client.socket.sendall, b"x" * (connection.MAX_REQUEST_OCTETS + 1))
         (reply,) = await deferToThread(client.read_all)
@@ -241,7 +241,7 @@ class AnswerTests(SocketCase):
         await deferToThread(first.socket.sendall, b'{"request": "calls"}\n')
         self.assertIn("call", await deferToThread(first.read))
 
-    async def test_a_mistake_of_ours_tells_the_client_nothing(self) -> None:
+    async def test_an_internal_error_tells_the_client_no_details(self) -> None:
         async def broken(_: Console, request: Any) -> AsyncGenerator[Any, None]:
             yield {"fine": 1}
             raise RuntimeError("secret")
@@ -256,7 +256,7 @@ class AnswerTests(SocketCase):
         self.assertIn("control.failed", self.room.logged())
 
     async def test_a_slow_reader_does_not_grow_the_memory(self) -> None:
-        """The next replies are made when there is room for them, and not at all if it leaves."""
+        """umd makes the next replies when the client has read, and none after it disconnected."""
         made: list[int] = []
         left: Deferred[None] = Deferred()
 
@@ -275,46 +275,46 @@ class AnswerTests(SocketCase):
             self.assertIn("x", await deferToThread(client.read))
         client.close()
         await left
-        # What the socket buffers of the kernel and Twisted hold, and no more.
+        # The buffers of the kernel and of Twisted hold the difference.
         self.assertLess(len(made), 1000 + 10_000)
 
-    async def test_a_client_that_is_silent_is_dropped(self) -> None:
+    async def test_a_silent_client_is_disconnected(self) -> None:
         self.patch(connection, "IDLE_TIMEOUT", 0.01)
         client = await self.client()
         try:
             self.assertEqual(await deferToThread(client.read_all), [])
         except ConnectionResetError:
-            pass  # the other way for the kernel to say that it is closed
+            pass  # the kernel may report the close in this way, too
 
 
 class ClientTests(SocketCase):
-    def why(self, path: str) -> str:
+    def unreachable(self, path: str) -> str:
         with self.assertRaises(Unreachable) as caught:
             list(ask("calls", path))
         return str(caught.exception)
 
-    def test_nothing_is_there(self) -> None:
-        text = self.why(self.path)
+    def test_no_socket(self) -> None:
+        text = self.unreachable(self.path)
         self.assertIn(f"umd cannot be reached at {self.path}: there is no such socket.", text)
         self.assertIn("`umd serve`", text)
-        self.assertIn("there is no such socket", self.why("/etc/passwd/x"))
+        self.assertIn("there is no such socket", self.unreachable("/etc/passwd/x"))
 
-    def test_its_daemon_has_died(self) -> None:
+    def test_a_socket_without_daemon(self) -> None:
         path = str(self.directory / "c.sock")
         with socket.socket(socket.AF_UNIX) as dead:
             dead.bind(path)
-        self.assertIn("the umd it belonged to has ended", self.why(path))
+        self.assertIn("the umd it belonged to has ended", self.unreachable(path))
 
     def test_a_path_that_is_too_long(self) -> None:
-        self.assertIn("path too long", self.why("/" + "x" * 200))
+        self.assertIn("path too long", self.unreachable("/" + "x" * 200))
 
-    async def test_what_answers_is_no_umd(self) -> None:
+    async def test_another_program_answers(self) -> None:
         for answer, words in ((b"HTTP/1.1 400\r\n", "cannot be reached"), (b"", "in the middle")):
             path = str(self.directory / f"c{len(answer)}.sock")
             with socket.socket(socket.AF_UNIX) as stranger:
                 stranger.bind(path)
                 stranger.listen()
-                asked = deferToThread(self.why, path)
+                asked = deferToThread(self.unreachable, path)
                 accepted, _ = await deferToThread(stranger.accept)
                 with accepted:
                     await deferToThread(accepted.recv, 1000)
@@ -329,5 +329,6 @@ class ClientTests(SocketCase):
         path = str(self.directory / "c.sock")
         owner = f"user {os.getuid()} and root" if os.getuid() else "root"
         self.assertEqual(
-            self.why(path), f"umd cannot be reached at {path}: only {owner} can connect to it."
+            self.unreachable(path),
+            f"umd cannot be reached at {path}: only {owner} can connect to it.",
         )

@@ -1,4 +1,4 @@
-"""Socket activation: sockets that systemd, or another service manager, hands over to umd."""
+"""Socket activation: umd serves the sockets that systemd passes to it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from umd.testing import UmdProcess
 LAUNCHER = """
 import fcntl, json, os, sys
 sockets, environ = json.loads(sys.argv[1])
-high = [fcntl.fcntl(one, fcntl.F_DUPFD, 100) for one in sockets]
+high = [fcntl.fcntl(descriptor, fcntl.F_DUPFD, 100) for descriptor in sockets]
 for number, descriptor in enumerate(high, 3):
     os.dup2(descriptor, number)
 os.closerange(3 + len(high), 256)
@@ -33,12 +33,12 @@ for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"):
 os.environ.update({name: value.replace("ME", str(os.getpid())) for name, value in environ.items()})
 os.execv(sys.argv[2], sys.argv[2:])
 """
-NONE_THERE = "systemd has passed no such socket"
+NO_SOCKET = "systemd has passed no such socket"
 
 
-def handing(taken: Sequence[socket.socket], environ: dict[str, str]) -> list[str]:
-    """A command that hands sockets to the command after it; ME in a value is its process id."""
-    arguments = json.dumps([[one.fileno() for one in taken], environ])
+def passing(listening: Sequence[socket.socket], environ: dict[str, str]) -> list[str]:
+    """Return a command that passes sockets to the next one; ME stands for its process id."""
+    arguments = json.dumps([[sock.fileno() for sock in listening], environ])
     return [sys.executable, "-c", LAUNCHER, arguments]
 
 
@@ -46,15 +46,15 @@ def environ(count: str, **more: str) -> dict[str, str]:
     return {"LISTEN_PID": "ME", "LISTEN_FDS": count, **more}
 
 
-class TakeTests(SynchronousTestCase):
-    """What the variables say; the descriptors are those that this process happens to have."""
+class ListenVariablesTests(SynchronousTestCase):
+    """Reading LISTEN_PID, LISTEN_FDS and LISTEN_FDNAMES; any open descriptor counts as a socket."""
 
     def names(self, **variables: str) -> list[str]:
-        taken = read_listen_variables({"LISTEN_PID": "7", **variables}, 7)
-        return [one.name for one in taken]
+        sockets = read_listen_variables({"LISTEN_PID": "7", **variables}, 7)
+        return [found.name for found in sockets]
 
     def test_names_are_optional(self) -> None:
-        for _ in range(4):  # more than two are open, whichever there were
+        for _ in range(4):  # at least two descriptors are open then
             self.addCleanup(os.close, os.open("/", os.O_RDONLY))
         for names, read in (
             (None, [UNNAMED, UNNAMED]),
@@ -69,27 +69,27 @@ class TakeTests(SynchronousTestCase):
             given = {} if names is None else {"LISTEN_FDNAMES": names}
             self.assertEqual(self.names(LISTEN_FDS="2", **given), read, names)
 
-    def test_a_number_that_is_none(self) -> None:
+    def test_an_invalid_count(self) -> None:
         for count in ("", "0", "-1", "+1", " 1", "1 ", "1.0", "0x1", "one", "\u0661", "1\n"):
             self.assertEqual(self.names(LISTEN_FDS=count), [], repr(count))
 
-    def test_more_than_there_are(self) -> None:
-        """Only descriptors that are open are there; no time is spent on the others."""
+    def test_a_count_larger_than_the_open_descriptors(self) -> None:
+        """The list ends at the first descriptor that is not open, whatever the count."""
         there = len(self.names(LISTEN_FDS="1000"))
         for count in ("999999", "99999999999999999999", "9" * 5000):
             self.assertEqual(len(self.names(LISTEN_FDS=count)), there, count[:20])
 
-    def test_those_of_somebody_else(self) -> None:
-        for whose in ("", "8", "07", " 7", "7x", "-7"):
-            self.assertEqual(self.names(LISTEN_PID=whose, LISTEN_FDS="1"), [], whose)
+    def test_sockets_for_another_process(self) -> None:
+        for listen_pid in ("", "8", "07", " 7", "7x", "-7"):
+            self.assertEqual(self.names(LISTEN_PID=listen_pid, LISTEN_FDS="1"), [], listen_pid)
 
-    def test_no_child_finds_the_variables(self) -> None:
+    def test_the_variables_are_removed_from_the_environment(self) -> None:
         for pid in ("7", "8"):
             variables = {"LISTEN_PID": pid, "LISTEN_FDS": "1", "LISTEN_FDNAMES": "a", "HOME": "/"}
             read_listen_variables(variables, 7)
             self.assertEqual(variables, {"HOME": "/"})
 
-    def test_no_child_gets_the_descriptors(self) -> None:
+    def test_children_do_not_inherit_the_descriptors(self) -> None:
         reader, writer = os.pipe()
         self.addCleanup(os.close, reader)
         self.addCleanup(os.close, writer)
@@ -98,7 +98,7 @@ class TakeTests(SynchronousTestCase):
         self.assertFalse(os.get_inheritable(writer))
 
 
-class HandedCase(SynchronousTestCase):
+class ActivationCase(SynchronousTestCase):
     def setUp(self) -> None:
         directory = tempfile.TemporaryDirectory(prefix="umd-test-")
         self.addCleanup(directory.cleanup)
@@ -120,12 +120,12 @@ class HandedCase(SynchronousTestCase):
     ) -> UmdProcess:
         return UmdProcess(
             "serve", "-o", f"http.listen={listen}", *more,
-            launcher=handing(taken, variables),
-            pass_fds=[one.fileno() for one in taken],
+            launcher=passing(taken, variables),
+            pass_fds=[sock.fileno() for sock in taken],
         )  # fmt: skip
 
     def served(self, address: Any, family: int = socket.AF_INET) -> int:
-        """The status of a request there."""
+        """Return the HTTP status of a request to an address."""
         connection = HTTPConnection("localhost", timeout=30)
         connection.sock = socket.socket(family)
         with closing(connection):
@@ -137,11 +137,11 @@ class HandedCase(SynchronousTestCase):
     def refused(
         self, listen: str, taken: Sequence[socket.socket], variables: dict[str, str]
     ) -> str:
-        """Why it does not start: one line."""
-        command = [*handing(taken, variables), sys.executable, "-m", "umd", "serve"]
+        """Return why umd does not start; it logs one line."""
+        command = [*passing(taken, variables), sys.executable, "-m", "umd", "serve"]
         command += ["-o", f"http.listen={listen}", "-o", "control.socket=none"]
         ran = subprocess.run(
-            command, capture_output=True, timeout=30, pass_fds=[one.fileno() for one in taken]
+            command, capture_output=True, timeout=30, pass_fds=[sock.fileno() for sock in taken]
         )
         self.assertEqual((ran.returncode, ran.stdout), (1, b""), ran.stderr)
         (line,) = map(json.loads, ran.stderr.splitlines())
@@ -149,8 +149,8 @@ class HandedCase(SynchronousTestCase):
         return str(line["why"])
 
 
-class HandedOverTests(HandedCase):
-    """A umd that is given sockets as sd_listen_fds(3) says."""
+class ServedTests(ActivationCase):
+    """umd serves sockets that it gets as sd_listen_fds(3) describes."""
 
     def test_without_names(self) -> None:
         taken = self.listener()
@@ -158,7 +158,7 @@ class HandedOverTests(HandedCase):
             self.assertEqual(self.served(taken.getsockname()), 200)
 
     def test_by_index_and_by_name(self) -> None:
-        """Two sockets, each found in both ways; IPv6 beside IPv4."""
+        """One socket is named by its index, the other by its name; one is IPv4, the other IPv6."""
         four, six = self.listener(), self.listener(socket.AF_INET6)
         variables = environ("2", LISTEN_FDNAMES="first:second")
         for listens in (
@@ -175,8 +175,8 @@ class HandedOverTests(HandedCase):
         taken = [self.listener(), self.listener()]
         variables = environ("2", LISTEN_FDNAMES="umd.socket:umd.socket")
         with self.serving("systemd:domain=INET:name=umd.socket", taken, variables):
-            for one in taken:
-                self.assertEqual(self.served(one.getsockname()), 200)
+            for listening in taken:
+                self.assertEqual(self.served(listening.getsockname()), 200)
 
     def test_a_unix_socket_stays_as_systemd_made_it(self) -> None:
         taken = self.listener(socket.AF_UNIX)
@@ -185,7 +185,7 @@ class HandedOverTests(HandedCase):
         with self.serving("systemd:domain=UNIX:index=0", [taken], environ("1")):
             self.assertEqual(self.served(path, socket.AF_UNIX), 200)
         self.assertEqual(stat.S_IMODE(os.stat(path).st_mode), 0o600)
-        # Whoever comes while umd restarts waits, and is served.
+        # A client that connects while umd restarts waits, and is served.
         with closing(socket.socket(socket.AF_UNIX)) as client:
             client.connect(path)
             client.sendall(b"GET / HTTP/1.0\r\n\r\n")
@@ -193,30 +193,30 @@ class HandedOverTests(HandedCase):
                 client.settimeout(30)
                 self.assertTrue(client.recv(100).startswith(b"HTTP/1.1 200 "))
 
-    def test_a_socket_that_nobody_serves_is_told(self) -> None:
+    def test_a_socket_that_no_endpoint_serves_is_logged(self) -> None:
         taken = [self.listener(), self.listener()]
         variables = environ("2", LISTEN_FDNAMES="umd:other")
         with self.serving("systemd:domain=INET:index=0", taken, variables) as process:
-            told = process.wait_for("http.socket-not-served")
-            self.assertEqual((told["index"], told["name"]), (1, "other"))
+            event = process.wait_for("http.socket-not-served")
+            self.assertEqual((event["index"], event["name"]), (1, "other"))
 
-    def test_the_environment_of_the_process_is_clean_afterwards(self) -> None:
+    def test_children_inherit_no_descriptor(self) -> None:
         taken = self.listener()
         listen = "systemd:domain=INET:index=0"
         with self.serving(listen, [taken], environ("1", LISTEN_FDNAMES="a")) as process:
-            open_ones = Path(f"/proc/{process.process.pid}/fdinfo")
+            descriptors = Path(f"/proc/{process.process.pid}/fdinfo")
             flags = {
-                int(one.name): int(one.read_text().split("flags:")[1].split()[0], 8)
-                for one in open_ones.iterdir()
+                int(file.name): int(file.read_text().split("flags:")[1].split()[0], 8)
+                for file in descriptors.iterdir()
             }
-            kept = [number for number, flag in flags.items() if not flag & os.O_CLOEXEC]
-            self.assertEqual(set(kept) - {0, 1, 2}, set())
+            inherited = [number for number, flag in flags.items() if not flag & os.O_CLOEXEC]
+            self.assertEqual(set(inherited) - {0, 1, 2}, set())
 
 
-class RefusedTests(HandedCase):
-    """What cannot be served is told in one line, with the way out."""
+class RefusedTests(ActivationCase):
+    """umd does not start with a socket that it cannot serve, and logs why in one line."""
 
-    def test_none_that_is_ours(self) -> None:
+    def test_no_socket_for_this_process(self) -> None:
         taken = [self.listener()]
         listen = "systemd:domain=INET:index=0"
         for variables in (
@@ -227,16 +227,16 @@ class RefusedTests(HandedCase):
             environ("some"),
             environ("0"),
         ):
-            self.assertIn(NONE_THERE, self.refused(listen, taken, variables), variables)
+            self.assertIn(NO_SOCKET, self.refused(listen, taken, variables), variables)
 
-    def test_one_that_is_not_there(self) -> None:
+    def test_an_index_or_name_that_does_not_exist(self) -> None:
         taken = [self.listener()]
         variables = environ("99999999", LISTEN_FDNAMES="umd")
         for which in ("index=1", "index=999999", "name=other"):
             why = self.refused(f"systemd:domain=INET:{which}", taken, variables)
             self.assertIn("no such socket; there is: 0 'umd'", why, which)
 
-    def test_what_is_no_listening_stream_socket(self) -> None:
+    def test_a_descriptor_that_is_no_listening_stream_socket(self) -> None:
         quiet = socket.socket()
         self.addCleanup(quiet.close)
         near, far = socket.socketpair()
@@ -263,8 +263,8 @@ class RefusedTests(HandedCase):
         self.assertIn("another endpoint serves this socket already", why)
 
 
-class SystemdTests(HandedCase):
-    """The program that comes with systemd, in each of its modes."""
+class SystemdTests(ActivationCase):
+    """umd under systemd-socket-activate(1), in each of its modes."""
 
     def setUp(self) -> None:
         super().setUp()

@@ -12,41 +12,41 @@ from umd.runtime.clock import Alarms, make_monotonic
 class AlarmsTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
-        self.rung: list[str] = []
-        self.alarms: Alarms[str] = Alarms(self.clock, self.rung.append)
+        self.due: list[str] = []
+        self.alarms: Alarms[str] = Alarms(self.clock, self.due.append)
 
     def test_a_thousand_deadlines_cost_one_reactor_timer(self) -> None:
         for number in range(1000):
             self.alarms.start(5.0, str(number))
         self.assertEqual(len(self.clock.getDelayedCalls()), 1)
         self.clock.advance(5.0)
-        self.assertEqual(len(self.rung), 1000)
+        self.assertEqual(len(self.due), 1000)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_an_earlier_deadline_moves_the_reactor_timer(self) -> None:
         self.alarms.start(5.0, "slow")
         self.alarms.start(1.0, "fast")
         self.clock.advance(1.0)
-        self.assertEqual(self.rung, ["fast"])
+        self.assertEqual(self.due, ["fast"])
         self.clock.advance(4.0)
-        self.assertEqual(self.rung, ["fast", "slow"])
+        self.assertEqual(self.due, ["fast", "slow"])
 
-    def test_a_ring_may_start_another(self) -> None:
+    def test_a_due_timer_can_start_another(self) -> None:
         def ring(item: str) -> None:
-            self.rung.append(item)
+            self.due.append(item)
             if item == "first":
                 alarms.start(1.0, "second")
 
         alarms = Alarms(self.clock, ring)
         alarms.start(1.0, "first")
         self.clock.pump([1.0, 0.5, 0.5])
-        self.assertEqual(self.rung, ["first", "second"])
+        self.assertEqual(self.due, ["first", "second"])
 
-    def test_a_ring_that_raises_does_not_stop_the_clock(self) -> None:
+    def test_an_exception_does_not_stop_the_other_timers(self) -> None:
         def ring(item: str) -> None:
             if item == "bad":
                 raise RuntimeError(item)
-            self.rung.append(item)
+            self.due.append(item)
 
         alarms = Alarms(self.clock, ring)
         alarms.start(1.0, "bad")
@@ -54,14 +54,14 @@ class AlarmsTests(SynchronousTestCase):
         with self.assertRaises(RuntimeError):
             self.clock.advance(1.0)
         self.clock.advance(1.0)
-        self.assertEqual(self.rung, ["good"])
+        self.assertEqual(self.due, ["good"])
 
-    def test_stopped_nothing_rings_and_nothing_is_left(self) -> None:
+    def test_stop_cancels_every_timer(self) -> None:
         self.alarms.start(1.0, "a")
         self.alarms.stop()
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.clock.advance(2.0)
-        self.assertEqual(self.rung, [])
+        self.assertEqual(self.due, [])
 
 
 class MonotonicTests(SynchronousTestCase):

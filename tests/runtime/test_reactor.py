@@ -1,4 +1,4 @@
-"""The reactor that umd runs on, in a process of its own: there is one in each."""
+"""The reactor of umd, tested in processes of their own, since a process has only one."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from umd.runtime.reactor import Reactor, install
 reactor = install()
 assert install() is reactor and type(reactor) is Reactor
 assert reactor.seconds is time.monotonic
-from twisted.internet import reactor as twisteds
-assert twisteds is reactor
+from twisted.internet import reactor as installed
+assert installed is reactor
 from twisted.internet.abstract import FileDescriptor
 reader, writer = os.pipe()
 
@@ -35,7 +35,7 @@ class Reading(FileDescriptor):
         os.write(writer, b"read")
 
 Reading(reactor).startReading()
-reactor.callLater(0, os.kill, os.getpid(), signal.SIGCHLD)  # a signal is no reason to stop
+reactor.callLater(0, os.kill, os.getpid(), signal.SIGCHLD)  # the reactor goes on after a signal
 reactor.callLater(0, os.write, writer, b"raise")
 reactor.run()
 """
@@ -53,7 +53,7 @@ import sys
 import umd.config
 
 def load(file, overrides):
-    from twisted.internet import reactor  # as the module of somebody's backend may
+    from twisted.internet import reactor  # as the module of a backend may
     print(type(reactor).__module__)
     sys.exit(0)
 
@@ -65,20 +65,20 @@ main()
 
 
 class ReactorTests(SynchronousTestCase):
-    def test_it_is_there_before_somebodys_backend_asks_for_one(self) -> None:
+    def test_it_is_installed_before_a_backend_imports_the_reactor(self) -> None:
         ran = subprocess.run(
             [sys.executable, "-c", SERVES], capture_output=True, text=True, timeout=60
         )
         self.assertEqual(ran.stdout, "umd.runtime.reactor\n", ran.stderr)
 
-    def test_nothing_that_the_daemon_imports_asks_for_another(self) -> None:
-        """What did would get Twisted's own, without a word, and umd with it."""
+    def test_no_import_of_the_daemon_installs_another_reactor(self) -> None:
+        """An early import of `twisted.internet.reactor` would install Twisted's default one."""
         ran = subprocess.run(
             [sys.executable, "-c", IMPORTS], capture_output=True, text=True, timeout=60
         )
         self.assertEqual(ran.returncode, 0, ran.stderr)
 
-    def test_it_reads_on_when_something_is_raised(self) -> None:
+    def test_it_goes_on_after_an_exception(self) -> None:
         ran = subprocess.run(
             [sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=60
         )

@@ -1,4 +1,4 @@
-"""Signals at any moment of a daemon's life: before it can serve, while it does, while it stops."""
+"""Signals at any moment of a daemon: during its start, while it serves, and while it stops."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ HARMLESS = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGPIPE)
 
 class Starting:
     """
-    A umd that is just being started, on a unix socket; it tells that it is ready as to systemd.
+    A umd that is starting; it reports that it is ready on a socket, as to systemd.
 
     Args:
         command: `serve` or `demo`.
@@ -36,10 +36,10 @@ class Starting:
         folder = Path(self._directory.name)
         self.file = folder / "umd.toml"
         self.file.write_text(config)
-        self._states = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._states.bind(str(folder / "notify"))
-        self._states.setblocking(False)
-        self.heard = ""
+        self._notify_socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._notify_socket.bind(str(folder / "notify"))
+        self._notify_socket.setblocking(False)
+        self.states = ""
         arguments = ["-c", str(self.file)] if command == "serve" else []
         arguments += ["-o", f"http.listen=unix:{folder}/http"]
         arguments += ["-o", f"control.socket={folder}/c.sock"]
@@ -60,7 +60,7 @@ class Starting:
             self.process.kill()
         self.process.wait()
         self._log.close()
-        self._states.close()
+        self._notify_socket.close()
         self._directory.cleanup()
 
     @property
@@ -70,16 +70,16 @@ class Starting:
 
     @property
     def ready(self) -> bool:
-        """Whether it has said so; looks at what has come in the meantime."""
+        """Whether umd has reported that it is ready."""
         while True:
             try:
-                self.heard += self._states.recv(4096).decode() + "\n"
+                self.states += self._notify_socket.recv(4096).decode() + "\n"
             except BlockingIOError:
-                return "READY=1" in self.heard
+                return "READY=1" in self.states
 
-    def wait_until(self, what: Callable[[], object]) -> None:
-        """Wait for something that this process can see; fails when the umd ends before."""
-        while not what():
+    def wait_until(self, condition: Callable[[], object]) -> None:
+        """Wait until a condition holds; fail if umd ends before."""
+        while not condition():
             if self.process.poll() is not None:
                 raise AssertionError(f"it ended with {self.process.returncode}: {self.log}")
             time.sleep(0.001)
@@ -99,8 +99,8 @@ class Starting:
 
 
 class StartTests(SynchronousTestCase):
-    def test_signals_come_before_everything_that_is_slow(self) -> None:
-        """In the order of the imports: what comes after is what takes the time of a start."""
+    def test_handlers_are_set_before_slow_imports(self) -> None:
+        """Only Python's own modules are imported before `umd.runtime.signals`."""
         program = [sys.executable, "-X", "importtime", "-m", "umd", "version"]
         ran = subprocess.run(program, capture_output=True, text=True, timeout=60)
         names = [line.rpartition("|")[2].strip() for line in ran.stderr.splitlines()]
@@ -108,8 +108,8 @@ class StartTests(SynchronousTestCase):
         self.assertEqual({"click", "json", "socket", "twisted", "pydantic"} & set(before), set())
         self.assertIn("click", names)
 
-    def test_harmless_signals_all_through_the_start(self) -> None:
-        """From the first moment on, as fast as it goes, until it is ready, and after."""
+    def test_harmless_signals_during_the_start(self) -> None:
+        """A signal every 2 ms from the first moment until umd is ready does not end it."""
         for command in ("serve", "demo"):
             for number in HARMLESS:
                 with Starting(command) as umd:
@@ -125,8 +125,8 @@ class StartTests(SynchronousTestCase):
                     self.assertGreater(sent, 5)
                     self.assertNotIn("Traceback", umd.log)
 
-    def test_a_hangup_after_the_configuration_was_read_is_not_lost(self) -> None:
-        """The one that comes as soon as it is caught: the file may be read already."""
+    def test_sighup_after_the_configuration_was_read_is_not_lost(self) -> None:
+        """umd reloads once it is ready, because the file may have been read before the signal."""
         with Starting() as umd:
             umd.wait_until(lambda: umd.catches(signal.SIGHUP))
             umd.send(signal.SIGHUP)
@@ -135,7 +135,7 @@ class StartTests(SynchronousTestCase):
             self.assertEqual(umd.log.count('"config.reloaded"'), 1)
             self.assertEqual(umd.stop(), 0)
 
-    def test_a_hangup_before_it_is_harmless(self) -> None:
+    def test_sighup_before_the_configuration_is_read_causes_no_reload(self) -> None:
         for _ in range(10):
             with Starting() as umd:
                 umd.wait_until(lambda: umd.ignores(signal.SIGHUP))
@@ -146,10 +146,10 @@ class StartTests(SynchronousTestCase):
                 if in_time:
                     self.assertNotIn("config.", umd.log)
                     return
-        self.fail("each time the signal came when it was caught already")
+        self.fail("the signal never came early enough")
 
-    def test_a_hangup_during_the_start_of_a_wrong_configuration(self) -> None:
-        """It ends as a wrong configuration does."""
+    def test_sighup_during_the_start_with_a_wrong_configuration(self) -> None:
+        """umd ends with status 2 all the same."""
         with Starting(config="[cal]\n") as umd:
             umd.wait_until(lambda: umd.ignores(signal.SIGHUP))
             while umd.process.poll() is None:
@@ -160,9 +160,9 @@ class StartTests(SynchronousTestCase):
 
     def test_a_stop_at_any_moment_of_the_start(self) -> None:
         """
-        At steps through the first 0.8 s: it ends by the signal, or cleanly once it can.
+        At steps through the first 0.8 s, umd ends by the signal or with status 0.
 
-        Nothing may be told as a failure, and no traceback.
+        It logs no failure and no traceback.
         """
         for number in (signal.SIGTERM, signal.SIGINT):
             for step in range(20):
@@ -178,11 +178,12 @@ class StartTests(SynchronousTestCase):
                         self.assertNotIn(word, umd.log, (number, step))
 
     def test_a_stop_as_soon_as_it_is_caught(self) -> None:
-        """The daemon is being built, and its own handlers have just come."""
+        """The daemon has just installed its own handlers."""
         for number in (signal.SIGTERM, signal.SIGINT):
             for again in (1, 3):
                 with Starting() as umd:
-                    umd.wait_until(lambda: umd.ignores(signal.SIGHUP))  # Python's own is gone
+                    # Python's own handlers are replaced then.
+                    umd.wait_until(lambda: umd.ignores(signal.SIGHUP))
                     umd.wait_until(lambda: umd.catches(number))
                     for _ in range(again):
                         umd.send(number)
@@ -191,8 +192,8 @@ class StartTests(SynchronousTestCase):
 
 
 class ServingTests(SynchronousTestCase):
-    def test_fifty_hangups_in_a_row(self) -> None:
-        """However many come, the last one is followed by a reading."""
+    def test_fifty_sighups_in_a_row(self) -> None:
+        """The configuration is read again after the last signal."""
         with Starting('serve', '[call]\nended_is = "success"\n') as umd:
             umd.wait_until(lambda: umd.ready)
             for _ in range(50):
@@ -217,8 +218,8 @@ class ServingTests(SynchronousTestCase):
             self.assertEqual(process.disconnect(seed_id(0))[0], 200)
             self.assertEqual(process.stop(), 0)
 
-    def test_hangups_while_it_stops(self) -> None:
-        """A drain that waits for a far end, and signals until the process is gone."""
+    def test_signals_while_it_stops(self) -> None:
+        """Signals during the drain do not change the exit status."""
         file = Path(self.mktemp()).absolute()
         file.write_text(seeds("5550199"))
         more = ("-o", "drain.deadline=300ms", "-o", "call.deadline=100ms")
@@ -235,19 +236,19 @@ class ServingTests(SynchronousTestCase):
             self.assertEqual(process.events("not-json"), [])
 
 
-class RememberTests(SynchronousTestCase):
+class HandlerTests(SynchronousTestCase):
     def setUp(self) -> None:
         for number in (signal.SIGHUP, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
             self.addCleanup(signal.signal, number, signal.getsignal(number))
 
-    def test_commands_that_do_not_serve_end_with_their_terminal(self) -> None:
+    def test_only_daemons_ignore_sighup(self) -> None:
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
         signals.set_initial_handlers("calls")
         self.assertIs(signal.getsignal(signal.SIGHUP), signal.SIG_DFL)
         signals.set_initial_handlers("serve")
         self.assertIs(signal.getsignal(signal.SIGHUP), signal.SIG_IGN)
 
-    def test_a_hangup_is_remembered_from_the_reading_on(self) -> None:
+    def test_remember_hangups_remembers_later_signals(self) -> None:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         os.kill(os.getpid(), signal.SIGHUP)
         hangups = signals.remember_hangups()

@@ -1,4 +1,4 @@
-"""What systemd is told, on a socket of our own."""
+"""Messages to systemd, and the commands of the unit."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ class NotifyTests(SynchronousTestCase):
         self.assertEqual(listener.recv(100), b"READY=1\nSTATUS=x")
 
     def test_the_path_of_a_socket_may_be_any_octets(self) -> None:
-        """It begins no other state, and is no reason not to start."""
+        """Neither a line feed nor an octet outside of UTF-8 in a path keeps umd from starting."""
         name = f"umd-test-odd-{os.getpid()}"
         listener = self.listen("\0" + name)
         systemd.notify("STATUS=at /run/\udce9\nSTOPPING=1", environ={"NOTIFY_SOCKET": "@" + name})
         self.assertEqual(listener.recv(100), b"STATUS=at /run/\xe9 STOPPING=1")
 
-    def test_a_peer_that_does_not_read(self) -> None:
-        """Finding 5: a full queue stopped the daemon; what does not fit is lost."""
+    def test_a_full_queue(self) -> None:
+        """A full queue of systemd once stopped the daemon; now the message is lost."""
         name = f"umd-test-full-{os.getpid()}"
         listener = self.listen("\0" + name)
         environ = {"NOTIFY_SOCKET": "@" + name}
@@ -53,15 +53,15 @@ class NotifyTests(SynchronousTestCase):
         systemd.notify("WATCHDOG=1", environ=environ)
         self.assertEqual(listener.recv(100), b"filler")
 
-    def test_nobody_listens(self) -> None:
+    def test_without_systemd(self) -> None:
         systemd.notify("READY=1", environ={})
         systemd.notify("READY=1", environ={"NOTIFY_SOCKET": "/nowhere/at/all"})
 
-    def test_the_watchdog_is_fed_twice_in_its_time(self) -> None:
-        me = str(os.getpid())
+    def test_the_watchdog_interval_is_half_of_its_time(self) -> None:
+        own_pid = str(os.getpid())
         for environ, seconds in (
             ({"WATCHDOG_USEC": "10000000"}, 5.0),
-            ({"WATCHDOG_USEC": "10000000", "WATCHDOG_PID": me}, 5.0),
+            ({"WATCHDOG_USEC": "10000000", "WATCHDOG_PID": own_pid}, 5.0),
             ({"WATCHDOG_USEC": "10000000", "WATCHDOG_PID": "1"}, None),
             ({"WATCHDOG_USEC": "0"}, None),
             ({"WATCHDOG_USEC": "soon"}, None),
@@ -69,14 +69,14 @@ class NotifyTests(SynchronousTestCase):
         ):
             self.assertEqual(systemd.watchdog_interval(environ), seconds, environ)
 
-    def test_a_reload_says_when_it_began(self) -> None:
+    def test_a_reload_has_its_time(self) -> None:
         first, second = systemd.reloading()
         self.assertEqual(first, "RELOADING=1")
         self.assertRegex(second, r"^MONOTONIC_USEC=\d+$")
 
 
 class UnitTests(SynchronousTestCase):
-    """The commands of systemd/umd.service, run one after the other as systemd runs them."""
+    """The commands of systemd/umd.service, run one after the other as by systemd."""
 
     def setUp(self) -> None:
         self.file = Path(self.mktemp()).absolute()
@@ -95,33 +95,33 @@ class UnitTests(SynchronousTestCase):
             found.append(shlex.split(line.replace("$MAINPID", str(pid))))
         return found
 
-    def carry_out(self, kind: str, pid: int = 0) -> tuple[int, str]:
-        """The status of the first command that fails, or of the last one, and what it said."""
+    def run_commands(self, kind: str, pid: int = 0) -> tuple[int, str]:
+        """Return status and error output of the first command that fails, or else of the last."""
         for command in self.commands(kind, pid):
             ran = subprocess.run(command, capture_output=True, text=True, timeout=60)
             if ran.returncode:
                 break
         return ran.returncode, ran.stderr
 
-    def test_a_start_looks_at_the_files_first(self) -> None:
-        self.assertEqual(self.carry_out("ExecStartPre"), (0, ""))
+    def test_a_start_checks_the_files_first(self) -> None:
+        self.assertEqual(self.run_commands("ExecStartPre"), (0, ""))
         self.file.write_text('[auth]\npassword_file = "/no/file"\n')
-        status, said = self.carry_out("ExecStartPre")
+        status, errors = self.run_commands("ExecStartPre")
         self.assertEqual(status, 2)
-        self.assertIn(f'{self.file}:2: auth.password_file = "/no/file": No such file', said)
+        self.assertIn(f'{self.file}:2: auth.password_file = "/no/file": No such file', errors)
 
     def test_a_reload_of_a_wrong_configuration_fails_and_changes_nothing(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as taken:
             (start,) = self.commands("ExecStart")
             at = start.index("serve")
-            launcher = activation.handing([taken], activation.environ("1"))
+            launcher = activation.passing([taken], activation.environ("1"))
             with UmdProcess(*start[at:], launcher=launcher, pass_fds=[taken.fileno()]) as process:
                 pid = process.process.pid
                 self.file.write_text("[call]\nended_is = 1\n")
-                self.assertEqual(self.carry_out("ExecReload", pid)[0], 2)
+                self.assertEqual(self.run_commands("ExecReload", pid)[0], 2)
                 self.file.write_text("[prompts]\nfolder = '/no/folder'\n")
-                self.assertEqual(self.carry_out("ExecReload", pid)[0], 2)
+                self.assertEqual(self.run_commands("ExecReload", pid)[0], 2)
                 self.file.write_text('[call]\nended_is = "fault"\n')
-                self.assertEqual(self.carry_out("ExecReload", pid), (0, ""))
+                self.assertEqual(self.run_commands("ExecReload", pid), (0, ""))
                 process.wait_for("config.reloaded")
                 self.assertEqual(process.events("config.refused"), [])
