@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import threading
 from pathlib import Path
 from signal import SIGCONT, SIGKILL, SIGSTOP
@@ -13,6 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from tests.interop.peers.process import LOOPBACK, free_ports
 from umd.management.client import ask
+from umd.management.journal_queries import read_events
 from umd.testing import UmdProcess
 
 OUTCOME: Final = "X-UMD-Outcome"
@@ -125,13 +124,10 @@ class Trunk:
         return {line["call"]["id"] for line in calls if "call" in line}
 
     def record(self, call: Placed) -> list[dict[str, Any]]:
-        """What its journal has of a call, oldest first; it runs or it does not."""
-        where = ["--journal", str(self._journal)]
+        """Return the journal's records of a call, oldest first, whether umd runs or not."""
         if self.umd.process.poll() is None:
-            where = ["--socket", self.umd.control_socket]
-        command = [sys.executable, "-m", "umd", "events", "--json", "--call", call.id, *where]
-        told = subprocess.run(command, capture_output=True, text=True, check=True)
-        return [json.loads(line) for line in told.stdout.splitlines()]
+            return list(read_events(self.umd.control_socket, None, 0, call.id))
+        return list(read_events(None, str(self._journal), 0, call.id))
 
 
 class Asking:
