@@ -354,11 +354,10 @@ class StatusTableTests(PlantingCase):
 
     def test_every_row_is_so(self) -> None:
         text = seeds("5550100", "5550100", "5550199")
-        journal = ("-o", f"journal.path={Path(self.mktemp()).absolute()}")
+        options = ["-o", f"journal.path={Path(self.mktemp()).absolute()}"]
+        options += ["-o", "call.deadline=200ms", "-o", "drain.deadline=100ms"]
         with ExitStack() as stack:
-            real = stack.enter_context(
-                UmdProcess("serve", "-c", self.file(text), *journal, "-o", "call.deadline=200ms")
-            )
+            real = stack.enter_context(UmdProcess("serve", "-c", self.file(text), *options))
             bare = stack.enter_context(UmdProcess("serve"))
             pool = stack.enter_context(ThreadPoolExecutor(os.cpu_count()))
             rows = self.rows(real, bare, pool)

@@ -14,21 +14,22 @@ from typing import Any
 
 from tests.call.test_call_id import DOCUMENTED
 from tests.daemon.processes import ROOT, ProcessCase, seed_id, seeds, umd, umd_on
-from tests.helpers import tshark
+from tests.helpers import side_by_side, tshark
 from umd.testing import UmdProcess
 
 
 class CommandTests(ProcessCase):
     def test_help_and_version(self) -> None:
         self.assertIn("umd demo", umd("--help").stdout)
-        for command in ("serve", "demo", "check-config", "calls", "trace", "version"):
-            self.assertIn("Example: umd " + command, umd(command, "--help").stdout)
+        commands = ("serve", "demo", "check-config", "calls", "trace", "version")
+        helps = side_by_side(umd, [(command, "--help") for command in commands])
+        for command, result in zip(commands, helps, strict=True):
+            self.assertIn("Example: umd " + command, result.stdout)
         self.assertRegex(umd("version").stdout, r"^umd \d+\.\d+\.\d+(, core compiled)?\n$")
 
     def test_a_wrong_key_is_reported_with_file_line_and_suggestion(self) -> None:
         file = self.configuration('[http]\nlisen = "tcp:1"\n')
-        for command in (("serve", "-c", file), ("check-config", file)):
-            result = umd(*command)
+        for result in side_by_side(umd, [("serve", "-c", file), ("check-config", file)]):
             self.assertEqual(result.returncode, 2)
             first, last = result.stderr.splitlines()
             self.assertEqual(
@@ -38,25 +39,30 @@ class CommandTests(ProcessCase):
 
     def test_a_valid_file(self) -> None:
         file = str(ROOT / "conf" / "umd.toml")
-        for arguments in ((file,), (file, "-o", "call.deadline=2s", "-o", "log.level=debug")):
-            result = umd("check-config", *arguments)
+        overrides = ("-o", "call.deadline=2s", "-o", "log.level=debug")
+        commands = [("check-config", file), ("check-config", file, *overrides)]
+        for result in side_by_side(umd, commands):
             self.assertEqual((result.returncode, result.stderr), (0, ""))
 
     def test_an_invalid_override(self) -> None:
         file = self.configuration('[call]\ndeadline = "1s"\n')
         digits = "1" * 5000
-        for override, key in (("call.deadline=soon", "call.deadline"), (f"x={digits}", "digits")):
-            for command in (("serve", "-c", file), ("check-config", file)):
-                result = umd(*command, "-o", override)
-                self.assertEqual((result.returncode, result.stdout), (2, ""))
-                first, last = result.stderr.splitlines()
-                self.assertTrue(first.startswith(f"-o {override[:50]}"), first)
-                self.assertIn(key, first)
-                self.assertTrue(last.startswith("1 mistake; "), last)
+        keys = {"call.deadline=soon": "call.deadline", f"x={digits}": "digits"}
+        commands = [
+            (*command, "-o", override)
+            for command in (("serve", "-c", file), ("check-config", file))
+            for override in keys
+        ]
+        for command, result in zip(commands, side_by_side(umd, commands), strict=True):
+            override = command[-1]
+            self.assertEqual((result.returncode, result.stdout), (2, ""))
+            first, last = result.stderr.splitlines()
+            self.assertTrue(first.startswith(f"-o {override[:50]}"), first)
+            self.assertIn(keys[override], first)
+            self.assertTrue(last.startswith("1 mistake; "), last)
 
     def test_a_file_without_a_name(self) -> None:
-        for command in (("serve", "-c", ""), ("check-config", "")):
-            result = umd(*command)
+        for result in side_by_side(umd, [("serve", "-c", ""), ("check-config", "")]):
             self.assertEqual(result.returncode, 2)
             self.assertIn('"": expected the path of a configuration file\n', result.stderr)
 

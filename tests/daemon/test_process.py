@@ -86,7 +86,8 @@ class MainJobTests(ProcessCase):
         return ask
 
     def test_a_far_end_that_never_answers(self) -> None:
-        with self.serving(seeds("5550199"), "-o", "call.deadline=200ms") as process:
+        arguments = ("-o", "call.deadline=200ms", "-o", "drain.deadline=100ms")
+        with self.serving(seeds("5550199"), *arguments) as process:
             status, body, headers = process.disconnect(seed_id(0))
             self.assertEqual((status, headers["X-UMD-Outcome"]), (200, "ended-unconfirmed"))
             process.wait_for("call.disconnect-unconfirmed", call=seed_id(0))

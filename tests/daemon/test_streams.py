@@ -11,6 +11,7 @@ import tempfile
 from collections import Counter
 
 from tests.daemon.processes import PipedProcess, ProcessCase
+from tests.helpers import side_by_side
 
 
 class DemoTests(ProcessCase):
@@ -67,11 +68,13 @@ class DemoTests(ProcessCase):
             self.assertEqual(demo.stop(signal.SIGINT), 0)
 
     def test_a_full_or_closed_screen(self) -> None:
-        for redirection in (">/dev/full", ">&-"):
+        def statuses(redirection: str) -> tuple[int, int]:
             with PipedProcess("demo", shell=redirection) as demo:
                 demo.ready()
-                self.assertEqual(demo.disconnect(), 200)
-                self.assertEqual(demo.stop(), 0, redirection)
+                return demo.disconnect(), demo.stop()
+
+        found = side_by_side(statuses, [(">/dev/full",), (">&-",)])
+        self.assertEqual(found, [(200, 0)] * 2)
 
 
 class LogPipeTests(ProcessCase):
@@ -95,16 +98,20 @@ class LogPipeTests(ProcessCase):
 
     def test_a_closed_or_full_log(self) -> None:
         """The exit status is 0, though the last flush fails."""
-        for redirection in ("2>&-", "2>/dev/full", "2>&- >&- <&-"):
+        def statuses(redirection: str) -> tuple[int, int]:
             with PipedProcess("serve", shell=redirection) as serve:
                 serve.ready()
-                self.assertEqual(serve.disconnect("x"), 500)
-                self.assertEqual(serve.stop(), 0, redirection)
+                return serve.disconnect("x"), serve.stop()
+
+        found = side_by_side(statuses, [("2>&-",), ("2>/dev/full",), ("2>&- >&- <&-",)])
+        self.assertEqual(found, [(500, 0)] * 3)
 
     def test_a_refusal_with_a_closed_or_full_log(self) -> None:
-        for redirection in ("2>&-", "2>/dev/full"):
+        def status(redirection: str) -> int:
             with PipedProcess("serve", "-o", "nothing=1", shell=redirection) as serve:
-                self.assertEqual(serve.process.wait(30), 2, redirection)
+                return serve.process.wait(30)
+
+        self.assertEqual(side_by_side(status, [("2>&-",), ("2>/dev/full",)]), [2, 2])
 
     def test_the_reader_of_the_log_ends(self) -> None:
         with PipedProcess("serve") as serve:
