@@ -1,4 +1,4 @@
-"""What a script can rely on: exit statuses as docs/commands.md has them, JSON, broken streams."""
+"""The commands do what docs/commands.md promises: exit statuses, JSON, broken streams."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import resource
 import select
 import signal
 import socket
@@ -45,7 +46,7 @@ ROOT = Path(__file__).parents[2]
 UMD = (sys.executable, "-m", "umd")
 NOWHERE = ("--socket", "/nowhere/control.sock")
 CROSSES = str(ROOT / "examples" / "lab" / "answer-crosses-cancel.toml")
-SERVING = ("serve", "demo")
+DAEMONS = ("serve", "demo")
 
 CALL = {
     "id": "aWQ=", "leg": "leg-1", "to": "5550100", "state": "disconnected", "backend": "sim",
@@ -55,7 +56,7 @@ CALL = {
 
 
 def commands(group: click.Group = main, before: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """The words of every command there is."""
+    """Yield the words of every command, such as `("call", "end")`."""
     for name, command in group.commands.items():
         if isinstance(command, click.Group):
             yield from commands(command, (*before, name))
@@ -64,7 +65,7 @@ def commands(group: click.Group = main, before: tuple[str, ...] = ()) -> Iterato
 
 
 def documented() -> dict[tuple[str, int], str]:
-    """The table of docs/commands.md: command and status, and when."""
+    """Return the table of docs/commands.md: by command and status, the reason for it."""
     text = (ROOT / "docs" / "commands.md").read_text()
     rows = re.findall(r"^\| (`[a-z -]+`|any|any but .*?) \| (\d+) \| (.*) \|$", text, re.M)
     return {(command.strip("`"), int(status)): when for command, status, when in rows}
@@ -78,7 +79,7 @@ def run(*arguments: str, shell: str = "", **keywords: Any) -> subprocess.Complet
 
 @contextmanager
 def scripted(*replies: Mapping[str, Any]) -> Iterator[str]:
-    """A control socket that gives these replies to whatever is asked; gives its path."""
+    """Serve a control socket that gives the same replies to any request; yield its path."""
     with ExitStack() as stack:
         directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="umd-test-"))
         listener = stack.enter_context(socket.socket(socket.AF_UNIX))
@@ -92,8 +93,8 @@ def scripted(*replies: Mapping[str, Any]) -> Iterator[str]:
                     connection, _ = listener.accept()
                 except OSError:
                     return
-                with connection, connection.makefile("rb") as asked:
-                    asked.readline()
+                with connection, connection.makefile("rb") as requests:
+                    requests.readline()
                     connection.sendall(octets)
 
         thread = threading.Thread(target=serve, daemon=True)
@@ -111,7 +112,7 @@ DONE_REPLY = {"done": {"count": 1}}
 
 
 class StatusTableTests(PlantingCase):
-    """Each row of the table against what happens."""
+    """Each row of the table of exit statuses is true."""
 
     def lab(self, *arguments: str) -> int:
         """Run a command of the lab in this process, where a fault can be planted."""
@@ -131,7 +132,7 @@ class StatusTableTests(PlantingCase):
             return run(*arguments, "--socket", path).returncode
 
     def served(self, *arguments: str, number: int) -> int:
-        """The status of a daemon that a signal ends."""
+        """Return the status of a daemon that a signal ends."""
         with UmdProcess(*arguments) as process:
             return process.stop(signal.Signals(number))
 
@@ -144,7 +145,7 @@ class StatusTableTests(PlantingCase):
         return path
 
     def journal_that_cannot_be_replaced(self) -> str:
-        """A folder is where the new file would be written."""
+        """Return a journal with a directory at the path where `compact` writes the new file."""
         path = self.unused_journal()
         Path(path + COMPACTING_SUFFIX).mkdir()
         return path
@@ -175,7 +176,7 @@ class StatusTableTests(PlantingCase):
         )
         no_seeds = ("--seeds", str(Path(self.mktemp()).absolute()))
         gone = {"error": "backend gone", "kind": "unavailable"}
-        elsewhere = {**os.environ, "STATE_DIRECTORY": "/nowhere"}  # no journal of this machine's
+        elsewhere = {**os.environ, "STATE_DIRECTORY": "/nowhere"}  # not the journal of this machine
 
         def of(*arguments: str, **keywords: Any) -> Callable[[], int]:
             return pool.submit(lambda: run(*arguments, **keywords).returncode).result
@@ -345,14 +346,14 @@ class StatusTableTests(PlantingCase):
             patch.restore()
 
     def seed(self) -> str:
-        """A seed file of a violation that is not there without the planted fault."""
+        """Write a seed file of a violation that only the planted fault causes."""
         folder = self.mktemp()
         with self.no_acks():
             self.lab("walk", "--steps", "2000", "--seeds", folder)
         (file,) = Path(folder).iterdir()
         return str(file)
 
-    def test_every_row_is_so(self) -> None:
+    def test_every_row_is_true(self) -> None:
         text = seeds("5550100", "5550100", "5550199")
         options = ["-o", f"journal.path={Path(self.mktemp()).absolute()}"]
         options += ["-o", "call.deadline=200ms", "-o", "drain.deadline=100ms"]
@@ -393,15 +394,32 @@ class EndTests(SynchronousTestCase):
             self.assertEqual(ran.stdout, f"leg-1  ended -> ended-unconfirmed, {note}\n")
 
 
+class HelpTests(SynchronousTestCase):
+    MAX_SECONDS = 0.1
+
+    def test_help_is_fast(self) -> None:
+        """`umd --help` takes less than 100 ms of processor time; other load may disturb a run."""
+        times = []
+        for _ in range(20):
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
+            subprocess.run([*UMD, "--help"], stdout=subprocess.DEVNULL, check=True)
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+            if used < self.MAX_SECONDS:
+                return
+            times.append(used)
+        self.fail(f"at best {min(times):.3f} s")
+
+
 class StreamTests(PlantingCase):
     """
     Every command with broken streams, odd terminals and Ctrl-C.
 
-    A command that is new fails here until it is added to `ARGUMENTS`.
+    A new command fails here until it is added to `ARGUMENTS`.
     """
 
-    SOCKET = "the socket of the umd that runs"
-    NEW = "a file that is not there"
+    SOCKET = "the socket of a running umd"
+    NEW = "a file that does not exist"
     UNUSED = "a journal that no umd has open"
     ARGUMENTS: Mapping[tuple[str, ...], tuple[str, ...]] = {
         ("check-config",): (str(ROOT / "conf" / "umd.toml"),),
@@ -467,13 +485,13 @@ class StreamTests(PlantingCase):
         return path
 
     def test_no_command_is_forgotten(self) -> None:
-        self.assertEqual(set(commands()), {*self.ARGUMENTS, *((name,) for name in SERVING)})
+        self.assertEqual(set(commands()), {*self.ARGUMENTS, *((name,) for name in DAEMONS)})
 
     def wrong(self, command: Sequence[str], status: int, ran: Any, *expected: int) -> list[str]:
-        said = ran.stderr if isinstance(ran.stderr, str) else ran.stderr.decode()
-        if status in expected and not re.search("Traceback|Exception ignored|Error:", said):
+        errors = ran.stderr if isinstance(ran.stderr, str) else ran.stderr.decode()
+        if status in expected and not re.search("Traceback|Exception ignored|Error:", errors):
             return []
-        return [f"{' '.join(command)}: {status} instead of {expected}: {said}"]
+        return [f"{' '.join(command)}: {status} instead of {expected}: {errors}"]
 
     def test_broken_streams(self) -> None:
         def failures(command: list[str], redirection: str, status: int) -> list[str]:
@@ -490,8 +508,8 @@ class StreamTests(PlantingCase):
         )
         self.assertEqual(sum(found, []), [])
 
-    def test_a_reader_that_has_gone(self) -> None:
-        """As `umd calls | true`; also with --json, and for the errors of a command."""
+    def test_a_reader_that_is_gone(self) -> None:
+        """`umd calls | true` ends without a traceback, also with --json, and for errors."""
         reader, writer = os.pipe()
         self.addCleanup(os.close, writer)
         os.close(reader)
@@ -518,8 +536,8 @@ class StreamTests(PlantingCase):
         mistaken = [("calls", *NOWHERE), ("check-config", "/nowhere"), ("trace",), ("nothing",)]
         self.assertEqual(side_by_side(status, mistaken), [3, 2, 2, 2])
 
-    def test_a_pipe_that_is_full_and_does_not_wait(self) -> None:
-        """O_NONBLOCK belongs to the open file: whoever has its other end may have set it."""
+    def test_a_full_non_blocking_pipe(self) -> None:
+        """O_NONBLOCK belongs to the open file, so the reader of a pipe may have set it."""
         reader, writer = os.pipe()
         os.set_blocking(writer, False)
         with contextlib.suppress(BlockingIOError):
@@ -534,7 +552,7 @@ class StreamTests(PlantingCase):
         self.assertIn(b"counts_agree", text)
 
     def test_a_follower_ends_with_its_reader(self) -> None:
-        """Also when nothing happens that it could write."""
+        """`umd events --follow` ends when its reader does, even without a new event."""
         command = [*UMD, "events", "--follow", "--from", "1000000"]
         command += ["--socket", self.umd.control_socket]
         with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
@@ -553,7 +571,7 @@ class StreamTests(PlantingCase):
         )
         self.assertEqual(sum(found, []), [])
 
-    def test_json_is_one_object_a_line(self) -> None:
+    def test_json_is_one_object_per_line(self) -> None:
         for ran in side_by_side(run, [(*self.fresh(one), "--json") for one in self.each()]):
             command = ran.args[4:]
             self.assertEqual((ran.returncode, ran.stderr), (0, ""), command)
@@ -562,8 +580,8 @@ class StreamTests(PlantingCase):
             for line in lines:
                 self.assertIsInstance(json.loads(line), dict, command)
 
-    def test_an_error_is_json_too_and_its_kind_tells_the_status(self) -> None:
-        """The second table of docs/commands.md; `kind` is what a program decides by."""
+    def test_an_error_is_json_too_and_its_kind_determines_the_status(self) -> None:
+        """The table of kinds in docs/commands.md is complete and true."""
         text = (ROOT / "docs" / "commands.md").read_text()
         rows = re.findall(r"^\| ((?:`[a-z-]+`(?:, )?)+) \| (\d+) \|$", text, re.M)
         statuses = {
@@ -612,7 +630,7 @@ class StreamTests(PlantingCase):
                 tried.add(kind)
         self.assertEqual(tried, {*statuses, "of-a-later-version"})
 
-    def test_what_is_no_utf8_on_the_command_line(self) -> None:
+    def test_arguments_that_are_not_utf8(self) -> None:
         there = ("--socket", self.umd.control_socket)
         statuses = {
             ("trace", "\udcff", *there): 1, ("why", "a\udcff", *there): 1,
@@ -657,7 +675,7 @@ class StreamTests(PlantingCase):
             time.sleep(0.002)
 
     def test_ctrl_c_ends_the_workers_of_an_exploration(self) -> None:
-        """One process told, all of them gone: a worker that is left waits for ever."""
+        """A signal to the main process ends its workers, too."""
         command = [*UMD, "lab", "explore", "--jobs", "2", "--seeds", self.mktemp()]
         for number, status in ((signal.SIGINT, INTERRUPTED), (signal.SIGTERM, 143)):
             with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as it:
@@ -673,7 +691,7 @@ class StreamTests(PlantingCase):
                 self.assertNotIn(b"Traceback", it.stderr.read())
 
     def gone(self, worker: int) -> None:
-        """Wait for the end of a process that is not our child; end it if it does not."""
+        """Wait for the end of a process that is no child of this one; kill it after ten seconds."""
         try:
             descriptor = os.pidfd_open(worker)
         except ProcessLookupError:
@@ -682,13 +700,13 @@ class StreamTests(PlantingCase):
             ended = select.select([descriptor], [], [], 10)[0]
             if not ended:
                 os.kill(worker, signal.SIGKILL)
-            self.assertTrue(ended, "a worker is left")
+            self.assertTrue(ended, "a worker is still running")
         finally:
             os.close(descriptor)
 
 
 def signal_mask(pid: int, name: str) -> int:
-    """The signals that a process ignores (SigIgn) or catches (SigCgt); see proc(5)."""
+    """Return the signals that a process ignores (SigIgn) or catches (SigCgt); see proc(5)."""
     try:
         text = Path(f"/proc/{pid}/status").read_text()
     except OSError:

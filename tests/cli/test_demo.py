@@ -18,7 +18,7 @@ from umd.runtime.log import configure
 
 class StoryTests(SynchronousTestCase):
     def tell(self, event: str, **keys: Any) -> str:
-        """The line that an event makes, without its time."""
+        """Return the line for an event, without its time."""
         shown: list[str] = []
         tell = text_story(shown.append, replaces_log=True)
         self.assertTrue(tell({"event": event, "level": "info", **keys}))
@@ -27,8 +27,8 @@ class StoryTests(SynchronousTestCase):
 
     def test_a_silent_far_end_is_reported_with_its_call(self) -> None:
         """A call whose deadline passes gets a line with its short name."""
-        told = self.tell("call.disconnect-unconfirmed", call="x", leg="09df9edc-1", deadline_s=5.0)
-        self.assertEqual(told, "09df9edc  no answer from the far end in 5 s; still trying")
+        line = self.tell("call.disconnect-unconfirmed", call="x", leg="09df9edc-1", deadline_s=5.0)
+        self.assertEqual(line, "09df9edc  no answer from the far end in 5 s; still trying")
 
     def test_an_answer_names_the_leg_of_its_call(self) -> None:
         """The log shortens a long CallId; the story still shows the name of its leg."""
@@ -51,14 +51,14 @@ class StoryTests(SynchronousTestCase):
 
     def test_a_name_from_a_client_does_not_control_the_terminal(self) -> None:
         """Without authentication, a client can choose its name by ExchangeImpersonation."""
-        told = self.tell("call.disconnect-requested", leg="a\x9b2J-1", principal="bob\x9b31m\u202e")
-        self.assertEqual(told, "a?2J-1    Disconnect asked by bob?31m?")
+        line = self.tell("call.disconnect-requested", leg="a\x9b2J-1", principal="bob\x9b31m\u202e")
+        self.assertEqual(line, "a?2J-1    Disconnect asked by bob?31m?")
 
     def test_an_answer_to_a_request_without_a_call(self) -> None:
         keys = {"status": 500, "address": "127.0.0.1"}
         rest = " of 127.0.0.1 answered HTTP 500"
         invalid = {"outcome": "invalid-request", "why": "bad"}
-        for told, words in (
+        for event_keys, words in (
             (
                 {"outcome": "unknown", "operation": "GetCallInfo", "why": "no call '\x1b'"},
                 f"GetCallInfo{rest}, unknown: \"no call '\\x1b'\"",
@@ -66,7 +66,7 @@ class StoryTests(SynchronousTestCase):
             (invalid, f"request{rest}, invalid-request: 'bad'"),
             ({"outcome": "internal-error", "operation": "X"}, f"X{rest}, internal-error"),
         ):
-            self.assertEqual(self.tell("soap.answered", **told, **keys), f"{'':8}  {words}")
+            self.assertEqual(self.tell("soap.answered", **event_keys, **keys), f"{'':8}  {words}")
 
     def test_an_event_that_the_story_cannot_describe_is_logged(self) -> None:
         """The error does not reach the code that logs the event."""
@@ -84,8 +84,8 @@ class JsonTests(SynchronousTestCase):
     def test_the_json_story_is_one_object_per_line(self) -> None:
         lines: list[str] = []
         tell = json_story(lines.append, replaces_log=True)
-        told = {"event": "call.connected", "level": "info", "leg": "leg-1", "by": EndedBy.CLIENT}
-        self.assertTrue(tell(dict(told)))
+        event = {"event": "call.connected", "level": "info", "leg": "leg-1", "by": EndedBy.CLIENT}
+        self.assertTrue(tell(dict(event)))
         self.assertTrue(tell({"event": "http.something", "level": "debug"}))
         self.assertFalse(tell({"event": "http.something", "level": "warning"}))
         (line,) = map(json.loads, lines)
