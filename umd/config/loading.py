@@ -161,7 +161,12 @@ def _read_backend(
     load_type: Callable[[str], type[LegBackend]],
     mistakes: Mistakes,
 ) -> BackendSettings | None:
-    """Validate one `[backend.NAME]` by the model of its type; None if that has a mistake."""
+    """
+    Validate a section `[backend.NAME]` by the settings class of its backend type.
+
+    Returns:
+        The settings; None if the section has a mistake, which is added to `mistakes`.
+    """
     path = ("backend", name)
     if not _BACKEND_NAME.fullmatch(name):
         mistakes.add(path, f"backend {quote(name)}: expected letters, digits, dots, hyphens")

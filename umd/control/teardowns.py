@@ -1,4 +1,4 @@
-"""Ends calls: records the request, calls the backend, and answers the clients."""
+"""Ends calls: records the request, hangs up through the backend, and replies to the clients."""
 
 from __future__ import annotations
 

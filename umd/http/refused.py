@@ -10,9 +10,10 @@ from umd.http.limits import Limits
 
 class Refused(UmdError):
     """
-    A request that umd does not serve. Its connection is closed after the response.
+    Raised for a request that umd does not serve. The connection is closed after the response.
 
-    The text is for the client, in plain words. It holds nothing that the client sent.
+    The message of the exception is the body of the response. It quotes nothing that the client
+    sent.
     """
 
     def __init__(self, status: int, text: str, headers: Mapping[str, str] | None = None) -> None:

@@ -68,10 +68,10 @@ class Prompts:
 
     def check_default(self) -> None:
         """
-        Check that the default, if there is one, is playable.
+        Check that the default message, if one is configured, exists and can be played.
 
         Raises:
-            NoSuchPrompt: it is not.
+            NoSuchPrompt: it is missing, or not a WAV file of 8 kHz, mono, 16 bits.
         """
         if self._default is not None:
             read_prompt(Path(self._default))

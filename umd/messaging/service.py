@@ -396,7 +396,7 @@ def _is_xml(content_type: str) -> bool:
 
 @lru_cache(maxsize=64)
 def _charset(content_type: str) -> str:
-    """Return the charset parameter in lower case; empty if there is none."""
+    """Return the charset parameter of a Content-Type in lower case; empty if there is none."""
     for name, value in _PARAMETER.findall(content_type):
         if name.lower() == "charset":
             return str(value).strip(" \t\"'").lower()

@@ -118,7 +118,7 @@ class Users:
         Change some settings of a user, named as in `UserSettings`.
 
         Raises:
-            UsersUnusable: the file cannot be written; nothing was changed.
+            UsersUnusable: the file of users cannot be written; nothing was changed.
         """
         await self._run(self._change, name, settings)
 

@@ -119,7 +119,8 @@ def must_understand_fault(block: tuple[str, str]) -> Fault:
     Return the fault for a mandatory header block that umd does not understand.
 
     Args:
-        block: its expanded name; SOAP 1.2 repeats it in a header block (part 1, section 5.4.8).
+        block: the expanded name of that block. The fault of SOAP 1.2 names it in a header block
+            `NotUnderstood` of its own (part 1, section 5.4.8).
     """
     namespace, name = block
     header = f"<s:NotUnderstood qname={quoteattr('n:' + name)} xmlns:n={quoteattr(namespace)}/>"

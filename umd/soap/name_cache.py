@@ -29,10 +29,12 @@ _NAME: Final = re.compile(rb"[^\s<>/=]+")
 
 class NameCache:
     """
-    The names that libxml2 may keep for the life of the process.
+    Limits how many XML names libxml2 keeps in memory.
+
+    Names beyond the limit are parsed as well, on a thread whose memory is freed when it ends.
 
     Args:
-        max_names: how many names at most.
+        max_names: how many element, attribute, prefix and namespace names are kept at most.
     """
 
     def __init__(self, max_names: int = MAX_NAMES) -> None:

@@ -169,11 +169,15 @@ def read_password(file: str) -> str:
 
 def uri_to(number: str, template: str) -> str:
     """
-    Return the URI that a number is called at.
+    Return the URI to call for a dialled text.
 
-    A SIP URI is called as it is. Any other number becomes the user part in the template. A number
-    with an extension or a phone-context gets `user=phone`, without which these would be a part of a
-    user name (RFC 3261 §19.1.6).
+    A SIP URI is used as it is. A telephone number or a name replaces `{number}` in the template. A
+    number with an extension or a phone-context gets `user=phone`, without which these would be a
+    part of a user name (RFC 3261 §19.1.6).
+
+    Args:
+        number: the dialled text.
+        template: the value of the setting `uri`.
 
     Raises:
         NotDialable: umd cannot call this number.

@@ -1,13 +1,14 @@
 """
 The INVITE session: its state, its verbs, and the requests that it sends in its dialog.
 
-Theory of operation. `Session` is what users and the endpoint see. Its subclasses act: a
-`CallerSession` has sent the INVITE, a `CalleeSession` has received it, and `EstablishedSession`
-holds what both do once there is a dialog. `TRANSITIONS` in `umd.sip.session.states` says which
-input is legal in which state.
+Theory of operation. `Session` is the class that the code which uses sessions, and the endpoint,
+know. `EstablishedSession` derives from it and has what both sides do once there is a dialog. From
+that derive `CallerSession`, which has sent the INVITE, and `CalleeSession`, which has received it.
+`TRANSITIONS` in `umd.sip.session.states` says which input is legal in which state.
 
-A session reports exactly one `Ended` or `Gone`, and its state then stays ENDED. A caller's session
-may live on after that: its INVITE transaction hands it every late 2xx, which needs ACK and BYE.
+A session ends once: it returns one event `Ended` (the session is over) or `Gone` (the far end no
+longer knows the dialog), and its state then stays ENDED. A caller's session may live on after that:
+its INVITE transaction hands it every late 2xx, which needs ACK and BYE.
 """
 
 from __future__ import annotations
