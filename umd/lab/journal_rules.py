@@ -65,8 +65,10 @@ class JournalRules:
         if call.behaviour.forks > 1 and method == "BYE":
             return  # to a phone that answered too late, without a request of a client
         if method == "ACK" and request.to_tag not in call.answered_at:
-            # The ACK of a failure. The call goes on after it if other phones may still ring.
-            if call.end is not None and not call.end_is_durable:
+            # The ACK of a failure. The call goes on after it if other phones may still ring; what
+            # is acknowledged then may be acknowledged again.
+            repeated = (request.via.branch or "", method) in call.sent
+            if call.end is not None and not call.end_is_durable and not repeated:
                 self._report_too_early(call, f"ACK of {call.failed} left", now)
             return
         if call.end is not None and method != "INVITE":
