@@ -128,9 +128,3 @@ class CalleeSession(EstablishedSession):
         response = outgoing.response(self.request, status, to_tag=self.local_tag, headers=headers)
         self._agent.unregister(self.dialog)  # a failure ends the early dialog (§12.3)
         self._agent.respond(self._invite, response, now)
-
-    def _clear(self) -> None:
-        super()._clear()
-        if self._invite is not None:  # its transaction lingers alone
-            self._invite.user = None
-            self._invite = None

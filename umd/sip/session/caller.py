@@ -97,12 +97,8 @@ class CallerSession(EstablishedSession):
 
     # Responses
 
-    def _on_other_response(
-        self, transaction: Transaction, response: Response, now: float
-    ) -> None:
-        if transaction is self._invite:
-            self._on_invite_response(response, now)
-        elif response.cseq_method == "INVITE" and 200 <= response.status < 300:
+    def _on_other_response(self, response: Response, now: float) -> None:
+        if response.cseq_method == "INVITE" and 200 <= response.status < 300:
             self._on_other_success(response, now)
         elif response.cseq_method == "CANCEL":
             self._on_cancel_response(response, now)
@@ -342,7 +338,8 @@ class CallerSession(EstablishedSession):
         self._agent.send(ack, hop)
 
     def on_terminated(self, transaction: Transaction) -> None:
-        super().on_terminated(transaction)
+        if transaction is self._invite:
+            self._invite = None
         if self._sent_acks is not None and isinstance(transaction, ClientInvite):
             # INVITEs of a dialog follow one another, and so do their ends.
             first = self._sent_acks[0].cseq
@@ -433,7 +430,8 @@ class CallerSession(EstablishedSession):
     # Steps
 
     def _settle(self) -> None:
-        super()._settle()
+        self.request = None
+        self._stop_alarm()
         self._forget_early_dialogs()
 
     def _replace(self, old: Transaction, new: Transaction, request: OwnRequest) -> None:

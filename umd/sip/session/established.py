@@ -36,7 +36,7 @@ from umd.sip.session.states import (
     Input,
     State,
 )
-from umd.sip.transaction.transaction import Transaction
+from umd.sip.transaction.transaction import ServerInvite, Transaction
 
 NOT_OF_THE_FAR_END = frozenset((408, 481, 502, 503, 504))
 """Final statuses with which a proxy says that it could not reach the far end or knows no call."""
@@ -93,19 +93,22 @@ class EstablishedSession(Session):
         if self._credentials is not None and response.status >= 200:
             if self._answer_challenge(self._credentials, transaction, response, now):
                 return
-        if transaction is self._bye_transaction:
+        if transaction is self._invite:
+            self._on_invite_response(response, now)
+        elif transaction is self._bye_transaction:
             self._on_bye_response(response)
         elif transaction is self._probe_transaction:
             if response.cseq_method == "UPDATE" and self.dialog and 200 <= response.status < 300:
                 self.dialog.refresh_target(response, self._agent)  # RFC 3311 §5.1
             self._on_probe_response(response.status)
         else:
-            self._on_other_response(transaction, response, now)
+            self._on_other_response(response, now)
 
-    def _on_other_response(
-        self, transaction: Transaction, response: Response, now: float
-    ) -> None:
-        """A response to neither a BYE nor a probe, or to one that no longer counts."""
+    def _on_invite_response(self, response: Response, now: float) -> None:
+        """Take a response to our INVITE, which only a caller has sent."""
+
+    def _on_other_response(self, response: Response, now: float) -> None:
+        """Take a response to a CANCEL, to an earlier try, or one that no longer counts."""
 
     def on_no_response(self, transaction: Transaction, status: int, now: float) -> None:
         if self._credentials is not None:
@@ -314,6 +317,9 @@ class EstablishedSession(Session):
         if self.dialog is not None:
             self._agent.unregister(self.dialog)
         self._stop_probe()
+        if isinstance(self._invite, ServerInvite):  # it lingers alone
+            self._invite.user = None
+            self._invite = None
 
     def _settle(self) -> None:
         """Drop what only an INVITE without a final outcome needs."""

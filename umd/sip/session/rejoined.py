@@ -75,12 +75,10 @@ class RejoinedSession(CallerSession):
         else:
             super()._hang_up_early(before, status, reasons, now)
 
-    def _on_other_response(
-        self, transaction: Transaction, response: Response, now: float
-    ) -> None:
+    def on_response(self, transaction: Transaction, response: Response, now: float) -> None:
         if transaction in self._tries and not self._is_outcome(transaction, response, now):
             return
-        super()._on_other_response(transaction, response, now)
+        super().on_response(transaction, response, now)
 
     def _is_outcome(self, transaction: Transaction, response: Response, now: float) -> bool:
         """
