@@ -37,27 +37,17 @@ def init(directory: str, user: str, ask_password: bool, as_json: bool) -> None:
     DIR is made if it does not exist. No existing file is overwritten. The password file has mode
     0600 and the format of htpasswd. If the command fails, it leaves no file behind.
     """
-    from umd.cli.installation import (
-        CannotInstall,
-        generate_password,
-        plan_installation,
-        umd_command,
-    )
+    from umd.cli.installation import CannotInstall, plan_installation, umd_command
 
     command = umd_command()
-
-    if ask_password:
-        question = f"Password of {user}"
-        password = click.prompt(question, hide_input=True, confirmation_prompt=True, err=True)
-    else:
-        password = generate_password()
+    password = _ask_password(user) if ask_password else _generate_password()
+    shown_password = None if ask_password else password
     for number, exit_status in STATUS_BY_SIGNAL.items():
         signals.exit_on(number, exit_status)
     try:
         installation = plan_installation(directory, user, password, command)
         # If the password cannot be shown, the files must not stay.
         with installation.written():
-            shown_password = None if ask_password else password
             if as_json:
                 result = {"files": installation.paths, "user": user, "password": shown_password}
                 click.echo(json.dumps(result))
@@ -66,6 +56,19 @@ def init(directory: str, user: str, ask_password: bool, as_json: bool) -> None:
     except CannotInstall as error:
         print_error(f"{error}.", "output")
         sys.exit(USAGE_ERROR)
+
+
+def _ask_password(user: str) -> str:
+    question = f"Password of {user}"
+    answer: str = click.prompt(question, hide_input=True, confirmation_prompt=True, err=True)
+    return answer
+
+
+def _generate_password() -> str:
+    """Return a random password of 20 letters, digits, "-" and "_"."""
+    import secrets
+
+    return secrets.token_urlsafe(15)
 
 
 def _next_steps(directory: str, user: str, shown_password: str | None, command: str) -> str:

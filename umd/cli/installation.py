@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -27,8 +26,6 @@ SOCKET: Final = "umd.socket"
 
 MAX_PASSWORD_OCTETS: Final = 72
 """bcrypt ignores the rest of a longer password."""
-GENERATED_PASSWORD_OCTETS: Final = 15
-"""Random octets in a generated password, which has 20 characters."""
 
 _PLAIN_PATH: Final = re.compile(r"[A-Za-z0-9._/+@-]+")
 _USER_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
@@ -161,11 +158,6 @@ def umd_command() -> str:
     if os.path.basename(program) == "umd" and os.access(program, os.X_OK):
         return _quoted(program)
     return f"{_quoted(sys.executable)} -m umd"
-
-
-def generate_password() -> str:
-    """Return a random password of letters, digits, "-" and "_"."""
-    return secrets.token_urlsafe(GENERATED_PASSWORD_OCTETS)
 
 
 def _template(name: str) -> str:

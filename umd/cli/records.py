@@ -43,27 +43,49 @@ def events(
     The events come from the running umd. If none runs, they come from its journal file. With
     --follow the command goes on after a restart of umd.
     """
-    from umd.cli.event_text import event_line
     from umd.management.client import Unreachable
-    from umd.management.journal_queries import read_events
-    from umd.trace.ladder import printable
 
-    last = first - 1
-
-    def print_new() -> None:
-        nonlocal last
-        for record in read_events(path, journal, last, call):
-            last = record["position"]
-            click.echo(json.dumps(record) if as_json else printable(event_line(record)))
-
+    printer = EventPrinter(path, journal, call, first - 1, as_json)
     if follow:
         signals.exit_on(signal.SIGINT, DONE)  # the normal way to end it
     with exit_on_daemon_errors():
-        print_new()
+        printer.print_new()
         while follow:
             streams.check_reader(FOLLOW_INTERVAL)
             with suppress(Unreachable):  # umd may be restarting
-                print_new()
+                printer.print_new()
+
+
+class EventPrinter:
+    """
+    Prints the events after a position, and remembers the position of the last one.
+
+    Args:
+        socket: the control socket to ask; None for the default one.
+        journal: the journal file to read; None asks the running umd first.
+        call: print only the events of this call; None for all calls.
+        last: the position to begin after.
+        as_json: print JSON objects instead of text.
+    """
+
+    def __init__(
+        self, socket: str | None, journal: str | None, call: str | None, last: int, as_json: bool
+    ) -> None:
+        self._socket = socket
+        self._journal = journal
+        self._call = call
+        self._last = last
+        self._as_json = as_json
+
+    def print_new(self) -> None:
+        """Print the events since the last one printed, even if an error ends the reading."""
+        from umd.cli.event_text import event_line
+        from umd.management.journal_queries import read_events
+        from umd.trace.ladder import printable
+
+        for record in read_events(self._socket, self._journal, self._last, self._call):
+            self._last = record["position"]
+            click.echo(json.dumps(record) if self._as_json else printable(event_line(record)))
 
 
 @click.command(epilog="Example: umd why 09df", no_args_is_help=True)

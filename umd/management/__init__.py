@@ -1,1 +1,1 @@
-"""What operators and scripts use: the control socket, and what is on record."""
+"""For operators and scripts: the control socket, and queries and upkeep of the journal."""

@@ -31,6 +31,8 @@ LEVELS: Final = {
     "error": logging.ERROR,
 }
 
+Renderer: TypeAlias = Callable[[WrappedLogger, str, EventDict], bytes]
+"""Renders an event of a level as a line (structlog's last processor)."""
 Tap: TypeAlias = Callable[[EventDict], bool]
 """Is given each event of any level before it is written; returns True to keep it out of the log."""
 
@@ -63,14 +65,8 @@ def configure(
         format = "console" if terminal else "json"
     render = json_line if format == "json" else console_renderer(terminal)
 
-    def loss_notice(lost: int) -> bytes:
-        event: EventDict = {"event": "log.lost", "lines": lost}
-        return render(None, "warning", add_time_and_level(None, "warning", event))
-
-    writer = LineWriter(sink, loss_notice, reactor)
-    if reactor is not None:
-        reactor.addSystemEventTrigger("after", "shutdown", writer.finish)
     lowest = LEVELS[level]
+    writer = _make_writer(sink, render, reactor)
     writer.accepts_json = format == "json" and tap is None and lowest <= logging.INFO
     structlog.configure(
         processors=[
@@ -85,6 +81,19 @@ def configure(
     )
     log: FilteringBoundLogger = structlog.get_logger().bind()
     return log
+
+
+def _make_writer(sink: Sink, render: Renderer, reactor: Any) -> LineWriter:
+    """Make the writer of the log; it writes its backlog when the reactor stops."""
+
+    def loss_notice(lost: int) -> bytes:
+        event: EventDict = {"event": "log.lost", "lines": lost}
+        return render(None, "warning", add_time_and_level(None, "warning", event))
+
+    writer = LineWriter(sink, loss_notice, reactor)
+    if reactor is not None:
+        reactor.addSystemEventTrigger("after", "shutdown", writer.finish)
+    return writer
 
 
 def adopt_twisted(log: FilteringBoundLogger) -> None:
