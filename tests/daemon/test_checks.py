@@ -164,7 +164,7 @@ class WrongTests(FilesCase):
         yield "users.store = HERE/open", ["not a regular file"]
         yield "control.socket = HERE/none/more/c.sock", ["HERE/none: there is no such folder"]
         yield "control.socket = HERE/file", ["there is something that is no socket; name another"]
-        yield "control.socket = HERE/open/c.sock", ["others can write to HERE/open, and so put"]
+        yield "control.socket = HERE/open/c.sock", ["others can write to HERE/open, and could put"]
         yield "journal.path = HERE/none/journal.db", ["its folder: there is no such folder"]
         yield "journal.path = HERE/foreign.db", [foreign]
         yield "journal.path = HERE/newer.db", [newer]
