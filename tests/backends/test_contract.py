@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from tests.backends.sip.memory import captured_log
 from umd import backend
 from umd.backend import (
+    CarriesMedia,
     Ended,
     FoundLeg,
     KnownLeg,
@@ -19,6 +20,8 @@ from umd.backend import (
     Media,
     MediaCount,
     MessageTap,
+    RestoresLegs,
+    ShowsMessages,
     UnknownBackendType,
     backend_types,
     load_backend_type,
@@ -85,6 +88,7 @@ class FakeBackendTests(LegBackendContract, TestCase):
     number_that_rejects = "rejects"
     number_that_hangs_up = "hangs up"
     number_silent_to_bye = "silent"
+    not_offered = (CarriesMedia, RestoresLegs, ShowsMessages)
 
     def make_backend(self) -> LegBackend:
         return FakeBackend(clock=self.clock)

@@ -27,7 +27,7 @@ from tests.interop import sipp_load
 from tests.interop.sipp import LOOPBACK, Sipp, SippFailed, Traced, free_port, need_sipp
 from tests.sip.schedules import request_schedule
 from tests.soap.test_contract import disconnect
-from umd.backend import LegBackend
+from umd.backend import CarriesMedia, LegBackend
 from umd.backends.sim.directory import Directory
 from umd.backends.sim.far_ends import FarEnds
 from umd.backends.sim.section import Behaviour
@@ -351,6 +351,7 @@ class SipBackendOverUdpTests(LegBackendContract, TestCase):
     number_that_rejects = "rejects"
     number_that_hangs_up = "hangs-up"
     number_silent_to_bye = "silent"
+    not_offered = (CarriesMedia,)
     quiet = 0.3
     step = 0.01
 

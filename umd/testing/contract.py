@@ -56,8 +56,8 @@ class LegBackendContract(_Base):
 
     The class attributes say which numbers of the backend behave how. What a backend offers besides
     (`ShowsMessages`, `CarriesMedia`, `RestoresLegs`) is tested if it offers it; else the test is
-    skipped. Two rules cannot be tested here: that no method blocks, and what the backend does while
-    its peer cannot be reached.
+    skipped, or passes if `not_offered` names the option. Two rules cannot be tested here: that no
+    method blocks, and what the backend does while its peer cannot be reached.
 
     Time is a Clock that the tests advance. For a backend that needs real time, set `clock` to the
     reactor and override `wait`.
@@ -73,6 +73,8 @@ class LegBackendContract(_Base):
     """A number that answers, then hangs up by itself; None: none, its test is skipped."""
     number_silent_to_bye: str | None = None
     """A number that answers and never confirms its end; None: none, its test is skipped."""
+    not_offered: tuple[type, ...] = ()
+    """The options that the backend does not offer on purpose."""
     patience = 40.0
     """Seconds within which every expected event comes."""
     quiet = 2.0
@@ -244,16 +246,17 @@ class LegBackendContract(_Base):
 
     async def test_the_messages_it_shows_have_the_name_of_their_leg(self) -> None:
         """`ShowsMessages`: the Call-ID of a message is the leg's name, so `umd trace` finds it."""
-        if not isinstance(self.backend, ShowsMessages):
-            raise SkipTest("the backend is no ShowsMessages")
+        if not self._offers(ShowsMessages):
+            return
         leg = await self._connected(self.number_that_answers)
         await self._hang_up_and_check(leg)
         self.assertTrue(self._messages_of(leg), f"no message with Call-ID {leg} was shown")
 
     async def test_the_media_of_a_leg_are_counted(self) -> None:
         """`CarriesMedia`: a leg goes on after its prompt, and its `Ended` counts the packets."""
-        if not isinstance(self.backend, CarriesMedia):
-            raise SkipTest("the backend is no CarriesMedia")
+        if not self._offers(CarriesMedia):
+            return
+        assert isinstance(self.backend, CarriesMedia)
         leg = LegId(str(uuid4()))
         media = Media(prompt=self._make_prompt(), prompt_s=PROMPT_SECONDS)
         self.backend.place_with_media(leg, self.number_that_answers, media)
@@ -269,6 +272,8 @@ class LegBackendContract(_Base):
 
     async def test_an_answer_waits_until_it_is_recorded(self) -> None:
         """`RestoresLegs`: the ACK is sent only after the callback of `when_recorded`."""
+        if not self._offers(RestoresLegs):
+            return
         await self._start_with_journal([], anew=True)
         self.sink.holds = True
         leg = await self._connected(self.number_that_answers)
@@ -286,6 +291,8 @@ class LegBackendContract(_Base):
 
     async def test_an_answered_leg_has_a_record(self) -> None:
         """`RestoresLegs`: `leg_record` returns octets, at most 64 KiB, when a leg is answered."""
+        if not self._offers(RestoresLegs):
+            return
         await self._start_with_journal([], anew=True)
         leg = await self._connected(self.number_that_answers)
         record = self.sink.leg_records.get(leg)
@@ -297,6 +304,8 @@ class LegBackendContract(_Base):
 
     async def test_an_answered_leg_is_restored(self) -> None:
         """`RestoresLegs`: after a restart an answered leg is listed, and can be ended."""
+        if not self._offers(RestoresLegs):
+            return
         await self._start_with_journal([], anew=True)
         leg = await self._connected(self.number_that_answers)
         record = self.sink.leg_records.get(leg)
@@ -307,6 +316,8 @@ class LegBackendContract(_Base):
 
     async def test_a_leg_that_cannot_be_restored_is_not_listed(self) -> None:
         """`RestoresLegs`: a leg with a damaged or missing record is lost, and no other."""
+        if not self._offers(RestoresLegs):
+            return
         await self._start_with_journal([], anew=True)
         leg = await self._connected(self.number_that_answers)
         record = self.sink.leg_records.get(leg)
@@ -327,8 +338,6 @@ class LegBackendContract(_Base):
 
     async def _start_with_journal(self, known: list[KnownLeg], *, anew: bool) -> None:
         """Start a new backend in place of the one that runs, as a umd with a journal does."""
-        if not isinstance(self.backend, RestoresLegs):
-            raise SkipTest("the backend is no RestoresLegs")
         await self._stop()
         self._make_backend()
         assert isinstance(self.backend, RestoresLegs)
@@ -370,6 +379,15 @@ class LegBackendContract(_Base):
         for name in ("number_that_answers", "number_that_rings", "number_that_rejects"):
             if not hasattr(self, name):
                 self.fail(f"{type(self).__name__} must set {name}")
+
+    def _offers(self, option: type) -> bool:
+        """Return whether to test an option. Skip the test if nothing says that it is missing."""
+        if option in self.not_offered:
+            self.assertFalse(isinstance(self.backend, option), f"it offers {option.__name__}")
+            return False
+        if not isinstance(self.backend, option):
+            raise SkipTest(f"the backend does not offer {option.__name__}; see not_offered")
+        return True
 
     def _number(self, name: str) -> str:
         number: str | None = getattr(self, name)

@@ -15,7 +15,15 @@ from tests.backends.sip.memory import MemoryUdp, captured_log
 from tests.helpers import capturing_log
 from tests.sip import digest_server
 from tests.sip.helpers import Reinvite
-from umd.backend import Answered, BackendUnavailable, Ended, LegBackend, LegId, Progressed
+from umd.backend import (
+    Answered,
+    BackendUnavailable,
+    CarriesMedia,
+    Ended,
+    LegBackend,
+    LegId,
+    Progressed,
+)
 from umd.backends.sim.directory import Directory
 from umd.backends.sim.far_ends import FarEnds
 from umd.backends.sim.section import Behaviour
@@ -83,6 +91,7 @@ class SipBackendContractTests(LegBackendContract, TestCase):
     number_that_hangs_up = "+1 555 0120"
     number_silent_to_bye = "+1 555 0199"
     has_clock_alone = False  # the PBX and the wire are on it too
+    not_offered = (CarriesMedia,)
 
     async def setUp(self) -> None:  # type: ignore[override]  # trial awaits it
         captured_log(self)
