@@ -163,7 +163,7 @@ class WrongTests(FilesCase):
         yield "users.store = HERE/newer.db", [newer]
         yield "users.store = HERE/open", ["not a regular file"]
         yield "control.socket = HERE/none/more/c.sock", ["HERE/none: there is no such folder"]
-        yield "control.socket = HERE/file", ["there is something that is no socket; name another"]
+        yield "control.socket = HERE/file", ["the file there is not a socket; name another"]
         yield "control.socket = HERE/open/c.sock", ["others can write to HERE/open, and could put"]
         yield "journal.path = HERE/none/journal.db", ["its folder: there is no such folder"]
         yield "journal.path = HERE/foreign.db", [foreign]
@@ -171,7 +171,7 @@ class WrongTests(FilesCase):
         yield "journal.path = HERE/file", [foreign]
         yield "journal.path = HERE/fifo", ["not a regular file"]
         yield "http.listen = unix:HERE/none/http.sock", ["HERE/none: there is no such folder"]
-        yield "http.listen = unix:HERE/file", ["there is something that is no socket"]
+        yield "http.listen = unix:HERE/file", ["the file there is not a socket"]
 
     def test_each_unusable_file_or_folder(self) -> None:
         for case, ends in self.cases():

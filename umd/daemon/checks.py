@@ -250,4 +250,4 @@ def _socket(key: KeyPath, path: str, may_make_folder: bool = False) -> Iterator[
     if why := _folder(folder, os.W_OK | os.X_OK):
         yield key, path, f"{folder}: {why}"
     elif os.path.lexists(path) and not stat.S_ISSOCK(os.lstat(path).st_mode):
-        yield key, path, "there is something that is no socket; name another path"
+        yield key, path, "the file there is not a socket; name another path"
