@@ -1,5 +1,5 @@
 """The old place of `umd.sip.number`, for backends written before it moved."""
 
-from umd.sip.number import read_number
+from umd.sip.number import Dialled, Name, NotDialable, SipAddress, Telephone, read_number
 
-__all__ = ["read_number"]
+__all__ = ["Dialled", "Name", "NotDialable", "SipAddress", "Telephone", "read_number"]

@@ -72,10 +72,11 @@ class OldNameTests(SynchronousTestCase):
         """A backend that was written before they moved still finds them."""
         from umd import clock, number
         from umd.runtime.clock import Alarms
-        from umd.sip.number import read_number
+        from umd.sip import number as moved
 
         self.assertIs(clock.Alarms, Alarms)
-        self.assertIs(number.read_number, read_number)
+        for name in ("read_number", "Telephone", "SipAddress", "Name", "NotDialable"):
+            self.assertIs(getattr(number, name), getattr(moved, name))
 
 
 def loaded_by(*modules: str) -> set[str]:
