@@ -1,14 +1,15 @@
 """
-How many live calls one umd holds, and what their number costs a Disconnect.
+Measures the memory of live calls, and whether their number slows down a Disconnect.
 
-Run it pinned to one core:
+Pin it to one core:
 
     taskset -c 1 python -m bench.legs [--legs 1000000] [--few 1000] [--json]
 
-Each call is placed by `Control` on the simulator, so that it has a SIP session at both ends, and is
-answered and held on virtual time until the transactions of its setup are gone. Then calls are ended
-in groups, each from the request to the far end's 200. Rates are per second of processor time; with
-few legs the run is repeated until as many calls have been ended, and its median counts.
+`Control` places the calls on the simulator, so each has a SIP session at both ends. Virtual time
+advances until they are answered and the transactions of their setup have ended. Then calls are
+ended in groups, each from the request to the 200 of the far end. Rates are per second of CPU time.
+The run with few legs is repeated until it has ended as many calls as the other; its median is
+reported.
 """
 
 from __future__ import annotations
@@ -29,13 +30,13 @@ from umd.call.principal import Principal
 from umd.control.control import Control
 from umd.control.journal import NullJournal
 
-MEASURED = 20_000
-BATCH = 1_000
-DIALLER = Principal("bench", "")
+CALLS_TO_END = 20_000
+CALLS_PER_BATCH = 1_000
+CALLER = Principal("bench", "")
 
 
-class Room:
-    """Control and simulator on a clock that only moves when it is told to."""
+class Daemon:
+    """Control and simulator on a virtual clock."""
 
     def __init__(self) -> None:
         self.clock = Clock()
@@ -51,28 +52,28 @@ class Room:
         _ = ensureDeferred(self.control.start())
 
     def fill(self, legs: int) -> list[CallId]:
-        """Place so many calls, in batches, until all are answered and nothing of it lingers."""
+        """Place calls, in batches, and wait until all are answered and their transactions ended."""
         calls: list[CallId] = []
-        for first in range(0, legs, BATCH):
-            number = min(BATCH, legs - first)
-            calls += [self.control.place(DIALLER, "5550101").id for _ in range(number)]
-            # The transactions of a batch are gone before many more are there, as in a daemon
-            # that has taken its calls over some time.
+        for first in range(0, legs, CALLS_PER_BATCH):
+            number = min(CALLS_PER_BATCH, legs - first)
+            calls += [self.control.place(CALLER, "5550101").id for _ in range(number)]
+            # As in a daemon whose calls began over some time, few transactions exist at once.
             self.clock.pump([0.001] * 4 + [0.5])
         self.clock.pump([1.0] * 70)
         assert sum(1 for _ in self.control.live_calls()) == legs
         return calls
 
     def end(self, calls: list[CallId]) -> float:
-        """End calls, 50 at once; gives back how many a second."""
+        """End calls, 50 at a time; return the calls per second of CPU time."""
         began = time.process_time()
         for first in range(0, len(calls), 50):
-            asked = [
-                ensureDeferred(self.control.disconnect(DIALLER, call))
+            replies = [
+                ensureDeferred(self.control.disconnect(CALLER, call))
                 for call in calls[first : first + 50]
             ]
-            self.clock.pump([0.001] * 2)
-            assert all(one.called for one in asked)
+            # Two delays of the network; the third step covers the rounding of their sum.
+            self.clock.pump([0.001] * 3)
+            assert all(reply.called for reply in replies)
         return len(calls) / (time.process_time() - began)
 
 
@@ -81,26 +82,25 @@ def _drop(*_: object) -> str:
 
 
 def resident() -> int:
-    """Octets of this process in memory."""
+    """Return the resident bytes of this process."""
     with open("/proc/self/statm") as statm:
         return int(statm.read().split()[1]) * 4096
 
 
 def measure(legs: int) -> dict[str, float]:
-    """Fill a room and end some of its calls; the rest stay."""
+    """Place calls and end some of them; the others stay live."""
     gc.collect()
     gc.freeze()
     before = resident()
     began = time.process_time()
-    room = Room()
-    calls = room.fill(legs)
+    daemon = Daemon()
+    calls = daemon.fill(legs)
     placed_s = time.process_time() - began
     gc.collect()
     gc.freeze()
     held = resident()
-    measured = calls[: min(MEASURED, legs)]
-    rate = room.end(measured)
-    timers = len(room.clock.getDelayedCalls())
+    rate = daemon.end(calls[: min(CALLS_TO_END, legs)])
+    timers = len(daemon.clock.getDelayedCalls())
     return {
         "legs": legs,
         "resident_mib": round(held / 2**20, 1),
@@ -111,10 +111,10 @@ def measure(legs: int) -> dict[str, float]:
     }
 
 
-def few(legs: int) -> dict[str, float]:
-    """The same with few calls, over again until as many have been ended; the median run."""
+def measure_repeatedly(legs: int) -> dict[str, float]:
+    """Repeat `measure` with few calls until enough calls are ended; return the median run."""
     runs = sorted(
-        (measure(legs) for _ in range(max(1, MEASURED // legs))),
+        (measure(legs) for _ in range(max(1, CALLS_TO_END // legs))),
         key=lambda run: run["ended_per_s"],
     )
     return runs[len(runs) // 2]
@@ -126,7 +126,7 @@ def main() -> None:
     parser.add_argument("--few", type=int, default=1_000)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    rows = [few(options.few), measure(options.legs)]
+    rows = [measure_repeatedly(options.few), measure(options.legs)]
     ratio = round(rows[1]["ended_per_s"] / rows[0]["ended_per_s"], 2)
     if options.json:
         print(json.dumps({"rows": rows, "ratio": ratio}))

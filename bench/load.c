@@ -1,18 +1,22 @@
 /*
- * A load client for the bench: one thread, epoll, keep-alive connections, latencies to the microsecond.
+ * An HTTP load client: one thread, epoll, keep-alive connections, latencies in microseconds.
  *
  *     load HOST PORT CONNECTIONS SECONDS RATE FILE [NUMBER]
  *
- * FILE holds one whole request, or NUMBER of them of equal length, each of which is sent once; it
- * ends after the last. A NUMBER below zero: so many, again and again. With RATE 0 each connection asks again as soon as it is answered
- * (closed loop). Otherwise RATE requests a second are due at even intervals, whatever the server does,
- * and a latency counts from when its request was due, not from when a connection was free for it
- * (open loop): a server that stalls cannot hide behind requests that were never sent. A RATE below
- * zero: as many, and latencies count from when they were sent, for a load beyond what can be served.
- * The common tools lack the open loop, or cannot hold a steady rate by many connections.
+ * FILE holds one complete request, or NUMBER requests of equal length. Each of them is sent once, and the
+ * client ends after the last. If NUMBER is negative, its absolute value is the number of requests in FILE,
+ * and they are sent again and again.
  *
- * Prints one line of JSON; "by_quarter_p99_ms" has the 99th of 100 in each quarter of a second in which
- * answers came, and "unanswered_ms" how long the oldest one waits that was not answered. Ends at once, with status 1, when it cannot connect.
+ * RATE 0 is a closed loop: each connection sends its next request as soon as the last one is answered.
+ * A positive RATE is an open loop: RATE requests per second are due at even intervals, whatever the server
+ * does, and a latency counts from the moment when the request was due, not when a connection was free.
+ * So a server that stalls does not look better than it is. With a negative RATE latencies count from the
+ * moment of sending, for a load beyond the capacity of the server. The common tools have no open loop, or
+ * cannot hold a steady rate over many connections.
+ *
+ * Prints one line of JSON. "by_quarter_p99_ms" has the 99th percentile of each quarter of a second with
+ * answers. "unanswered_ms" is the age of the oldest request without an answer. Exits with status 1 if it
+ * cannot connect.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -30,7 +34,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { BUFFER = 16384, MOST = 40000000 };
+enum { BUFFER = 16384, MAX_LATENCIES = 40000000 };
 
 struct connection {
     int fd;
@@ -93,7 +97,7 @@ static void ask(struct connection *c, double due)
     }
 }
 
-/* The length of the answer in the buffer, or 0 while it has not come whole. */
+/* Return the length of the answer in the buffer, or 0 if it is incomplete. */
 static size_t answer_length(struct connection *c)
 {
     char *end = memmem(c->buffer, c->have, "\r\n\r\n", 4);
@@ -117,7 +121,7 @@ static void take_answer(struct connection *c)
 {
     double t = now();
     uint32_t latency = (t - c->due) * 1e6;
-    if (count < MOST) {
+    if (count < MAX_LATENCIES) {
         quarters[count] = (t - began) * 4;
         latencies[count++] = latency;
     }
@@ -133,7 +137,7 @@ static void take_answer(struct connection *c)
     c->have = 0;
 }
 
-/* Whether the connection is free again. */
+/* Return whether the connection has become free. */
 static int readable(struct connection *c)
 {
     ssize_t got = read(c->fd, c->buffer + c->have, BUFFER - c->have);
@@ -143,7 +147,7 @@ static int readable(struct connection *c)
         int was_busy = c->busy;
         failed += was_busy;
         reopen(c);
-        return was_busy; /* else it is among the free ones already */
+        return was_busy; /* otherwise it is in the list of free connections already */
     }
     c->have += got;
     if (!c->busy || !answer_length(c))
@@ -168,7 +172,7 @@ static double quantile(double q)
     return quantile_of(latencies, count, q);
 }
 
-/* Before the latencies are sorted: they stand in the order in which answers came. */
+/* Call it before the latencies are sorted: it needs them in the order of the answers. */
 static void print_quarters(void)
 {
     printf("{\"by_quarter_p99_ms\": [");
@@ -213,10 +217,10 @@ int main(int argc, char **argv)
         return 1;
     request_length /= of_file;
     fclose(file);
-    latencies = malloc((size_t)MOST * sizeof *latencies);
-    of_ok = malloc((size_t)MOST * sizeof *of_ok);
-    of_refused = malloc((size_t)MOST * sizeof *of_refused);
-    quarters = malloc((size_t)MOST * sizeof *quarters);
+    latencies = malloc((size_t)MAX_LATENCIES * sizeof *latencies);
+    of_ok = malloc((size_t)MAX_LATENCIES * sizeof *of_ok);
+    of_refused = malloc((size_t)MAX_LATENCIES * sizeof *of_refused);
+    quarters = malloc((size_t)MAX_LATENCIES * sizeof *quarters);
     epoll = epoll_create1(0);
     struct connection *all = calloc(connections, sizeof *all);
     struct connection **idle = malloc(connections * sizeof *idle);
@@ -230,7 +234,7 @@ int main(int argc, char **argv)
         }
         idle[free_ones++] = &all[i];
     }
-    /* What it costs to take so many connections is not what is measured. */
+    /* The measurement does not include the setup of the connections. */
     if (rate)
         usleep(connections * 250);
     double begin = began = now(), end = begin + seconds, next = begin;
@@ -246,7 +250,7 @@ int main(int argc, char **argv)
             next += rate == 0 ? 0 : 1 / rate;
         }
         double left = (rate == 0 || !free_ones ? end : next < end ? next : end) - t;
-        /* Half a millisecond early: the rest is waited for by looking again and again. */
+        /* Wake up half a millisecond early; busy waiting covers the rest. */
         int wait = left > 0.0015 ? (int)(left * 1e3 - 0.5) : 0;
         int ready = epoll_wait(epoll, events, 256, rate == 0 ? 100 : wait);
         for (int i = 0; i < ready; i++) {

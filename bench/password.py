@@ -1,17 +1,16 @@
 """
-What guessing passwords costs, and whom: `python -m bench.password [--seconds 15] [--json FILE]`.
+Measures the cost of password guessing: `python -m bench.password [--seconds 15] [--json FILE]`.
 
-The whole daemon, `umd serve`, its log written to a file, with a password file of argon2id at the
-cost that argon2-cffi has by default; all of umd on one core, the clients on the other, as in
-`bench.front`. A good client sends 500 requests a second with a password that is known. Beside it
-somebody guesses, from the same address, by 1 and by 32 connections: ever new passwords of one name,
-ever new names, one wrong password again and again; and by connections that are closed as soon as
-the guess is sent, so that nobody waits for an answer.
+Runs `umd serve` on one core and the clients on the other, as in `bench.front`, with a password file
+of argon2id at the default cost of argon2-cffi. A legitimate client sends 500 requests per second
+with a known password. From the same address an attacker guesses, over 1 and over 32 connections:
+many passwords of one name, many names, or the same wrong password again and again. Another attacker
+closes each connection as soon as the guess is sent, and so waits for no answer.
 
-Told per guess: processor time of umd, all its threads, beyond what the good client alone takes; and
-what the guesser pays, processor time and seconds of a connection that waits. `new` are users whose
-password umd has not seen yet, one after the other, while somebody guesses: how long their first
-request takes, from the address of the guesser (`same`) and from another.
+Reported per guess: the CPU time of umd, all threads, beyond that for the legitimate client alone,
+and the cost for the attacker: CPU time, and seconds that a connection waits. The keys `new_` are
+for users whose password umd has not verified yet, one after the other, during an attack: how long
+their first request takes, from the address of the attacker (`same`) and from another (`other`).
 """
 
 from __future__ import annotations
@@ -35,14 +34,15 @@ from argon2 import PasswordHasher
 
 from bench.front import PASSWORD, PORT, Load, cores, cost, daemon, request, serving
 
-GOOD_RATE = 500.0
-GOOD_CONNECTIONS = 8
+LEGITIMATE_RATE = 500.0
+"""Requests per second."""
+LEGITIMATE_CONNECTIONS = 8
 NEW_USERS = 200
 OTHER_ADDRESS = "127.0.0.9"
 
 
 def basic(name: str, password: str) -> str:
-    """A header field; its length depends on those of the two only."""
+    """Return an Authorization header; its length depends only on those of name and password."""
     return f"Authorization: Basic {base64.b64encode(f'{name}:{password}'.encode()).decode()}\r\n"
 
 
@@ -62,15 +62,15 @@ def one_password(number: int) -> Iterator[bytes]:
     return (guess("alice", "an old password") for _ in range(number))
 
 
-KINDS: dict[str, Callable[[int], Iterator[bytes]]] = {
+GUESSES: dict[str, Callable[[int], Iterator[bytes]]] = {
     "one name": new_passwords,
-    "ever new names": new_names,
+    "many names": new_names,
     "one password": one_password,
 }
 
 
 class Guesser(threading.Thread):
-    """Runs `bench/load.c` with guesses, its processor time counted by itself."""
+    """Sends guesses by `bench/load.c`, which counts its own CPU time."""
 
     def __init__(self, load: Load, file: Path, connections: int, seconds: float) -> None:
         super().__init__()
@@ -83,8 +83,8 @@ class Guesser(threading.Thread):
         self.figures = json.loads(done.stdout)
 
 
-class Leaver(threading.Thread):
-    """Sends a guess and leaves, again and again."""
+class NoWaitGuesser(threading.Thread):
+    """Opens connections, sends a guess on each, and closes them without reading the answer."""
 
     def __init__(self, connections: int, seconds: float) -> None:
         super().__init__()
@@ -112,7 +112,7 @@ class Leaver(threading.Thread):
 
 
 class Newcomer(threading.Thread):
-    """Users umd has not seen, one after the other, until told to stop."""
+    """Sends the first request of new users, one after the other, until `stop`."""
 
     def __init__(self, users: Iterator[int], address: str) -> None:
         super().__init__()
@@ -120,18 +120,18 @@ class Newcomer(threading.Thread):
         self.put_off = 0
         self._users = users
         self._address = address
-        self._over = threading.Event()
+        self._stopped = threading.Event()
 
     def stop(self) -> list[float]:
-        self._over.set()
+        self._stopped.set()
         self.join()
         return sorted(self.took)
 
     def run(self) -> None:
-        while not self._over.wait(0.5):
+        while not self._stopped.wait(0.5):
             name = f"new-{next(self._users)}"
             began = time.monotonic()
-            # A client that is put off (503) comes again, as it was told.
+            # After a 503 the client tries again, as Retry-After asks it to.
             while self._ask(name) == b"503":
                 self.put_off += 1
                 time.sleep(1.0)
@@ -145,59 +145,60 @@ class Newcomer(threading.Thread):
 
 
 @contextmanager
-def newcomers(users: Iterator[int], told: dict[str, Any]) -> Iterator[None]:
+def newcomers(users: Iterator[int], report: dict[str, Any]) -> Iterator[None]:
     both = {"same": Newcomer(users, "127.0.0.1"), "other": Newcomer(users, OTHER_ADDRESS)}
-    for one in both.values():
-        one.start()
+    for newcomer in both.values():
+        newcomer.start()
     try:
         yield
     finally:
-        for where, one in both.items():
-            took = one.stop()
+        for where, newcomer in both.items():
+            took = newcomer.stop()
             if took:
-                told[f"new_{where}_p50_s"] = round(took[len(took) // 2], 2)
-                told[f"new_{where}_max_s"] = round(took[-1], 2)
-            told[f"new_{where}_put_off"] = one.put_off
+                report[f"new_{where}_p50_s"] = round(took[len(took) // 2], 2)
+                report[f"new_{where}_max_s"] = round(took[-1], 2)
+            report[f"new_{where}_put_off"] = newcomer.put_off
 
 
 def measure(
     load: Load, session: int, seconds: float, attack: Any, connections: int, alone: dict[str, Any]
 ) -> dict[str, Any]:  # fmt: skip
-    """An attack, and the good client beside it."""
-    told: dict[str, Any] = {}
+    """Measure an attack, and the legitimate client during it."""
+    report: dict[str, Any] = {}
     before = cost(session)[0]
     attack.start()
-    good = ask_good(load, session, seconds)
+    good = send_legitimate(load, session, seconds)
     attack.join()
     spent = cost(session)[0] - before
     figures = attack.figures
     guesses = max(1, figures["requests"])
     beyond = spent - alone["cpu_s"] * good["requests"] / alone["requests"]
-    told["guesses"] = figures["requests"]
-    told["guesses_per_s"] = round(figures["requests"] / figures["seconds"], 1)
-    told["put_off"] = figures["put_off"]
-    told["umd_cpu_ms_per_guess"] = round(beyond / guesses * 1000, 2)
-    told["umd_cpu_share_of_a_core"] = round(beyond / figures["seconds"], 3)
-    told["guesser_cpu_ms_per_guess"] = round(figures["client_cpu_s"] / guesses * 1000, 3)
-    told["guesser_waits_s_per_guess"] = round(connections * figures["seconds"] / guesses, 3)
+    report["guesses"] = figures["requests"]
+    report["guesses_per_s"] = round(figures["requests"] / figures["seconds"], 1)
+    report["put_off"] = figures["put_off"]
+    report["umd_cpu_ms_per_guess"] = round(beyond / guesses * 1000, 2)
+    report["umd_cpu_share_of_a_core"] = round(beyond / figures["seconds"], 3)
+    report["guesser_cpu_ms_per_guess"] = round(figures["client_cpu_s"] / guesses * 1000, 3)
+    report["guesser_waits_s_per_guess"] = round(connections * figures["seconds"] / guesses, 3)
     for key in ("rate", "p50_ms", "p99_ms", "max_ms", "failed", "put_off"):
-        told[f"good_{key}"] = good[key]
-    return told
+        report[f"good_{key}"] = good[key]
+    return report
 
 
-def ask_good(load: Load, session: int, seconds: float) -> dict[str, Any]:
-    return load.ask(session, GOOD_CONNECTIONS, seconds, GOOD_RATE, basic("alice", PASSWORD))
+def send_legitimate(load: Load, session: int, seconds: float) -> dict[str, Any]:
+    credentials = basic("alice", PASSWORD)
+    return load.ask(session, LEGITIMATE_CONNECTIONS, seconds, LEGITIMATE_RATE, credentials)
 
 
 def main() -> None:
-    """Measure and print one object."""
+    """Measure, and print one JSON object."""
     options = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     options.add_argument("--seconds", type=float, default=15.0)
     options.add_argument("--json", metavar="FILE")
     chosen = options.parse_args()
-    told: dict[str, Any] = {}
+    report: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="umd-bench-") as made:
         directory = Path(made)
         load = Load(directory)
@@ -206,38 +207,38 @@ def main() -> None:
         (directory / "passwords").write_text("".join(f"{name}:{hashed}\n" for name in names))
         users = iter(range(NEW_USERS))
         files = {}
-        for kind, guesses in KINDS.items():
+        for kind, guesses in GUESSES.items():
             files[kind] = directory / kind.replace(" ", "-")
             files[kind].write_bytes(b"".join(guesses(20_000)))
         command = [*daemon(directory), "-o", f"auth.password_file={directory}/passwords"]
         with serving(command, directory) as process:
             session = process.pid
-            ask_good(load, session, 2.0)
+            send_legitimate(load, session, 2.0)
             before = cost(session)[0]
-            good = ask_good(load, session, chosen.seconds)
+            good = send_legitimate(load, session, chosen.seconds)
             alone = {"requests": good["requests"], "cpu_s": cost(session)[0] - before}
-            told["alone"] = {key: good[key] for key in ("rate", "p50_ms", "p99_ms", "max_ms")}
+            report["alone"] = {key: good[key] for key in ("rate", "p50_ms", "p99_ms", "max_ms")}
             for connections in (1, 32):
                 for kind, file in files.items():
                     attack: Any = Guesser(load, file, connections, chosen.seconds)
                     name = f"{kind}, {connections} connections"
-                    told[name] = measure(
+                    report[name] = measure(
                         load, session, chosen.seconds, attack, connections, alone
                     )
-                    print(name, json.dumps(told[name]), file=sys.stderr)
+                    print(name, json.dumps(report[name]), file=sys.stderr)
                     if connections > 1 and kind != "one password":
                         again = Guesser(load, file, connections, chosen.seconds)
-                        with newcomers(users, told[name]):
+                        with newcomers(users, report[name]):
                             again.start()
                             again.join()
-            leaver = Leaver(32, chosen.seconds)
-            told["nobody waits"] = measure(
-                load, session, chosen.seconds, leaver, 0, alone
+            no_wait = NoWaitGuesser(32, chosen.seconds)
+            report["closed at once"] = measure(
+                load, session, chosen.seconds, no_wait, 0, alone
             )
             lines = (directory / "log").read_text().splitlines()
             failed = [line for line in lines if '"event":"auth.failed' in line]
-            told["log_lines_of_guesses"] = len(failed)
-    text = json.dumps(told, indent=1)
+            report["log_lines_of_guesses"] = len(failed)
+    text = json.dumps(report, indent=1)
     print(text)
     if chosen.json:
         Path(chosen.json).write_text(text + "\n")

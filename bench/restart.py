@@ -1,12 +1,12 @@
 """
-How long a umd takes to start on a journal with many live calls, and what each costs in memory.
+Measures how long umd takes to start on a journal with many live calls, and the memory of each call.
 
     python -m bench.restart [--calls 60000] [--calls 1000000] [--json]
 
-The journal is written by one umd that has so many simulated calls seeded, connected, and is killed;
-the time is from the start of the next process to its READY=1. One of the calls is ended at once,
-and the memory is looked at when that umd has come to rest: a call takes less of it until somebody
-touches it, so that of the umd before is told as well.
+A first umd seeds connected simulated calls, which writes the journal, and is killed. The start time
+is from the start of the next process to its READY=1. Then one call is ended, and the memory is
+measured when umd is idle. A restored call takes less memory until it is first used, so the report
+has the memory per call of the first umd too.
 """
 
 from __future__ import annotations
@@ -35,34 +35,34 @@ from umd.testing import UmdProcess
 
 
 def resident(pid: int) -> int:
-    """Octets of a process in memory."""
+    """Return the resident bytes of a process."""
     with open(f"/proc/{pid}/statm") as statm:
         return int(statm.read().split()[1]) * os.sysconf("SC_PAGESIZE")
 
 
-SEEDED = 100_000
-"""With more calls than this the journal is written by this program and not by a umd."""
-WRITTEN_AT_ONCE = 1024
+MAX_SEEDED_CALLS = 100_000
+"""With more calls this program writes the journal itself, which is faster than seeding them."""
+CALLS_PER_COMMIT = 1024
 
 
 def processor_time(pid: int) -> float:
-    """Seconds of processor time that a process has used."""
+    """Return the CPU time of a process, in seconds."""
     with open(f"/proc/{pid}/stat") as stat:
         fields = stat.read().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def running(directory: str, calls: int) -> UmdProcess:
-    """A umd with so many calls, seeded where the journal is new."""
+    """Return a umd that seeds a number of calls if its journal is new."""
     options = ["-o", f"journal.path={directory}/journal.db", "-o", "trace.messages=0"]
     options += ["-o", "log.level=warning", "-o", "log.format=json"]
     if calls:
         options += ["-o", f"backend.sim.seed=[{{count={calls}}}]"]
-    return Ready("serve", *options)
+    return NotifyingUmd("serve", *options)
 
 
-class Ready(UmdProcess):
-    """One that logs too little to say that it is ready: it tells its service manager."""
+class NotifyingUmd(UmdProcess):
+    """A umd whose log has no `daemon.ready`; it reports READY=1 over the socket of systemd."""
 
     def __init__(self, *arguments: str) -> None:
         self._notified = tempfile.mkdtemp(prefix="umd-notify-")
@@ -79,7 +79,8 @@ class Ready(UmdProcess):
             raise TimeoutError(f"not ready: {self.log}") from None
         self.ready_at = time.monotonic()
         self.cpu_at_ready = processor_time(self.process.pid)
-        return {"listen": ["none"], "control": f"{self._directory}/control.sock"}
+        listeners = [{"address": "none", "tls": False}]
+        return {"listeners": listeners, "control": f"{self._directory}/control.sock"}
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         self._socket.close()
@@ -88,33 +89,33 @@ class Ready(UmdProcess):
 
 
 def measure(calls: int) -> dict[str, Any]:
-    """Fill, kill, start again."""
+    """Start umd, kill it, start it again, and return the figures."""
     with tempfile.TemporaryDirectory(prefix="umd-restart-") as directory:
         with running(directory, 0) as empty:
             bare = resident(empty.process.pid)
         for name in os.listdir(directory):
             os.unlink(f"{directory}/{name}")
         before = None
-        if calls > SEEDED:
+        if calls > MAX_SEEDED_CALLS:
             write(f"{directory}/journal.db", calls)
             records = calls
         else:
             with running(directory, calls) as first:
-                while (records := _records(first)) < calls:
+                while (records := _last_position(first)) < calls:
                     time.sleep(0.2)
-                filled = _at_rest(lambda: resident(first.process.pid))
+                filled = _wait_until_stable(lambda: resident(first.process.pid))
                 before = round((filled - bare) / calls)
                 first.stop(signal.SIGKILL)
         size = os.path.getsize(f"{directory}/journal.db")
         began = time.monotonic()
         with running(directory, calls) as second:
             ready_s, cpu_s = second.ready_at - began, second.cpu_at_ready
-            asked = time.monotonic()
+            requested_at = time.monotonic()
             (end,) = ask("end", second.control_socket, call=_first_call(second))
-            ended_s = time.monotonic() - asked
-            # What is left to do after it is ready is done when nothing more is written.
-            last = _at_rest(lambda: _records(second))
-            held = _at_rest(lambda: resident(second.process.pid))
+            ended_s = time.monotonic() - requested_at
+            # umd restores calls after READY=1 and records each: it is done when no record follows.
+            last = _wait_until_stable(lambda: _last_position(second))
+            held = _wait_until_stable(lambda: resident(second.process.pid))
             settled_cpu_s = processor_time(second.process.pid)
             second.stop(signal.SIGKILL)
         return {
@@ -132,13 +133,13 @@ def measure(calls: int) -> dict[str, Any]:
 
 
 def write(path: str, calls: int) -> None:
-    """The journal of a umd with so many simulated calls, connected: the same rows, but sooner."""
+    """Write the journal that umd would write for a number of connected simulated calls."""
     file = JournalFile(path)
     file.open()
     settings = SimSection(seed=[Seed()])
-    for first in range(0, calls, WRITTEN_AT_ONCE):
+    for first in range(0, calls, CALLS_PER_COMMIT):
         rows = []
-        for number in range(first, min(first + WRITTEN_AT_ONCE, calls)):
+        for number in range(first, min(first + CALLS_PER_COMMIT, calls)):
             leg = LegId(str(uuid4()))
             call = Call(
                 id=make_call_id(leg, "sim"), leg=leg, backend="sim", number=settings.seed[0].number,
@@ -150,16 +151,16 @@ def write(path: str, calls: int) -> None:
     file.close()
 
 
-def _at_rest(look: Callable[[], int]) -> int:
-    """What is seen when it is the same at two looks."""
+def _wait_until_stable(read: Callable[[], int]) -> int:
+    """Read a value every two seconds; return it when two readings are equal."""
     last = -1
-    while last != (last := look()):
+    while last != (last := read()):
         time.sleep(2.0)
     return last
 
 
-def _records(process: UmdProcess) -> int:
-    """The position up to which something is on record."""
+def _last_position(process: UmdProcess) -> int:
+    """Return the position of the last record, by a binary search."""
     step, last = 1 << 22, 0
     while step:
         found = list(ask("events", process.control_socket, after=last + step - 1, limit=1))

@@ -1,9 +1,10 @@
 """
-What the bench measures of umd in one process: `python -m bench.servers WHAT PORT`.
+Servers that `bench.front` measures: `python -m bench.servers null|basic|http|twisted.web PORT`.
 
-`null` is the whole way of a request but for the call: the HTTP front, the SOAP door, a use case
-that succeeds at once. `http` answers without looking at the body. `twisted.web` does the work of
-`null` on a resource of twisted.web.
+`null` is the HTTP server and the SOAP service of umd, with a use case that succeeds at once.
+`basic` is `null` with password authentication. `http` is the HTTP server alone; it ignores the
+body.
+`twisted.web` is the SOAP service of `null` on the HTTP server of twisted.web.
 """
 
 from __future__ import annotations
@@ -34,14 +35,14 @@ PASSWORD = "a long enough password"
 
 
 class NullUseCases:
-    """Ends no call and says at once that it has ended."""
+    """Answers each Disconnect with `ended`, without any call."""
 
     async def disconnect(self, requester: Requester, call_id: str) -> Outcome:
         return Outcome.ENDED
 
 
 class OnTwistedWeb(Resource):
-    """The same service on twisted.web."""
+    """The SOAP service as a resource of twisted.web."""
 
     isLeaf = True
 
@@ -54,7 +55,7 @@ class OnTwistedWeb(Resource):
             name.decode().lower(): values[-1].decode()
             for name, values in request.requestHeaders.getAllRawHeaders()
         }
-        asked = Request(
+        soap_request = Request(
             Principal.anonymous(request.client.host), "POST", request.path.decode(), "", "http",
             headers.get("host", ""), headers, request.content.read(),
         )  # fmt: skip
@@ -68,7 +69,7 @@ class OnTwistedWeb(Resource):
             request.write(reply.body)
             request.finish()
 
-        _ = ensureDeferred(_reply(self._service.serve(asked))).addCallback(answer)
+        _ = ensureDeferred(_reply(self._service.serve(soap_request))).addCallback(answer)
         return NOT_DONE_YET
 
 
@@ -78,28 +79,29 @@ async def _reply(reply: Reply | Awaitable[Reply]) -> Reply:
 
 def main() -> None:
     """Serve until killed."""
-    what, port = sys.argv[1], int(sys.argv[2])
-    real = install()
+    server, port = sys.argv[1], int(sys.argv[2])
+    reactor = install()
     log = structlog.wrap_logger(
         structlog.PrintLogger(sys.stderr),
         wrapper_class=structlog.make_filtering_bound_logger(40),
         cache_logger_on_first_use=True,
     ).bind()
-    service = SoapService(NullUseCases(), log, real.seconds)  # type: ignore[arg-type]
+    service = SoapService(NullUseCases(), log, reactor.seconds)  # type: ignore[arg-type]
     answer = Reply(200, b"<ok/>" * 60, TEXT_XML, {"X-UMD-Outcome": "ended"})
-    if what == "twisted.web":
-        site: Any = Site(OnTwistedWeb(service))
-        site.noisy = False
-        site.log = lambda request: None
+    if server == "twisted.web":
+        factory: Any = Site(OnTwistedWeb(service))
+        factory.noisy = False
+        factory.log = lambda request: None
     else:
-        site = Front((lambda request: answer) if what == "http" else service.serve, real, log)
-    if what == "basic":
+        serve = (lambda request: answer) if server == "http" else service.serve
+        factory = Front(serve, reactor, log)
+    if server == "basic":
         passwords = PasswordFile({"alice": PasswordHasher().hash(PASSWORD).encode()})
         rules = Rules(passwords=passwords)
-        site.state.authenticator = Authenticator(rules, real, log, site.state.busy)
-    real.listenTCP(port, site, backlog=1024, interface="127.0.0.1")
+        factory.state.authenticator = Authenticator(rules, reactor, log, factory.state.busy)
+    reactor.listenTCP(port, factory, backlog=1024, interface="127.0.0.1")
     gc.freeze()
-    real.run()
+    reactor.run()
 
 
 if __name__ == "__main__":

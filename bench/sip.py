@@ -1,9 +1,9 @@
 """
-How fast the SIP message layer is on one core: `python -m bench.sip [--json] [--repeat 5]`.
+Measures how fast SIP messages are parsed and written: `python -m bench.sip [--json] [--repeat 5]`.
 
-Each figure is the best of several runs and counts CPU time, since other work on the machine can
-only make a run slower; it still does, through the caches and the clock. The messages are those of
-SIPp's built-in scenarios.
+Rates are per second of CPU time on one core. Each is the best of several runs: other work on the
+machine can only slow a run down, through the caches and the clock frequency. The messages are those
+of SIPp's built-in scenarios.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ BYE = (
 STATEMENTS = {
     "INVITE parse": "read_datagram(octets)",
     "INVITE parse and key": "key(read_datagram(octets))",
-    "INVITE parse, key with From and To taken apart": "whole_key(read_datagram(octets))",
+    "INVITE parse, key with From and To taken apart": "key_of_parsed_fields(read_datagram(octets))",
     "INVITE parse, check and key": "checked_key(read_datagram(octets))",
     "INVITE serialise": "invite.to_octets()",
     "BYE object": f"request({BYE})",
@@ -66,7 +66,7 @@ STATEMENTS = {
 
 
 def key(request: Request) -> tuple[object, ...]:
-    """What a transaction and a dialog are found by."""
+    """Return the fields by which the transaction and the dialog of a request are found."""
     via, cseq = request.via, request.cseq
     return (
         via.branch,
@@ -79,8 +79,8 @@ def key(request: Request) -> tuple[object, ...]:
     )
 
 
-def whole_key(request: Request) -> tuple[object, ...]:
-    """The same through `from_` and `to`."""
+def key_of_parsed_fields(request: Request) -> tuple[object, ...]:
+    """Return the same fields, with the tags from the parsed From and To fields."""
     via, cseq = request.via, request.cseq
     return (
         via.branch,
@@ -94,14 +94,14 @@ def whole_key(request: Request) -> tuple[object, ...]:
 
 
 def checked_key(request: Request) -> tuple[object, ...]:
-    """The same for a request that was found good."""
+    """Check a request, and return its key."""
     if check_request(request) is not None:
-        raise AssertionError("the bench's INVITE is good")
+        raise AssertionError("the INVITE of this bench is refused")
     return key(request)
 
 
 def measure(repeat: int) -> dict[str, float]:
-    """Operations a second for each statement, the best of `repeat` runs."""
+    """Return the operations per second of CPU time for each statement, the best of the runs."""
     invite = parse(INVITE)
     assert isinstance(invite, Request)
     names: dict[str, Any] = {
@@ -112,7 +112,7 @@ def measure(repeat: int) -> dict[str, float]:
         "sdp": sdp,
     }
     for function in (
-        *(read_datagram, key, whole_key, checked_key),
+        *(read_datagram, key, key_of_parsed_fields, checked_key),
         *(build.request, build.response, build.ack_for),
     ):
         names[function.__name__] = function

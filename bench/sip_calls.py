@@ -1,14 +1,14 @@
 """
-Calls per second through both ends' SIP cores: `python -m bench.sip_calls [--calls N] [--profile]`.
+Measures the calls per second of two SIP endpoints: `python -m bench.sip_calls [--calls N]`.
 
-A call is INVITE, 180, 200, ACK, BYE, 200, every message taken by a whole endpoint: transactions,
-timers, dialog, session, events. Once as message objects, once as octets. A virtual clock runs along
-(`--rate` calls per virtual second) and has run for longer than any timer before something is
-measured: so for each call that begins, one is also forgotten, as in service.
+A call is INVITE, 180, 200, ACK, BYE, 200. Each message passes a complete endpoint at both ends:
+transactions, timers, dialog, session, events. Messages are passed once as objects and once as
+bytes.
+A virtual clock advances (`--rate` calls per virtual second). It runs for longer than any SIP timer
+before the measurement, so for each new call an old one is forgotten, as in service.
 
-The rate is that of processor time on one core, the median of several stretches in one process. The
-garbage collector is left as Python sets it; what it costs is measured too, next to nothing: as many
-objects go as come, and a call leaves no cycle behind.
+The rate is per second of CPU time on one core, the median of several runs in one process. Python's
+garbage collector has its default settings; it costs little, because calls leave no cycles behind.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from umd.sip.endpoint import Endpoint
 from umd.sip.session import Ended, Session
 from umd.sip.transaction import Hop
 
-LONGEST_TIMER = 33.0  # seconds, and a little more: J, L and M
+WARM_UP = 33.0
+"""Virtual seconds; a little longer than the longest timers, J, L and M (64 T1)."""
 CALLER = Hop("192.0.2.1", 5060)
 CALLEE = Hop("192.0.2.2", 5060)
 OFFER = (
@@ -37,7 +38,7 @@ OFFER = (
 
 
 class Bench:
-    """Two endpoints, and calls from one to the other."""
+    """Two endpoints, one of which calls the other."""
 
     def __init__(self, octets: bool, rate: float) -> None:
         new_id = map("{:x}".format, count(16**10)).__next__
@@ -49,7 +50,7 @@ class Bench:
         self.ended = 0
 
     def move(self, sender: Endpoint, receiver: Endpoint, source: Hop) -> None:
-        """Bring over what there is to send."""
+        """Pass the messages that one endpoint has to send to the other."""
         if self.octets:
             for message, _ in sender.messages_to_send():
                 data = message.octets()
@@ -58,16 +59,16 @@ class Bench:
             for message, _ in sender.messages_to_send():
                 receiver.receive_message(message, source, self.now)
 
-    def there(self) -> None:
-        """Caller to callee."""
+    def to_callee(self) -> None:
+        """Pass the messages of the caller to the callee."""
         self.move(self.caller, self.callee, CALLER)
 
-    def back(self) -> None:
-        """Callee to caller."""
+    def to_caller(self) -> None:
+        """Pass the messages of the callee to the caller."""
         self.move(self.callee, self.caller, CALLEE)
 
     def drain(self, endpoint: Endpoint) -> Session | None:
-        """Take the events; the session of the last."""
+        """Take all events; return the session of the last one."""
         session = None
         while (item := endpoint.next_event()) is not None:
             session, event = item
@@ -76,57 +77,57 @@ class Bench:
         return session
 
     def set_up(self) -> Session:
-        """INVITE, 180, 200, ACK."""
+        """Set up a call: INVITE, 180, 200, ACK."""
         now = self.now
         leg = self.caller.place(
             "sip:bob@192.0.2.2", CALLEE, now, from_="sip:alice@192.0.2.1", body=OFFER
         )
-        self.there()
+        self.to_callee()
         callee = self.drain(self.callee)
         assert callee is not None
         callee.progress(180, now)
-        self.back()
+        self.to_caller()
         callee.answer(now, body=OFFER)
-        self.back()
-        self.there()
+        self.to_caller()
+        self.to_callee()
         self.drain(self.caller)
         self.drain(self.callee)
         return leg
 
     def tear_down(self, leg: Session) -> None:
-        """BYE, 200."""
+        """End a call: BYE, 200."""
         leg.hang_up(self.now)
-        self.there()
-        self.back()
+        self.to_callee()
+        self.to_caller()
         self.drain(self.caller)
         self.drain(self.callee)
 
     def call(self) -> None:
-        """One call, and what is due."""
+        """Set up and end one call, advance the clock, and let the timers expire."""
         self.tear_down(self.set_up())
         self.now += self.step
         self.caller.handle_timer(self.now)
         self.callee.handle_timer(self.now)
 
 
-def rates_of(octets: bool, calls: int, rate: float, stretches: int = 5) -> list[float]:
-    """Calls per second of processor time in each stretch of so many calls."""
+def rates_of(octets: bool, calls: int, rate: float, runs: int = 5) -> list[float]:
+    """Return the calls per second of CPU time in each of several runs."""
     bench = Bench(octets, rate)
-    settled = int(LONGEST_TIMER * rate)
-    for _ in range(settled):
+    warm_up_calls = int(WARM_UP * rate)
+    for _ in range(warm_up_calls):
         bench.call()
     rates = []
-    for _ in range(stretches):
+    for _ in range(runs):
         start = time.process_time()
         for _ in range(calls):
             bench.call()
         rates.append(calls / (time.process_time() - start))
-    assert bench.ended == 2 * (settled + stretches * calls)
+    assert bench.ended == 2 * (warm_up_calls + runs * calls)
     return rates
 
 
 def linger_octets(octets: bool, calls: int) -> float:
-    """Octets per transaction that only absorbs repetitions (four a call)."""
+    """Return the bytes of a transaction that only absorbs retransmissions (four per call)."""
     tracemalloc.start()
     bench = Bench(octets, 1e9)
     before = tracemalloc.get_traced_memory()[0]
@@ -143,7 +144,7 @@ def linger_octets(octets: bool, calls: int) -> float:
 def main() -> None:
     """Print the figures."""
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--calls", type=int, default=10_000, help="in each stretch")
+    options.add_argument("--calls", type=int, default=10_000, help="in each run")
     options.add_argument("--rate", type=float, default=1_000.0, help="calls per virtual second")
     options.add_argument("--profile", choices=("objects", "octets"))
     chosen = options.parse_args()

@@ -1,11 +1,11 @@
 """
-How fast the SOAP door is by itself: Disconnects a second on one core, without HTTP and SIP.
+Measures the SOAP service alone: Disconnects per second on one core, without HTTP and SIP.
 
     python -m bench.soap [--calls 20000] [--rounds 5]
 
-Each is a whole request: octets read, the call found, its leg hung up on a backend that confirms at
-once, the events recorded (and not logged), the reply written. The best of the rounds is printed, in
-processor time.
+For each request, umd parses the body, finds the call, hangs up its leg on a backend that confirms
+at once, records the events without logging them, and writes the reply. The bench prints the best
+round, per second of CPU time.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from umd.http.exchange import Request
 from umd.messaging.service import SoapService
 from umd.testing import FakeBackend
 
-ASKER = Principal("anonymous", "127.0.0.1")
+CLIENT = Principal("anonymous", "127.0.0.1")
 DOCUMENT = (
     '<?xml version="1.0" encoding="utf-8"?>\n'
     '<soap:Envelope xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"\n'
@@ -38,7 +38,7 @@ HEADERS = {"content-type": "text/xml; charset=utf-8"}
 
 
 def make_service() -> tuple[Control, SoapService]:
-    """The door, and the control behind it."""
+    """Return the SOAP service and the control that it uses."""
     log = structlog.wrap_logger(
         None, wrapper_class=structlog.make_filtering_bound_logger(50), processors=[]
     )
@@ -62,13 +62,13 @@ def _service(control: Control, log: Any) -> SoapService:
     return SoapService(UseCases(control, users=Users(":memory:", None), pins=NoDelivery()), log)
 
 
-def one_round(calls: int) -> float:
-    """Disconnects a second of processor time."""
+def measure(calls: int) -> float:
+    """Return the Disconnects per second of CPU time."""
     control, service = make_service()
     requests = [
-        Request(ASKER, "POST", "/EWS/UM2007Legacy.asmx", "", "http", "h", HEADERS, body)
+        Request(CLIENT, "POST", "/EWS/UM2007Legacy.asmx", "", "http", "h", HEADERS, body)
         for body in (
-            (DOCUMENT % control.place(ASKER, "answers").id).encode() for _ in range(calls)
+            (DOCUMENT % control.place(CLIENT, "answers").id).encode() for _ in range(calls)
         )
     ]
     gc.collect()
@@ -83,12 +83,12 @@ def one_round(calls: int) -> float:
 
 
 def _finish(work: Any) -> Any:
-    """Run a coroutine that waits for nothing."""
+    """Run a coroutine that never suspends; return its result."""
     try:
         work.send(None)
     except StopIteration as done:
         return done.value
-    raise AssertionError("it waits")
+    raise AssertionError("the coroutine suspended")
 
 
 def main() -> None:
@@ -96,8 +96,8 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
-    rates = [one_round(options.calls) for _ in range(options.rounds)]
-    print(f"Disconnect through the SOAP door: {max(rates):,.0f}/s (the best of {len(rates)})")
+    rates = [measure(options.calls) for _ in range(options.rounds)]
+    print(f"Disconnect through the SOAP service: {max(rates):,.0f}/s (the best of {len(rates)})")
 
 
 if __name__ == "__main__":
