@@ -1,8 +1,8 @@
 """
-Check a change: format, imports, types and the tests of the core, side by side.
+Checks a change: format, imports, types and the tests of the core, all at the same time.
 
     python -m tests.check          # less than 90 seconds
-    python -m tests.check --all    # the same with all tests
+    python -m tests.check --all    # with all tests
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ CORE: Final = (
     "tests.soap",
     "tests.trace",
 )
-"""Tests without processes and peers of their own."""
+"""Tests that start no processes."""
 ALL: Final = ("tests", "umd_loopback")
 
 
 @dataclass(frozen=True)
 class Check:
-    """One command, and how it ended."""
+    """The result of one command."""
 
     name: str
     status: int

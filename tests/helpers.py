@@ -1,4 +1,4 @@
-"""What several tests need: a log that keeps its lines, control on a fake backend, tshark."""
+"""Helpers that several tests share: a captured log, `Control` on a fake backend, tshark."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ DEADLINE = ControlSettings().deadline
 
 
 def capturing_log() -> tuple[FilteringBoundLogger, list[Any]]:
-    """A logger, and the list of the event dicts it was given."""
+    """Return a logger, and the list to which it appends its event dicts."""
     capture = LogCapture()
     log = structlog.wrap_logger(
         BytesIO(), processors=[capture], wrapper_class=structlog.make_filtering_bound_logger(0)
@@ -48,7 +48,7 @@ def capturing_log() -> tuple[FilteringBoundLogger, list[Any]]:
 
 
 class ControlRoom:
-    """A `Control` on its own clock, everything it records and logs kept."""
+    """A `Control` on a virtual clock; keeps the lifecycle events and the log lines."""
 
     def __init__(
         self,
@@ -87,7 +87,11 @@ def side_by_side(run: Callable[..., Result], arguments: Iterable[Iterable[Any]])
     """
     Call a function for each tuple of arguments, on as many threads as there are processors.
 
-    For a test that starts many processes: they share the time in which each waits.
+    A test that starts many processes is faster if it does not wait for each before the next.
+
+    Args:
+        run: the function; it may run in several threads at once.
+        arguments: the arguments of each call.
 
     Returns:
         The results, in the order of the arguments.
@@ -96,27 +100,29 @@ def side_by_side(run: Callable[..., Result], arguments: Iterable[Iterable[Any]])
         return list(pool.map(lambda each: run(*each), arguments))
 
 
-def missing(what: str) -> NoReturn:
+def missing(program: str) -> NoReturn:
     """
-    A program that a test needs is not installed.
+    Skip a test whose program is not installed; with CI=true, fail it.
 
     Args:
-        what: the program, and how to install it.
+        program: the name of the program, and how to install it.
 
     Raises:
-        SkipTest: unless this is the machine that checks every change, where it is a failure.
+        SkipTest: unless CI=true.
+        AssertionError: if CI=true.
     """
     if os.environ.get("CI", "").lower() in ("1", "true", "yes"):
-        raise AssertionError(f"nothing may be missing here: {what}")
-    raise SkipTest(f"needs {what}")
+        raise AssertionError(f"with CI=true nothing may be missing: {program}")
+    raise SkipTest(f"needs {program}")
 
 
 def program(name: str, package: str) -> str:
     """
-    The path of a program that a test needs, or `missing`.
+    Return the path of a program; if it is not installed, see `missing`.
 
     Args:
-        package: what to install for it.
+        name: the name of the program.
+        package: the Debian package that has it.
     """
     path = shutil.which(name)
     if path is None:
@@ -126,14 +132,14 @@ def program(name: str, package: str) -> str:
 
 def tshark(*arguments: str) -> list[list[str]]:
     """
-    Run tshark; gives its lines of output, each split at tabs.
+    Run tshark, and return its lines of output, each split at tabs.
 
     Raises:
-        SkipTest: it is not installed, and this is not the machine that checks every change.
+        SkipTest: tshark is not installed; see `missing`.
     """
     if shutil.which("tshark") is None:
         missing("tshark: apt-get install tshark")
-    # Checksums are checked only when asked for; wrong ones do not end it by themselves.
+    # By default tshark does not verify checksums; a wrong one does not change its exit status.
     checked = ("-o", "ip.check_checksum:TRUE", "-o", "udp.check_checksum:TRUE")
     result = subprocess.run(
         ["tshark", *checked, *arguments], capture_output=True, text=True, check=True
@@ -142,7 +148,7 @@ def tshark(*arguments: str) -> list[list[str]]:
 
 
 class MemoryUsers(Users):
-    """Users without a file and a thread."""
+    """Stores the settings of users in memory, without a file and a thread."""
 
     def __init__(self) -> None:
         self.kept: dict[str, UserSettings] = {}
@@ -155,13 +161,13 @@ class MemoryUsers(Users):
 
 
 class RecordingDelivery(PinDelivery):
-    """Keeps what is handed over, or refuses to."""
+    """Records the delivered PINs, or refuses them."""
 
     def __init__(self) -> None:
         self.delivered: list[tuple[str, str]] = []
         self.refuses = False
         self.slow: Deferred[None] | None = None
-        """What a delivery waits for."""
+        """If set, a delivery waits for it."""
 
     async def deliver(self, address: str, pin: str) -> None:
         if self.slow is not None:
@@ -171,7 +177,7 @@ class RecordingDelivery(PinDelivery):
         self.delivered.append((address, pin))
 
 
-# Numbers that clients can dial, to the words of the fake backend.
+# The numbers that clients can dial, and what the fake backend does with each.
 FAKE_NUMBERS = DialPlan(
     [
         Rule("1", "answers"),

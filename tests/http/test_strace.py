@@ -20,9 +20,9 @@ class StraceTests(SynchronousTestCase):
         if shutil.which("strace") is None:
             missing("strace: apt-get install strace")
         trace = Path(self.mktemp()).absolute()
-        # With -D umd stays our child, and gets the signal that ends it.
+        # With -D umd stays our child, and gets the signal that ends it. -qq hides threads that end.
         calls = "trace=open,openat,openat2,connect,execve"
-        launcher = ("strace", "-D", "-f", "-q", "-e", calls, "-o", str(trace))
+        launcher = ("strace", "-D", "-f", "-qq", "-e", calls, "-o", str(trace))
         with UmdProcess("serve", launcher=launcher) as umd:
             # What is read the first time is read.
             self.assertEqual(umd.post(disconnect("x").encode())[0], 500)

@@ -1,16 +1,16 @@
 """
-Calls whose every request is challenged, and whose nonces are stale after a second.
+Places calls to peers that challenge every request, with nonces that are stale after a second.
 
     python -m tests.interop.digest --calls 1000
 
-umd's SIP backend calls SIPp, Kamailio with SIPp behind it, and Asterisk, alone and behind Kamailio,
-a quarter of the calls each. Each call is answered, sends a re-INVITE when its nonce is stale, and
-ends by BYE when it is stale again.
+The backend `sip` calls SIPp, Kamailio with SIPp behind it, and Asterisk, alone and behind Kamailio:
+a quarter of the calls each. Each call is answered. umd sends a re-INVITE when the nonce is stale,
+and a BYE when it is stale again.
 
-SIPp challenges INVITE, re-INVITE and BYE with 401; Kamailio all of them with 407, and the BYE with
-401 too. Asterisk challenges INVITE with 401 and nothing in a dialog.
+SIPp challenges INVITE, re-INVITE and BYE with 401. Kamailio challenges them with 407, and the BYE
+also with 401. Asterisk challenges INVITE with 401, and no request in a dialog.
 
-Exit status 0: each call ended as umd asked for, and is down by the far end's own log.
+The exit status is 0 if each call ended by the BYE of umd, also according to the log of the far end.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from umd.sip.session import Session
 from umd.sip.transaction import Hop
 
 STALE: Final = 2.2
-"""Seconds until a nonce is certainly stale: Kamailio counts whole seconds."""
+"""Seconds until a nonce is certainly stale; Kamailio counts in full seconds."""
 CLIENT: Final = Cause(by=EndedBy.CLIENT)
 CHALLENGES: Final = """
     ! INVITE
@@ -61,33 +61,34 @@ TALKS: Final = CHALLENGES.replace("!", "<")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
-    """What the calls to one peer came to."""
+    """The results of the calls to one peer."""
 
     calls: int
     ends: Counter[str]
-    """How many calls ended how, by umd's account; a good one as `200`."""
+    """The number of calls by their end, as umd reports it; `200` for a successful call."""
     challenges: Counter[str]
-    """By status and method: `401 BYE`."""
+    """The number of challenges by status and method: `401 BYE`."""
     stale: int
-    """Challenges that said so."""
+    """Challenges with stale=true."""
     down: int
-    """Calls that are down by the far end's own log."""
+    """Calls that have ended according to the log of the far end."""
 
     @property
     def failed(self) -> int:
-        """Calls that did not end as asked for, or are not down."""
+        """Calls that did not end by the BYE of umd, or have not ended at the far end."""
         return max(self.calls - self.ends["200"], self.calls - self.down)
 
     def __str__(self) -> str:
-        told = ", ".join(f"{number} x {what}" for what, number in sorted(self.challenges.items()))
+        counts = sorted(self.challenges.items())
+        challenges = ", ".join(f"{number} x {challenge}" for challenge, number in counts)
         return (
-            f"{self.calls} calls, ended {dict(self.ends)}; challenges: {told}; {self.stale} stale; "
-            f"down at the far end: {self.down}"
+            f"{self.calls} calls, ended {dict(self.ends)}; challenges: {challenges}; "
+            f"{self.stale} stale; ended at the far end: {self.down}"
         )
 
 
 class Calls(LegSink):
-    """Keeps `at_once` calls up until `calls` have ended."""
+    """Keeps `at_once` calls live until `calls` have ended."""
 
     def __init__(self, reactor: Any, number: str, calls: int, at_once: int) -> None:
         self.ends: Counter[str] = Counter()
@@ -100,15 +101,15 @@ class Calls(LegSink):
         self._to_place = self._to_end = calls
         self._at_once = at_once
         self._changing: set[str] = set()
-        """Legs whose re-INVITE has not been answered."""
+        """Legs whose re-INVITE has no answer yet."""
 
     def begin(self) -> None:
-        """Place the first ones."""
+        """Place the first calls."""
         for _ in range(min(self._at_once, self._to_place)):
             self._place()
 
     def saw(self, source: Hop, target: Hop, message: Message) -> None:
-        """A message has crossed."""
+        """Count the challenges; hang up when a re-INVITE is answered and the nonce is stale."""
         if not isinstance(message, Response):
             return
         status, method = message.status, message.cseq_method
@@ -138,18 +139,18 @@ class Calls(LegSink):
         raise AssertionError(reason)
 
     def backend_up(self) -> None:
-        raise AssertionError("it was never down")
+        raise AssertionError("the backend was never down")
 
     def _place(self) -> None:
         self._to_place -= 1
         self.backend.place(LegId(f"digest-{self._to_place}@{self._number}"), self._number)
 
     def _reinvite(self, leg: LegId) -> None:
-        # The backend itself offers no change of a call: by way of its session.
+        # The backend has no operation that sends a re-INVITE; its session has.
         assert self.backend._legs is not None and self.backend.port is not None
         dialog = self.backend._legs.dialog_of(leg)
         if dialog is None:
-            return  # it has ended
+            return  # the call has ended
         session = dialog.owner
         assert isinstance(session, Session)
         self._changing.add(leg)
@@ -175,12 +176,12 @@ async def run(
     from_: str = "",
 ) -> Figures:
     """
-    Place and end so many calls.
+    Place and end calls to one peer.
 
     Args:
-        port: of the peer.
-        number: what is dialled.
-        down: how many calls are down, by the log of the far end.
+        port: the port of the peer.
+        number: the number to dial.
+        down: returns the number of calls that have ended according to the log of the far end.
     """
     password = directory / "password"
     password.write_text(f"{PASSWORD}\n")
@@ -201,7 +202,7 @@ async def run(
         await load.done
     finally:
         await backend.stop()
-    for _ in range(50):  # the log of a far end may be written a moment later
+    for _ in range(50):  # the far end may write its log a moment later
         if down() >= calls:
             break
         await deferLater(reactor, 0.1)
@@ -215,7 +216,7 @@ async def run(
 
 
 async def with_sipp(reactor: Any, directory: Path, **keywords: Any) -> Figures:
-    """SIPp challenges."""
+    """Call SIPp, which challenges each request."""
     far = FarEnd(directory / "far", CHALLENGES)
     try:
         far.start()
@@ -227,7 +228,7 @@ async def with_sipp(reactor: Any, directory: Path, **keywords: Any) -> Figures:
 
 
 async def with_kamailio(reactor: Any, directory: Path, **keywords: Any) -> Figures:
-    """Kamailio challenges; the far end is behind it."""
+    """Call SIPp through Kamailio, which challenges each request."""
     far = FarEnd(directory / "far", TALKS)
     proxy = Kamailio(directory / "proxy", password=PASSWORD)
     try:
@@ -243,7 +244,7 @@ async def with_kamailio(reactor: Any, directory: Path, **keywords: Any) -> Figur
 async def with_asterisk(
     reactor: Any, directory: Path, *, proxy: Kamailio | None = None, **keywords: Any
 ) -> Figures:
-    """Asterisk challenges; "down": it answered the BYE, and has no channel any more."""
+    """Call Asterisk, which challenges INVITE; a call has ended if its channel is gone."""
     asterisk = Asterisk(directory / "asterisk", password=PASSWORD)
 
     def down() -> int:
@@ -264,7 +265,7 @@ async def with_asterisk(
 
 
 async def with_both(reactor: Any, directory: Path, **keywords: Any) -> Figures:
-    """Kamailio and Asterisk behind it challenge."""
+    """Call Asterisk through Kamailio; both challenge."""
     proxy = Kamailio(directory / "proxy", password=PASSWORD)
     try:
         proxy.start()
@@ -282,7 +283,7 @@ PEERS: Final = {
 
 
 def _byes(far: FarEnd) -> int:
-    return sum(line.what == "BYE" for line in far.log())
+    return sum(line.message == "BYE" for line in far.log())
 
 
 async def main(reactor: Any) -> None:

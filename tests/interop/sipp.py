@@ -1,4 +1,4 @@
-"""SIPp as the other party: a process on free ports of loopback, which ends with its test."""
+"""Runs SIPp as the far end, on free ports of loopback, and reads its log files."""
 
 from __future__ import annotations
 
@@ -26,15 +26,16 @@ SCENARIOS: Final = Path(__file__).parent / "sipp"
 
 
 class SippFailed(Exception):
-    """It could not be started, or ended too early; the text has what it said."""
+    """SIPp did not start or ended too early; the text has its output."""
 
 
 def need_sipp() -> str:
     """
-    The path of the program.
+    Return the path of SIPp.
 
     Raises:
-        SkipTest: it is not installed; under CI, where nothing may be missing, `SippFailed`.
+        SkipTest: it is not installed.
+        SippFailed: it is not installed, and CI=true.
     """
     path = shutil.which("sipp")
     if path is not None:
@@ -46,7 +47,7 @@ def need_sipp() -> str:
 
 
 def free_port() -> int:
-    """A UDP port of loopback that nobody has at the moment."""
+    """Return a UDP port of loopback that is free at the moment."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
         taken.bind((LOOPBACK, 0))
         port: int = taken.getsockname()[1]
@@ -54,17 +55,18 @@ def free_port() -> int:
 
 
 class Line(NamedTuple):
-    """What a scenario has logged."""
+    """A line that a scenario has logged."""
 
     at: float
     """Seconds since the epoch."""
-    what: str
+    message: str
+    """The method or status that the line is about."""
     call_id: str
     rest: str
 
 
 class Traced(NamedTuple):
-    """A message in the trace, retransmissions too."""
+    """A message in the trace of SIPp; retransmissions are included."""
 
     at: datetime
     received: bool
@@ -72,35 +74,35 @@ class Traced(NamedTuple):
 
     @property
     def start(self) -> str:
-        """Its first two words."""
+        """The first two words of the message."""
         return " ".join(self.text.split(None, 2)[:2])
 
 
 class SippRecords:
-    """What a SIPp that works in a directory has written there."""
+    """The log, trace and statistics that SIPp has written to a directory."""
 
     def __init__(self, directory: str | Path) -> None:
         self.directory = Path(directory).absolute()
 
     def log(self) -> list[Line]:
-        """The lines that its scenario has logged so far."""
+        """Return the lines that the scenario has logged so far."""
         lines = []
         for line in (self.directory / "log").read_text().splitlines():
-            at, what, call_id, rest = (line.split("\t")[-1] + "   ").split(" ", 3)
-            lines.append(Line(float(at), what, call_id, rest.strip()))
+            at, message, call_id, rest = (line.split("\t")[-1] + "   ").split(" ", 3)
+            lines.append(Line(float(at), message, call_id, rest.strip()))
         return lines
 
     def messages(self) -> list[Traced]:
-        """Every message received and sent so far."""
+        """Return the messages received and sent so far."""
         text = (self.directory / "messages").read_text()
         parts = _TRACED.split(text)[1:]
         return [
-            Traced(datetime.fromisoformat(at), what == "received", message.strip())
-            for at, what, message in zip(parts[::3], parts[1::3], parts[2::3], strict=True)
+            Traced(datetime.fromisoformat(at), direction == "received", message.strip())
+            for at, direction, message in zip(parts[::3], parts[1::3], parts[2::3], strict=True)
         ]
 
     def statistics(self) -> dict[str, int]:
-        """The whole numbers of its last row of statistics, from the start on (`...(C)`)."""
+        """Return the cumulative counts (`...(C)`) of the last row of statistics, by name."""
         with open(self.directory / "statistics", newline="") as file:
             *_, last = csv.DictReader(file, delimiter=";")
         return {
@@ -112,19 +114,19 @@ class SippRecords:
 
 def sipp_command(scenario: str, *arguments: str, trace: bool = True) -> list[str]:
     """
-    The command of a SIPp on loopback whose files `SippRecords` reads.
+    Return the command of a SIPp on loopback that writes the files that `SippRecords` reads.
 
     Args:
-        scenario: the path of one, or a built-in one: `-sn uas`.
-        arguments: more of them, the remote address too.
-        trace: whether it keeps each message; costs half its speed.
+        scenario: a path, or a built-in scenario such as `-sn uas`.
+        arguments: further arguments, including the remote address.
+        trace: whether SIPp writes each message to a file, which halves its speed.
     """
     chosen = scenario.split() if scenario.startswith("-") else ["-sf", scenario]
     command = [
         need_sipp(), *chosen, *arguments, "-i", LOOPBACK, "-ci", LOOPBACK,
         "-bind_local", "-nostdin", "-buff_size", str(4 << 20), "-trace_err", "-error_file",
         "errors", "-trace_stat", "-stf", "statistics", "-fd", "1",
-        "-watchdog_interval", "0",  # it would end itself on a busy machine
+        "-watchdog_interval", "0",  # otherwise it exits on a busy machine
     ]  # fmt: skip
     if trace:
         command += ["-trace_logs", "-log_file", "log", "-trace_msg"]
@@ -134,16 +136,16 @@ def sipp_command(scenario: str, *arguments: str, trace: bool = True) -> list[str
 
 class Sipp(SippRecords, ProcessProtocol):
     """
-    One SIPp process: `start`, and `stop` in the cleanup.
+    A SIPp process; call `start`, and `stop` in the cleanup.
 
     Args:
-        reactor: the real one.
-        directory: for what it writes; made if need be.
-        scenario: a file of `tests/interop/sipp` without its ending, or a built-in one: `-sn uas`.
-        arguments: more of them, the remote address too.
-        calls: after how many it ends.
-        trace: whether it keeps each message; costs half its speed.
-        launcher: a command to run it by: `["taskset", "-c", "1"]`.
+        reactor: the reactor of Twisted.
+        directory: where SIPp writes its files; created if missing.
+        scenario: the name of a file in `tests/interop/sipp`, or a built-in one such as `-sn uas`.
+        arguments: further arguments, including the remote address.
+        calls: the number of calls after which SIPp exits.
+        trace: whether SIPp writes each message to a file, which halves its speed.
+        launcher: a command that starts it, such as `["taskset", "-c", "1"]`.
     """
 
     def __init__(
@@ -159,10 +161,10 @@ class Sipp(SippRecords, ProcessProtocol):
         super().__init__(directory)
         self.port = 0
         self.status: int | None = None
-        """How it ended: 0, all calls were good; 1, one was not; minus the signal that ended it."""
+        """0 if all calls succeeded, 1 if a call failed, or the negative number of the signal."""
         self._waiting: list[Deferred[None]] = []
         self._reactor = reactor
-        self._said: list[bytes] = []
+        self._output: list[bytes] = []
         self._transport: Any = None
         chosen = scenario if scenario.startswith("-") else _file(scenario)
         self._command = [*launcher, *sipp_command(chosen, *arguments, trace=trace)]
@@ -171,19 +173,19 @@ class Sipp(SippRecords, ProcessProtocol):
 
     async def start(self) -> None:
         """
-        Start it, and wait until its port is open.
+        Start SIPp, and wait until its port is open.
 
         Raises:
-            SippFailed
+            SippFailed: it exited.
         """
         self.directory.mkdir(parents=True, exist_ok=True)
         for _ in range(5):
             if await self._start_on(free_port()):
                 return
-        raise SippFailed(f"exit status {self.status}: {self.said}")
+        raise SippFailed(f"exit status {self.status}: {self.output}")
 
     async def _start_on(self, port: int) -> bool:
-        """Whether it has started; not when somebody was faster to take the port."""
+        """Start SIPp on a port; return False if another process has taken the port."""
         command = [*self._command, "-p", str(port)]
         self.port, self.status = port, None
         self._transport = self._reactor.spawnProcess(
@@ -195,17 +197,17 @@ class Sipp(SippRecords, ProcessProtocol):
             await deferLater(self._reactor, 0.005)
         if self.status == PORT_TAKEN:
             return False
-        raise SippFailed(f"exit status {self.status}: {self.said}")
+        raise SippFailed(f"exit status {self.status}: {self.output}")
 
     async def stop(self) -> None:
-        """End it, if it has not ended, and wait until it is gone."""
+        """End SIPp if it still runs."""
         if self._transport is not None:
             if self.status is None:
                 self._transport.signalProcess(SIGKILL)
             await self.wait()
 
     async def wait(self) -> int:
-        """Wait until it has ended; gives its exit status."""
+        """Wait until SIPp has exited; return its exit status."""
         if self.status is None:
             ended: Deferred[None] = Deferred()
             self._waiting.append(ended)
@@ -215,26 +217,26 @@ class Sipp(SippRecords, ProcessProtocol):
 
     async def finish(self) -> None:
         """
-        Wait until it has done its calls.
+        Wait until SIPp has finished its calls.
 
         Raises:
-            SippFailed: one of them was not good.
+            SippFailed: a call failed.
         """
         status = await self.wait()
         if status:
-            raise SippFailed(f"exit status {status}: {self.said}")
+            raise SippFailed(f"exit status {status}: {self.output}")
 
     @property
-    def said(self) -> str:
-        """What it wrote to its screen and its error file, the end of it."""
+    def output(self) -> str:
+        """The end of its screen output and of its error file."""
         errors = self.directory / "errors"
         text = errors.read_text(errors="replace") if errors.exists() else ""
-        return b"".join(self._said[-20:]).decode(errors="replace") + text[-4000:]
+        return b"".join(self._output[-20:]).decode(errors="replace") + text[-4000:]
 
-    # The process
+    # ProcessProtocol
 
     def outReceived(self, data: bytes) -> None:
-        self._said.append(data)
+        self._output.append(data)
 
     errReceived = outReceived
 
@@ -244,8 +246,8 @@ class Sipp(SippRecords, ProcessProtocol):
             signal, code = reason.value.signal, reason.value.exitCode
             self.status = -signal if signal else code or 0
         waiting, self._waiting = self._waiting, []
-        for one in waiting:
-            one.callback(None)
+        for waiter in waiting:
+            waiter.callback(None)
 
 
 _TRACED: Final = re.compile(
@@ -258,7 +260,7 @@ def _file(scenario: str) -> str:
 
 
 def has_port(pid: int, port: int) -> bool:
-    """Whether a process has this UDP port of loopback."""
+    """Return whether a process has this UDP port of loopback open."""
     with open("/proc/net/udp") as table:
         rows = [line.split() for line in table]
     sockets = {f"socket:[{row[9]}]" for row in rows if row[1] == f"0100007F:{port:04X}"}
@@ -266,4 +268,4 @@ def has_port(pid: int, port: int) -> bool:
         descriptors = list(Path(f"/proc/{pid}/fd").iterdir())
         return any(os.readlink(descriptor) in sockets for descriptor in descriptors)
     except OSError:
-        return False  # it has just ended, or just closed one
+        return False  # it has just exited, or just closed a descriptor

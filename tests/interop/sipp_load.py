@@ -3,7 +3,7 @@ Many calls by umd's SIP backend to SIPp: each answered and ended by BYE, or canc
 
     python -m tests.interop.sipp_load --calls 20000 --at-once 200 --cancel 1000
 
-A call that ends in any other way than umd asked for has failed. Exit status 0: none has.
+A call that ends in any other way has failed. The exit status is 0 if no call has failed.
 """
 
 from __future__ import annotations
@@ -33,28 +33,28 @@ CLIENT = Cause(by=EndedBy.CLIENT)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
-    """What a run came to."""
+    """The results of a run."""
 
     calls: int
     ends: Counter[str]
-    """How many calls ended how; a good one by BYE as `200`, by CANCEL as `487`."""
+    """The number of calls by their end; `200` for a successful BYE, `487` for a CANCEL."""
     failed: int
-    """Calls that did not end as asked for, by umd's account."""
+    """Failed calls, as umd reports them."""
     failed_there: int
-    """By SIPp's."""
+    """Failed calls, as SIPp reports them."""
     seconds: float
     cpu: float
-    """Seconds that umd's process used."""
+    """CPU time of umd, in seconds."""
     datagrams: int
-    """Received and sent by umd."""
+    """Datagrams that umd has received and sent."""
     repeated: int
-    """Messages that umd sent once more."""
+    """Retransmissions of umd."""
     repeated_there: int
     dropped: int | None
-    """Datagrams that the kernel had no room for on umd's side."""
+    """Datagrams that the kernel dropped because the receive buffer of umd was full."""
     lost: int
     memory: int
-    """Octets of umd's process at its largest."""
+    """The largest resident size of umd, in bytes."""
 
     def __str__(self) -> str:
         return (
@@ -68,13 +68,13 @@ class Figures:
 
 class Load(LegSink):
     """
-    Keeps `at_once` calls up until `calls` have ended.
+    Keeps `at_once` calls live until `calls` have ended.
 
     Args:
-        backend: started with this as its sink.
-        calls: how many.
-        at_once: at most.
-        cancel: hang up when it rings, not when it is answered.
+        backend: the backend; the caller starts it with this object as its sink.
+        calls: the number of calls.
+        at_once: the largest number of live calls.
+        cancel: True: hang up when a call rings; False: when it is answered.
     """
 
     def __init__(self, backend: SipBackend, calls: int, at_once: int, *, cancel: bool) -> None:
@@ -88,7 +88,7 @@ class Load(LegSink):
         self._status = 487 if cancel else 200
 
     def begin(self) -> None:
-        """Place the first ones."""
+        """Place the first calls."""
         for _ in range(min(self._at_once, self._to_place)):
             self._place()
 
@@ -102,7 +102,7 @@ class Load(LegSink):
         raise AssertionError(reason)
 
     def backend_up(self) -> None:
-        raise AssertionError("it was never down")
+        raise AssertionError("the backend was never down")
 
     def _place(self) -> None:
         self._to_place -= 1
@@ -130,7 +130,7 @@ async def run(
     launcher: Sequence[str] = (),
     trace: bool = False,
 ) -> Figures:
-    """Place and end so many calls."""
+    """Place and end calls; return the results."""
     scenario = "uas-ring" if cancel else "uas-load"
     sipp = Sipp(reactor, directory, scenario, calls=calls, trace=trace, launcher=launcher)
     try:
@@ -145,19 +145,19 @@ async def run(
             await load.done
             wall, cpu = time.monotonic() - wall, time.process_time() - cpu
             await sipp.wait()
-            told = sipp.statistics()
+            statistics = sipp.statistics()
             port, endpoint = backend.port, backend.endpoint
             assert port is not None and endpoint is not None
             return Figures(
                 calls=calls,
                 ends=load.ends,
                 failed=load.failed,
-                failed_there=calls - told["SuccessfulCall"],
+                failed_there=calls - statistics["SuccessfulCall"],
                 seconds=wall,
                 cpu=cpu,
                 datagrams=port.counts.received + port.counts.sent,
                 repeated=endpoint.transactions.retransmissions,
-                repeated_there=told["Retransmissions"],
+                repeated_there=statistics["Retransmissions"],
                 dropped=port.dropped,
                 lost=port.counts.lost,
                 memory=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,

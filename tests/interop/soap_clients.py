@@ -1,4 +1,4 @@
-"""SOAP clients from packages of their own, each a process that carries out commands."""
+"""SOAP and HTTP clients of other projects; each runs as a process that takes commands."""
 
 from __future__ import annotations
 
@@ -15,32 +15,35 @@ from tests.helpers import missing
 
 PROGRAMS: Final = Path(__file__).parent / "clients"
 PATIENCE: Final = 120
-"""Seconds in which a client must be done, whatever happens."""
+"""Seconds after which a client is killed."""
 
 
 class ClientFailed(Exception):
-    """It ended too early, or could not be built; the text has what it said."""
+    """A client exited too early, or could not be built; the text has its output."""
 
 
 @dataclass(frozen=True)
 class SoapClient:
-    """One client, and how to have it."""
+    """A client, and how to install and start it."""
 
     check: Sequence[str]
-    """A command that succeeds where the client is installed."""
+    """A command that succeeds if the client is installed."""
     install: str
-    """What to do where it does not."""
+    """The name of the client and the command that installs it."""
     command: Sequence[str]
-    """Runs its program; the address of the WSDL is added."""
+    """The command of the program; the URL of the WSDL is appended."""
     build: Callable[[str, Path], Sequence[str]] | None = None
-    """Makes the program from the WSDL, in a folder of its own; gives the command in its stead."""
+    """Builds the program from the WSDL in a directory; returns the command to use."""
     arguments: Sequence[str] = ()
-    """What the program gets after the address."""
+    """Arguments after the URL."""
 
     def need(self) -> None:
         """
+        Skip the test if the client is not installed.
+
         Raises:
-            SkipTest: it is not installed; under CI, where nothing may be missing, a failure.
+            SkipTest: the client is not installed.
+            AssertionError: the client is not installed, and CI=true.
         """
         try:
             subprocess.run(self.check, check=True, capture_output=True)
@@ -53,21 +56,22 @@ class Conversation:
     A context manager that runs a client, which loads the WSDL and waits for commands.
 
     Args:
-        wsdl: its address.
-        folder: for what the client says besides, and for its program where it is built.
+        client: the client.
+        wsdl: the URL of the WSDL.
+        folder: for the standard error of the client, and for its program if it is built.
     """
 
     def __init__(self, client: SoapClient, wsdl: str, folder: Path) -> None:
         folder.mkdir(parents=True)
         build = client.build
         command = client.command if build is None else build(wsdl, folder)
-        self._said = folder / "stderr"
-        with self._said.open("wb") as said:
+        self._stderr = folder / "stderr"
+        with self._stderr.open("wb") as stderr:
             self._process = subprocess.Popen(
                 [*command, wsdl, *client.arguments],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=said,
+                stderr=stderr,
                 text=True,
             )
         self._watchdog = threading.Timer(PATIENCE, self._process.kill)
@@ -78,17 +82,17 @@ class Conversation:
 
     def __exit__(self, *_: object) -> None:
         try:
-            # The end of its input is its end.
+            # A client exits at the end of its input.
             self._process.communicate()
         finally:
             self._watchdog.cancel()
 
     def ask(self, *words: str) -> dict[str, Any]:
         """
-        Have a command carried out; `clients/README.md` has them, and the answers.
+        Send a command, and return its result; `clients/README.md` lists both.
 
         Raises:
-            ClientFailed: it met with anything but an answer or a fault.
+            ClientFailed: the client exited, or its output is not JSON.
         """
         assert self._process.stdin is not None and self._process.stdout is not None
         try:
@@ -98,16 +102,16 @@ class Conversation:
         except (BrokenPipeError, ValueError) as error:
             self._process.kill()
             self._process.wait()
-            raise ClientFailed(f"{words}: {self._said.read_text(errors='replace')}") from error
+            raise ClientFailed(f"{words}: {self._stderr.read_text(errors='replace')}") from error
         return answer
 
 
 def _build_gsoap(wsdl: str, folder: Path) -> Sequence[str]:
-    """A C++ client from the WSDL of the running daemon."""
+    """Build a C++ client from the WSDL of the running daemon; return its command."""
     generated = ("soapC.cpp", "soapUnifiedMessagingBindingProxy.cpp")
     program = str(PROGRAMS / "gsoap_client.cpp")
     for step in (
-        # The name of the namespace in the generated code; the package would choose one of its own.
+        # The type map names the namespace in the generated code.
         ("wsdl2h", "-t", str(PROGRAMS / "gsoap_typemap.dat"), "-o", "um.h", wsdl),
         ("soapcpp2", "-j", "-C", "-x", "-I/usr/share/gsoap/import", "um.h"),
         ("g++", "-I.", "-o", "client", program, *generated, "-lgsoap++"),
@@ -186,4 +190,4 @@ HTTPS_CLIENTS: Final = {
         command=(sys.executable, str(PROGRAMS / "chromium_client.py")),
     ),
 }  # fmt: skip
-"""Without SOAP: their programs write it by hand, and get a folder and a password as well."""
+"""HTTP clients: their programs write SOAP by hand, and get a directory and a password too."""

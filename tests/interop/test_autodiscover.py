@@ -1,4 +1,4 @@
-"""exchangelib as it is finds umd by Autodiscover, over TLS and with a password."""
+"""exchangelib finds umd by Autodiscover, over TLS and with a password."""
 
 from __future__ import annotations
 
@@ -31,14 +31,17 @@ class ExchangelibTests(SynchronousTestCase):
             f"tls.certificate={certificate}", f"tls.key={key}",
             "http.listen_tls=tcp:0:interface=127.0.0.1", f"auth.password_file={folder}/passwords",
         )  # fmt: skip
-        options = [part for one in settings for part in ("-o", one)]
+        options = [word for setting in settings for word in ("-o", setting)]
         with UmdProcess("serve", *options) as umd:
             listen = umd.wait_for("daemon.ready")["listen"]
             port = listen[-1].rpartition(":")[2]
             program = str(PROGRAMS / "exchangelib_client.py")
-            asked = (port, str(folder / "ca.pem"), "alice@umd.example", "alice", "right")
+            arguments = (port, str(folder / "ca.pem"), "alice@umd.example", "alice", "right")
             done = subprocess.run(
-                [sys.executable, program, *asked], capture_output=True, text=True, timeout=PATIENCE
+                [sys.executable, program, *arguments],
+                capture_output=True,
+                text=True,
+                timeout=PATIENCE,
             )
             self.assertEqual(done.returncode, 0, done.stderr)
             found = json.loads(done.stdout)

@@ -1,4 +1,4 @@
-"""The short form of `python -m tests.interop.digest`, and the far end that it measures with."""
+"""The short form of `python -m tests.interop.digest`: peers that challenge every request."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ reactor: Any = the_reactor
 
 
 class DigestTests(TestCase):
-    """Every request is challenged, and each nonce is stale when the next request leaves."""
+    """Each request is challenged, and each nonce is stale when umd sends the next request."""
 
     async def run_with(self, peer: str) -> Figures:
         structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
         self.addCleanup(structlog.reset_defaults)
-        # Not below the working directory: the path of Asterisk's socket has 107 octets at most.
+        # Not below the working directory: the path of Asterisk's socket has at most 107 bytes.
         directory = Path(tempfile.mkdtemp(prefix="umd-digest-"))
         self.addCleanup(shutil.rmtree, directory, ignore_errors=True)
         with_peer = digest.PEERS[peer]
@@ -51,7 +51,7 @@ class DigestTests(TestCase):
         self.assertGreaterEqual(figures.challenges["401 INVITE"], CALLS)
 
     async def test_kamailio_and_asterisk(self) -> None:
-        """The INVITE is challenged by both."""
+        """Both peers challenge the INVITE."""
         figures = await self.run_with("Kamailio and Asterisk")
         self.assertGreaterEqual(figures.challenges["407 INVITE"], 2 * CALLS)
         self.assertGreaterEqual(figures.challenges["401 INVITE"], CALLS)

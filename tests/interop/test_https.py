@@ -1,8 +1,8 @@
 """
-umd over TLS against six HTTP clients as they come: each carries a call through its life, once with
-a name and password, once with a certificate.
+Six HTTP clients use umd over TLS: each places, watches and ends a call, once with a user name and
+password, and once with a client certificate.
 
-What each offers and does is told in `clients/README.md`.
+`clients/README.md` describes the clients.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class HttpsClientTests(SoapClientCase):
         )
 
     def write_client(self, authority: Authority) -> None:
-        """A certificate and its key, in each form that a client wants."""
+        """Write a certificate and its key, as PEM and PKCS #12."""
         key = ec.generate_private_key(ec.SECP256R1())
         certificate = authority.sign("pbx-1", key)
         (self.folder / "certificate.pem").write_bytes(certificate.public_bytes(Encoding.PEM))
@@ -52,8 +52,8 @@ class HttpsClientTests(SoapClientCase):
             )
         )
 
-    def assert_a_call_is_carried_through(self, name: str, principal: str, *password: str) -> None:
-        """Place it, see it connected, end it, and ask for the end of one that never was."""
+    def assert_completes_a_call(self, name: str, principal: str, *password: str) -> None:
+        """Place a call, wait until it is connected, end it, and end a call that does not exist."""
         client = HTTPS_CLIENTS[name]
         client.need()
         client = replace(client, arguments=(str(self.folder), *password))
@@ -68,7 +68,7 @@ class HttpsClientTests(SoapClientCase):
                 self.assertEqual(
                     conversation.ask("state", call), {"state": "Disconnected", "cause": "None"}
                 )
-                self.assert_the_fault(conversation.ask("end", UNKNOWN), "500")
+                self.assert_invalid_call_id_fault(conversation.ask("end", UNKNOWN), "500")
             self.assertEqual(umd.stop(), 0)
             (placed,) = umd.events("call.placed")
             (ended,) = umd.events("call.disconnected")
@@ -78,11 +78,11 @@ class HttpsClientTests(SoapClientCase):
             answered = umd.events("soap.answered")
             self.assertEqual({line["principal"] for line in answered}, {principal})
             refused = [line["path"] for line in umd.events("http.refused")]
-            self.assertLessEqual(set(refused), {"/favicon.ico"})  # a browser asks for it by itself
+            self.assertLessEqual(set(refused), {"/favicon.ico"})  # a browser requests it by itself
 
     def assert_with_each(self, name: str) -> None:
-        self.assert_a_call_is_carried_through(name, "alice", "alice:right")
-        self.assert_a_call_is_carried_through(name, "pbx")
+        self.assert_completes_a_call(name, "alice", "alice:right")
+        self.assert_completes_a_call(name, "pbx")
 
     def test_curl(self) -> None:
         self.assert_with_each("curl")

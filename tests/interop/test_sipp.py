@@ -1,8 +1,8 @@
 """
-umd against SIPp, over UDP on loopback: calls that umd places and ends, and calls to a UAS of umd's.
+umd calls SIPp and is called by SIPp, over UDP on loopback.
 
-`UMD_INTEROP=long` runs the story of the mute callee with the real T1, 32 s long. The load test has
-a long form of its own: `python -m tests.interop.sipp_load`.
+`UMD_INTEROP=long` runs the test of the callee that is silent to BYE with the T1 of RFC 3261, which
+takes 32 s. The long form of the load test is `python -m tests.interop.sipp_load`.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ reactor: Any = the_reactor
 LONG = os.environ.get("UMD_INTEROP") == "long"
 
 
-class Lines:
-    """A log whose lines can be waited for."""
+class LogLines:
+    """A structlog processor that keeps the lines; a test can wait for a line."""
 
     def __init__(self) -> None:
         self.seen: list[dict[str, Any]] = []
@@ -57,17 +57,17 @@ class Lines:
         for waiter in self._waiting[:]:
             if waiter[0].items() <= line.items():
                 self._waiting.remove(waiter)
-                # Not from within whoever logs.
+                # Later, because the code that logs must not run the test.
                 reactor.callLater(0, waiter[1].callback, line)
         raise structlog.DropEvent
 
     def of(self, event: str, **keys: Any) -> list[dict[str, Any]]:
-        """The lines so far with this event and these keys."""
+        """Return the lines so far with this event and these keys."""
         wanted = {"event": event, **keys}
         return [line for line in self.seen if wanted.items() <= line.items()]
 
     async def wait_for(self, event: str, **keys: Any) -> dict[str, Any]:
-        """The first such line, when it comes."""
+        """Wait for the first line with this event and these keys."""
         for line in self.of(event, **keys):
             return line
         waiter: Deferred[dict[str, Any]] = Deferred()
@@ -76,7 +76,7 @@ class Lines:
 
 
 class SippCase(TestCase):
-    """SIPp, and what it needs to be gone with its test."""
+    """Starts SIPp, and ends it after the test."""
 
     def setUp(self) -> None:
         need_sipp()
@@ -89,11 +89,11 @@ class SippCase(TestCase):
 
 
 class DaemonCase(SippCase):
-    """A whole umd, from its configuration to its HTTP port, whose peer is a SIPp."""
+    """Runs the daemon in this process, with SIPp as the peer of its backend."""
 
     async def serve(self, sipp: Sipp, *, deadline: str = "1s", **keys: str) -> None:
-        """Start it, with this `call.deadline`, and with `keys` in the section of its backend."""
-        self.lines = Lines()
+        """Start the daemon with a `call.deadline` and keys of the backend's section."""
+        self.lines = LogLines()
         structlog.configure(processors=[self.lines])
         self.addCleanup(structlog.reset_defaults)
         log = structlog.wrap_logger(CapturingLogger(), processors=[self.lines]).bind()
@@ -119,7 +119,7 @@ class DaemonCase(SippCase):
         return self.daemon.control.place(ALICE, number)
 
     async def disconnect(self, call: Call) -> tuple[int, str | None]:
-        """Ask for its end as a client does, by SOAP; gives status and outcome."""
+        """Send a Disconnect by SOAP; return the HTTP status and the outcome."""
         host = self.daemon.ports[0].getHost()
         assert hasattr(host, "port")
         url = f"http://{LOOPBACK}:{host.port}/EWS/UM2007Legacy.asmx"
@@ -127,8 +127,8 @@ class DaemonCase(SippCase):
         request = Request(url, body, {"Content-Type": "text/xml; charset=utf-8"})
         return await deferToThread(_answer_to, request)
 
-    async def story_of(self, call: Call) -> dict[str, Any]:
-        """The last line of a call, waited for; there is one only."""
+    async def end_of(self, call: Call) -> dict[str, Any]:
+        """Wait for the end event of a call; it is the only one, and no error is logged."""
         last = await self.lines.wait_for("call.disconnected", call=call.id)
         self.assertEqual(len(self.lines.of("call.disconnected", call=call.id)), 1)
         self.assertEqual([line for line in self.lines.seen if line["level"] == "error"], [])
@@ -144,23 +144,23 @@ def _answer_to(request: Request) -> tuple[int, str | None]:
             return error.code, error.headers["X-UMD-Outcome"]
 
 
-def picked(story: dict[str, Any]) -> tuple[Any, ...]:
-    return tuple(story[key] for key in ("outcome", "by", "sip_status", "cause"))
+def outcome_of(end: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(end[key] for key in ("outcome", "by", "sip_status", "cause"))
 
 
 class PlacedTests(DaemonCase):
     async def test_answered_then_ended_by_soap(self) -> None:
-        """One BYE, with the cause; the reply comes when its 200 has come."""
+        """umd sends one BYE with the cause, and replies after the 200."""
         sipp = await self.sipp("uas-answer", "-d", "100", calls=1)
         await self.serve(sipp)
         call = self.place()
         await self.lines.wait_for("call.connected", call=call.id)
         self.assertEqual(await self.disconnect(call), (200, "ended"))
-        self.assertEqual(picked(await self.story_of(call)), ("ended", "client", 200, 16))
+        self.assertEqual(outcome_of(await self.end_of(call)), ("ended", "client", 200, 16))
         await sipp.finish()
-        told = [(line.what, line.call_id, line.rest) for line in sipp.log()]
+        records = [(line.message, line.call_id, line.rest) for line in sipp.log()]
         self.assertEqual(
-            told,
+            records,
             [
                 ("INVITE", call.leg, ""),
                 ("ACKED", call.leg, ""),
@@ -175,15 +175,15 @@ class PlacedTests(DaemonCase):
         call = self.place()
         await self.lines.wait_for("call.alerting", call=call.id)
         self.assertEqual(await self.disconnect(call), (200, "ended"))
-        self.assertEqual(picked(await self.story_of(call)), ("ended", "client", 487, 16))
+        self.assertEqual(outcome_of(await self.end_of(call)), ("ended", "client", 487, 16))
         await sipp.finish()
-        self.assertEqual([line.what for line in sipp.log()], ["INVITE", "CANCEL"])
+        self.assertEqual([line.message for line in sipp.log()], ["INVITE", "CANCEL"])
 
     async def test_rejected(self) -> None:
         sipp = await self.sipp("uas-reject", calls=1)
         await self.serve(sipp)
         call = self.place()
-        self.assertEqual(picked(await self.story_of(call)), ("ended", "far-end", 486, 17))
+        self.assertEqual(outcome_of(await self.end_of(call)), ("ended", "far-end", 486, 17))
         self.assertEqual(await self.disconnect(call), (200, "already-ended"))
         await sipp.finish()
 
@@ -192,16 +192,16 @@ class PlacedTests(DaemonCase):
         await self.serve(sipp)
         call = self.place()
         await self.lines.wait_for("call.connected", call=call.id)
-        self.assertEqual(picked(await self.story_of(call)), ("ended", "far-end", None, 16))
+        self.assertEqual(outcome_of(await self.end_of(call)), ("ended", "far-end", None, 16))
         await sipp.finish()
-        self.assertEqual([line.what for line in sipp.log()], ["INVITE", "ACKED", "HANGUP"])
+        self.assertEqual([line.message for line in sipp.log()], ["INVITE", "ACKED", "HANGUP"])
 
     async def test_a_callee_that_is_mute_to_bye(self) -> None:
         """
-        The reply comes at the deadline and says so; BYE goes on for 64*T1, then the call is over.
+        The reply comes at the deadline; umd repeats BYE for 64*T1, then the call has ended.
 
-        T1 is a fifth of the usual, unless UMD_INTEROP=long. No BYE may come before its time; after
-        it a busy machine may let it come late.
+        T1 is a fifth of its default, unless UMD_INTEROP=long. No BYE may come early; on a busy
+        machine it may come late.
         """
         t1 = 0.5 if LONG else 0.1
         sipp = await self.sipp("uas-mute-bye", "-default_behaviors", "none")
@@ -212,35 +212,35 @@ class PlacedTests(DaemonCase):
         self.assertEqual(self.lines.of("call.disconnected"), [])
         (found,) = await self.backend.legs()
         self.assertEqual(found.leg, call.leg)
-        story = await self.story_of(call)
-        self.assertEqual(picked(story), ("ended-unconfirmed", "client", 408, 102))
+        end = await self.end_of(call)
+        self.assertEqual(outcome_of(end), ("ended-unconfirmed", "client", 408, 102))
         self.assertEqual(await self.backend.legs(), [])
         byes = [message for message in sipp.messages() if message.start.startswith("BYE ")]
         self.assert_on_schedule(byes, request_schedule(Timing(t1=t1)))
-        (answer,) = [line for line in sipp.log() if line.what == "BYE"]
+        (answer,) = [line for line in sipp.log() if line.message == "BYE"]
         self.assertEqual(answer.call_id, call.leg)
 
     def assert_on_schedule(self, sent: list[Traced], schedule: tuple[float, ...]) -> None:
-        offsets = [(one.at - sent[0].at).total_seconds() for one in sent[1:]]
+        offsets = [(message.at - sent[0].at).total_seconds() for message in sent[1:]]
         print("BYE again after", " ".join(f"{offset:.3f}" for offset in offsets), "s")
-        self.assertEqual({one.text for one in sent}, {sent[0].text})
+        self.assertEqual({message.text for message in sent}, {sent[0].text})
         self.assertTrue(len(schedule) - 2 <= len(offsets) <= len(schedule), offsets)
         for offset, due in zip(offsets, schedule):
             self.assertGreater(offset, due - 0.05)
 
-    async def test_nobody_there(self) -> None:
-        """A port that is closed looks like a silent one; the port of umd lives on."""
+    async def test_a_closed_port(self) -> None:
+        """A closed port is like a silent far end; umd can still use its own port."""
         sipp = await self.sipp("uas-answer", calls=1)
         await self.serve(sipp, t1="10ms")
         await sipp.stop()
         call = self.place()
         self.assertEqual(
-            picked(await self.story_of(call)), ("ended-unconfirmed", "daemon", 408, 102)
+            outcome_of(await self.end_of(call)), ("ended-unconfirmed", "daemon", 408, 102)
         )
         self.assertEqual(self.port.counts.failed, 0)
 
     async def test_lost_datagrams_do_not_matter(self) -> None:
-        """Each datagram is lost the first time, in either direction."""
+        """The first copy of each datagram is lost, in both directions."""
         sipp = await self.sipp("uas-load")
         await self.serve(sipp, deadline="30s")
         seen: set[bytes] = set()
@@ -264,7 +264,7 @@ class PlacedTests(DaemonCase):
         call = self.place()
         await self.lines.wait_for("call.connected", call=call.id)
         self.assertEqual(await self.disconnect(call), (200, "ended"))
-        self.assertEqual(picked(await self.story_of(call)), ("ended", "client", 200, 16))
+        self.assertEqual(outcome_of(await self.end_of(call)), ("ended", "client", 200, 16))
         words = [" ".join(data.decode().split(" ")[:2]).split(" sip:")[0] for data in lost]
         self.assertEqual(
             sorted(words),
@@ -279,14 +279,14 @@ class IncomingTests(DaemonCase):
         target = f"{LOOPBACK}:{self.port.address.port}"
         caller = await self.sipp("uac-ring", target, "-s", "umd", calls=1)
         await caller.finish()
-        self.assertEqual([line.what for line in caller.log()], ["FINAL-480"])
+        self.assertEqual([line.message for line in caller.log()], ["FINAL-480"])
         (line,) = self.lines.of("sip.call-refused")
         self.assertEqual(line["backend"], "pbx")
 
 
 class NeedTests(SynchronousTestCase):
     def test_without_sipp(self) -> None:
-        """A user is told what to install; under CI nothing may be missing."""
+        """The reason of the skip says what to install; with CI=true the test fails."""
         environ = {"PATH": "", "CI": ""}
         self.patch(os, "environ", environ)
         with self.assertRaisesRegex(SkipTest, "apt-get install sip-tester"):
@@ -297,17 +297,17 @@ class NeedTests(SynchronousTestCase):
 
 
 class UasTests(SippCase):
-    """The UAS side of the core, which answers in the simulator, behind a real port."""
+    """The far ends of the simulator on a UDP port, called by SIPp."""
 
     async def test_called_by_sipp(self) -> None:
-        """A hundred calls, answered after a moment and ended by the caller; none fails."""
+        """A hundred calls are answered after 50 ms and ended by the caller; none fails."""
         answers = Behaviour.model_validate({"ring_after": "1ms", "answer_after": "50ms"})
         ids = iter(f"uas{number}" for number in range(1_000_000))
         port = UdpPort(reactor, capturing_log()[0])
         self.addCleanup(lambda: Deferred.fromCoroutine(port.close()))
         address = port.listen(LOOPBACK, 0)
-        # A 200 that comes again when SIPp has sent its BYE is a failure for it, and a busy machine
-        # lets that happen after the usual T1.
+        # SIPp fails if a retransmitted 200 arrives after its BYE. On a busy machine that happens
+        # with the default T1.
         far_ends = FarEnds(
             Hop(LOOPBACK, address.port),
             ids.__next__,
@@ -321,8 +321,8 @@ class UasTests(SippCase):
         options = ("-s", "5550100", "-d", "100", "-r", "100", "-l", "50")
         sipp = await self.sipp("-sn uac", target, *options, calls=100)
         await sipp.finish()
-        told = sipp.statistics()
-        self.assertEqual((told["SuccessfulCall"], told["FailedCall"]), (100, 0))
+        records = sipp.statistics()
+        self.assertEqual((records["SuccessfulCall"], records["FailedCall"]), (100, 0))
         self.assertEqual(far_ends.endpoint.dialogs, 0)
 
 
@@ -330,7 +330,7 @@ class LoadTests(SippCase):
     """The short form of `python -m tests.interop.sipp_load`."""
 
     async def run_load(self, **keywords: Any) -> None:
-        structlog.configure(processors=[Lines()])
+        structlog.configure(processors=[LogLines()])
         self.addCleanup(structlog.reset_defaults)
         figures = await sipp_load.run(reactor, self.mktemp(), **keywords)
         print(figures)
@@ -344,7 +344,7 @@ class LoadTests(SippCase):
 
 
 class SipBackendOverUdpTests(LegBackendContract, TestCase):
-    """The contract of the backend door, kept on a real wire: the far ends are SIPp's."""
+    """The backend `sip` passes the contract of backends over UDP, with SIPp as its far ends."""
 
     number_that_answers = "answers"
     number_that_rings = "rings"
@@ -357,18 +357,18 @@ class SipBackendOverUdpTests(LegBackendContract, TestCase):
 
     async def setUp(self) -> None:  # type: ignore[override]  # trial awaits it
         need_sipp()
-        structlog.configure(processors=[Lines()])
+        structlog.configure(processors=[LogLines()])
         self.addCleanup(structlog.reset_defaults)
         self.far = Sipp(reactor, self.mktemp(), "uas-by-number", "-default_behaviors", "none")
         self.addCleanup(lambda: Deferred.fromCoroutine(self.far.stop()))
         await self.far.start()
         self.clock = reactor
-        # SIPp answers to the port that the INVITE came from, also after a restart of umd.
+        # After a restart of umd, SIPp still answers to the port that the INVITE came from.
         self.port = free_port()
         await super().setUp()
 
     def make_backend(self) -> LegBackend:
-        # T1 so that a silent far end is given up after 64*T1 = 1.3 s: longer than `quiet`.
+        # With this T1 the backend gives up after 64*T1 = 1.3 s, which is longer than `quiet`.
         section = {
             "listen": f"udp:127.0.0.1:{self.port}",
             "peer": f"udp:127.0.0.1:{self.far.port}",

@@ -1,8 +1,8 @@
 """
-umd against SOAP clients that others wrote: each loads the WSDL from the running daemon and carries
-a call through its life over real HTTP.
+SOAP clients of other projects use umd: each loads the WSDL from the running daemon, and places,
+watches and ends a call over HTTP.
 
-What a client makes of a fault is told in `clients/README.md`.
+`clients/README.md` describes how each client reports a fault.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from umd.testing import UmdProcess
 
 ENTRY_ID = "AAAA"
 NUMBER = "+1 555 0100"
-"""It rings, answers and stays."""
+"""The number of a simulated far end that rings, answers and does not hang up."""
 UNKNOWN = "bm9uZUBub3doZXJl"
-"""none@nowhere."""
+"""The CallId of no call: none@nowhere in base64."""
 
 
 class SoapClientCase(SynchronousTestCase):
-    """What all stories have in common."""
+    """Assertions that the tests of all clients share."""
 
-    def assert_the_fault(self, answer: dict[str, Any], kind: str) -> None:
+    def assert_invalid_call_id_fault(self, answer: dict[str, Any], kind: str) -> None:
         fault = answer["fault"]
         self.assertEqual(fault["type"], kind)
-        # Some show a prefix or the namespace before it.
+        # Some clients put a prefix or the namespace before the code.
         self.assertEqual(fault["code"].rpartition(":")[2], "InvalidCallIdException")
         self.assertEqual(fault["text"], "The call identifier isn't valid.")
         self.assertIn("InvalidCallIdException", fault["detail"])
@@ -43,17 +43,17 @@ class SoapClientCase(SynchronousTestCase):
             self.assertEqual(answer["cause"], "None")
             if answer["state"] != "Connecting":
                 return str(answer["state"])
-            time.sleep(0.05)  # as a client would, not a thousand times a second
+            time.sleep(0.05)  # as a real client would, not a thousand times a second
         self.fail("the call stayed Connecting")
 
 
 class SoapClientTests(SoapClientCase):
-    def assert_a_call_is_carried_through(self, name: str, fault: str, query: str = "wsdl") -> None:
+    def assert_completes_a_call(self, name: str, fault: str, query: str = "wsdl") -> None:
         """
-        Place it, see it connected, end it, and ask for the end of one that never was.
+        Place a call, wait until it is connected, end it, and end a call that does not exist.
 
         Args:
-            name: of the client.
+            name: the name of the client.
             fault: the client's own type of a SOAP fault.
         """
         client = CLIENTS[name]
@@ -67,7 +67,7 @@ class SoapClientTests(SoapClientCase):
                 self.assertEqual(
                     conversation.ask("state", call), {"state": "Disconnected", "cause": "None"}
                 )
-                self.assert_the_fault(conversation.ask("end", UNKNOWN), fault)
+                self.assert_invalid_call_id_fault(conversation.ask("end", UNKNOWN), fault)
             self.assertEqual(umd.stop(), 0)
             (placed,) = umd.events("call.placed")
             (ended,) = umd.events("call.disconnected")
@@ -75,36 +75,36 @@ class SoapClientTests(SoapClientCase):
             self.assertEqual(ended["outcome"], "ended")
 
     def test_zeep(self) -> None:
-        self.assert_a_call_is_carried_through("zeep", "Fault")
+        self.assert_completes_a_call("zeep", "Fault")
 
     def test_zeep_by_soap_1_2(self) -> None:
-        self.assert_a_call_is_carried_through("zeep, SOAP 1.2", "Fault", "wsdl=soap12")
+        self.assert_completes_a_call("zeep, SOAP 1.2", "Fault", "wsdl=soap12")
 
     def test_suds(self) -> None:
-        self.assert_a_call_is_carried_through("suds", "WebFault")
+        self.assert_completes_a_call("suds", "WebFault")
 
     def test_php(self) -> None:
-        self.assert_a_call_is_carried_through("php", "SoapFault")
+        self.assert_completes_a_call("php", "SoapFault")
 
     def test_perl(self) -> None:
-        self.assert_a_call_is_carried_through("perl", "SOAP::SOM")
+        self.assert_completes_a_call("perl", "SOAP::SOM")
 
     def test_gsoap(self) -> None:
-        self.assert_a_call_is_carried_through("gsoap", "SOAP_ENV__Fault")
+        self.assert_completes_a_call("gsoap", "SOAP_ENV__Fault")
 
     def test_gsoap_by_soap_1_2(self) -> None:
-        """It takes the last binding that is declared, faults of SOAP 1.2 included."""
-        self.assert_a_call_is_carried_through("gsoap, SOAP 1.2", "SOAP_ENV__Fault", "wsdl=soap12")
+        """gSOAP uses the last binding in the WSDL, and reports SOAP 1.2 faults."""
+        self.assert_completes_a_call("gsoap, SOAP 1.2", "SOAP_ENV__Fault", "wsdl=soap12")
 
     def test_node(self) -> None:
-        self.assert_a_call_is_carried_through("node", "Error")
+        self.assert_completes_a_call("node", "Error")
 
     def test_php_without_wsdl(self) -> None:
-        """RPC, encoded: the fields are in no namespace."""
-        self.assert_a_call_is_carried_through("php, without WSDL", "SoapFault")
+        """Without WSDL PHP sends RPC/encoded requests, whose fields are in no namespace."""
+        self.assert_completes_a_call("php, without WSDL", "SoapFault")
 
     def test_zeep_at_ews(self) -> None:
-        """A wrong id is told in the answer there. A call of the other family is ended as well."""
+        """EWS reports a wrong id in its response. It can end a call that the UM service placed."""
         client, other = CLIENTS["zeep, EWS"], CLIENTS["zeep"]
         client.need()
         with UmdProcess() as umd:
@@ -128,12 +128,13 @@ class SoapClientTests(SoapClientCase):
 
 
 class RestartTests(SoapClientCase):
-    """The daemon is killed while the client has a call, and started again on the same journal."""
+    """umd is killed during a call of a client, and started again on the same journal."""
 
-    def assert_the_id_outlives_the_daemon(self, name: str, fault: str) -> None:
+    def assert_call_survives_a_restart(self, name: str, fault: str) -> None:
         """
-        The same client, never told of it, ends what it placed: the call goes on after the restart,
-        and is ended once.
+        Place a call, kill and restart umd, and end the call with the same client process.
+
+        The call is live after the restart, and ends once.
         """
         client = CLIENTS[name]
         client.need()
@@ -149,7 +150,7 @@ class RestartTests(SoapClientCase):
                     self.assertEqual(conversation.ask("state", call)["state"], "Connected")
                     self.assertEqual(conversation.ask("end", call), {"ended": True})
                     self.assertEqual(conversation.ask("state", call)["state"], "Disconnected")
-                    self.assert_the_fault(conversation.ask("end", UNKNOWN), fault)
+                    self.assert_invalid_call_id_fault(conversation.ask("end", UNKNOWN), fault)
                     self.assertEqual(after.stop(), 0)
         (placed,) = before.events("call.placed")
         (opened,) = after.events("journal.opened")
@@ -162,19 +163,19 @@ class RestartTests(SoapClientCase):
         self.assertEqual(answers, ["ok", "ended", "ok", "unknown"])
 
     def test_zeep(self) -> None:
-        self.assert_the_id_outlives_the_daemon("zeep", "Fault")
+        self.assert_call_survives_a_restart("zeep", "Fault")
 
     def test_suds(self) -> None:
-        self.assert_the_id_outlives_the_daemon("suds", "WebFault")
+        self.assert_call_survives_a_restart("suds", "WebFault")
 
     def test_php(self) -> None:
-        self.assert_the_id_outlives_the_daemon("php", "SoapFault")
+        self.assert_call_survives_a_restart("php", "SoapFault")
 
     def test_perl(self) -> None:
-        self.assert_the_id_outlives_the_daemon("perl", "SOAP::SOM")
+        self.assert_call_survives_a_restart("perl", "SOAP::SOM")
 
     def test_gsoap(self) -> None:
-        self.assert_the_id_outlives_the_daemon("gsoap", "SOAP_ENV__Fault")
+        self.assert_call_survives_a_restart("gsoap", "SOAP_ENV__Fault")
 
     def test_node(self) -> None:
-        self.assert_the_id_outlives_the_daemon("node", "Error")
+        self.assert_call_survives_a_restart("node", "Error")

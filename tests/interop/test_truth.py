@@ -1,9 +1,9 @@
 """
-The truth table of `tests.interop.truth` for the backend `sip`: a call that umd calls down is down.
+If umd reports that a call has ended, the call has ended at the far end: forty behaviours.
 
-Each test drives a running `umd serve` from outside against real peers. The numbers in its name are
-the rows of the table that it shows. It asserts on three records that umd does not write alone: the
-far end's own log, the reply to the client, and umd's journal.
+`tests.interop.truth` has the table of the behaviours; the numbers in the name of a test are its
+rows. Each test runs `umd serve` with real peers, and compares the log of the far end, the reply to
+the client and the journal of umd.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tests.interop.peers.kamailio import Kamailio
 from tests.interop.peers.process import LOOPBACK, Peer, wait_until
 from tests.interop.peers.scenario import PASSWORD
 from tests.interop.peers.sipp import FarEnd
-from tests.interop.trunk import Placed, Reply, Trunk
+from tests.interop.trunk import PlacedCall, Reply, Trunk
 
 LONG: Final = os.environ.get("UMD_INTEROP") == "long"
 ENDED: Final = Reply(200, "ended")
@@ -46,8 +46,8 @@ ANSWERS: Final = """
     > 200 INVITE
     < ACK
 """
-ASKED: Final = ANSWERS.replace("200 INVITE", "200 INVITE Allow: INVITE, ACK, BYE, OPTIONS")
-"""The same, and may be asked whether it still knows the call."""
+PROBED: Final = ANSWERS.replace("200 INVITE", "200 INVITE Allow: INVITE, ACK, BYE, OPTIONS")
+"""As `ANSWERS`, and the far end answers OPTIONS: umd can probe the call."""
 TALKS: Final = ANSWERS + "< BYE\n > 200 BYE" + CANCELLED
 RINGS: Final = "* CANCEL cancelled\n < INVITE\n > 180 INVITE\n pause 600000" + CANCELLED
 CROSSES: Final = """
@@ -65,10 +65,10 @@ CROSSES: Final = """
 
 
 class TruthCase(SynchronousTestCase):
-    """What all rows need: peers that end with their test, a umd, and how a call ended."""
+    """Starts peers and umd, which end with the test, and reads how a call ended."""
 
     def started(self, peer: P) -> P:
-        """Start a peer."""
+        """Start a peer, and end it after the test."""
         self.addCleanup(peer.stop)
         peer.start()
         return peer
@@ -77,24 +77,24 @@ class TruthCase(SynchronousTestCase):
         return self.started(FarEnd(self.mktemp(), script, port=port))
 
     def trunk(self, peer: int, **keys: str) -> Trunk:
-        """A umd that sends its calls to a port."""
+        """Start a umd that sends its calls to a port."""
         trunk = Trunk(self.mktemp(), peer, **keys)
         trunk.start()
         self.addCleanup(trunk.__exit__, None, None, None)
         return trunk
 
-    def connected(self, trunk: Trunk, number: str) -> Placed:
+    def connected(self, trunk: Trunk, number: str) -> PlacedCall:
         call = trunk.place(number)
         trunk.wait_for("call.connected", call)
         return call
 
-    def ringing(self, trunk: Trunk, number: str) -> Placed:
+    def ringing(self, trunk: Trunk, number: str) -> PlacedCall:
         call = trunk.place(number)
         trunk.wait_for("call.alerting", call)
         return call
 
-    def end_of(self, trunk: Trunk, call: Placed) -> dict[str, Any]:
-        """The one end event that the journal has of a call, waited for."""
+    def end_of(self, trunk: Trunk, call: PlacedCall) -> dict[str, Any]:
+        """Wait until the journal has an end event of the call; return it. It is the only one."""
 
         def ends() -> list[dict[str, Any]]:
             record = trunk.record(call)
@@ -104,16 +104,16 @@ class TruthCase(SynchronousTestCase):
         (end,) = ends()
         return end
 
-    def assert_ended(self, trunk: Trunk, call: Placed, **wanted: Any) -> dict[str, Any]:
-        """A call has one end event, with these values."""
+    def assert_ended(self, trunk: Trunk, call: PlacedCall, **wanted: Any) -> dict[str, Any]:
+        """Assert that a call has one end event, with these values."""
         end = self.end_of(trunk, call)
         self.assertEqual({key: end.get(key) for key in wanted}, wanted, end)
         return end
 
-    def assert_told(self, far: FarEnd, call: Placed, *wanted: str) -> None:
-        """The far end has logged this of a call, and no more."""
-        wait_until(lambda: len(far.told(call.leg)) >= len(wanted), f"{wanted} at the far end")
-        self.assertEqual(far.told(call.leg), list(wanted))
+    def assert_logged(self, far: FarEnd, call: PlacedCall, *wanted: str) -> None:
+        """Assert that the far end has logged these messages of a call, and no others."""
+        wait_until(lambda: len(far.logged(call.leg)) >= len(wanted), f"{wanted} at the far end")
+        self.assertEqual(far.logged(call.leg), list(wanted))
 
 
 class FarEndRows:
@@ -121,13 +121,13 @@ class FarEndRows:
 
     by_proxy: bool
     serve: Callable[..., tuple[Trunk, str]]
-    """Start umd for a far end; gives it and the number to dial."""
+    """Start umd for a far end; return the umd and the number to dial."""
     far_end: Callable[..., FarEnd]
-    connected: Callable[[Trunk, str], Placed]
-    ringing: Callable[[Trunk, str], Placed]
-    end_of: Callable[[Trunk, Placed], dict[str, Any]]
+    connected: Callable[[Trunk, str], PlacedCall]
+    ringing: Callable[[Trunk, str], PlacedCall]
+    end_of: Callable[[Trunk, PlacedCall], dict[str, Any]]
     assert_ended: Callable[..., dict[str, Any]]
-    assert_told: Callable[..., None]
+    assert_logged: Callable[..., None]
     assertEqual: Callable[..., Any]
     assertIn: Callable[..., Any]
     assertGreater: Callable[..., Any]
@@ -140,7 +140,7 @@ class FarEndRows:
         call = trunk.place(number)
         far.wait_for("INVITE", call.leg)
         self.assertEqual(trunk.disconnect(call), ENDED)
-        self.assert_told(far, call, "INVITE", "CANCEL", "ACK")
+        self.assert_logged(far, call, "INVITE", "CANCEL", "ACK")
         self.assert_ended(trunk, call, outcome="ended", by="client", sip_status=487)
 
     def test_03_ringing(self) -> None:
@@ -148,7 +148,7 @@ class FarEndRows:
         trunk, number = self.serve(far)
         call = self.ringing(trunk, number)
         self.assertEqual(trunk.disconnect(call), ENDED)
-        self.assert_told(far, call, "INVITE", "CANCEL", "ACK")
+        self.assert_logged(far, call, "INVITE", "CANCEL", "ACK")
         self.assert_ended(trunk, call, outcome="ended", by="client", sip_status=487, cause=16)
 
     def test_04_early_media(self) -> None:
@@ -156,23 +156,23 @@ class FarEndRows:
         trunk, number = self.serve(far)
         call = self.ringing(trunk, number)
         self.assertEqual(trunk.disconnect(call), ENDED)
-        self.assert_told(far, call, "INVITE", "CANCEL", "ACK")
+        self.assert_logged(far, call, "INVITE", "CANCEL", "ACK")
         self.assert_ended(trunk, call, outcome="ended", by="client", sip_status=487)
 
     def test_06_answered_and_not_acknowledged(self) -> None:
-        """The 200 and the Disconnect wait for umd side by side."""
+        """umd is paused: the 200 and the Disconnect arrive at the same moment."""
         far = self.far_end(
             "< INVITE\n > 180 INVITE\n pause 600\n > 200 INVITE\n < ACK\n < BYE\n > 200 BYE"
         )
         trunk, number = self.serve(far)
         call = self.ringing(trunk, number)
         trunk.pause()
-        asking = trunk.disconnecting(call)
+        pending = trunk.start_disconnect(call)
         wait_until(lambda: _sent(far, "SIP/2.0 200"), "the far end's 200")
-        trunk.go_on()
-        self.assertEqual(asking.reply(), ENDED)
-        told = [what for what in far.told(call.leg) if what != "CANCEL"]
-        self.assertEqual(told, ["INVITE", "ACK", "BYE"])
+        trunk.resume()
+        self.assertEqual(pending.reply(), ENDED)
+        logged = [entry for entry in far.logged(call.leg) if entry != "CANCEL"]
+        self.assertEqual(logged, ["INVITE", "ACK", "BYE"])
         self.assert_ended(trunk, call, outcome="ended", by="client")
 
     def test_07_16_talking(self) -> None:
@@ -180,7 +180,7 @@ class FarEndRows:
         trunk, number = self.serve(far)
         call = self.connected(trunk, number)
         self.assertEqual(trunk.disconnect(call), ENDED)
-        self.assert_told(far, call, "INVITE", "ACK", "BYE")
+        self.assert_logged(far, call, "INVITE", "ACK", "BYE")
         self.assert_ended(
             trunk, call, outcome="ended", confirmed=True, by="client", sip_status=200, cause=16
         )
@@ -193,11 +193,11 @@ class FarEndRows:
         call = self.connected(trunk, number)
         far.wait_for("200", call.leg)
         self.assertEqual(trunk.disconnect(call), ENDED)
-        self.assert_told(far, call, "INVITE", "ACK", "200", "BYE")
+        self.assert_logged(far, call, "INVITE", "ACK", "200", "BYE")
         self.assert_ended(trunk, call, outcome="ended", by="client", sip_status=200)
 
     def test_09_reinvite_under_way(self) -> None:
-        """The far end's re-INVITE and the Disconnect wait for umd side by side."""
+        """umd is paused: the far end's re-INVITE and the Disconnect arrive at the same moment."""
         far = self.far_end(
             ANSWERS + "pause 600\n >> INVITE\n ? 200 answered\n ? 481 given-up\n ? 500 given-up\n"
             "< BYE\n > 200 BYE\n goto done\n"
@@ -207,37 +207,37 @@ class FarEndRows:
         call = self.connected(trunk, number)
         far.wait_for("ACK", call.leg)
         trunk.pause()
-        asking = trunk.disconnecting(call)
+        pending = trunk.start_disconnect(call)
         wait_until(lambda: _sent(far, "INVITE "), "the far end's re-INVITE")
-        trunk.go_on()
-        self.assertEqual(asking.reply(), ENDED)
-        wait_until(lambda: "BYE" in far.told(call.leg), "BYE at the far end")
-        self.assertEqual(far.told(call.leg).count("BYE"), 1)
+        trunk.resume()
+        self.assertEqual(pending.reply(), ENDED)
+        wait_until(lambda: "BYE" in far.logged(call.leg), "BYE at the far end")
+        self.assertEqual(far.logged(call.leg).count("BYE"), 1)
         self.assert_ended(trunk, call, outcome="ended", by="client", sip_status=200)
 
     def test_12_ending_already(self) -> None:
         far = self.far_end(ANSWERS + "< BYE\n pause 700\n > 200 BYE" + CANCELLED)
         trunk, number = self.serve(far)
         call = self.connected(trunk, number)
-        first = trunk.disconnecting(call)
+        first = trunk.start_disconnect(call)
         far.wait_for("BYE", call.leg)
         self.assertEqual((trunk.disconnect(call), first.reply()), (ENDED, ENDED))
-        self.assert_told(far, call, "INVITE", "ACK", "BYE")
+        self.assert_logged(far, call, "INVITE", "ACK", "BYE")
         self.assert_ended(trunk, call, outcome="ended", by="client")
 
     def test_13_28_ended_by_itself(self) -> None:
-        """A moment before, with and without a Reason; the cause is kept as it came."""
+        """The far end ends the call just before, with or without a Reason; umd keeps its cause."""
         for reason, cause in (("", 16), (" Reason: Q.850;cause=31", 31)):
             far = self.far_end(ANSWERS + f">> BYE{reason}\n < 200" + CANCELLED)
             trunk, number = self.serve(far)
             call = self.connected(trunk, number)
             far.wait_for("200", call.leg)
             self.assertEqual(trunk.disconnect(call), ALREADY)
-            self.assert_told(far, call, "INVITE", "ACK", "200")
+            self.assert_logged(far, call, "INVITE", "ACK", "200")
             self.assert_ended(trunk, call, outcome="ended", by="far-end", cause=cause)
 
     def test_14_ended_long_ago(self) -> None:
-        """It is remembered over a restart."""
+        """umd remembers the end of a call over a restart."""
         far = self.far_end(TALKS)
         trunk, number = self.serve(far)
         call = self.connected(trunk, number)
@@ -245,7 +245,7 @@ class FarEndRows:
         trunk.kill()
         trunk.start()
         self.assertEqual(trunk.disconnect(call), ALREADY)
-        self.assert_told(far, call, "INVITE", "ACK", "BYE")
+        self.assert_logged(far, call, "INVITE", "ACK", "BYE")
         self.assert_ended(trunk, call, outcome="ended", by="client")
 
     def test_15_never_existed(self) -> None:
@@ -253,8 +253,8 @@ class FarEndRows:
         trunk, number = self.serve(far)
         call = self.connected(trunk, number)
         for garbage in ("", "AAAA", call.id[:-4], "\U0001f4de" * 100):
-            self.assertEqual(trunk.disconnect(Placed(garbage, "")), Reply(500, "unknown"))
-        self.assert_told(far, call, "INVITE", "ACK")
+            self.assertEqual(trunk.disconnect(PlacedCall(garbage, "")), Reply(500, "unknown"))
+        self.assert_logged(far, call, "INVITE", "ACK")
         self.assertEqual(trunk.disconnect(call), ENDED)
 
     # What the far end does
@@ -264,18 +264,18 @@ class FarEndRows:
         trunk, number = self.serve(far)
         call = self.connected(trunk, number)
         self.assertEqual(trunk.disconnect(call), ENDED)
-        self.assert_told(far, call, "INVITE", "ACK", "BYE")
+        self.assert_logged(far, call, "INVITE", "ACK", "BYE")
         self.assert_ended(trunk, call, outcome="ended", confirmed=True, by="client", sip_status=481)
 
     def test_18_other_answers_to_bye(self) -> None:
-        """They do not show that the telephone is down, and are on record."""
+        """Other errors do not show that the call has ended; the status is recorded."""
         for status in (408, 500, 503):
             far = self.far_end(ANSWERS + f"< BYE\n > {status} BYE" + CANCELLED)
             trunk, number = self.serve(far)
             call = self.connected(trunk, number)
             self.assertEqual(trunk.disconnect(call), UNCONFIRMED)
-            self.assert_told(far, call, "INVITE", "ACK", "BYE")
-            # A proxy may answer 500 to tell of a 503 (RFC 3261 section 16.7).
+            self.assert_logged(far, call, "INVITE", "ACK", "BYE")
+            # A proxy may answer 500 instead of 503 (RFC 3261 section 16.7).
             seen = 500 if self.by_proxy and status == 503 else status
             self.assert_ended(trunk, call, confirmed=False, by="client", sip_status=seen)
 
@@ -286,11 +286,11 @@ class FarEndRows:
         trunk, number = self.serve(far)
         call = self.connected(trunk, number)
         self.assertEqual(trunk.disconnect(call), UNCONFIRMED)
-        self.assert_told(far, call, "INVITE", "ACK", "BYE")
+        self.assert_logged(far, call, "INVITE", "ACK", "BYE")
         self.assert_ended(trunk, call, confirmed=False, by="client", sip_status=401)
 
     def test_19_bye_challenged(self) -> None:
-        """Each of the two challenges is answered."""
+        """umd answers the challenge of the BYE."""
         ask = '> 401 BYE WWW-Authenticate: Digest realm="far",nonce="{}",qop="auth"'
         far = self.far_end(
             ANSWERS + f"< BYE\n {ask.format(1)}\n < BYE\n > 200 BYE" + CANCELLED
@@ -300,11 +300,11 @@ class FarEndRows:
         trunk, number = self.serve(far, username="umd", password_file=str(password))
         call = self.connected(trunk, number)
         self.assertEqual(trunk.disconnect(call), ENDED)
-        self.assert_told(far, call, "INVITE", "ACK", "BYE", "BYE")
+        self.assert_logged(far, call, "INVITE", "ACK", "BYE", "BYE")
         self.assert_ended(trunk, call, outcome="ended", confirmed=True, by="client", sip_status=200)
 
     def test_20_mute_to_bye(self) -> None:
-        """A reply at the deadline, BYE again until 64 T1, the end event at its time."""
+        """umd replies at the deadline, repeats BYE until 64 T1, and then the call ends."""
         far = self.far_end(ANSWERS + "< BYE\n pause 600000" + CANCELLED)
         trunk, number = self.serve(far, deadline="300ms", t1="500ms" if LONG else "50ms")
         call = self.connected(trunk, number)
@@ -312,8 +312,8 @@ class FarEndRows:
         self.assertEqual(trunk.live(), {call.id})
         self.assert_ended(trunk, call, confirmed=False, by="client", sip_status=408)
         self.assertEqual(trunk.live(), set())
-        self.assertGreater(far.heard("BYE", call.leg), 2)
-        self.assertEqual(far.told(call.leg), ["INVITE", "ACK", "BYE"])
+        self.assertGreater(far.count_received("BYE", call.leg), 2)
+        self.assertEqual(far.logged(call.leg), ["INVITE", "ACK", "BYE"])
 
     def test_21_vanished(self) -> None:
         far = self.far_end(TALKS)
@@ -328,8 +328,8 @@ class FarEndRows:
         trunk, number = self.serve(far)
         call = self.connected(trunk, number)
         self.assertEqual(trunk.disconnect(call), ENDED)
-        self.assert_told(far, call, "INVITE", "ACK", "BYE")
-        self.assertGreater(far.heard("BYE", call.leg), 1)
+        self.assert_logged(far, call, "INVITE", "ACK", "BYE")
+        self.assertGreater(far.count_received("BYE", call.leg), 1)
         self.assert_ended(trunk, call, outcome="ended", confirmed=True, by="client", sip_status=200)
 
     def test_23_answer_crosses_cancel(self) -> None:
@@ -337,11 +337,11 @@ class FarEndRows:
         trunk, number = self.serve(far)
         call = self.ringing(trunk, number)
         self.assertEqual(trunk.disconnect(call), ENDED)
-        self.assert_told(far, call, "INVITE", "CANCEL", "ACK", "BYE")
+        self.assert_logged(far, call, "INVITE", "CANCEL", "ACK", "BYE")
         self.assert_ended(trunk, call, outcome="ended", confirmed=True, by="client")
 
     def test_24_cancel_refused(self) -> None:
-        """It rings on: unconfirmed, and who picks up afterwards gets ACK and BYE."""
+        """The telephone keeps ringing: the end is unconfirmed. Its answer gets ACK and BYE."""
         far = self.far_end(
             "* CANCEL cancelled\n < INVITE\n > 180 INVITE\n pause 600000\n :cancelled\n"
             "> 481 CANCEL\n pause 8000\n > 200 INVITE\n < ACK\n < BYE\n > 200 BYE"
@@ -350,16 +350,16 @@ class FarEndRows:
         call = self.ringing(trunk, number)
         self.assertEqual(trunk.disconnect(call), UNCONFIRMED)
         self.assert_ended(trunk, call, confirmed=False, by="client")
-        self.assert_told(far, call, "INVITE", "CANCEL")
+        self.assert_logged(far, call, "INVITE", "CANCEL")
         far.wait_for("BYE", call.leg)
-        self.assert_told(far, call, "INVITE", "CANCEL", "ACK", "BYE")
+        self.assert_logged(far, call, "INVITE", "CANCEL", "ACK", "BYE")
         self.assert_ended(trunk, call, confirmed=False, by="client")
 
     def test_25_39_mute_to_cancel(self) -> None:
         """
-        CANCEL again until 64 T1, then unconfirmed: the telephone rings on.
+        umd repeats CANCEL until 64 T1; then the end is unconfirmed, as the telephone keeps ringing.
 
-        A proxy answers the CANCEL itself, and after a while the INVITE by a 487 of its own.
+        A proxy answers the CANCEL itself, and later the INVITE by its own 487.
         """
         far = self.far_end(
             "* CANCEL cancelled\n < INVITE\n > 180 INVITE\n pause 600000\n :cancelled\n"
@@ -373,11 +373,11 @@ class FarEndRows:
         self.assertEqual(trunk.live(), {call.id})
         self.assert_ended(trunk, call, outcome="ended-unconfirmed", confirmed=False, by="client")
         self.assertEqual(trunk.live(), set())
-        self.assertGreater(far.heard("CANCEL", call.leg), 2)
-        self.assertEqual(far.told(call.leg), ["INVITE", "CANCEL"])
+        self.assertGreater(far.count_received("CANCEL", call.leg), 2)
+        self.assertEqual(far.logged(call.leg), ["INVITE", "CANCEL"])
 
     def test_26_ack_of_the_487_lost(self) -> None:
-        """The 487 comes again and is acknowledged again; one end."""
+        """umd acknowledges the repeated 487 again; the call ends once."""
         far = self.far_end(
             "* CANCEL cancelled\n < INVITE\n > 180 INVITE\n pause 600000\n :cancelled\n"
             "> 200 CANCEL\n > 487 INVITE\n < ACK\n > 487 INVITE\n pause 300"
@@ -385,20 +385,22 @@ class FarEndRows:
         trunk, number = self.serve(far)
         call = self.ringing(trunk, number)
         self.assertEqual(trunk.disconnect(call), ENDED)
-        wait_until(lambda: far.heard("ACK", call.leg) >= 2 or self.by_proxy, "the second ACK")
+        wait_until(
+            lambda: far.count_received("ACK", call.leg) >= 2 or self.by_proxy, "the second ACK"
+        )
         self.assert_ended(trunk, call, outcome="ended", confirmed=True, by="client", sip_status=487)
 
     def test_27_both_hang_up(self) -> None:
-        """The far end's BYE is answered before umd's is."""
+        """The BYEs cross; the far end answers that of umd after umd has answered its own."""
         far = self.far_end(ANSWERS + "< BYE\n >> BYE\n < 200\n > 200 BYE" + CANCELLED)
         trunk, number = self.serve(far)
         call = self.connected(trunk, number)
         self.assertEqual(trunk.disconnect(call), ENDED)
-        self.assert_told(far, call, "INVITE", "ACK", "BYE", "200")
+        self.assert_logged(far, call, "INVITE", "ACK", "BYE", "200")
         self.assert_ended(trunk, call, outcome="ended", confirmed=True, by="client")
 
     def test_29_30_refused(self) -> None:
-        """Also redirected: umd calls nobody that it was not told to call."""
+        """umd records status and cause; it does not follow a redirection."""
         for status, cause in ((404, 1), (480, 18), (486, 17), (603, 21), (302, 127)):
             far = self.far_end(f"< INVITE\n > 180 INVITE\n > {status} INVITE\n < ACK")
             trunk, number = self.serve(far)
@@ -407,7 +409,7 @@ class FarEndRows:
                 trunk, call, outcome="ended", by="far-end", sip_status=status, cause=cause
             )
             self.assertEqual(trunk.disconnect(call), ALREADY)
-            self.assert_told(far, call, "INVITE", "ACK")
+            self.assert_logged(far, call, "INVITE", "ACK")
 
     # umd and its restarts
 
@@ -420,7 +422,7 @@ class FarEndRows:
         trunk.kill()
         trunk.start()
         self.assertIn(trunk.disconnect(call), (ENDED, ALREADY))
-        self.assert_told(far, call, "INVITE", "ACK", "BYE", "BYE")
+        self.assert_logged(far, call, "INVITE", "ACK", "BYE", "BYE")
         self.assert_ended(trunk, call, outcome="ended", confirmed=True, by="client", sip_status=200)
 
     def test_32_restarted_with_live_calls(self) -> None:
@@ -434,14 +436,14 @@ class FarEndRows:
         self.assertEqual(trunk.live(), {call.id for call in calls})
         for call in calls:
             self.assertEqual(trunk.disconnect(call), ENDED)
-            self.assert_told(far, call, "INVITE", "ACK", "BYE")
+            self.assert_logged(far, call, "INVITE", "ACK", "BYE")
             self.assert_ended(trunk, call, outcome="ended", confirmed=True, by="client")
 
     def test_34_ended_while_umd_was_down(self) -> None:
-        """It is asked for at the start; the BYE was lost, and with it the cause."""
+        """umd probes the call at its start. The BYE was lost, and so the cause is unknown."""
         given_up = "< 408\n" if self.by_proxy else ""
         far = self.far_end(
-            ASKED + f"pause 1500\n >> BYE\n {given_up} < OPTIONS\n > 481 OPTIONS" + CANCELLED
+            PROBED + f"pause 1500\n >> BYE\n {given_up} < OPTIONS\n > 481 OPTIONS" + CANCELLED
         )
         trunk, number = self.serve(far, patience=0.5)
         call = self.connected(trunk, number)
@@ -454,11 +456,11 @@ class FarEndRows:
         self.assert_ended(trunk, call, outcome="lost", confirmed=False)
         self.assertIn("481", self.end_of(trunk, call)["reason"])
         self.assertEqual(trunk.disconnect(call), ALREADY)
-        self.assertEqual(far.told(call.leg)[-1], "OPTIONS")
+        self.assertEqual(far.logged(call.leg)[-1], "OPTIONS")
 
     def test_38_far_end_restarted(self) -> None:
-        """Its calls are gone: each is lost, with that reason, and none is confirmed."""
-        far = self.far_end(ASKED + "< BYE\n > 200 BYE" + CANCELLED)
+        """The far end has forgotten its calls: each is lost, with that reason, and unconfirmed."""
+        far = self.far_end(PROBED + "< BYE\n > 200 BYE" + CANCELLED)
         trunk, number = self.serve(far, probe_interval="2s")
         calls = [self.connected(trunk, number) for _ in range(3)]
         for call in calls:
@@ -468,34 +470,34 @@ class FarEndRows:
         for call in calls:
             self.assert_ended(trunk, call, outcome="lost", confirmed=False)
             self.assertIn("481", self.end_of(trunk, call)["reason"])
-            self.assert_told(again, call, "OPTIONS")
+            self.assert_logged(again, call, "OPTIONS")
             self.assertEqual(trunk.disconnect(call), ALREADY)
         self.assertEqual(trunk.live(), set())
 
     def test_40_many_clients(self) -> None:
-        """Fifty ask for one call at once; then many calls end at once, and one goes on."""
+        """Fifty clients end one call at once; then many calls end at once. Another call stays."""
         far = self.far_end(TALKS)
         trunk, number = self.serve(far)
         other = self.connected(trunk, number)
         call = self.connected(trunk, number)
-        asking = [trunk.disconnecting(call) for _ in range(50)]
+        pending = [trunk.start_disconnect(call) for _ in range(50)]
         self.assertEqual(
-            {one.reply().outcome for one in asking} - {"ended", "already-ended"}, set()
+            {request.reply().outcome for request in pending} - {"ended", "already-ended"}, set()
         )
-        self.assert_told(far, call, "INVITE", "ACK", "BYE")
+        self.assert_logged(far, call, "INVITE", "ACK", "BYE")
         calls = [trunk.place(number) for _ in range(500 if LONG else 50)]
         for call in calls:
             trunk.wait_for("call.connected", call)
-        for asked in [trunk.disconnecting(call) for call in calls]:
-            self.assertEqual(asked.reply(), ENDED)
+        for request in [trunk.start_disconnect(call) for call in calls]:
+            self.assertEqual(request.reply(), ENDED)
         for call in calls:
-            self.assert_told(far, call, "INVITE", "ACK", "BYE")
+            self.assert_logged(far, call, "INVITE", "ACK", "BYE")
         self.assertEqual(trunk.live(), {other.id})
-        self.assert_told(far, other, "INVITE", "ACK")
+        self.assert_logged(far, other, "INVITE", "ACK")
 
 
 def _sent(far: FarEnd, start: str) -> bool:
-    return any(not one.received and one.text.startswith(start) for one in far.messages())
+    return any(not sent.received and sent.text.startswith(start) for sent in far.messages())
 
 
 class SippTruthTests(FarEndRows, TruthCase):
@@ -509,7 +511,7 @@ class SippTruthTests(FarEndRows, TruthCase):
         return self.trunk(far.port, **keys), "callee"
 
     def test_01_nothing_heard_yet(self) -> None:
-        """No CANCEL before a provisional; the CANCEL after it, and nobody rings on."""
+        """umd sends CANCEL only after a provisional response; then no telephone rings."""
         far = self.far_end(
             "* CANCEL cancelled\n< INVITE\npause 1500\n> 180 INVITE\npause 600000" + CANCELLED
         )
@@ -517,9 +519,9 @@ class SippTruthTests(FarEndRows, TruthCase):
         call = trunk.place(number)
         far.wait_for("INVITE", call.leg)
         self.assertEqual(trunk.disconnect(call), UNCONFIRMED)
-        self.assert_told(far, call, "INVITE")
+        self.assert_logged(far, call, "INVITE")
         self.assert_ended(trunk, call, outcome="ended", confirmed=True, by="client", sip_status=487)
-        self.assert_told(far, call, "INVITE", "CANCEL", "ACK")
+        self.assert_logged(far, call, "INVITE", "CANCEL", "ACK")
 
     def test_05_two_forks_ringing(self) -> None:
         far = self.far_end(
@@ -529,7 +531,7 @@ class SippTruthTests(FarEndRows, TruthCase):
         trunk, number = self.serve(far)
         call = self.ringing(trunk, number)
         self.assertEqual(trunk.disconnect(call).status, 200)
-        self.assert_told(far, call, "INVITE", "CANCEL", "ACK")
+        self.assert_logged(far, call, "INVITE", "CANCEL", "ACK")
 
 
 class KamailioTruthTests(FarEndRows, TruthCase):
@@ -546,7 +548,7 @@ class KamailioTruthTests(FarEndRows, TruthCase):
         return self.trunk(self.proxy.port, **keys), f"sip:callee@{LOOPBACK}:{far.port}"
 
     def test_05_two_forks_ringing(self) -> None:
-        """Both telephones stop ringing."""
+        """Both forks stop ringing."""
         far, other = self.far_end(RINGS), self.far_end(RINGS)
         proxy = self.started(Kamailio(self.mktemp(), fork_to=other.port))
         trunk = self.trunk(proxy.port)
@@ -554,21 +556,21 @@ class KamailioTruthTests(FarEndRows, TruthCase):
         far.wait_for("INVITE", call.leg)
         other.wait_for("INVITE", call.leg)
         self.assertEqual(trunk.disconnect(call), ENDED)
-        self.assert_told(far, call, "INVITE", "CANCEL", "ACK")
-        self.assert_told(other, call, "INVITE", "CANCEL", "ACK")
+        self.assert_logged(far, call, "INVITE", "CANCEL", "ACK")
+        self.assert_logged(other, call, "INVITE", "CANCEL", "ACK")
         self.assert_ended(trunk, call, outcome="ended", confirmed=True, by="client", sip_status=487)
 
     def test_30_rings_out(self) -> None:
-        """The proxy gives up, and says so."""
+        """The proxy gives up and answers 408."""
         far = self.far_end(RINGS)
         trunk, number = self.serve(far, rings_for=1.0)
         call = self.ringing(trunk, number)
         self.assert_ended(trunk, call, outcome="ended", by="far-end", sip_status=408, cause=102)
         self.assertEqual(trunk.disconnect(call), ALREADY)
-        self.assert_told(far, call, "INVITE", "CANCEL", "ACK")
+        self.assert_logged(far, call, "INVITE", "CANCEL", "ACK")
 
     def phone(self, **keywords: Any) -> tuple[Baresip, Trunk, str]:
-        """A telephone behind the proxy."""
+        """Start a telephone behind the proxy, and umd."""
         phone = self.started(Baresip(self.mktemp(), **keywords))
         self.proxy = self.started(Kamailio(self.mktemp()))
         trunk = self.trunk(self.proxy.port, probe_interval="1s")
@@ -603,7 +605,7 @@ class KamailioTruthTests(FarEndRows, TruthCase):
         self.assertEqual(trunk.disconnect(call), ALREADY)
 
     def test_34_bye_repeated_until_umd_is_back(self) -> None:
-        """Then the cause is known."""
+        """The far end repeats BYE until umd is back, so umd knows the cause."""
         far = self.far_end(
             ANSWERS + "pause 1500\n >> BYE Reason: Q.850;cause=31\n < 200" + CANCELLED
         )
@@ -613,11 +615,11 @@ class KamailioTruthTests(FarEndRows, TruthCase):
         trunk.kill()
         wait_until(lambda: _sent(far, "BYE "), "the far end's BYE")
         trunk.start()
-        self.assert_told(far, call, "INVITE", "ACK", "200")
+        self.assert_logged(far, call, "INVITE", "ACK", "200")
         self.assert_ended(trunk, call, outcome="ended", confirmed=True, by="far-end", cause=31)
 
     def challenging(self, far: FarEnd, **more: Any) -> tuple[Trunk, str]:
-        """The same by way of a proxy that challenges every request."""
+        """Start umd for a far end behind a proxy that challenges every request."""
         self.proxy = proxy = self.started(Kamailio(self.mktemp(), password=PASSWORD, **more))
         password = Path(self.mktemp())
         password.write_text(f"{PASSWORD}\n")
@@ -634,7 +636,7 @@ class KamailioTruthTests(FarEndRows, TruthCase):
         trunk.kill()
         trunk.start()
         self.assertEqual(trunk.disconnect(call), ENDED)
-        self.assert_told(far, call, "INVITE", "ACK", "BYE")
+        self.assert_logged(far, call, "INVITE", "ACK", "BYE")
         self.assert_ended(trunk, call, outcome="ended", confirmed=True, by="client", sip_status=200)
 
     def test_19_23_challenged_where_the_answer_crosses_cancel(self) -> None:
@@ -642,34 +644,34 @@ class KamailioTruthTests(FarEndRows, TruthCase):
         trunk, number = self.challenging(far)
         call = self.ringing(trunk, number)
         self.assertEqual(trunk.disconnect(call), ENDED)
-        self.assert_told(far, call, "INVITE", "CANCEL", "ACK", "BYE")
+        self.assert_logged(far, call, "INVITE", "CANCEL", "ACK", "BYE")
         self.assert_ended(trunk, call, outcome="ended", confirmed=True, by="client", sip_status=200)
 
     def test_05_19_both_forks_answer(self) -> None:
-        """The second gets ACK and BYE, with credentials; the first stays until its own end."""
+        """The second fork gets ACK and BYE, with credentials; the first stays up until its end."""
         answers = "< INVITE\n pause 200\n > 200 INVITE\n < ACK\n < BYE\n > 200 BYE"
         ends = [self.far_end(answers), self.far_end(answers)]
         trunk, number = self.challenging(ends[0], fork_to=ends[1].port)
         call = self.connected(trunk, number)
         for far in ends:
             far.wait_for("ACK", call.leg)
-        wait_until(lambda: any("BYE" in far.told(call.leg) for far in ends), "a BYE at one fork")
+        wait_until(lambda: any("BYE" in far.logged(call.leg) for far in ends), "a BYE at one fork")
         self.assertEqual(trunk.live(), {call.id})
         self.assertEqual(trunk.disconnect(call), ENDED)
         for far in ends:
-            self.assert_told(far, call, "INVITE", "ACK", "BYE")
+            self.assert_logged(far, call, "INVITE", "ACK", "BYE")
         self.assert_ended(trunk, call, outcome="ended", confirmed=True, by="client", sip_status=200)
 
     def test_19_38_challenged_when_it_asks(self) -> None:
-        """The question whether the call is still there gets past the proxy."""
-        far = self.far_end(ASKED + "< OPTIONS\n > 481 OPTIONS" + CANCELLED)
+        """The probe passes the proxy with credentials."""
+        far = self.far_end(PROBED + "< OPTIONS\n > 481 OPTIONS" + CANCELLED)
         trunk, number = self.challenging(far)
         call = self.connected(trunk, number)
         self.assert_ended(trunk, call, outcome="lost", confirmed=False)
-        self.assert_told(far, call, "INVITE", "ACK", "OPTIONS")
+        self.assert_logged(far, call, "INVITE", "ACK", "OPTIONS")
 
     def test_19_38_challenging_proxy_restarted(self) -> None:
-        """Its nonces of before are worth nothing; the BYE is challenged anew."""
+        """The old nonces are invalid; the proxy challenges the BYE again."""
         far = self.far_end(TALKS)
         trunk, number = self.challenging(far)
         call = self.connected(trunk, number)
@@ -677,11 +679,11 @@ class KamailioTruthTests(FarEndRows, TruthCase):
         self.proxy.kill()
         self.proxy.start()
         self.assertEqual(trunk.disconnect(call), ENDED)
-        self.assert_told(far, call, "INVITE", "ACK", "BYE")
+        self.assert_logged(far, call, "INVITE", "ACK", "BYE")
         self.assert_ended(trunk, call, outcome="ended", confirmed=True, by="client", sip_status=200)
 
     def test_38_proxy_restarted_while_it_rings(self) -> None:
-        """The new proxy knows no INVITE to cancel, and says nothing: the telephone rings on."""
+        """The new proxy knows no INVITE to cancel and is silent: the telephone keeps ringing."""
         far = self.far_end(RINGS)
         trunk, number = self.serve(far, deadline="300ms", t1="50ms")
         call = self.ringing(trunk, number)
@@ -689,10 +691,10 @@ class KamailioTruthTests(FarEndRows, TruthCase):
         self.proxy.start()
         self.assertEqual(trunk.disconnect(call), UNCONFIRMED)
         self.assert_ended(trunk, call, outcome="ended-unconfirmed", confirmed=False, by="client")
-        self.assertEqual(far.told(call.leg), ["INVITE"])
+        self.assertEqual(far.logged(call.leg), ["INVITE"])
 
     def test_38_proxy_restarted(self) -> None:
-        """It keeps no calls: they go on, and each can still be ended."""
+        """The proxy keeps no state of calls: they stay up, and umd can end each."""
         far = self.far_end(TALKS)
         trunk, number = self.serve(far)
         call = self.connected(trunk, number)
@@ -700,7 +702,7 @@ class KamailioTruthTests(FarEndRows, TruthCase):
         self.proxy.kill()
         self.proxy.start()
         self.assertEqual(trunk.disconnect(call), ENDED)
-        self.assert_told(far, call, "INVITE", "ACK", "BYE")
+        self.assert_logged(far, call, "INVITE", "ACK", "BYE")
         self.assert_ended(trunk, call, outcome="ended", confirmed=True, by="client", sip_status=200)
 
 
@@ -708,7 +710,7 @@ class AsteriskTruthTests(TruthCase):
     """umd calls Asterisk, which answers by itself or calls a telephone."""
 
     def setUp(self) -> None:
-        # Not below the working directory: the path of its socket has 107 octets at most.
+        # Not below the working directory: the path of its socket has at most 107 bytes.
         directory = tempfile.mkdtemp(prefix="umd-asterisk-")
         self.addCleanup(shutil.rmtree, directory, ignore_errors=True)
         self.asterisk = self.started(Asterisk(directory))
@@ -717,8 +719,8 @@ class AsteriskTruthTests(TruthCase):
     def serve(self, **keys: str) -> Trunk:
         return self.trunk(self.asterisk.port, **keys)
 
-    def acknowledged(self, trunk: Trunk, number: str) -> Placed:
-        """A call that is up: before its ACK has left, umd may not have it on record."""
+    def acknowledged(self, trunk: Trunk, number: str) -> PlacedCall:
+        """Place a call and wait for its ACK, which umd sends after the answer is recorded."""
         call = self.connected(trunk, number)
         wait_until(lambda: "< ACK" in self.asterisk.lines(call.leg), "an ACK at Asterisk")
         return call
@@ -747,7 +749,7 @@ class AsteriskTruthTests(TruthCase):
         self.assert_ended(trunk, call, outcome="ended", confirmed=True, by="client", sip_status=200)
 
     def test_07_11_talking_to_a_telephone_behind_it(self) -> None:
-        """Both legs of the PBX are down, and the telephone."""
+        """Both legs of the PBX end, and so does the call at the telephone."""
         phone = self.started(Baresip(self.mktemp()))
         trunk = self.serve()
         call = self.connected(trunk, f"ua-{phone.port}")
@@ -768,7 +770,7 @@ class AsteriskTruthTests(TruthCase):
         self.assert_ended(trunk, call, outcome="ended", confirmed=True, by="client", sip_status=487)
 
     def test_09_media_past_the_pbx(self) -> None:
-        """Its re-INVITE after the answer is answered, and its session timer is no hindrance."""
+        """Asterisk sends a re-INVITE after the answer, and asks for a session timer."""
         phone = self.started(Baresip(self.mktemp()))
         trunk = self.trunk(self.asterisk.port, **{"from": f"sip:media@{LOOPBACK}"})
         call = self.connected(trunk, f"ua-{phone.port}")
@@ -798,24 +800,24 @@ class AsteriskTruthTests(TruthCase):
             self.assertEqual(trunk.disconnect(call), ALREADY)
 
     def test_20_mute_to_bye(self) -> None:
-        """Asterisk stands still; when it goes on nothing is told twice."""
+        """Asterisk is paused; when it continues, the call has no second end."""
         trunk = self.serve(deadline="300ms", t1="500ms" if LONG else "50ms")
         call = self.connected(trunk, "answer")
         self.asterisk.pause()
         self.assertEqual(trunk.disconnect(call), UNCONFIRMED)
         self.assert_ended(trunk, call, confirmed=False, by="client", sip_status=408)
-        self.asterisk.go_on()
+        self.asterisk.resume()
         self.asterisk.wait_for_channels(0)
         self.assert_ended(trunk, call, confirmed=False, by="client", sip_status=408)
 
     def test_25_mute_to_cancel(self) -> None:
-        """The same while it rings."""
+        """Asterisk is paused while it rings."""
         trunk = self.serve(deadline="300ms", t1="500ms" if LONG else "50ms")
         call = self.ringing(trunk, "ring")
         self.asterisk.pause()
         self.assertEqual(trunk.disconnect(call), UNCONFIRMED)
         self.assert_ended(trunk, call, outcome="ended-unconfirmed", confirmed=False, by="client")
-        self.asterisk.go_on()
+        self.asterisk.resume()
         self.asterisk.wait_for_channels(0)
         self.assert_ended(trunk, call, outcome="ended-unconfirmed", confirmed=False, by="client")
 
@@ -826,8 +828,8 @@ class AsteriskTruthTests(TruthCase):
         self.assertEqual(trunk.disconnect(call), UNCONFIRMED)
         self.assert_ended(trunk, call, confirmed=False, by="client", sip_status=408)
 
-    def test_21_vanished_and_nobody_asked(self) -> None:
-        """It is noticed by asking; its silence is no end that the telephone has shown."""
+    def test_21_vanished_without_a_request(self) -> None:
+        """umd notices it by a probe; silence does not confirm that the call has ended."""
         trunk = self.serve(probe_interval="1s", t1="50ms")
         call = self.connected(trunk, "answer")
         self.asterisk.kill()
@@ -846,7 +848,7 @@ class AsteriskTruthTests(TruthCase):
         self.asterisk.wait_for_channels(0)
 
     def test_32_restarted_while_it_rings(self) -> None:
-        """To Asterisk the INVITE of before is the same one; the call rings once, and is ended."""
+        """umd repeats the same INVITE, so Asterisk has one call, which is then ended."""
         trunk = self.serve()
         call = self.ringing(trunk, "ring")
         trunk.kill()
@@ -857,20 +859,20 @@ class AsteriskTruthTests(TruthCase):
         self.assert_ended(trunk, call, outcome="ended", confirmed=True, by="client", sip_status=487)
 
     def test_31_killed_while_it_is_cancelled(self) -> None:
-        """Asterisk stands still, so that nothing is answered before umd dies."""
+        """Asterisk is paused, so that it answers nothing before umd is killed."""
         trunk = self.serve(deadline="300ms")
         call = self.ringing(trunk, "ring")
         self.asterisk.pause()
         self.assertEqual(trunk.disconnect(call), UNCONFIRMED)
         trunk.kill()
-        self.asterisk.go_on()
+        self.asterisk.resume()
         self.asterisk.wait_for_channels(0)
         trunk.start()
         self.end_of(trunk, call)
         self.assertEqual(trunk.live(), set())
 
     def test_34_ended_while_umd_was_down(self) -> None:
-        """Asterisk repeats its BYE for 32 s: umd is back before."""
+        """Asterisk repeats its BYE for 32 s, and umd is back before."""
         trunk = self.serve()
         call = self.acknowledged(trunk, "hangs-up-later")
         trunk.kill()
@@ -880,7 +882,7 @@ class AsteriskTruthTests(TruthCase):
         self.assertEqual(trunk.disconnect(call), ALREADY)
 
     def test_34_38_both_restarted(self) -> None:
-        """Asterisk remembers nothing: the call is lost, with that reason."""
+        """Asterisk has forgotten the call: it is lost, with that reason."""
         trunk = self.serve()
         call = self.acknowledged(trunk, "answer")
         trunk.kill()
@@ -892,7 +894,7 @@ class AsteriskTruthTests(TruthCase):
         self.assertEqual(trunk.disconnect(call), ALREADY)
 
     def test_38_pbx_restarted(self) -> None:
-        """Its calls are gone: each is lost, with that reason, and none is confirmed."""
+        """Asterisk has forgotten its calls: each is lost, with that reason, and unconfirmed."""
         trunk = self.serve(probe_interval="2s")
         calls = [self.connected(trunk, "answer") for _ in range(3)]
         self.asterisk.kill()
@@ -904,7 +906,7 @@ class AsteriskTruthTests(TruthCase):
         self.assertEqual(trunk.live(), set())
 
     def test_38_asked_and_there(self) -> None:
-        """Asterisk is silent to OPTIONS in a dialog and answers UPDATE: the call stays up."""
+        """Asterisk does not answer OPTIONS in a dialog but answers UPDATE: the call stays up."""
         trunk = self.serve(probe_interval="1s", t1="50ms")
         call = self.connected(trunk, "answer")
         wait_until(
@@ -916,7 +918,7 @@ class AsteriskTruthTests(TruthCase):
         self.assert_ended(trunk, call, outcome="ended", confirmed=True, by="client", sip_status=200)
 
     def test_38_ended_after_the_restart(self) -> None:
-        """A Disconnect comes before anybody has noticed: the BYE is answered 481, it is gone."""
+        """A Disconnect comes before umd has noticed; the 481 to BYE confirms the end."""
         trunk = self.serve()
         call = self.connected(trunk, "answer")
         self.asterisk.kill()
@@ -930,7 +932,7 @@ class AsteriskTruthTests(TruthCase):
         calls = [trunk.place("answer") for _ in range(500 if LONG else 50)]
         for call in calls:
             trunk.wait_for("call.connected", call)
-        for asked in [trunk.disconnecting(call) for call in calls]:
-            self.assertEqual(asked.reply(), ENDED)
+        for request in [trunk.start_disconnect(call) for call in calls]:
+            self.assertEqual(request.reply(), ENDED)
         self.asterisk.wait_for_channels(1)
         self.assertEqual(trunk.live(), {other.id})

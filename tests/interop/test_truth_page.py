@@ -41,7 +41,7 @@ class PageTests(SynchronousTestCase):
         self.assertEqual(rows_of("Kamailio", "test_25_39_mute"), (25, 39))
         self.assertEqual(rows_of("SIPp", "test_25_39_mute"), (25,))
 
-    def test_worst_result_is_told(self) -> None:
+    def test_the_worst_result_is_shown(self) -> None:
         """A behaviour holds with a peer if all its tests passed."""
         outcomes = [
             Outcome("SIPp", (3, 4), "test_03_04_one", "holds"),

@@ -1,4 +1,4 @@
-"""A whole `umd serve` whose backend is a SIP trunk, driven from outside as its clients drive it."""
+"""Runs `umd serve` with a SIP trunk as its backend; tests use it as its clients do."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from umd.testing import UmdProcess
 OUTCOME: Final = "X-UMD-Outcome"
 
 
-class Placed(NamedTuple):
-    """A call of umd's."""
+class PlacedCall(NamedTuple):
+    """A call that umd has placed."""
 
     id: str
     leg: str
-    """Also its SIP Call-ID."""
+    """The leg; its name is also the SIP Call-ID."""
 
 
 class Reply(NamedTuple):
-    """What the client was answered."""
+    """The HTTP status and the outcome that a client got."""
 
     status: int
     outcome: str | None
@@ -34,14 +34,14 @@ class Reply(NamedTuple):
 
 class Trunk:
     """
-    A context manager; it can be stopped and started again in between.
+    A context manager that runs umd; a test may stop it and start it again.
 
     Args:
-        directory: for its configuration and its journal.
-        peer: the port that calls are sent to.
-        deadline: of a Disconnect.
+        directory: for the configuration and the journal.
+        peer: the port of the SIP peer, on loopback.
+        deadline: `call.deadline`.
         t1: T1 of the trunk.
-        keys: more of the backend's section, each a string.
+        keys: further keys of the backend's section.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Trunk:
 
     def start(self) -> None:
         """Start umd, and wait until it serves."""
-        self.umd = self._new()  # its log begins anew
+        self.umd = self._new()  # with an empty log
         self.umd.__enter__()
 
     def _new(self) -> UmdProcess:
@@ -93,52 +93,52 @@ class Trunk:
         self.umd.stop(SIGKILL)
 
     def pause(self) -> None:
-        """Let umd do nothing, until `go_on`: what comes meanwhile waits for it."""
+        """Stop umd (SIGSTOP) until `resume`; messages to it wait in its sockets."""
         self.umd.process.send_signal(SIGSTOP)
 
-    def go_on(self) -> None:
-        """See `pause`."""
+    def resume(self) -> None:
+        """Continue after `pause`."""
         self.umd.process.send_signal(SIGCONT)
 
-    def place(self, number: str) -> Placed:
-        """Have it place a call."""
+    def place(self, number: str) -> PlacedCall:
+        """Place a call over the control socket."""
         (reply,) = ask("place", self.umd.control_socket, number=number, backend=None)
-        return Placed(reply["call"]["id"], reply["call"]["leg"])
+        return PlacedCall(reply["call"]["id"], reply["call"]["leg"])
 
-    def disconnect(self, call: Placed) -> Reply:
-        """Ask for the end of a call as the client of the web service does."""
+    def disconnect(self, call: PlacedCall) -> Reply:
+        """Send a Disconnect, and wait for the reply."""
         status, _, headers = self.umd.disconnect(call.id)
         return Reply(status, headers[OUTCOME])
 
-    def disconnecting(self, call: Placed) -> Asking:
-        """The same, from a thread of its own; ask it for the reply."""
-        return Asking(self, call)
+    def start_disconnect(self, call: PlacedCall) -> PendingDisconnect:
+        """Send a Disconnect from a thread of its own; return it at once."""
+        return PendingDisconnect(self, call)
 
-    def wait_for(self, event: str, call: Placed) -> dict[str, Any]:
-        """Its first log line of this event of a call."""
+    def wait_for(self, event: str, call: PlacedCall) -> dict[str, Any]:
+        """Wait for the first log line of an event of a call."""
         return self.umd.wait_for(event, timeout=60.0, call=call.id)
 
     def live(self) -> set[str]:
-        """The ids of the calls that it lists as live."""
+        """Return the ids of the live calls."""
         calls = ask("calls", self.umd.control_socket)
         return {line["call"]["id"] for line in calls if "call" in line}
 
-    def record(self, call: Placed) -> list[dict[str, Any]]:
+    def record(self, call: PlacedCall) -> list[dict[str, Any]]:
         """Return the journal's records of a call, oldest first, whether umd runs or not."""
         if self.umd.process.poll() is None:
             return list(read_events(self.umd.control_socket, None, 0, call.id))
         return list(read_events(None, str(self._journal), 0, call.id))
 
 
-class Asking:
-    """A Disconnect under way."""
+class PendingDisconnect:
+    """A Disconnect that waits for its reply."""
 
-    def __init__(self, trunk: Trunk, call: Placed) -> None:
+    def __init__(self, trunk: Trunk, call: PlacedCall) -> None:
         self._reply: Reply | None = None
         self._thread = threading.Thread(target=self._ask, args=(trunk, call), daemon=True)
         self._thread.start()
 
-    def _ask(self, trunk: Trunk, call: Placed) -> None:
+    def _ask(self, trunk: Trunk, call: PlacedCall) -> None:
         self._reply = trunk.disconnect(call)
 
     def reply(self) -> Reply:

@@ -1,11 +1,12 @@
 """
-Write docs/truth.md: forty behaviours, and whether each holds on the backend `sip`.
+Writes docs/truth.md: forty behaviours, and whether each holds on the backend `sip`.
 
     python -m tests.interop.truth
     python -m tests.interop.truth test_27 test_38
 
-With names only the tests are run that begin so; the page keeps the results of the others. The tests
-need the peers of `tests.interop.peers`. Exit status 0: all that were run passed, none was skipped.
+With arguments, only the tests whose names begin with one of them are run; the page keeps the
+results of the others. The tests need the peers of `tests.interop.peers`. The exit status is 0 if
+all tests that were run passed and none was skipped.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ PEERS: Final = {
     "KamailioTruthTests": "Kamailio",
     "AsteriskTruthTests": "Asterisk",
 }
-"""Test case to what umd calls."""
+"""The peer that umd calls in each test case."""
 
 BEHAVIOURS: Final = {
     1: "dialled, nothing heard yet: CANCEL only after a provisional",
@@ -80,14 +81,14 @@ NOT_HERE: Final = {
     36: "there is no control connection, only SIP itself",
     37: "there is no control connection, only SIP itself",
 }
-"""Rows that no SIP trunk has, and why."""
+"""Rows that do not apply to a SIP trunk, and the reasons."""
 NOT_WITH: Final = {
     ("Kamailio", 1): "a proxy says 100 at once",
     ("SIPp", 11): "it has one leg",
     ("Kamailio", 11): "it has one leg",
     ("SIPp", 39): "it is the far end itself: rows 24 and 25",
 }
-"""Rows that one peer does not have, and why."""
+"""Rows that do not apply to one peer, and the reasons."""
 
 
 INTRODUCTION: Final = """\
@@ -102,7 +103,7 @@ and writes this page.
 
 
 class Outcome(NamedTuple):
-    """A test that was run."""
+    """The result of one test."""
 
     peer: str
     rows: tuple[int, ...]
@@ -112,7 +113,7 @@ class Outcome(NamedTuple):
 
 
 class Results(unittest.TestResult):
-    """What each test came to."""
+    """Collects and prints the result of each test."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -141,14 +142,14 @@ class Results(unittest.TestResult):
 
 
 def rows_of(peer: str, name: str) -> tuple[int, ...]:
-    """The rows of the table that a test shows with a peer: (7, 16) of `test_07_16_talking`."""
+    """Return the rows that a test shows with a peer: (7, 16) for `test_07_16_talking`."""
     match = re.match(r"test((?:_\d\d)+)_", name)
     rows = [int(row) for row in match[1].split("_")[1:]] if match else []
     return tuple(row for row in rows if (peer, row) not in NOT_WITH)
 
 
 def page(outcomes: list[Outcome], header: str) -> str:
-    """The page."""
+    """Return the text of the page."""
     shown: Mapping[tuple[int, str], list[Outcome]] = defaultdict(list)
     for outcome in outcomes:
         for row in outcome.rows:
@@ -176,7 +177,7 @@ def page(outcomes: list[Outcome], header: str) -> str:
 
 
 def read_outcomes(text: str) -> list[Outcome]:
-    """The results that a page has."""
+    """Return the results in the text of a page."""
     lines = re.findall(r"^\| (\w+) \| [\d, ]+ \| `(\w+)` \| ([\w ]+) \|$", text, re.MULTILINE)
     return [Outcome(peer, rows_of(peer, test), test, result) for peer, test, result in lines]
 
@@ -197,13 +198,12 @@ def _tests(suite: Any) -> Iterator[Any]:
 
 
 def main(names: tuple[str, ...]) -> int:
-    # Here a missing peer is to be seen.
     from tests.interop import test_truth
 
     commit = subprocess.run(
         ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"], capture_output=True, text=True
     ).stdout.strip()
-    earlier = {(one.peer, one.test): one for one in read_outcomes(PAGE.read_text())}
+    earlier = {(each.peer, each.test): each for each in read_outcomes(PAGE.read_text())}
     results = Results()
     loader = unittest.TestLoader()
     with tempfile.TemporaryDirectory() as directory:

@@ -1,4 +1,4 @@
-"""Asterisk: a PBX whose dial plan is called by name."""
+"""Asterisk: a PBX whose extensions have names, such as `answer`, `ring` and `busy`."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from tests.interop.peers.process import (
 
 TEMPLATES: Final = Path(__file__).parent / "asterisk"
 UNUSED: Final = "ccss cdr cel features indications acl udptl geolocation pjproject hep http".split()
-"""Files that Asterisk complains about where they are missing; their defaults are right."""
+"""Configuration files that Asterisk reports if they are missing; empty ones set the defaults."""
 RTP_PORTS: Final = 200
 
 
 class Asterisk(Peer):
     """
-    A PBX on a free port, from the installation that all share.
+    A PBX on a free port; all instances share one installation.
 
     Args:
-        directory: for what it writes. Its path must be short: that of the control socket in it
-            has 107 octets at most.
+        directory: where Asterisk writes its files. Its path must be short, because the path of
+            the control socket in it has at most 107 bytes.
         password: of the user `umd`, who is challenged where From has the user `digest`.
     """
 
@@ -40,10 +40,10 @@ class Asterisk(Peer):
 
     def start(self) -> None:
         """
-        Start it, and wait until it serves; again on the same port, after it was stopped.
+        Start Asterisk, and wait until it serves. After a stop it uses the same port again.
 
         Raises:
-            PeerFailed
+            PeerFailed: it exited, or did not serve in time.
         """
         need(has_asterisk(), "asterisk")
         root = asterisk_root()
@@ -66,49 +66,49 @@ class Asterisk(Peer):
             (self.directory / "etc" / template.name).write_text(fill_in(template, values))
         for name in UNUSED:
             (self.directory / "etc" / f"{name}.conf").touch()
-        # With its own loader and libraries: it takes neither chroot nor root's rights.
+        # With its own loader and libraries it needs no chroot and no root.
         run = [str(loader), "--library-path", str(libraries), str(root / "usr/sbin/asterisk")]
         self._program = [*run, "-C", str(self.directory / "etc/asterisk.conf")]
         self.launch([*self._program, "-f"])
         self.await_ready(self._ready)
 
     def _ready(self) -> bool:
-        # Where its port is taken it comes up without it.
+        # If its port is taken, Asterisk starts without SIP.
         return answers_options(self.port) and "fully booted" in self.console("core waitfullybooted")
 
     def console(self, command: str) -> str:
-        """What a command of its console says."""
+        """Return the output of a command on its console."""
         done = subprocess.run([*self._program, "-rx", command], capture_output=True, text=True)
         return done.stdout
 
     def channels(self) -> list[str]:
-        """The names of the channels that it has."""
+        """Return the names of its channels."""
         lines = self.console("core show channels concise").splitlines()
         return [line.partition("!")[0] for line in lines if "!" in line]
 
     def wait_for_channels(self, count: int) -> None:
         """
-        Wait until it has so many.
+        Wait until the number of its channels is `count`.
 
         Raises:
-            PeerFailed
+            PeerFailed: it is not, in time.
         """
         wait_until(lambda: len(self.channels()) == count, f"{count} channels at Asterisk")
 
     def trace(self) -> None:
-        """From now on keep every SIP message in the log."""
+        """Write every SIP message to the log from now on."""
         self.console("pjsip set logger on")
 
     def lines(self, call_id: str) -> list[str]:
         """
-        The messages of a call, in order, after `trace`.
+        Return the messages of a call, in order, since `trace`.
 
-        `< INVITE` was received, `> 401 INVITE` sent.
+        `< INVITE` was received, `> 401 INVITE` was sent.
         """
         return self.lines_by_call().get(call_id, [])
 
     def lines_by_call(self) -> dict[str, list[str]]:
-        """The same of each call, by its Call-ID."""
+        """Return the lines of each call, by its Call-ID."""
         text = (self.directory / "log" / "full").read_text(errors="replace")
         found: dict[str, list[str]] = {}
         for part in text.split("<--- ")[1:]:
@@ -117,8 +117,8 @@ class Asterisk(Peer):
                 continue
             sign = "<" if head.startswith("Received") else ">"
             first = message.split(None, 2)
-            what = f"{first[1]} {cseq[1]}" if first[0] == "SIP/2.0" else first[0]
-            found.setdefault(call[1], []).append(f"{sign} {what}")
+            message_name = f"{first[1]} {cseq[1]}" if first[0] == "SIP/2.0" else first[0]
+            found.setdefault(call[1], []).append(f"{sign} {message_name}")
         return found
 
 

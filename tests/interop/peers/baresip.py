@@ -26,8 +26,8 @@ class Baresip(Peer):
     A telephone on a free port, called as `sip:phone@127.0.0.1:PORT`.
 
     Args:
-        directory: for what it writes.
-        answers: at once; else it rings.
+        directory: where baresip writes its files.
+        answers: True: it answers at once; False: it rings.
     """
 
     def __init__(self, directory: str | Path, *, answers: bool = True) -> None:
@@ -39,10 +39,10 @@ class Baresip(Peer):
 
     def start(self) -> None:
         """
-        Start it, and wait until it can be called.
+        Start baresip, and wait until it can be called.
 
         Raises:
-            PeerFailed
+            PeerFailed: it exited, or was not ready in time.
         """
         program = shutil.which("baresip")
         need(program is not None, "baresip")
@@ -61,10 +61,10 @@ class Baresip(Peer):
             (self.directory / name).write_text(fill_in(TEMPLATES / name, values))
         (self.directory / "contacts").touch()
         self.launch([program, "-4", "-f", str(self.directory)])
-        self.await_ready(lambda: "baresip is ready" in self.said)
+        self.await_ready(lambda: "baresip is ready" in self.output)
 
     def command(self, name: str) -> None:
-        """Have it carry out a command: `accept`, `hangup`, `hold`."""
+        """Send a command to the telephone: `accept`, `hangup` or `hold`."""
         payload = json.dumps({"command": name}).encode()
         with socket.create_connection((LOOPBACK, self._control), 10) as connection:
             connection.sendall(b"%d:%s," % (len(payload), payload))
@@ -72,12 +72,12 @@ class Baresip(Peer):
 
     def wait_for(self, text: str) -> None:
         """
-        Wait until it has said so: `Incoming call`, `Call established`, `session closed`.
+        Wait for a text in its output: `Incoming call`, `Call established` or `session closed`.
 
         Raises:
-            PeerFailed
+            PeerFailed: it did not come in time.
         """
-        wait_until(lambda: text in self.said, f"{text!r} at baresip: {self.said}")
+        wait_until(lambda: text in self.output, f"{text!r} at baresip: {self.output}")
 
 
 def _modules(program: str) -> str:

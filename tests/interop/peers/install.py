@@ -1,4 +1,4 @@
-"""What the peers are installed by: packages of Debian, and Asterisk in a directory of its own."""
+"""Installs the peers: packages of Debian, and Asterisk in a directory of its own."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ PACKAGES: Final = {
     "baresip": "baresip-core",
     "debootstrap": "debootstrap",
 }
-"""Program to package."""
+"""The package of each program."""
 BOOTSTRAP: Final = Path(__file__).parent / "asterisk" / "bootstrap"
 
 
 def asterisk_root() -> Path:
-    """Where Asterisk is installed: `$UMD_PEERS/asterisk`, by default below `~/.cache/umd-peers`."""
+    """Return the directory of Asterisk, in `$UMD_PEERS` or by default in `~/.cache/umd-peers`."""
     base = os.environ.get("UMD_PEERS") or Path.home() / ".cache" / "umd-peers"
     return Path(base) / "asterisk"
 
 
 def has_asterisk() -> bool:
-    """Whether `install` has finished there."""
+    """Return whether the installation of Asterisk is complete."""
     return (asterisk_root() / ".bootstrap-complete").exists()
 
 
 def install() -> None:
     """
-    Install what is missing; needs root and Debian's apt.
+    Install the missing peers; needs root and Debian's apt.
 
     Raises:
-        subprocess.CalledProcessError: a command failed, and has said why.
+        subprocess.CalledProcessError: a command failed; its output has the reason.
     """
     missing = [package for name, package in PACKAGES.items() if not shutil.which(name)]
     if not Path("/usr/share/keyrings/debian-archive-keyring.gpg").exists():

@@ -69,19 +69,19 @@ class Kamailio(Peer):
         self.await_ready(lambda: answers_options(self.port))
 
     def lines(self, call_id: str | None = None) -> list[str]:
-        """What its log has of a call, or of all: `INVITE`, `407 INVITE`, `authenticated BYE`."""
+        """Return its log of one call or of all: `INVITE`, `407 INVITE`, `authenticated BYE`."""
         found = []
         for line in (self.directory / "console").read_text(errors="replace").splitlines():
-            _, mark, told = line.partition("peer: ")
-            if mark and (call_id is None or call_id in told.split()):
-                found.append(told.replace(f" {call_id}", ""))
+            _, mark, entry = line.partition("peer: ")
+            if mark and (call_id is None or call_id in entry.split()):
+                found.append(entry.replace(f" {call_id}", ""))
         return found
 
-    def wait_for(self, what: str, call_id: str) -> None:
+    def wait_for(self, line: str, call_id: str) -> None:
         """
-        Wait for such a line of a call.
+        Wait for a line, as `lines` returns it, of a call.
 
         Raises:
-            PeerFailed
+            PeerFailed: it did not come in time.
         """
-        wait_until(lambda: what in self.lines(call_id), f"{what!r} of {call_id} at Kamailio")
+        wait_until(lambda: line in self.lines(call_id), f"{line!r} of {call_id} at Kamailio")

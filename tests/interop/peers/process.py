@@ -1,4 +1,4 @@
-"""A peer as a process: started in a directory of its own, waited for, ended by its id."""
+"""Runs a peer as a process: starts it in a directory of its own, waits for it, and ends it."""
 
 from __future__ import annotations
 
@@ -16,38 +16,43 @@ from tests.interop.peers.install import HOW
 
 LOOPBACK: Final = "127.0.0.1"
 PATIENCE: Final = 60.0
-"""Seconds after which what was waited for is taken not to come; a busy machine needs many."""
+"""Seconds to wait for an event; a busy machine needs many."""
 
 
 class PeerFailed(Exception):
-    """A peer could not be started, or did not do what was waited for; the text has its log."""
+    """A peer did not start, or an expected event did not come; the text has its log."""
 
 
 def need(present: bool, name: str) -> None:
     """
-    Skip the test where a peer is not installed; fail it in CI.
+    Skip the test if a peer is not installed; with CI=true, fail it.
 
     Raises:
-        SkipTest, AssertionError
+        SkipTest: the peer is not installed.
+        AssertionError: the peer is not installed, and CI=true.
     """
     if not present:
         missing(f"{name}: {HOW}")
 
 
 def free_ports(count: int, kind: int = socket.SOCK_DGRAM) -> list[int]:
-    """Different ports of loopback that are free at the moment."""
+    """Return different ports of loopback that are free at the moment."""
     sockets = [socket.socket(socket.AF_INET, kind) for _ in range(count)]
     try:
-        for one in sockets:
-            one.bind((LOOPBACK, 0))
-        return [one.getsockname()[1] for one in sockets]
+        for each in sockets:
+            each.bind((LOOPBACK, 0))
+        return [each.getsockname()[1] for each in sockets]
     finally:
-        for one in sockets:
-            one.close()
+        for each in sockets:
+            each.close()
 
 
 def free_sip_port() -> int:
-    """A port that is free for UDP and TCP, and the next one for TCP: some peers open TLS there."""
+    """
+    Return a port that is free for UDP and TCP, and whose next port is free for TCP.
+
+    Some peers use the next port for TLS.
+    """
     while True:
         (port,) = free_ports(1)
         if port < 65535 and all(_is_free(each) for each in (port, port + 1)):
@@ -63,22 +68,27 @@ def _is_free(port: int) -> bool:
     return True
 
 
-def wait_until(true: Callable[[], bool], what: str, patience: float = PATIENCE) -> None:
+def wait_until(condition: Callable[[], bool], event: str, patience: float = PATIENCE) -> None:
     """
-    Look until it is so.
+    Check a condition every 20 ms until it is true.
+
+    Args:
+        condition: returns whether the event has come.
+        event: its name, for the error.
+        patience: seconds to wait.
 
     Raises:
-        PeerFailed: it was not, for so many seconds.
+        PeerFailed: the event did not come in time.
     """
     until = time.monotonic() + patience
-    while not true():
+    while not condition():
         if time.monotonic() > until:
-            raise PeerFailed(f"waited {patience:g} s for {what}")
+            raise PeerFailed(f"waited {patience:g} s for {event}")
         time.sleep(0.02)
 
 
 def fill_in(file: Path, values: Mapping[str, object]) -> str:
-    """The text of a file with each `@NAME@` replaced."""
+    """Return the text of a file with each `@NAME@` replaced by its value."""
     text = file.read_text()
     for name, value in values.items():
         text = text.replace(f"@{name}@", str(value))
@@ -86,7 +96,7 @@ def fill_in(file: Path, values: Mapping[str, object]) -> str:
 
 
 def answers_options(port: int) -> bool:
-    """Whether there is a SIP server that answers an OPTIONS at once."""
+    """Return whether a SIP server on this port answers an OPTIONS within 0.2 s."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as caller:
         caller.settimeout(0.2)
         caller.connect((LOOPBACK, port))
@@ -113,10 +123,10 @@ Content-Length: 0\r
 
 class Peer:
     """
-    One process on loopback.
+    A peer that runs as one process group on loopback.
 
     Args:
-        directory: for what it writes; made if need be.
+        directory: where it writes its files; created if missing.
     """
 
     def __init__(self, directory: str | Path) -> None:
@@ -125,15 +135,15 @@ class Peer:
 
     def start(self) -> None:
         """
-        Start it, and wait until it serves.
+        Start the peer, and wait until it serves.
 
         Raises:
-            PeerFailed
+            PeerFailed: it exited, or did not serve in time.
         """
         raise NotImplementedError
 
     def launch(self, command: Sequence[str], environ: Mapping[str, str] | None = None) -> None:
-        """Start the process; what it says goes to the file `console`."""
+        """Start the process; its output goes to the file `console`."""
         self.directory.mkdir(parents=True, exist_ok=True)
         with open(self.directory / "console", "ab") as console:
             self.process = subprocess.Popen(
@@ -148,55 +158,55 @@ class Peer:
 
     def await_ready(self, ready: Callable[[], bool]) -> None:
         """
-        Wait until it serves.
+        Wait until the peer serves.
 
         Raises:
-            PeerFailed
+            PeerFailed: it exited, or did not serve in time.
         """
         until = time.monotonic() + PATIENCE
         while not ready():
             if self.ended or time.monotonic() > until:
                 self.stop()
-                raise PeerFailed(f"{type(self).__name__} did not come up: {self.said}")
+                raise PeerFailed(f"{type(self).__name__} did not start: {self.output}")
             time.sleep(0.02)
 
     @property
     def ended(self) -> bool:
-        """Whether the process is not there any more."""
+        """Whether the process has exited, or was never started."""
         return self.process is None or self.process.poll() is not None
 
     @property
-    def said(self) -> str:
-        """The end of what it has said."""
+    def output(self) -> str:
+        """The end of its output."""
         return (self.directory / "console").read_text(errors="replace")[-4000:]
 
     def stop(self) -> None:
-        """End it in good order, if it has not ended."""
+        """End the peer by SIGTERM, if it still runs."""
         self.end(signal.SIGTERM)
 
     def kill(self) -> None:
-        """End it at once, as a power cut would."""
+        """End the peer by SIGKILL, as if its machine had lost power."""
         self.end(signal.SIGKILL)
 
     def pause(self) -> None:
-        """Let it do nothing, until `go_on`: it is mute, and what comes waits for it."""
+        """Stop all its threads until `resume`; messages to it wait in its sockets."""
         assert self.process is not None
         group = self.process.pid
         _signal_group(group, signal.SIGSTOP)
-        # Each thread stops when it next gets to the kernel: until then it may still answer.
-        wait_until(lambda: _stands_still(group), "the peer to stand still")
+        # A thread stops when it next enters the kernel; until then it may still answer.
+        wait_until(lambda: _all_stopped(group), "all threads of the peer to stop")
 
-    def go_on(self) -> None:
-        """See `pause`."""
+    def resume(self) -> None:
+        """Continue after `pause`."""
         assert self.process is not None
         _signal_group(self.process.pid, signal.SIGCONT)
 
     def end(self, number: signal.Signals) -> None:
-        """End its process group by a signal, and wait until it is gone."""
+        """Send a signal to its process group, and wait until the process has exited."""
         process, self.process = self.process, None
         if process is None:
             return
-        # The whole group: with SIGKILL Kamailio's first process could not end the others.
+        # The group, because the first process of Kamailio cannot end the others after SIGKILL.
         _signal_group(process.pid, number)
         _signal_group(process.pid, signal.SIGCONT)
         try:
@@ -206,13 +216,13 @@ class Peer:
             process.wait()
 
 
-def _stands_still(group: int) -> bool:
-    """Whether every thread of a process group is stopped (proc(5))."""
+def _all_stopped(group: int) -> bool:
+    """Return whether all threads of a process group are stopped (proc(5))."""
     for status in Path("/proc").glob("[0-9]*/task/[0-9]*/stat"):
         try:
             state, _, process_group = status.read_text().rpartition(")")[2].split()[:3]
         except (OSError, ValueError):
-            continue  # it has just ended
+            continue  # the thread has just ended
         if int(process_group) == group and state not in "TtZ":
             return False
     return True

@@ -1,21 +1,22 @@
 """
-What a far end does, in lines, and the SIPp scenario that does it.
+Translates scripts, which say in short lines message a far end does, to scenarios of SIPp.
 
-    < INVITE                a request or status is received; logged with its Call-ID and Reason
-    > 180 INVITE            a response, to the INVITE as it came or to the last message
-    > 180 INVITE tag=b      the same of another fork: its own To tag
-    > 487 INVITE alien      the same with a To tag that the far end has not used
-    > 200 BYE Retry-After: 1    the same with one more header field
-    >> BYE Reason: Q.850;cause=17       a request of the far end's in the dialog
-    pause 300               milliseconds
-    ? INVITE again          if this is what comes next, go on at the label
-    ! BYE                   received, and challenged until it has the credentials of the user "umd"
-                            for a nonce that is not older than a second; logged once it has
-    * CANCEL cancelled      the same, at any time from now on, during a pause too
+    < INVITE                receive a request or status; log it with its Call-ID and Reason
+    > 180 INVITE            send a response, to the first INVITE or to the last message
+    > 180 INVITE tag=b      send it from another fork, with a To tag of its own
+    > 487 INVITE alien      send it with a To tag that the far end has not used
+    > 200 BYE Retry-After: 1    send it with another header field
+    >> BYE Reason: Q.850;cause=17       send a request in the dialog
+    pause 300               wait, in milliseconds
+    ? INVITE again          if this message comes next, continue at the label
+    ! BYE                   receive a request; challenge it until it has the credentials of the user
+                            "umd" for a nonce not older than a second, then log it
+    * CANCEL cancelled      if this message comes at any later time, also during a pause, continue
+                            at the label
     :cancelled              a label
-    goto cancelled
+    goto cancelled          continue at the label
 
-After a 2xx to INVITE, an INVITE that comes once more gets it once more.
+A retransmitted INVITE after a 2xx gets the 2xx again.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ HEAD: Final = '<?xml version="1.0" encoding="ISO-8859-1" ?>\n<scenario name="far
 KEPT: Final = (
     "vias route cseq caller callee bye bye_cseq reason now part asked age fresh valid given nonce"
 )
-"""Variables of a scenario. SIPp refuses one that is used once and has no reference."""
+"""Variables of a scenario. SIPp refuses a variable that is used only once."""
 PASSWORD: Final = "secret"
 SDP: Final = """\
 v=0
@@ -42,7 +43,7 @@ PHRASES: Final = {100: "Trying", 180: "Ringing", 183: "Session Progress", 200: "
 
 
 def to_xml(script: str) -> str:
-    """The scenario of a script."""
+    """Return the SIPp scenario of a script."""
     labels = (f"again{number}" for number in count())
     lines = [line.strip() for line in script.splitlines() if line.strip()]
     parts = []
@@ -59,9 +60,9 @@ def to_xml(script: str) -> str:
             case "!":
                 parts.append(_challenge(rest, next(labels)))
             case "?" | "*":
-                what, label = rest.split()
+                message, label = rest.split()
                 often = "global" if sign == "*" else "true"
-                parts.append(_receive(what, f'optional="{often}" next="{label}"'))
+                parts.append(_receive(message, f'optional="{often}" next="{label}"'))
             case "pause":
                 parts.append(f'<pause milliseconds="{int(rest)}"/>')
             case "goto":
@@ -75,21 +76,21 @@ def to_xml(script: str) -> str:
     return f'{HEAD}{body}\n<Reference variables="{used}"/>\n</scenario>\n'
 
 
-def _receive(what: str, attributes: str = "", *, log: bool = True) -> str:
-    kind = "response" if what.isdecimal() else "request"
+def _receive(message: str, attributes: str = "", *, log: bool = True) -> str:
+    kind = "response" if message.isdecimal() else "request"
     actions = [
         '<ereg regexp=".*" search_in="hdr" header="Reason:" assign_to="reason"/>',
     ]
     if log:
-        actions.append(f'<log message="[timestamp] {what} [call_id] reason=[$reason]"/>')
+        actions.append(f'<log message="[timestamp] {message} [call_id] reason=[$reason]"/>')
     else:
         actions += [
             '<ereg regexp="nonce=&quot;([0-9.]+)&quot;" search_in="hdr" header="Authorization:" '
             'assign_to="given,nonce"/>',
             f'<verifyauth assign_to="valid" username="umd" password="{PASSWORD}"/>',
         ]
-    if what == "INVITE":
-        # Kept for what is answered after a CANCEL has come, and for requests of the far end.
+    if message == "INVITE":
+        # For responses after a CANCEL, and for requests of the far end.
         actions = [
             '<ereg regexp="(Via:[^[:cntrl:]]+[[:cntrl:]]+)+" search_in="msg" assign_to="vias"/>',
             '<ereg regexp="(Record-Route:[^[:cntrl:]]+[[:cntrl:]]+)+" search_in="msg" '
@@ -100,7 +101,7 @@ def _receive(what: str, attributes: str = "", *, log: bool = True) -> str:
             *actions,
         ]
         attributes += ' rrs="true"'
-    if what == "BYE":
+    if message == "BYE":
         # Kept for an answer that is sent after another message has come.
         actions = [
             '<ereg regexp="(Via:[^[:cntrl:]]+[[:cntrl:]]+)+" search_in="msg" assign_to="bye"/>',
@@ -108,12 +109,12 @@ def _receive(what: str, attributes: str = "", *, log: bool = True) -> str:
             *actions,
         ]
     inner = "".join(actions)
-    return f'<recv {kind}="{what}" {attributes}><action>{inner}</action></recv>'
+    return f'<recv {kind}="{message}" {attributes}><action>{inner}</action></recv>'
 
 
 def _challenge(method: str, label: str) -> str:
     """Ask for credentials; the nonce is the time at which it was made."""
-    # Straight to the label: what comes while SIPp is at a <nop> is lost.
+    # Jump to the label directly: SIPp loses messages that arrive while it is at a <nop>.
     back = f'next="{label}"'
     if method == "INVITE":
         back, acknowledged = "", f'<recv request="ACK" {back}/>'

@@ -12,13 +12,13 @@ from tests.interop.sipp import Line, SippRecords, has_port, sipp_command
 
 class FarEnd(SippRecords, Peer):
     """
-    SIPp on a free port, that does for each call what a script says.
+    SIPp on a free port, which follows a script for each call.
 
     Args:
-        directory: for what it writes.
-        script: see `tests.interop.peers.scenario`; or the path of a scenario.
-        arguments: more of SIPp's.
-        port: a certain one.
+        directory: where SIPp writes its files.
+        script: lines as in `tests.interop.peers.scenario`, or the path of a SIPp scenario.
+        arguments: further arguments of SIPp.
+        port: the port to use instead of a free one.
     """
 
     def __init__(
@@ -31,10 +31,10 @@ class FarEnd(SippRecords, Peer):
 
     def start(self) -> None:
         """
-        Start it, and wait until its port is open.
+        Start SIPp, and wait until its port is open.
 
         Raises:
-            PeerFailed
+            PeerFailed: it exited, or the port did not open.
         """
         need(shutil.which("sipp") is not None, "sipp")
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -43,35 +43,37 @@ class FarEnd(SippRecords, Peer):
         else:
             scenario = self.directory / "scenario.xml"
             scenario.write_text(to_xml(self._script))
-        # It keeps to the script, and does nothing of its own to what it does not expect.
+        # Without this option SIPp reacts to unexpected messages by itself.
         arguments = ("-default_behaviors", "none", *self._arguments, "-p", str(self.port))
         self.launch(sipp_command(str(scenario), *arguments))
         process = self.process
         assert process is not None
         self.await_ready(lambda: has_port(process.pid, self.port))
 
-    def told(self, call_id: str) -> list[str]:
-        """What it has logged of a call: `INVITE`, `ACK`, `BYE`, each once."""
-        return [line.what for line in self.of(call_id)]
+    def logged(self, call_id: str) -> list[str]:
+        """Return the messages that it has logged for a call: `INVITE`, `ACK`, `BYE`, each once."""
+        return [line.message for line in self.of(call_id)]
 
     def of(self, call_id: str) -> list[Line]:
-        """The lines that it has logged of a call."""
+        """Return the lines that it has logged for a call."""
         if not (self.directory / "log").exists():
             return []
         return [line for line in self.log() if line.call_id == call_id]
 
-    def wait_for(self, what: str, call_id: str) -> None:
+    def wait_for(self, message: str, call_id: str) -> None:
         """
-        Wait until it has logged this of a call.
+        Wait until it has logged a message of a call.
 
         Raises:
-            PeerFailed
+            PeerFailed: it did not, within `PATIENCE` seconds.
         """
-        wait_until(lambda: what in self.told(call_id), f"{what} of {call_id} at the far end")
+        wait_until(lambda: message in self.logged(call_id), f"{message} of {call_id}")
 
-    def heard(self, start: str, call_id: str) -> int:
-        """How often it has received a message that begins so, repetitions too."""
+    def count_received(self, start: str, call_id: str) -> int:
+        """Count the received messages that begin with a text, including retransmissions."""
         return sum(
-            one.received and one.text.startswith(start) and f"Call-ID: {call_id}" in one.text
-            for one in self.messages()
+            message.received
+            and message.text.startswith(start)
+            and f"Call-ID: {call_id}" in message.text
+            for message in self.messages()
         )
