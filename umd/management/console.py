@@ -164,7 +164,7 @@ class Console:
                 yield reply
 
     async def end(self, request: EndRequest) -> AsyncGenerator[Reply, None]:
-        """End a call, wait, and yield what came of it."""
+        """End a call, wait until its end is known, and yield the outcome."""
         with self._logged("end") as log_fields:
             call = await self._search.find_call(request.call)
             log_fields["call"] = call.id

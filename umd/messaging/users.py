@@ -99,7 +99,7 @@ class Users:
         await self._run(_make_tables)
 
     def close(self) -> None:
-        """Close the file after the work that is under way. Closing it again does nothing."""
+        """Wait for the work in progress, then close the file. A second call does nothing."""
         if not self._closed:
             self._closed = True
             self._pool.close()

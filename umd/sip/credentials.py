@@ -93,10 +93,10 @@ class Attempt:
 
 class CredentialCache:
     """
-    The credentials of one Call-ID.
+    The digest credentials that requests with one Call-ID send.
 
     Args:
-        login: for every server of the call.
+        login: the user name and password for every server that challenges such a request.
         new_cnonce: returns a new random token.
     """
 

@@ -1,11 +1,11 @@
 """
 Caches parsed requests, so that a request that differs only in its CallId is not parsed again.
 
-A client writes each Disconnect by the same code, so the octets around the CallId stay the same.
-What libxml2 read from them then is valid for the next request, if the new CallId is plain text.
+A client writes each Disconnect by the same code, so the octets around the CallId stay the same. So
+the earlier result of libxml2 is also valid for the next request, if the new CallId is plain text.
 `add` only caches a request whose CallId element holds the value and nothing else: the document has
-no comment, entity or CDATA section, and the name occurs in one start tag and in the end tag right
-after the value.
+no comment, entity or CDATA section, and the name CallId occurs only in one start tag and in the end
+tag right after the value.
 """
 
 from __future__ import annotations

@@ -117,7 +117,7 @@ class Network:
         self._arriving: deque[Flight] = deque()
 
     def attach(self, hop: Hop, end: End) -> None:
-        """Attach an end at an address. A message to an address without an end is lost."""
+        """Attach an endpoint to an address. A message to an address without one is lost."""
         self._ends[hop.host, hop.port] = (hop, end)
 
     def refuse(self, host: str) -> None:

@@ -69,7 +69,7 @@ class CalleeSession(EstablishedSession):
     # Messages of the caller
 
     def on_cancel(self, request: Request, now: float) -> None:
-        """A CANCEL of the INVITE has arrived; the endpoint has answered it (§9.2)."""
+        """Handle a CANCEL of the INVITE. The endpoint has answered the CANCEL (RFC 3261 §9.2)."""
         before = self.state
         self._advance(Input.CANCEL)
         if before is OFFERED:
