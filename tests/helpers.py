@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from io import BytesIO
 from typing import Any, NoReturn, TypeVar
@@ -98,6 +100,18 @@ def side_by_side(run: Callable[..., Result], arguments: Iterable[Iterable[Any]])
     """
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return list(pool.map(lambda each: run(*each), arguments))
+
+
+@contextmanager
+def restored_signal_handlers() -> Iterator[None]:
+    """Restore the handlers of the test process after a command of umd ran in it."""
+    numbers = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
+    handlers = {number: signal.getsignal(number) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 def missing(program: str) -> NoReturn:

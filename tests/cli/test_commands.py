@@ -27,7 +27,7 @@ from click.testing import CliRunner
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.daemon.processes import seeds
-from tests.helpers import side_by_side
+from tests.helpers import restored_signal_handlers, side_by_side
 from tests.lab.planting import PlantingCase
 from umd.cli.exit_status import (
     INTERRUPTED,
@@ -120,7 +120,8 @@ class StatusTableTests(PlantingCase):
 
     def here(self, *arguments: str) -> int:
         """Run a command in this process: much cheaper than a process of its own."""
-        return CliRunner().invoke(main, arguments).exit_code
+        with restored_signal_handlers():
+            return CliRunner().invoke(main, arguments).exit_code
 
     def file(self, text: str) -> str:
         path = Path(self.mktemp()).absolute()

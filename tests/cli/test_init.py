@@ -17,6 +17,7 @@ from click.testing import CliRunner, Result
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.daemon.processes import umd
+from tests.helpers import restored_signal_handlers
 from tests.soap.test_contract import disconnect
 from umd.cli.installation import CannotInstall, plan_installation, service_unit, umd_command
 from umd.cli.main import main
@@ -29,7 +30,8 @@ NAMES = {"umd.toml", "passwords", "umd.service", "umd.socket"}
 
 def invoke(*arguments: str, answers: str | None = None) -> Result:
     """Run `umd init` in this process."""
-    return CliRunner().invoke(main, ["init", *arguments], input=answers)
+    with restored_signal_handlers():
+        return CliRunner().invoke(main, ["init", *arguments], input=answers)
 
 
 class InitTests(SynchronousTestCase):
