@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 from base64 import b64encode
+from importlib.resources import files
 from pathlib import Path
 from unittest import mock
 from urllib.error import HTTPError
@@ -139,7 +140,7 @@ class UnitTests(SynchronousTestCase):
     def test_the_units_are_those_of_the_source(self) -> None:
         """Beside the paths, the unit of the service passes the password file."""
         for name in ("umd.service", "umd.socket"):
-            template = ROOT / "umd" / "cli" / "templates" / name
+            template = files("umd.cli") / "templates" / name
             self.assertEqual(template.read_text(), (ROOT / "systemd" / name).read_text())
         written = service_unit("/etc/umd", "/opt/umd/bin/umd").splitlines()
         original = (ROOT / "systemd" / "umd.service").read_text().splitlines()
