@@ -10,12 +10,13 @@ import os
 
 from setuptools import setup
 
-# The modules that every call goes through. mypyc gains nothing with modules that call Twisted, pydantic
-# or SQLite all the time.
+# The modules that every call goes through. mypyc gains nothing with modules that call Twisted,
+# pydantic or SQLite all the time.
 COMPILED = [
     f"umd/{name}.py"
     for name in (
         "backends/sim/network",
+        "call/alias",
         "call/call",
         "call/call_id",
         "call/cause",

@@ -9,14 +9,27 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, TypeAlias, runtime_checkable
 
+from umd.call.alias import SIP_CALL_ID, Aliases, no_aliases
 from umd.call.call import CallState
 from umd.call.call_id import CallId
 from umd.call.cause import Cause
-from umd.call.leg import Answered, Ended, Gone, LegEvent, LegId, Media, MediaCount, Progressed
+from umd.call.leg import (
+    Answered,
+    Changed,
+    Direction,
+    Ended,
+    Gone,
+    LegEvent,
+    LegId,
+    Media,
+    MediaCount,
+    Progressed,
+    Proof,
+)
 from umd.errors import UmdError
 
 if TYPE_CHECKING:
@@ -24,12 +37,17 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
 
 __all__ = [
+    "Aliases",
     "Answered",
     "BackendUnavailable",
+    "CannotPlace",
     "CarriesMedia",
+    "Changed",
     "ChecksFiles",
+    "Direction",
     "Ended",
     "FileTrouble",
+    "FollowsPbx",
     "FoundLeg",
     "Gone",
     "KnownLeg",
@@ -42,7 +60,9 @@ __all__ = [
     "MessageTap",
     "NoSuchLeg",
     "Progressed",
+    "Proof",
     "RestoresLegs",
+    "SIP_CALL_ID",
     "ShowsMessages",
     "UnknownBackendType",
     "backend_types",
@@ -61,6 +81,10 @@ class BackendUnavailable(UmdError):
     """The backend cannot reach its peer at the moment, such as a PBX."""
 
 
+class CannotPlace(UmdError):
+    """The backend only watches the calls of its PBX, or cannot dial as it is configured."""
+
+
 class UnknownBackendType(UmdError):
     """No installed distribution provides a backend of this type, or what it provides is not one."""
 
@@ -68,7 +92,7 @@ class UnknownBackendType(UmdError):
 # Not frozen: a restart may make a million of them, and a frozen one takes three times as long.
 @dataclass(slots=True, kw_only=True, unsafe_hash=True)
 class FoundLeg:
-    """A leg that a backend carries already when umd starts. Do not change it."""
+    """A leg that a backend carries and that umd did not place. Do not change it."""
 
     leg: LegId
     state: CallState
@@ -77,10 +101,34 @@ class FoundLeg:
     """The number of the far end, for display."""
     call_id: CallId | None = None
     """The CallId that umd gave the call once, if the backend remembers it; None: umd makes one."""
+    aliases: Aliases = field(default_factory=no_aliases, hash=False)
+    """
+    Its ids on the PBX and on the wire, by kind: `SIP_CALL_ID`, "channel", "channel-name", "dialog",
+    or another kind of lower-case letters, digits and hyphens. A client may end the call by each.
+    """
+    partners: tuple[LegId, ...] = ()
+    """The legs with which it is bridged. They may be unknown to umd yet."""
+    labels: tuple[str, ...] = ()
+    """Texts that group calls, such as the name of a test run."""
+    owner: str = ""
+    """What the PBX says of the owner; `call.owners` maps it to a principal. Empty: nothing."""
+    direction: Direction | None = None
+    """Which side called; None: not known."""
+    began_at: float = 0.0
+    """When the leg began, wall time in seconds since the epoch; 0.0: not known."""
 
 
 class LegSink(Protocol):
     """Takes the reports of a backend; umd passes one to each backend that it starts."""
+
+    def leg_found(self, found: FoundLeg) -> None:
+        """
+        Report a leg that umd did not place and that appeared while umd runs.
+
+        Report it before its first event, and not before `start` returns. A repetition of a leg that
+        umd knows changes nothing, so a list and an event may both have it.
+        """
+        return None
 
     def leg_event(self, event: LegEvent) -> None:
         """Report what happened to a leg. Do not call it before `start` returns or after `stop`."""
@@ -120,6 +168,8 @@ class LegBackend(Protocol):
     - Each leg that begins ends with exactly one `Ended`, whichever side ends it. It is the last
       event of the leg.
     - A backend passes on the cause that the far end or the PBX gave.
+    - A leg that was reported and has not ended is known to `hang_up`. If the PBX no longer has it,
+      the backend reports its end; it does not raise NoSuchLeg.
     - A backend calls the sink on the reactor's thread only. No method here blocks.
     """
 
@@ -153,8 +203,11 @@ class LegBackend(Protocol):
         """
         Return the live legs; umd calls this after `start` and after each `backend_up`.
 
-        A backend reports events of the legs that it returned here and of those that it placed, and
-        of no others.
+        A backend reports events of the legs that it returned here, of those that it reported by
+        `leg_found`, and of those that it placed, and of no others.
+
+        A live call whose leg is missing has ended without a report. umd looks once more, then ends
+        it as lost. A leg that had an event after umd called `legs` does not count as missing.
 
         Raises:
             BackendUnavailable: the legs are not known now. umd starts all the same, and calls
@@ -175,6 +228,7 @@ class LegBackend(Protocol):
 
         Raises:
             BackendUnavailable: nothing was dialled, and no event follows.
+            CannotPlace: this backend cannot dial at all; no event follows.
         """
 
     @abstractmethod
@@ -188,6 +242,26 @@ class LegBackend(Protocol):
         Raises:
             NoSuchLeg: the backend does not carry this leg. umd does not take that for success.
             BackendUnavailable: the peer cannot be reached. Report `backend_up` when it can be.
+        """
+
+
+@runtime_checkable
+class FollowsPbx(Protocol):
+    """
+    An option of a backend: its legs are calls of a PBX, which begin, change and end without umd.
+
+    umd compares its calls with `legs` at the interval `call.reconcile` too.
+    """
+
+    async def look_up(self, leg: LegId) -> FoundLeg | None:
+        """
+        Ask the PBX for one leg that the backend has reported.
+
+        Returns:
+            The leg as the PBX has it now; None: the PBX no longer has it.
+
+        Raises:
+            BackendUnavailable: the PBX does not answer.
         """
 
 

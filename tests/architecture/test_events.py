@@ -16,21 +16,26 @@ from umd.call.call_id import CallId
 from umd.call.cause import Cause, EndedBy
 from umd.call.events import (
     Alerting,
+    Changed,
     Connected,
     Disconnected,
     DisconnectRequested,
+    Forgotten,
+    Found,
+    LeaseRenewed,
     LifecycleEvent,
     Lost,
     Placed,
     Resumed,
 )
-from umd.call.leg import LegId, MediaCount
+from umd.call.leg import Direction, LegId, MediaCount, Proof
 from umd.call.record import encode
 
 PAGE = Path(__file__).parents[2] / "docs" / "events.md"
 LIFECYCLE = {
-    "call.placed", "call.resumed", "call.alerting", "call.connected", "call.disconnect-requested",
-    "call.disconnected", "call.lost",
+    "call.placed", "call.resumed", "call.found", "call.alerting", "call.connected", "call.changed",
+    "call.lease-renewed", "call.disconnect-requested", "call.disconnected", "call.lost",
+    "call.forgotten",
 }  # fmt: skip
 WRITTEN_ELSEWHERE = {"log.lost", "twisted.said"}
 """Events that no call of a logger names: the log itself makes them."""
@@ -94,20 +99,36 @@ def lifecycle_events(lease: float | None) -> list[LifecycleEvent]:
     cause = Cause(by=EndedBy.DAEMON)
     more = lease is not None
     CALL.connected_at = CALL.asked_at = 1.5 if more else 0.0
+    aliases = {"sip-call-id": "a"} if more else {}
+    labels = ("ci",) if more else ()
+    partner = CallId("other") if more else None
+    partners = (CallId("other"),) if more else ()
+    CALL.change(2.0, aliases=aliases, labels=labels, partners=partners)
+    found: dict[str, Any] = {
+        **placed, "state": "connected", "aliases": aliases, "labels": labels,
+        "direction": Direction.INBOUND if more else None,
+    }  # fmt: skip
+    by: dict[str, Any] = {"principal": "alice", "request_id": "r-1"}
     return [
-        Placed(**placed, request_id="r-1"),
-        Resumed(**placed, state="connected"),
+        Placed(**placed, request_id="r-1", labels=labels, lease=lease),
+        Resumed(**found),
+        Found(**found),
         Alerting(**call),
         Connected(**call),
+        Changed(**call, aliases=aliases, partners=partners, labels=labels, number="2"),
+        LeaseRenewed(**call, **by, lease=60.0),
         DisconnectRequested(
-            **call, cause=cause, principal="", request_id="", limit="max_age" if more else None
+            **call, **by, cause=cause, limit="max_age" if more else None, caused_by=partner
         ),
         Disconnected(
             **call,
             cause=cause,
             confirmed=True,
+            shown_by=Proof.FAR_END,
+            caused_by=partner,
             superseded=cause if more else None,
             media=MediaCount(sent=1, received=1) if more else None,
         ),
         Lost(**call, cause=cause, reason="the backend does not know it"),
+        Forgotten(**call, **by, cause=cause, reason="its PBX was replaced"),
     ]

@@ -13,6 +13,7 @@ from tests.helpers import ALICE, ControlRoom
 from tests.runtime.helpers import FakeSink
 from umd.call.cause import Cause, EndedBy
 from umd.call.events import Disconnected
+from umd.call.leg import Proof
 from umd.control.control import Control
 from umd.control.journal import NullJournal
 from umd.journal.ledger import CallLog
@@ -215,8 +216,9 @@ class LifecycleTests(SynchronousTestCase):
             {
                 "level": "info", "event": "call.disconnected", "call": call.id, "leg": call.leg,
                 "seq": 5, "backend": "fake", "number": "answers", "owner": "alice",
-                "outcome": "ended", "confirmed": True, "by": "client", "cause": 16,
-                "event_cause": "None", "sip_status": 200, "reasons": [], "events": 5,
+                "outcome": "ended", "confirmed": True, "shown_by": "far-end",
+                "by": "client", "cause": 16, "event_cause": "None",
+                "sip_status": 200, "reasons": [], "events": 5,
                 "lived_s": 12.65, "talked_s": 12.65, "took_ms": 250.0,
             },
         )  # fmt: skip
@@ -232,6 +234,7 @@ class LifecycleTests(SynchronousTestCase):
             cause=Cause(by=EndedBy.CLIENT),
             superseded=late,
             confirmed=True,
+            shown_by=Proof.FAR_END,
         )
         CallLog(configure("info", "json", self.stream)).record(call, end)
         closing = self.lines()[-1]

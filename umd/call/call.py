@@ -5,21 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, TypeVar
 
+from umd.call.alias import NO_ALIASES, Aliases
 from umd.call.call_id import CallId
 from umd.call.cause import RECOVERY_ON_TIMER_EXPIRY, Cause, EndedBy
 from umd.call.events import (
     Alerting,
+    Changed,
     Connected,
     Disconnected,
     DisconnectRequested,
+    Forgotten,
+    Found,
+    LeaseRenewed,
     LifecycleEvent,
     Lost,
     Placed,
     Resumed,
 )
-from umd.call.leg import Answered, Ended, LegId, Progressed
+from umd.call.leg import Answered, Direction, Ended, LegId, Progressed, Proof
 from umd.errors import UmdError
 
 
@@ -44,6 +49,8 @@ class HangUp:
     """The id of the request, as in the log."""
     limit: str | None = None
     """The setting whose limit the call exceeded, if umd itself ends it."""
+    caused_by: CallId | None = None
+    """The partner whose end was requested, if the request does not name this call."""
 
 
 CallInput = Progressed | Answered | HangUp | Ended
@@ -88,6 +95,9 @@ class IllegalEvent(UmdError):
     """A backend reported an event that cannot happen in the state of the call."""
 
 
+_Beginning = TypeVar("_Beginning", Resumed, Found)
+
+
 class Call:
     """
     A call and its leg.
@@ -99,7 +109,8 @@ class Call:
     __slots__ = (
         "id", "leg", "backend", "number", "owner", "state", "seq",
         "began_at", "connected_at", "asked_at", "ended_at", "cause", "confirmed",
-        "max_age", "ring_time",
+        "max_age", "ring_time", "aliases", "labels", "partners", "direction", "shown_by",
+        "caused_by", "lease", "leased_at",
     )  # fmt: skip
 
     def __init__(
@@ -114,13 +125,20 @@ class Call:
         state: CallState = CallState.CONNECTING,
         max_age: float | None = None,
         ring_time: float | None = None,
+        aliases: Aliases = NO_ALIASES,
+        labels: tuple[str, ...] = (),
+        direction: Direction | None = None,
+        lease: float | None = None,
     ) -> None:
         self.id = id
         self.leg = leg
         self.backend = backend
         self.number = number
         self.owner = owner
-        """Name of the principal who placed the call; empty for a leg that was found."""
+        """
+        Name of the principal who placed the call. Of a found call, the principal that the backend
+        and `call.owners` name; empty: none.
+        """
         self.state = state
         self.seq = 0
         self.began_at = at
@@ -139,6 +157,22 @@ class Call:
         """Seconds after its beginning when umd ends the call; None: never."""
         self.ring_time = ring_time
         """Seconds after its beginning when umd ends the call unless it is answered; None: never."""
+        self.aliases = aliases
+        """The ids that the call has on its PBX and on the wire, by their kind."""
+        self.labels = labels
+        """The texts by which clients and the PBX group calls."""
+        self.partners: tuple[CallId, ...] = ()
+        """The calls with which it is bridged on the PBX."""
+        self.direction = direction
+        """Which side called; None: umd placed the call, or it is not known."""
+        self.shown_by: Proof | None = None
+        """What shows that the call has ended; None: it has not, or is lost."""
+        self.caused_by: CallId | None = None
+        """The partner whose end, or request to end, brought the end of this call about."""
+        self.lease = lease
+        """Seconds after `leased_at` when umd ends the call unless it is renewed; None: never."""
+        self.leased_at = 0.0 if lease is None else at
+        """When the lease was granted or last renewed; 0.0: there is none."""
 
     @property
     def ended(self) -> bool:
@@ -157,11 +191,20 @@ class Call:
             request_id=request_id,
             max_age=self.max_age,
             ring_time=self.ring_time,
+            labels=self.labels,
+            lease=self.lease,
         )
 
     def resume(self) -> Resumed:
-        """Return the first event of a call whose leg was found on a backend."""
-        return Resumed(
+        """Return the first event of a call whose leg was there when umd started."""
+        return self._begin(Resumed)
+
+    def find(self) -> Found:
+        """Return the first event of a call whose leg appeared while umd runs."""
+        return self._begin(Found)
+
+    def _begin(self, event: type[_Beginning]) -> _Beginning:
+        return event(
             call=self.id,
             seq=self._next_seq(),
             at=self.began_at,
@@ -172,6 +215,9 @@ class Call:
             state=self.state,
             max_age=self.max_age,
             ring_time=self.ring_time,
+            aliases=self.aliases,
+            labels=self.labels,
+            direction=self.direction,
         )
 
     def resume_as(self, found: CallState, at: float) -> Resumed:
@@ -224,6 +270,90 @@ class Call:
         self.ended_at = at
         return Lost(call=self.id, seq=self._next_seq(), at=at, cause=self.cause, reason=reason)
 
+    def forget(self, principal: str, request_id: str, reason: str, at: float) -> Forgotten:
+        """
+        End the record of a call that umd cannot end. Its backend is not told.
+
+        Args:
+            principal: name of the principal who gives the call up.
+            request_id: the id of the request, as in the log.
+            reason: why, in the words of the principal.
+            at: wall time, seconds since the epoch.
+
+        Raises:
+            IllegalEvent: the call has ended already; nothing has changed.
+        """
+        if self.ended:
+            raise IllegalEvent(f"Forgotten in state {self.state} of call {self.id}")
+        if self.cause is None:
+            self.cause = Cause(by=EndedBy.OPERATOR, q850=RECOVERY_ON_TIMER_EXPIRY)
+        self.state = CallState.DISCONNECTED
+        self.ended_at = at
+        self.shown_by = Proof.NONE
+        return Forgotten(
+            call=self.id,
+            seq=self._next_seq(),
+            at=at,
+            cause=self.cause,
+            principal=principal,
+            request_id=request_id,
+            reason=reason,
+        )
+
+    def change(
+        self,
+        at: float,
+        *,
+        aliases: Aliases | None = None,
+        partners: tuple[CallId, ...] | None = None,
+        labels: tuple[str, ...] | None = None,
+        number: str | None = None,
+    ) -> Changed | None:
+        """
+        Take over what has changed of a live call; None leaves a value as it is.
+
+        Returns:
+            The event to record, with the values that differ; None: no value does.
+        """
+        changed = Changed(call=self.id, seq=0, at=at)
+        if aliases is not None and aliases != self.aliases:
+            changed.aliases = self.aliases = aliases
+        if partners is not None and partners != self.partners:
+            changed.partners = self.partners = partners
+        if labels is not None and labels != self.labels:
+            changed.labels = self.labels = labels
+        if number is not None and number != self.number:
+            changed.number = self.number = number
+        if (
+            changed.aliases is None
+            and changed.partners is None
+            and changed.labels is None
+            and changed.number is None
+        ):
+            return None
+        changed.seq = self._next_seq()
+        return changed
+
+    def renew(self, lease: float, principal: str, request_id: str, at: float) -> LeaseRenewed:
+        """
+        Let the lease of a live call count from now on.
+
+        Args:
+            lease: seconds until umd ends the call unless the lease is renewed again.
+            principal: name of the principal who renews it.
+            request_id: the id of the request, as in the log.
+            at: wall time, seconds since the epoch.
+        """
+        self.lease, self.leased_at = lease, at
+        return LeaseRenewed(
+            call=self.id,
+            seq=self._next_seq(),
+            at=at,
+            lease=lease,
+            principal=principal,
+            request_id=request_id,
+        )
+
     def apply(self, event: CallInput, at: float) -> LifecycleEvent | None:
         """
         Apply an event to the call.
@@ -254,6 +384,7 @@ class Call:
             case HangUp():
                 self.asked_at = at
                 self.cause = event.cause
+                self.caused_by = event.caused_by
                 return DisconnectRequested(
                     call=self.id,
                     seq=self._next_seq(),
@@ -262,6 +393,7 @@ class Call:
                     principal=event.principal,
                     request_id=event.request_id,
                     limit=event.limit,
+                    caused_by=event.caused_by,
                 )
             case Ended():
                 return self._end(event, at)
@@ -279,7 +411,8 @@ class Call:
             )
         self.ended_at = at
         self.confirmed = event.confirmed
-        assert self.cause is not None
+        shown_by = self.shown_by = event.shown_by
+        assert self.cause is not None and shown_by is not None
         return Disconnected(
             call=self.id,
             seq=self._next_seq(),
@@ -287,6 +420,8 @@ class Call:
             cause=self.cause,
             superseded=superseded,
             confirmed=event.confirmed,
+            shown_by=shown_by,
+            caused_by=self.caused_by,
             media=event.media,
         )
 

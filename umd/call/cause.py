@@ -23,6 +23,8 @@ class EndedBy(StrEnum):
     FAR_END = "far-end"
     OPERATOR = "operator"
     DAEMON = "daemon"
+    PARTNER = "partner"
+    """The other leg of a bridge ended, and this one with it."""
 
 
 class EventCause(StrEnum):

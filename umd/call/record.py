@@ -14,20 +14,26 @@ from typing import Any, Final
 
 import orjson
 
+from umd.call.alias import NO_ALIASES
 from umd.call.call import Call, CallState
 from umd.call.call_id import CallId, InvalidCallId, split_call_id
 from umd.call.cause import Cause, EndedBy
 from umd.call.events import (
     Alerting,
+    Changed,
     Connected,
     Disconnected,
     DisconnectRequested,
+    EndEvent,
+    Forgotten,
+    Found,
+    LeaseRenewed,
     LifecycleEvent,
     Lost,
     Placed,
     Resumed,
 )
-from umd.call.leg import LegId
+from umd.call.leg import Direction, LegId, Proof
 from umd.errors import UmdError
 from umd.text import iso_time, json_safe
 
@@ -35,6 +41,7 @@ Record = Mapping[str, Any]
 """The fields of an event, as `decode` returns them."""
 
 _STATES: Final = {state.value: state for state in CallState}
+_DIRECTIONS: Final = {direction.value: direction for direction in Direction}
 
 
 class UnknownRecord(UmdError):
@@ -179,6 +186,10 @@ def replay(call: Call | None, record: Record, at: float) -> Call:
                 state=_STATES[record.get("state", "connecting")],
                 max_age=record.get("max_age_s"),
                 ring_time=record.get("ring_time_s"),
+                aliases=record.get("aliases") or NO_ALIASES,
+                labels=tuple(map(intern, record.get("labels", ()))),
+                direction=_DIRECTIONS.get(record.get("direction", "")),
+                lease=record.get("lease_s"),
             )
         call.seq = int(record["seq"])
         _REPLAY[record["event"]](call, record, at)
@@ -204,6 +215,10 @@ def _add_placed(line: dict[str, Any], call: Call, event: Placed) -> None:
     line["owner"] = event.owner
     line["request_id"] = event.request_id
     _add_limits(line, event)
+    if event.labels:
+        line["labels"] = event.labels
+    if event.lease is not None:
+        line["lease_s"] = event.lease
 
 
 def _add_limits(line: dict[str, Any], event: Placed | Resumed) -> None:
@@ -219,6 +234,29 @@ def _add_resumed(line: dict[str, Any], call: Call, event: Resumed) -> None:
     line["owner"] = event.owner
     line["state"] = event.state
     _add_limits(line, event)
+    if event.aliases:
+        line["aliases"] = dict(event.aliases)
+    if event.labels:
+        line["labels"] = event.labels
+    if event.direction is not None:
+        line["direction"] = event.direction
+
+
+def _add_changed(line: dict[str, Any], call: Call, event: Changed) -> None:
+    if event.aliases is not None:
+        line["aliases"] = dict(event.aliases)
+    if event.partners is not None:
+        line["partners"] = event.partners
+    if event.labels is not None:
+        line["labels"] = event.labels
+    if event.number is not None:
+        line["number"] = event.number
+
+
+def _add_lease_renewed(line: dict[str, Any], call: Call, event: LeaseRenewed) -> None:
+    line["lease_s"] = event.lease
+    line["principal"] = event.principal
+    line["request_id"] = event.request_id
 
 
 def _add_alerting(line: dict[str, Any], call: Call, event: Alerting) -> None:
@@ -236,12 +274,17 @@ def _add_requested(line: dict[str, Any], call: Call, event: DisconnectRequested)
     line["request_id"] = event.request_id
     if event.limit is not None:
         line["limit"] = event.limit
+    if event.caused_by is not None:
+        line["caused_by"] = event.caused_by
 
 
 def _add_disconnected(line: dict[str, Any], call: Call, event: Disconnected) -> None:
     line["outcome"] = "ended" if event.confirmed else "ended-unconfirmed"
     line["confirmed"] = event.confirmed
+    line["shown_by"] = event.shown_by
     _add_final_fields(line, call, event)
+    if event.caused_by is not None:
+        line["caused_by"] = event.caused_by
     if event.media is not None:
         line["media_sent"] = event.media.sent
         line["media_received"] = event.media.received
@@ -259,7 +302,17 @@ def _add_lost(line: dict[str, Any], call: Call, event: Lost) -> None:
     _add_final_fields(line, call, event)
 
 
-def _add_final_fields(line: dict[str, Any], call: Call, event: Disconnected | Lost) -> None:
+def _add_forgotten(line: dict[str, Any], call: Call, event: Forgotten) -> None:
+    line["outcome"] = "forgotten"
+    line["reason"] = event.reason
+    line["principal"] = event.principal
+    line["request_id"] = event.request_id
+    line["confirmed"] = False
+    line["shown_by"] = Proof.NONE
+    _add_final_fields(line, call, event)
+
+
+def _add_final_fields(line: dict[str, Any], call: Call, event: EndEvent) -> None:
     cause = event.cause
     line["backend"] = call.backend
     line["number"] = call.number
@@ -275,6 +328,13 @@ def _add_final_fields(line: dict[str, Any], call: Call, event: Disconnected | Lo
         line["talked_s"] = _duration(call.connected_at, event.at)
     if call.asked_at:
         line["took_ms"] = round(max(0.0, event.at - call.asked_at) * 1000, 3)
+    # A later umd restores an ended call from this record alone.
+    if call.aliases:
+        line["aliases"] = dict(call.aliases)
+    if call.labels:
+        line["labels"] = call.labels
+    if call.partners:
+        line["partners"] = call.partners
 
 
 _FIELDS: Final[
@@ -282,11 +342,15 @@ _FIELDS: Final[
 ] = {
     Placed: ("call.placed", _add_placed),
     Resumed: ("call.resumed", _add_resumed),
+    Found: ("call.found", _add_resumed),
     Alerting: ("call.alerting", _add_alerting),
     Connected: ("call.connected", _add_connected),
+    Changed: ("call.changed", _add_changed),
+    LeaseRenewed: ("call.lease-renewed", _add_lease_renewed),
     DisconnectRequested: ("call.disconnect-requested", _add_requested),
     Disconnected: ("call.disconnected", _add_disconnected),
     Lost: ("call.lost", _add_lost),
+    Forgotten: ("call.forgotten", _add_forgotten),
 }
 """The name of each event, and the function that adds its own fields to the line."""
 
@@ -296,7 +360,7 @@ def _duration(since: float, until: float) -> float:
     return round(until - since, 3) if until > since else 0.0
 
 
-END_EVENTS: Final = frozenset((_FIELDS[Disconnected][0], _FIELDS[Lost][0]))
+END_EVENTS: Final = frozenset(_FIELDS[kind][0] for kind in (Disconnected, Lost, Forgotten))
 """The names of the events that end a call."""
 
 
@@ -324,10 +388,26 @@ def _replay_connected(call: Call, record: Record, at: float) -> None:
     call.connected_at = at
 
 
+def _replay_changed(call: Call, record: Record, at: float) -> None:
+    if "aliases" in record:
+        call.aliases = record["aliases"] or NO_ALIASES
+    if "partners" in record:
+        call.partners = tuple(map(CallId, record["partners"]))
+    if "labels" in record:
+        call.labels = tuple(map(intern, record["labels"]))
+    if "number" in record:
+        call.number = record["number"]
+
+
+def _replay_lease_renewed(call: Call, record: Record, at: float) -> None:
+    call.lease, call.leased_at = float(record["lease_s"]), at
+
+
 def _replay_requested(call: Call, record: Record, at: float) -> None:
     call.state = CallState.DISCONNECTING
     call.asked_at = at
     call.cause = Cause(by=EndedBy(record["by"]), q850=int(record["cause"]))
+    call.caused_by = record.get("caused_by")
 
 
 def _replay_end(call: Call, record: Record, at: float) -> None:
@@ -343,15 +423,33 @@ def _replay_end(call: Call, record: Record, at: float) -> None:
         sip_status=record["sip_status"],
         reasons=tuple(record["reasons"]),
     )
+    call.shown_by = _proof_of(record)
+    call.caused_by = record.get("caused_by", call.caused_by)
+    if "partners" in record:
+        call.partners = tuple(map(CallId, record["partners"]))
+
+
+def _proof_of(record: Record) -> Proof | None:
+    """Return what shows the end of a call; a umd before 0.2 wrote only whether it is confirmed."""
+    shown_by = record.get("shown_by")
+    if shown_by is not None:
+        return Proof(shown_by)
+    if record["event"] == "call.lost":
+        return None
+    return Proof.FAR_END if record["confirmed"] else Proof.NONE
 
 
 _REPLAY: Final[Mapping[str, Callable[[Call, Record, float], None]]] = {
     "call.placed": _replay_placed,
     "call.resumed": _replay_resumed,
+    "call.found": _replay_resumed,
     "call.alerting": _replay_alerting,
     "call.connected": _replay_connected,
+    "call.changed": _replay_changed,
+    "call.lease-renewed": _replay_lease_renewed,
     "call.disconnect-requested": _replay_requested,
     "call.disconnected": _replay_end,
     "call.lost": _replay_end,
+    "call.forgotten": _replay_end,
 }
 """The function that changes a call as an event did, by the name of the event."""

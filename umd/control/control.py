@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Final
 from uuid import uuid4
 
@@ -10,7 +11,7 @@ from structlog.typing import FilteringBoundLogger
 from twisted.internet.defer import CancelledError, ensureDeferred
 from twisted.internet.interfaces import IReactorTime
 
-from umd.backend import LegBackend, LegEvent, LegId, Media
+from umd.backend import FoundLeg, LegBackend, LegEvent, LegId, Media
 from umd.call.call import Call, CallState, HangUp
 from umd.call.call_id import CallId, make_call_id
 from umd.call.cause import Cause, EndedBy
@@ -23,6 +24,7 @@ from umd.control.errors import (
     NoSuchCall,
     Stopping,
 )
+from umd.control.found_legs import FoundLegs
 from umd.control.journal import CallJournal, MessageSummaries, require_recordable
 from umd.control.leases import Leases, Limit, cause_of
 from umd.control.lifecycle import Lifecycle
@@ -32,6 +34,7 @@ from umd.control.placements import Placements
 from umd.control.recovery import Recovery
 from umd.control.registry import Counts, Registry
 from umd.control.settings import ControlSettings
+from umd.control.teardown import Teardown
 from umd.control.teardowns import Teardowns
 from umd.errors import UmdError
 
@@ -81,16 +84,18 @@ class Control:
         self._accepting = True
         self._authorisation = Authorisation(log)
         self._leases = Leases(clock, wall, self._limit_reached)
-        self._registry = Registry(self.links, clock, wall, log)
+        self._registry = Registry(node, self.links, clock, wall, log)
         self._teardowns = Teardowns(self.links, journal, clock, wall, log, summaries)
         self._lifecycle = Lifecycle(
             self._registry, self._leases, self._teardowns, journal, wall, log
         )
+        self._found_legs = FoundLegs(self._registry, self._lifecycle, wall, log)
         self._placements = Placements(self.links, journal, log)
         self._recovery = Recovery(
             self.links,
             self._registry,
             self._lifecycle,
+            self._found_legs,
             self._teardowns,
             self._leases,
             journal,
@@ -110,6 +115,7 @@ class Control:
         self._registry.settings = settings
         self._teardowns.settings = settings
         self._lifecycle.settings = settings
+        self._found_legs.settings = settings
 
     # -- start and stop
 
@@ -217,7 +223,7 @@ class Control:
         Return when a call is on record and its backend has dialled it.
 
         Raises:
-            BackendUnavailable: the backend did not dial it; the call has ended.
+            BackendUnavailable, CannotPlace: the backend did not dial it; the call has ended.
             JournalUnavailable: it cannot be recorded at the moment. It is never dialled.
         """
         await self._placements.dialled(call)
@@ -238,30 +244,59 @@ class Control:
         call_id: CallId,
         request_id: str = "",
         by: EndedBy = EndedBy.CLIENT,
+        *,
+        accept_alias: bool = False,
     ) -> Outcome:
         """
-        End a call in whatever state it is.
+        End a call in whatever state it is, and its partner if it is one of two bridged legs.
 
         Requests for one call share one teardown, and get the same answer.
 
+        Args:
+            accept_alias: whether `call_id` may also be a leg name, an alias or a label that only
+                one live call has.
+
         Returns:
-            The outcome, once the far end has confirmed the end or the deadline has passed.
+            The outcome, once each far end has confirmed the end or the deadline has passed.
 
         Raises:
-            NoSuchCall: the CallId is unknown, or the principal may not end this call. Nothing was
-                done.
+            NoSuchCall: the CallId is unknown or names several calls, or the principal may not end
+                this call. Nothing was done.
             BackendUnavailable: the backend cannot be reached. It is told to end the call as soon
                 as it can be.
             JournalUnavailable: the request cannot be recorded. If that is known at once, nothing
                 was done; if not, the request is carried out once it is on record.
         """
-        call = self._registry.find(call_id)
+        call = self._find(call_id, accept_alias)
         self._authorisation.require_end(principal, call, request_id)
         if call.ended:
             return await self._already_ended(call)
         hang_up = HangUp(Cause(by=by), principal.name, request_id)
         teardown = self._teardowns.request(call, hang_up)
+        if call.partners:
+            return await self._end_with_partner(teardown, hang_up)
         return self._teardowns.known_outcome(teardown) or await self._teardowns.wait(teardown)
+
+    async def _end_with_partner(self, teardown: Teardown, hang_up: HangUp) -> Outcome:
+        """End the partner of a call whose teardown has begun; the weaker outcome counts."""
+        teardowns = [teardown]
+        partner = self._registry.partner_of(teardown.call)
+        if partner is not None:
+            hang_up = replace(hang_up, caused_by=teardown.call.id)
+            teardowns.append(self._teardowns.request(partner, hang_up))
+        outcomes = [
+            self._teardowns.known_outcome(each) or await self._teardowns.wait(each)
+            for each in teardowns
+        ]
+        return max(outcomes, key=lambda outcome: outcome is Outcome.ENDED_UNCONFIRMED)
+
+    def _find(self, call_id: CallId, accept_alias: bool) -> Call:
+        try:
+            return self._registry.find(call_id)
+        except NoSuchCall:
+            if not accept_alias:
+                raise
+        return self._registry.resolve(call_id)
 
     async def _already_ended(self, call: Call) -> Outcome:
         teardown = self._teardowns.get(call)
@@ -281,21 +316,30 @@ class Control:
             # The backend could not be asked for its legs yet, so that it cannot end one.
             self._leases.retry(call, limit, LEASE_RETRY_INTERVAL)
             return
+        hang_up = HangUp(cause_of(limit, call), "", "", limit)
         try:
-            self._teardowns.request(call, HangUp(cause_of(limit, call), "", "", limit))
+            self._teardowns.request(call, hang_up)
+            partner = self._registry.partner_of(call)
+            if partner is not None:
+                self._teardowns.request(partner, replace(hang_up, caused_by=call.id))
         except JournalUnavailable:
             self._leases.retry(call, limit, LEASE_RETRY_INTERVAL)
 
     # -- look up calls
 
-    def inform(self, principal: Principal, call_id: CallId) -> Call:
+    def inform(
+        self, principal: Principal, call_id: CallId, *, accept_alias: bool = False
+    ) -> Call:
         """
         Return a call that the principal may read, live or ended and still remembered.
+
+        Args:
+            accept_alias: as for `disconnect`.
 
         Raises:
             NoSuchCall: the CallId is unknown, or the principal may not read this call.
         """
-        call = self._registry.find(call_id)
+        call = self._find(call_id, accept_alias)
         self._authorisation.require_read(principal, call)
         return call
 
@@ -307,6 +351,16 @@ class Control:
             NoSuchCall: the CallId is unknown.
         """
         return self._registry.find(call_id)
+
+    def resolve(self, text: str) -> Call:
+        """
+        Return the call that a text names exactly: by CallId, leg name, alias or label.
+
+        Raises:
+            NoSuchCall: no call has this name.
+            AmbiguousId: several live calls have it.
+        """
+        return self._registry.resolve(text)
 
     def live_calls(self) -> Iterator[Call]:
         """Yield the calls that have not ended, in the order in which they began."""
@@ -338,6 +392,10 @@ class Control:
         """The journal cannot write: answer the clients that wait for a record."""
         self._teardowns.journal_failed()
         self._placements.journal_failed(why)
+
+    def leg_found(self, link: BackendLink, found: FoundLeg) -> None:
+        """A backend reports a leg that umd did not place."""
+        self._found_legs.appeared(link, found)
 
     def leg_event(self, link: BackendLink, event: LegEvent) -> None:
         """A backend reports what happened to a leg."""

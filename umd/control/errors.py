@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from umd.call.call_id import CallId
 from umd.errors import UmdError
 
 
 class NoSuchCall(UmdError):
     """umd never issued this CallId, or forgot the call after its retention."""
+
+
+class AmbiguousId(NoSuchCall):
+    """
+    Several calls have this alias or label, so it names none of them.
+
+    Attributes:
+        candidates: the CallIds, the oldest call first.
+    """
+
+    def __init__(self, text: str, candidates: Sequence[CallId]) -> None:
+        super().__init__(f"{len(candidates)} calls have the id {text!r}; name one by its CallId")
+        self.candidates = candidates
 
 
 class Forbidden(NoSuchCall):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from structlog.typing import FilteringBoundLogger
 
-from umd.backend import Gone, LegEvent, LegId
+from umd.backend import Changed, Gone, LegEvent, LegId
+from umd.call.alias import InvalidAlias, check_aliases, check_labels
 from umd.call.call import Call, CallState, IllegalEvent
 from umd.call.call_id import CallId
 from umd.call.events import Connected, Disconnected, LifecycleEvent, Lost
@@ -17,6 +19,11 @@ from umd.control.links import BackendLink
 from umd.control.registry import Registry
 from umd.control.settings import ControlSettings
 from umd.control.teardowns import Teardowns
+
+MAX_FOUND_NUMBER: Final = 1024
+"""Characters in the number of a leg that umd did not place; the rest is cut off."""
+MAX_PARTNERS: Final = 1000
+"""Legs with which a leg is bridged; umd ignores the others."""
 
 
 class Lifecycle:
@@ -87,6 +94,8 @@ class Lifecycle:
             self._refuse(link, event, "no live call has this leg")
         elif isinstance(event, Gone):
             self.lose(call, event.reason)
+        elif isinstance(event, Changed):
+            self._change(link, call, event)
         else:
             self._apply(link, call, event)
 
@@ -117,9 +126,47 @@ class Lifecycle:
             )
             return None
 
+    def join(self, link: BackendLink, call: Call, partners: tuple[LegId, ...]) -> None:
+        """Record with which legs of its backend a call is bridged now."""
+        changed = call.change(self._wall(), partners=self._ids_of(link, partners))
+        if changed is not None:
+            self.record(call, changed)
+
+    def refuse_alias(self, link: BackendLink, call: Call, error: InvalidAlias) -> None:
+        """Log that a backend reported an alias or a label that cannot be one."""
+        self.refused_events += 1
+        self._log.error("backend.alias-refused", backend=link.name, call=call.id, why=str(error))
+
+    def _change(self, link: BackendLink, call: Call, event: Changed) -> None:
+        """Take over what has changed of a leg. What is not valid is logged and left as it was."""
+        aliases = labels = None
+        try:
+            if event.aliases is not None:
+                aliases = check_aliases(event.aliases)
+            if event.labels is not None:
+                labels = check_labels(event.labels)
+        except InvalidAlias as error:
+            self.refuse_alias(link, call, error)
+        partners = None if event.partners is None else self._ids_of(link, event.partners)
+        number = event.number[:MAX_FOUND_NUMBER] if isinstance(event.number, str) else None
+        changed = self._registry.change(
+            call,
+            lambda: call.change(
+                self._wall(), aliases=aliases, partners=partners, labels=labels, number=number
+            ),
+        )
+        if changed is not None:
+            self.record(call, changed)
+
+    def _ids_of(self, link: BackendLink, legs: tuple[LegId, ...]) -> tuple[CallId, ...]:
+        named = [leg for leg in legs[:MAX_PARTNERS] if isinstance(leg, str)]
+        return tuple(self._registry.id_of_leg(link, leg) for leg in named)
+
     def _apply(
         self, link: BackendLink, call: Call, event: Progressed | Answered | Ended
     ) -> None:
+        if isinstance(event, Ended) and event.caused_by is not None and call.caused_by is None:
+            call.caused_by = self._registry.id_of_leg(link, event.caused_by)
         try:
             happened = call.apply(event, self._wall())
         except IllegalEvent as error:

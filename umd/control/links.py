@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 from umd.backend import (
     BackendUnavailable,
     CarriesMedia,
+    FoundLeg,
     LegBackend,
     LegEvent,
     LegId,
@@ -29,6 +30,9 @@ class RecoveredCall(NamedTuple):
 
 class LinkEvents(Protocol):
     """Takes the reports of the links; the first argument says of which link."""
+
+    def leg_found(self, link: BackendLink, found: FoundLeg) -> None:
+        """Take a leg that umd did not place."""
 
     def leg_event(self, link: BackendLink, event: LegEvent) -> None:
         """Take an event of a leg."""
@@ -67,6 +71,9 @@ class BackendLink(LegSink):
         self.recovered: list[RecoveredCall] = []
         """Its calls from before the restart, until the backend returns its legs."""
         self._control = control
+
+    def leg_found(self, found: FoundLeg) -> None:
+        self._control.leg_found(self, found)
 
     def leg_event(self, event: LegEvent) -> None:
         self._control.leg_event(self, event)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from structlog.typing import FilteringBoundLogger
 from twisted.internet.defer import Deferred
 
-from umd.backend import BackendUnavailable, Media
+from umd.backend import BackendUnavailable, CannotPlace, Media
 from umd.call.call import Call, CallState
 from umd.call.call_id import CallId
 from umd.call.cause import NETWORK_OUT_OF_ORDER, Cause, EndedBy
 from umd.call.events import Placed
-from umd.call.leg import Ended
+from umd.call.leg import Ended, Proof
 from umd.control.errors import JournalUnavailable
 from umd.control.journal import CallJournal
 from umd.control.links import BackendLink, Links
@@ -26,7 +26,7 @@ class Placement:
         self.media = media
         self.withdrawn = False
         """Whether the client got JournalUnavailable: the call must never be dialled."""
-        self.refused: BackendUnavailable | None = None
+        self.refused: BackendUnavailable | CannotPlace | None = None
         """Why the backend did not dial."""
         self._waiting: Deferred[None] | None = None
 
@@ -80,7 +80,7 @@ class Placements:
         Return when the backend has dialled a call.
 
         Raises:
-            BackendUnavailable: the backend did not; the call has ended.
+            BackendUnavailable, CannotPlace: the backend did not; the call has ended.
             JournalUnavailable: the journal failed before; the call is never dialled.
         """
         placement = self._by_call.get(call.id)
@@ -116,7 +116,7 @@ class Placements:
             else:
                 link.backend.place(call.leg, call.number)
             return
-        except BackendUnavailable as error:
+        except (BackendUnavailable, CannotPlace) as error:
             placement.refused = error
         except Exception:
             self._log.exception("backend.failed", backend=link.name, call=call.id)
@@ -127,4 +127,4 @@ class Placements:
 
     def _end(self, link: BackendLink, call: Call) -> None:
         cause = call.cause or Cause(by=EndedBy.DAEMON, q850=NETWORK_OUT_OF_ORDER)
-        link.leg_event(Ended(call.leg, cause, confirmed=True))
+        link.leg_event(Ended(call.leg, cause, shown_by=Proof.NOT_DIALLED))

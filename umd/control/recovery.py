@@ -3,32 +3,23 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Final
 
 from structlog.typing import FilteringBoundLogger
 
 from umd.backend import BackendUnavailable, FoundLeg, KnownLeg
 from umd.call.call import Call, CallState
-from umd.call.call_id import CallId, make_call_id
+from umd.control.found_legs import FoundLegs
 from umd.control.journal import CallJournal
 from umd.control.leases import Leases
 from umd.control.lifecycle import Lifecycle
 from umd.control.links import BackendLink, Links, RecoveredCall
 from umd.control.registry import Registry
 from umd.control.teardowns import Teardowns
-from umd.errors import UmdError
 
-MAX_LEG_NAME: Final = 255
-"""Characters in the name of a found leg."""
-MAX_FOUND_NUMBER: Final = 1024
-"""Characters in the number of a found leg; the rest is cut off."""
 MAX_RESUMED_PER_TURN: Final = 256
 """How many calls that go on are recorded before the reactor serves requests again."""
-
-
-class UnusableLeg(UmdError):
-    """A leg that a backend carries and that cannot become a call."""
 
 
 class Recovery:
@@ -38,12 +29,13 @@ class Recovery:
     Args:
         links: the backends, by name.
         registry: gets the calls of the journal.
-        lifecycle: begins and loses calls.
+        lifecycle: loses calls.
+        found_legs: begin the calls of legs that umd does not know.
         teardowns: carry out the requests that were recorded but not finished before the restart.
         leases: count on for the calls that go on.
         journal: records that calls go on.
         wall: seconds since the epoch.
-        log: for legs that are refused.
+        log: for what backends do wrong.
     """
 
     def __init__(
@@ -51,6 +43,7 @@ class Recovery:
         links: Links,
         registry: Registry,
         lifecycle: Lifecycle,
+        found_legs: FoundLegs,
         teardowns: Teardowns,
         leases: Leases,
         journal: CallJournal,
@@ -60,6 +53,7 @@ class Recovery:
         self._links = links
         self._registry = registry
         self._lifecycle = lifecycle
+        self._found_legs = found_legs
         self._teardowns = teardowns
         self._leases = leases
         self._journal = journal
@@ -114,10 +108,10 @@ class Recovery:
         leased, self._leased = self._leased, []
         self._leases.resume(leased)
 
-    async def take_up(self, link: BackendLink) -> None:
+    async def take_up(self, link: BackendLink, *, at_start: bool = True) -> None:
         """Take up the legs that a backend carries; if it cannot be asked, at its `backend_up`."""
         try:
-            found = self._usable(link, await link.backend.legs())
+            found = self._found_legs.usable(link, await link.backend.legs())
         except BackendUnavailable as error:
             link.backend_down(str(error))
             return
@@ -126,15 +120,12 @@ class Recovery:
         ended = {item.call.leg for item in recovered if item.call.ended}
         for leg in found:
             if leg.leg not in link.calls and leg.leg not in ended:
-                try:
-                    self._begin(link, leg)
-                except UnusableLeg as error:
-                    self._refuse(link, leg, error)
+                self._found_legs.listed(link, leg, at_start=at_start)
 
     async def take_up_later(self, link: BackendLink) -> None:
         """Do as `take_up`, and log what fails."""
         try:
-            await self.take_up(link)
+            await self.take_up(link, at_start=False)
         except Exception:
             self._log.exception("backend.failed", backend=link.name)
 
@@ -178,74 +169,6 @@ class Recovery:
                 self._lifecycle.record(call, call.resume_as(call.state, now))
         if calls:
             self._journal.flush(self._record_resumed, None)
-
-    # -- legs that umd did not place
-
-    def _begin(self, link: BackendLink, found: FoundLeg) -> None:
-        if found.state is CallState.DISCONNECTING:
-            raise UnusableLeg("it is ending already")
-        call = self._lifecycle.new_call(
-            _call_id_of(found, link),
-            link,
-            found.leg,
-            found.number[:MAX_FOUND_NUMBER],
-            state=found.state,
-        )
-        if call.id in self._registry:
-            self._log.error("backend.leg-refused", backend=link.name, leg=call.leg, call=call.id)
-            return
-        self._lifecycle.begin(link, call)
-        self._lifecycle.record(call, call.resume(), self._lifecycle.leg_record(link, call))
-
-    def _usable(self, link: BackendLink, found: Iterable[FoundLeg]) -> list[FoundLeg]:
-        """Return the legs that can become calls, and log the others."""
-        usable = []
-        for leg in found:
-            try:
-                _check_found(leg)
-            except UnusableLeg as error:
-                self._refuse(link, leg, error)
-            else:
-                usable.append(leg)
-        return usable
-
-    def _refuse(self, link: BackendLink, leg: FoundLeg, why: UnusableLeg) -> None:
-        name = getattr(leg, "leg", None)
-        self._log.error("backend.leg-refused", backend=link.name, leg=name, why=str(why))
-
-
-def _call_id_of(found: FoundLeg, link: BackendLink) -> CallId:
-    """
-    Return the CallId of a found leg: the one that its backend remembers, or a new one.
-
-    Raises:
-        UnusableLeg: the journal cannot record it, or no client could send it back.
-    """
-    if found.call_id is not None:
-        if not (found.call_id.isascii() and found.call_id.isprintable()):
-            raise UnusableLeg("its CallId is not printable ASCII")
-        return found.call_id
-    try:
-        return make_call_id(found.leg, link.name)
-    except UnicodeEncodeError:
-        raise UnusableLeg("its name is not valid Unicode") from None
-
-
-def _check_found(found: FoundLeg) -> None:
-    """
-    Check the types of a found leg: a backend may pass on what it got from elsewhere.
-
-    Raises:
-        UnusableLeg
-    """
-    if not isinstance(found, FoundLeg):
-        raise UnusableLeg(f"{type(found).__name__} is not a FoundLeg")
-    if not isinstance(found.leg, str) or not 0 < len(found.leg) <= MAX_LEG_NAME:
-        raise UnusableLeg(f"its name is not a string of 1 to {MAX_LEG_NAME} characters")
-    if not isinstance(found.state, CallState) or found.state is CallState.DISCONNECTED:
-        raise UnusableLeg(f"{found.state!r} is not the state of a live leg")
-    if not isinstance(found.number, str):
-        raise UnusableLeg("its number is not a string")
 
 
 def _why_orphaned(call: Call) -> str:

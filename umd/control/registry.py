@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Collection, Iterator
+from operator import attrgetter
+from typing import NamedTuple, TypeVar
 
 from structlog.typing import FilteringBoundLogger
 from twisted.internet.interfaces import IReactorTime
 
 from umd.call.call import Call
-from umd.call.call_id import CallId
-from umd.control.errors import NoSuchCall
+from umd.call.call_id import CallId, make_call_id
+from umd.call.leg import LegId
+from umd.control.alias_index import AliasIndex
+from umd.control.errors import AmbiguousId, NoSuchCall
 from umd.control.links import BackendLink, Links
 from umd.control.settings import ControlSettings
+
+T = TypeVar("T")
 
 
 class Counts(NamedTuple):
@@ -38,6 +43,7 @@ class Registry:
     Finds the call of a CallId, and counts calls.
 
     Args:
+        node: the name of this daemon in the CallIds that it issues.
         links: hold the live calls of each backend.
         clock: for retention; monotonic.
         wall: seconds since the epoch.
@@ -46,6 +52,7 @@ class Registry:
 
     def __init__(
         self,
+        node: str,
         links: Links,
         clock: IReactorTime,
         wall: Callable[[], float],
@@ -60,11 +67,13 @@ class Registry:
         self.miscounts = 0
         self.orphans: list[Call] = []
         """Recovered live calls whose backend is no longer configured."""
+        self._node = node
         self._links = links
         self._clock = clock
         self._wall = wall
         self._log = log
         self._calls: dict[CallId, Call] = {}
+        self._aliases = AliasIndex()
         self._ended: deque[tuple[float, CallId]] = deque()
         """`(monotonic time of the end, CallId)`, in the order in which the calls ended."""
 
@@ -80,10 +89,14 @@ class Registry:
         self.begun += 1
         self._calls[call.id] = call
         link.calls[call.leg] = call
+        if call.aliases or call.labels:
+            self._aliases.add(call)
 
     def recover(self, call: Call) -> None:
         """Add a call of the journal, live or ended."""
         self._calls[call.id] = call
+        if call.aliases or call.labels:
+            self._aliases.add(call)
         if call.ended:
             ended_at = self._clock.seconds() - (self._wall() - call.ended_at)
             self._ended.append((ended_at, call.id))
@@ -94,6 +107,14 @@ class Registry:
             self.orphans.append(call)
         else:
             link.calls[call.leg] = call
+
+    def change(self, call: Call, change: Callable[[], T]) -> T:
+        """Call `change`, which changes the aliases or labels of a call, and return its result."""
+        self._aliases.remove(call)
+        try:
+            return change()
+        finally:
+            self._aliases.add(call)
 
     def retire(self, call: Call) -> None:
         """Move a call that has ended from the live calls to the retained ones."""
@@ -124,6 +145,65 @@ class Registry:
             raise NoSuchCall(f"no call {call_id!r}")
         return call
 
+    def resolve(self, text: str) -> Call:
+        """
+        Return the call that a text names exactly: by CallId, leg name, alias or label.
+
+        A live call takes precedence over ended ones; of several ended ones the last counts.
+
+        Raises:
+            AmbiguousId: several live calls have this name.
+            NoSuchCall: no call has it.
+        """
+        try:
+            return self.find(CallId(text))
+        except NoSuchCall:
+            pass
+        self._forget_old()
+        named = {call.id: call for call in self._named(text)}
+        live = [call for call in named.values() if not call.ended]
+        if len(live) > 1:
+            raise AmbiguousId(text, [call.id for call in sorted(live, key=attrgetter("began_at"))])
+        if live:
+            return live[0]
+        if not named:
+            raise NoSuchCall(f"no call {text!r}")
+        return max(named.values(), key=attrgetter("ended_at"))
+
+    def _named(self, name: str) -> Iterator[Call]:
+        """Yield the calls, live and ended, with this leg name, alias or label."""
+        yield from self._aliases.find(name)
+        for link in self._links.values():
+            call = link.calls.get(LegId(name))
+            if call is not None:
+                yield call
+        for node in (self._node, *self._links):
+            call = self._calls.get(call_id_of(name, node))
+            if call is not None:
+                yield call
+
+    def labelled(self, label: str) -> Collection[Call]:
+        """Return the calls, live and ended, that have this label."""
+        return [call for call in self._aliases.find(label) if label in call.labels]
+
+    def partner_of(self, call: Call) -> Call | None:
+        """
+        Return the live call with which a call makes a pair of bridged legs; None: there is none.
+
+        A call in a conference has no partner in this sense: the others go on without it.
+        """
+        if len(call.partners) != 1:
+            return None
+        partner = self._calls.get(call.partners[0])
+        if partner is None or partner.ended or partner is call:
+            return None
+        return partner if partner.partners in ((), (call.id,)) else None
+
+    def id_of_leg(self, link: BackendLink, leg: LegId) -> CallId:
+        """Return the CallId of a leg, which umd may not have been told of yet."""
+        call = link.calls.get(leg)
+        return call_id_of(leg, link.name) if call is None else call.id
+
     def known_calls(self) -> list[Call]:
         """Return the calls that `find` finds."""
         self._forget_old()
@@ -146,4 +226,14 @@ class Registry:
         ended = self._ended
         horizon = self._clock.seconds() - self.settings.retention
         while ended and (ended[0][0] <= horizon or len(ended) > self.settings.retained_calls):
-            del self._calls[ended.popleft()[1]]
+            call = self._calls.pop(ended.popleft()[1])
+            if call.aliases or call.labels:
+                self._aliases.remove(call)
+
+
+def call_id_of(leg: str, node: str) -> CallId:
+    """Return the CallId of a leg; that of no call, if the name of the leg is not valid Unicode."""
+    try:
+        return make_call_id(leg, node)
+    except UnicodeEncodeError:
+        return CallId("")

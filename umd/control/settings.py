@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
@@ -19,5 +20,12 @@ class ControlSettings:
     """How long a call may last, None for ever. Applies to calls that begin later."""
     ring_time: float | None = None
     """How long a call may ring unanswered, None for ever. Applies to calls that begin later."""
+    owners: Mapping[str, str] | None = None
+    """
+    The principal that owns a found leg, by the owner that its backend reports. Legs
+    with another owner belong to no principal.
+
+    None: the backend reports the name of the principal itself.
+    """
     ended_is_success: bool = True
     """Whether to end an ended call succeeds. If not, the CallId is treated as unknown."""

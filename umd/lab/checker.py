@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from umd.backend import Answered, Ended, Gone, LegEvent, Progressed
+from umd.backend import Answered, Changed, Ended, Gone, LegEvent, Progressed
 from umd.backends.sim.section import Behaviour
 from umd.backends.sim.simulation import UMD_HOP
 from umd.call.call import Call
@@ -153,7 +153,7 @@ class InvariantChecker:
                     self._check_down(call, "the backend reported a confirmed end", now)
             case Gone():
                 self.report(Rule.ONE_END, "a leg is gone, and no far end was restarted", now, call)
-            case Progressed() | Answered():
+            case Progressed() | Answered() | Changed():
                 pass
 
     def lifecycle(self, known_call: Call, event: LifecycleEvent, now: float) -> None:

@@ -9,9 +9,13 @@ from umd.backends.sim.directory import Directory
 from umd.call.call import CallState
 from umd.call.events import (
     Alerting,
+    Changed,
     Connected,
     Disconnected,
     DisconnectRequested,
+    Forgotten,
+    Found,
+    LeaseRenewed,
     LifecycleEvent,
     Lost,
     Placed,
@@ -101,6 +105,8 @@ def _event(event: LifecycleEvent) -> str:
     match event:
         case Placed():
             return f"placed to {event.number}"
+        case Found():
+            return "found"
         case Resumed():
             return "resumed"
         case Alerting():
@@ -115,6 +121,12 @@ def _event(event: LifecycleEvent) -> str:
             return f"ended by {event.cause.by},{status} {how}"
         case Lost():
             return f"lost: {event.reason}"
+        case Forgotten():
+            return f"forgotten: {event.reason}"
+        case Changed():
+            return "changed"
+        case LeaseRenewed():
+            return "lease renewed"
 
 
 def heading(scenario: Scenario, choices: Iterable[object]) -> Iterator[str]:

@@ -251,6 +251,9 @@ class _ObservedSink(LegSink):
         self._sink = sink
         self._observer = observer
 
+    def leg_found(self, found: FoundLeg) -> None:
+        self._sink.leg_found(found)
+
     def leg_event(self, event: LegEvent) -> None:
         self._observer.leg_reported(event)
         self._sink.leg_event(event)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
-from umd.backend import BackendUnavailable
+from umd.backend import BackendUnavailable, CannotPlace
 from umd.control.errors import JournalUnavailable, NoSuchBackend, NoSuchCall, Stopping
 from umd.errors import UmdError
 from umd.sip.number import NotDialable
@@ -78,6 +78,7 @@ def error_reply(error: Exception) -> Reply | None:
 _KINDS: Final[Mapping[type[Exception], str]] = {
     NoSuchCall: "no-such-call",
     BackendUnavailable: "unavailable",
+    CannotPlace: "cannot-place",
     JournalUnavailable: "unavailable",
     Stopping: "unavailable",
     NotDialable: "not-dialable",

@@ -14,7 +14,7 @@ from uuid import uuid4
 from structlog.typing import FilteringBoundLogger
 from twisted.internet.defer import CancelledError, succeed
 
-from umd.backend import BackendUnavailable
+from umd.backend import BackendUnavailable, CannotPlace
 from umd.call.principal import MAX_NAME_LENGTH, Principal, is_valid_name
 from umd.control.errors import (
     Forbidden,
@@ -72,6 +72,7 @@ PROBLEMS: Final[tuple[tuple[type[Exception], Problem], ...]] = (
     (MayNotPlace, Problem.NOT_ENABLED),
     (PinNotSent, Problem.PIN_NOT_SENT),
     (UsersUnusable, Problem.SETTINGS_UNAVAILABLE),
+    (CannotPlace, Problem.NOT_DIALABLE),
     (BackendUnavailable, Problem.BACKEND_UNAVAILABLE),
     (JournalUnavailable, Problem.JOURNAL_UNAVAILABLE),
     (Stopping, Problem.BUSY),

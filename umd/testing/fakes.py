@@ -44,12 +44,21 @@ class RecordingSink(LegSink):
         """Reports that break a rule of the door, in words."""
         self.leg_records: dict[LegId, bytes | None] = {}
         """What `leg_record` of the backend returned when the leg was answered."""
+        self.found: list[FoundLeg] = []
+        """The legs that were reported as found, in the order they were reported."""
         self.holds = False
         """Whether calls of `when_recorded` wait for `release`, as if the journal were slow."""
         self.held: list[tuple[Callable[[Any], None], Any]] = []
         """The calls of `when_recorded` that wait."""
         self._restores = backend if isinstance(backend, RestoresLegs) else None
         self._thread = get_ident()
+
+    def leg_found(self, found: FoundLeg) -> None:
+        if get_ident() != self._thread:
+            self.wrong.append(f"{found} was reported from another thread")
+        if self.of(found.leg) and all(found.leg != earlier.leg for earlier in self.found):
+            self.wrong.append(f"{found} was reported after an event of its leg")
+        self.found.append(found)
 
     def leg_event(self, event: LegEvent) -> None:
         if get_ident() != self._thread:
@@ -162,6 +171,13 @@ class FakeBackend(LegBackend):
             self.end(leg)
 
     # What a test lets the far end do.
+
+    def appear(self, found: FoundLeg) -> None:
+        """Report a leg that umd did not place."""
+        self.found = [other for other in self.found if other.leg != found.leg] + [found]
+        self._numbers[found.leg], self._states[found.leg] = found.number, found.state
+        assert self.sink is not None, "a leg appeared before start or after stop"
+        self.sink.leg_found(found)
 
     def ring(self, leg: LegId) -> None:
         self._states[leg] = CallState.ALERTING

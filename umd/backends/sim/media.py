@@ -5,7 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final
 
-from umd.backend import Answered, Ended, Gone, LegEvent, LegId, Media, MediaCount, Progressed
+from umd.backend import (
+    Answered,
+    Changed,
+    Ended,
+    Gone,
+    LegEvent,
+    LegId,
+    Media,
+    MediaCount,
+    Progressed,
+)
 
 PACKET_TIME: Final = 0.02
 """Seconds of sound in one RTP packet, the default for G.711 (RFC 3551 section 4.2)."""
@@ -33,7 +43,7 @@ class MediaCounter:
         if leg is None:
             return event
         match event:
-            case Progressed():
+            case Progressed() | Changed():
                 return event
             case Answered():
                 leg.answered_at = now
