@@ -146,7 +146,9 @@ def write(path: str, calls: int) -> None:
                 owner="", at=time.time(), state=CallState.CONNECTED,
             )  # fmt: skip
             leg_record = b'["5a3b%x","f5a3b%x",1,-1]' % (number, number)
-            rows.append(Row(call.id, 1, call.began_at, encode(call, call.resume()), leg_record))
+            record, position = encode(call, call.resume()), number + 1
+            row = Row(position, call.id, 1, call.began_at, record, leg_record, position)
+            rows.append(row)
         file.write(rows)
     file.close()
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from twisted.internet.defer import Deferred, ensureDeferred
 
-from tests.control.journalled import HandJournal, JournalCase
+from tests.control.journalled import WALL, HandJournal, JournalCase
 from tests.helpers import ALICE
 from umd.backend import BackendUnavailable, FoundLeg, LegId
 from umd.call.call import Call, CallState
-from umd.call.call_id import split_call_id
+from umd.call.call_id import CallId, split_call_id
 from umd.call.cause import EndedBy
 from umd.call.events import Placed, Resumed
 from umd.call.record import encode
@@ -43,6 +44,44 @@ class RecoveryTests(JournalCase):
         self.assertEqual(self.journal.event_names(call), ["Resumed"])
         self.assertEqual((call.owner, call.seq), ("alice", before.seq + 1))
         answer = self.disconnect(call)
+        self.journal.settle()
+        self.assertEqual(self.successResultOf(answer), Outcome.ENDED)
+        self.assert_counts_agree()
+
+    def recover(self, *calls: Call) -> Control:
+        """Start a umd on a journal with these calls; all legs of live ones are found."""
+        self.journal = HandJournal()
+        self.control, self.fake = self.make_control(self.journal)
+        for call in calls:
+            self.control.recover(call, None)
+        live = {call.id: call for call in calls if not call.ended}
+        self.fake.found = [self.leg(call) for call in live.values()]
+        self.successResultOf(ensureDeferred(self.control.start()))
+        self.journal.settle()
+        return self.control
+
+    def new_call(self) -> Call:
+        return Call(
+            id=CallId("id"), leg=LegId("leg"), backend="fake", number="1", owner="alice", at=WALL
+        )
+
+    def test_a_call_that_ended_and_began_again_is_live(self) -> None:
+        """Once the end of its first life, when it was old enough, made umd forget the second."""
+        first, second = self.new_call(), self.new_call()
+        first.lose("it was not found", WALL)
+        control = self.recover(first, second)
+        control.settings = replace(control.settings, retained_calls=0)
+        other = self.placed()
+        _ = self.disconnect(other)
+        self.journal.settle()
+        self.assertRaises(NoSuchCall, control.find, other.id)
+        self.assertFalse(control.find(second.id).ended)
+        self.assert_counts_agree()
+
+    def test_a_damaged_journal_with_two_live_calls_of_one_id(self) -> None:
+        """The end of the first was deleted. The call is there once, and can be ended."""
+        control = self.recover(self.new_call(), self.new_call())
+        answer = self.disconnect(control.find(CallId("id")))
         self.journal.settle()
         self.assertEqual(self.successResultOf(answer), Outcome.ENDED)
         self.assert_counts_agree()

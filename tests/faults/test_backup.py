@@ -15,9 +15,9 @@ from pathlib import Path
 from tests.faults.clients import Load
 from tests.faults.stories import LONG, FaultCase, Served
 from tests.helpers import missing, program
+from tests.journal.rows import Event, write
 from umd.journal.file import JournalFile
 from umd.journal.reader import JournalReader
-from umd.journal.store import Row
 from umd.management.client import ask
 from umd.management.journal_maintenance import InUse, backup, check, compact
 
@@ -55,9 +55,8 @@ class BackupTests(FaultCase):
         for first in range(0, 20_000, 250):
             calls = range(first, first + 250)
             record = b'{"seq":%d,"x":"' + b"x" * 400 + b'"}'
-            begun = [Row(f"call-{n}", 1, 1000.0, record % 1, None) for n in calls]
-            journal.write(begun)
-            journal.write([Row(f"call-{n}", -1, 1000.0, record % 2, None) for n in calls])
+            write(journal, [Event(f"call-{n}", 1, record=record % 1) for n in calls])
+            write(journal, [Event(f"call-{n}", -1, record=record % 2) for n in calls])
         journal.close()
         return str(self.journal)
 
@@ -97,7 +96,7 @@ class BackupTests(FaultCase):
         journal.open()
         while journal.prune(time.time()):
             pass
-        journal.write([Row("last", 1, time.time(), b'{"seq":1}', None)])
+        write(journal, [Event("last", 1, time.time(), b'{"seq":1}')])
         last = journal.last
         journal.close()
         os.chmod(path, 0o640)

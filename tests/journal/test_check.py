@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import sqlite3
 
+from tests.journal.rows import Event, write
 from tests.journal.test_file import FileCase
 from umd.call.record import seq_of
 from umd.journal.check import MAX_PROBLEMS_LISTED, JournalCheck
 from umd.journal.file import JournalFile
 from umd.journal.queries import JournalQueries
 from umd.journal.reader import JournalReader
-from umd.journal.store import Row
 
 
-def event(call: str, step: int, seq: int, at: float = 1000.0) -> Row:
-    return Row(call, step, at, b'{"seq":%d}' % seq, None)
+def event(call: str, step: int, seq: int, at: float = 1000.0) -> Event:
+    return Event(call, step, at, b'{"seq":%d}' % seq, None)
 
 
 class CheckTests(FileCase):
@@ -22,8 +22,8 @@ class CheckTests(FileCase):
         """Write twenty calls of three records each, and the end of every second one."""
         file = self.opened()
         for seq in (1, 2, 3):
-            file.write([event(f"call-{n:02}", int(seq == 1), seq) for n in range(20)])
-        file.write([event(f"call-{n:02}", -1, 4) for n in range(0, 20, 2)])
+            write(file, [event(f"call-{n:02}", int(seq == 1), seq) for n in range(20)])
+        write(file, [event(f"call-{n:02}", -1, 4) for n in range(0, 20, 2)])
         return file
 
     def checked(self, file: JournalQueries, rows: int = 3) -> JournalCheck:
@@ -61,9 +61,9 @@ class CheckTests(FileCase):
         check = JournalCheck(file, seq_of, 3)
         number = 0
         while check.step():
-            file.write([event(f"new-{number}", 1, 1), event(f"new-{number}", -1, 2)])
+            write(file, [event(f"new-{number}", 1, 1), event(f"new-{number}", -1, 2)])
             if number < 10:
-                file.write([event(f"call-{2 * number + 1:02}", -1, 4)])
+                write(file, [event(f"call-{2 * number + 1:02}", -1, 4)])
             number += 1
         self.assertGreater(number, 20)
         self.assertEqual(check.problems, [])
@@ -71,7 +71,7 @@ class CheckTests(FileCase):
 
     def test_a_call_whose_id_begins_again(self) -> None:
         file = self.story()
-        file.write([event("call-00", 1, 1), event("call-00", 0, 2)])
+        write(file, [event("call-00", 1, 1), event("call-00", 0, 2)])
         self.assertEqual(self.checked(file).problems, [])
 
     def test_a_pruned_call_is_no_problem(self) -> None:
@@ -103,6 +103,23 @@ class CheckTests(FileCase):
         found = self.problems("UPDATE parts SET begun = 1 WHERE position = 22")
         self.assertEqual(found, ["index: 1 records of the call that began at 1"])
 
+    def test_a_record_that_says_that_its_call_begins_elsewhere(self) -> None:
+        """When that call ends, the index would take another call for ended."""
+        found = self.problems("UPDATE events SET begun = 3 WHERE position = 25")
+        self.assertEqual(
+            found,
+            [
+                "position 25: call call-04 begins at 5, and the record says at 3",
+                "index: 1 records of the call that began at 5",
+            ],
+        )
+
+    def test_a_call_that_begins_again_although_it_has_not_ended(self) -> None:
+        file = self.story()
+        write(file, [event("call-01", 1, 1)])
+        found = self.checked(file).problems
+        self.assertIn("position 71: call call-01 begins again, and has not ended", found)
+
     def test_an_index_that_lacks_a_name(self) -> None:
         found = self.problems("DELETE FROM names WHERE call = 'call-11'")
         self.assertEqual(found, ["index: 19 names of 20 calls"])
@@ -114,20 +131,20 @@ class CheckTests(FileCase):
     def test_an_index_that_lacks_a_live_call(self) -> None:
         """After a restart umd would not know that call."""
         self.assertEqual(
-            self.problems("DELETE FROM live WHERE call = 'call-13'"),
+            self.problems("DELETE FROM live WHERE begun = 14"),
             ["index: call call-13 is live, and the index does not say so"],
         )
 
     def test_an_index_with_an_ended_call_as_live(self) -> None:
         self.assertEqual(
-            self.problems("INSERT INTO live VALUES ('call-02', 3)"),
+            self.problems("INSERT INTO live VALUES (3)"),
             ["index: call call-02 is not live"],
         )
 
     def test_more_problems_than_are_listed(self) -> None:
         file = self.opened()
-        file.write([event("lonely", 0, n) for n in range(2)])
-        file.write([Row("odd", 1, 0.0, b"no", None) for _ in range(MAX_PROBLEMS_LISTED + 50)])
+        write(file, [event("lonely", 0, n) for n in range(2)])
+        write(file, [Event("odd", 1, 0.0, b"no", None) for _ in range(MAX_PROBLEMS_LISTED + 50)])
         check = self.checked(file)
         self.assertEqual(len(check.problems), MAX_PROBLEMS_LISTED)
         self.assertGreater(check.found, MAX_PROBLEMS_LISTED + 49)

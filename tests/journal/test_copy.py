@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from tests.journal.test_file import FileCase, row
+from tests.journal.rows import Event, write
+from tests.journal.test_file import FileCase
 from umd.journal.copy import (
     CannotCopy,
     JournalCopy,
@@ -15,7 +16,7 @@ from umd.journal.copy import (
 )
 from umd.journal.file import JournalFile
 from umd.journal.reader import JournalReader
-from umd.journal.store import Row, Step
+from umd.journal.store import Step
 
 
 class CopyTests(FileCase):
@@ -42,8 +43,8 @@ class CopyTests(FileCase):
     def test_a_copy_has_the_records_of_the_journal(self) -> None:
         file = self.opened()
         odd = bytes(range(256))
-        file.write([row(f"call-{number}", Step.BEGINS) for number in range(50)])
-        file.write([Row("call-7", 0, 1001.5, odd, odd), row("call-8", -1, 2000.0)])
+        write(file, [Event(f"call-{number}", Step.BEGINS) for number in range(50)])
+        write(file, [Event("call-7", 0, 1001.5, odd, odd), Event("call-8", -1, 2000.0)])
         copy = self.copied(file)
         self.assertEqual(copy.rows_after(0, 1000), file.rows_after(0, 1000))
         self.assertEqual(list(copy.live()), list(file.live()))
@@ -54,7 +55,7 @@ class CopyTests(FileCase):
 
     def test_the_copy_knows_the_last_position_even_if_its_record_was_pruned(self) -> None:
         file = self.opened(keep=10.0)
-        file.write([row("a", 1), row("b", 1), row("b", -1, 1000.0)])
+        write(file, [Event("a", 1), Event("b", 1), Event("b", -1, 1000.0)])
         self.assertEqual(file.prune(5000.0), 2)
         self.assertEqual(file.pruned, 2)
         self.assertEqual(self.copied(file).last, 3)
@@ -62,7 +63,7 @@ class CopyTests(FileCase):
     def test_an_incomplete_copy_is_removed(self) -> None:
         for error in (KeyboardInterrupt, SystemExit, ValueError):
             with self.assertRaises(error), JournalCopy(self.target) as copy:
-                copy.write([(1, "a", 1, 0.0, b"{}", None)])
+                copy.write([(1, "a", 1, 0.0, b"{}", None, 1)])
                 raise error
             self.assertEqual(self.names(), [])
 
@@ -118,5 +119,5 @@ class CopyTests(FileCase):
     def test_records_with_the_same_position_are_refused(self) -> None:
         """A program that only claims to be umd may have sent them."""
         with self.assertRaises(CannotCopy), JournalCopy(self.target) as copy:
-            copy.write([(1, "a", 1, 0.0, b"{}", None), (1, "b", 1, 0.0, b"{}", None)])
+            copy.write([(1, "a", 1, 0.0, b"{}", None, 1), (1, "b", 1, 0.0, b"{}", None, 1)])
         self.assertEqual(self.names(), [])

@@ -11,16 +11,13 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.journal.rows import Event, write
 from umd.journal import file as journal_file
 from umd.journal.file import MAX_ROWS_PER_STATEMENT, JournalFile
 from umd.journal.queries import JournalQueries
 from umd.journal.reader import JournalReader
-from umd.journal.schema import APPLICATION_ID, MIGRATIONS
-from umd.journal.store import CannotOpen, Row, Step
-
-
-def row(call: str, step: int = Step.GOES_ON, at: float = 1000.0, record: bytes = b"{}") -> Row:
-    return Row(call, step, at, record, None)
+from umd.journal.schema import MIGRATIONS
+from umd.journal.store import CannotOpen, Step
 
 
 class FileCase(SynchronousTestCase):
@@ -53,13 +50,13 @@ class FileCase(SynchronousTestCase):
 class KeepTests(FileCase):
     def test_records_are_there_after_reopening(self) -> None:
         file = self.opened()
-        file.write([row("a", Step.BEGINS), Row("a", 0, 1001.0, b"two", b"leg"), row("b", 1)])
+        write(file, [Event("a", Step.BEGINS), Event("a", 0, 1001.0, b"two", b"leg"), Event("b", 1)])
         file.close()
         again = self.opened()
         self.assertEqual(again.last, 3)
         self.assertEqual([s.position for s in again.read(0, 10)], [1, 2, 3])
         self.assertEqual(again.read(1, 1, "a")[0].extra, b"leg")
-        live = [[stored.record for stored in call] for call in again.live()]
+        live = [[stored.record for stored in call] for _, call in again.live()]
         self.assertEqual(live, [[b"{}", b"two"], [b"{}"]])
 
     def test_more_rows_than_a_statement_holds_are_one_transaction(self) -> None:
@@ -67,15 +64,15 @@ class KeepTests(FileCase):
         limit = MAX_ROWS_PER_STATEMENT
         for number in (1, limit, limit + 1, 5 * limit - 1):
             before = file.last
-            file.write([row(f"call-{index}") for index in range(number)])
+            write(file, [Event(f"call-{index}") for index in range(number)])
             self.assertEqual(file.last, before + number)
         self.assertEqual(len(file.read(0, 10_000)), file.last)
 
     def test_an_ended_call_is_not_live(self) -> None:
         file = self.opened()
-        file.write([row("a", 1), row("b", 1), row("a", -1, 2000.0)])
-        file.write([row("c", 1), row("c", -1, 3000.0)])
-        self.assertEqual([call[0].call for call in file.live()], ["b"])
+        write(file, [Event("a", 1), Event("b", 1), Event("a", -1, 2000.0)])
+        write(file, [Event("c", 1), Event("c", -1, 3000.0)])
+        self.assertEqual([call[0].call for _, call in file.live()], ["b"])
         self.assertEqual([s.call for s in file.ended(0, 10)], ["a", "c"])
         self.assertEqual([s.call for s in file.ended(0, 1)], ["c"])
         self.assertEqual([s.call for s in file.ended(2000.0, 10)], ["c"])
@@ -84,9 +81,9 @@ class KeepTests(FileCase):
         """In the order of their ids, SQLite would read another page for each call."""
         file = self.opened()
         ids = ["m", "z", "a", "q", "b"]
-        file.write([row(call, Step.BEGINS) for call in ids])
-        file.write([row("z"), row("a", Step.ENDS)])
-        live = [[stored.position for stored in call] for call in file.live()]
+        write(file, [Event(call, Step.BEGINS) for call in ids])
+        write(file, [Event("z"), Event("a", Step.ENDS)])
+        live = [[stored.position for stored in call] for _, call in file.live()]
         self.assertEqual(live, [[1], [2, 6], [4], [5]])
 
     def test_a_call_whose_id_begins_again_is_live(self) -> None:
@@ -95,19 +92,19 @@ class KeepTests(FileCase):
             with self.subTest(ends_in_the_same_batch=ends_in_the_same_batch):
                 self.path = str(self.directory / f"{ends_in_the_same_batch}.db")
                 file = self.opened()
-                file.write([row("a", 1), row("b", 1)])
+                write(file, [Event("a", 1), Event("b", 1)])
                 if not ends_in_the_same_batch:
                     file.update_index()
-                file.write([row("a", -1), row("a", 1), row("a"), row("b", -1)])
-                live = [[stored.position for stored in call] for call in file.live()]
+                write(file, [Event("a", -1), Event("a", 1), Event("a"), Event("b", -1)])
+                live = [[stored.position for stored in call] for _, call in file.live()]
                 self.assertEqual(live, [[4, 5]])
                 self.assertEqual([s.position for s in file.read(0, 10, "a")], [1, 3, 4, 5])
-                file.write([row("a", -1)])
+                write(file, [Event("a", -1)])
                 self.assertEqual(list(file.live()), [])
 
     def test_calls_are_found_by_the_beginning_of_their_id(self) -> None:
         file = self.opened()
-        file.write([row(call) for call in ("abc", "abd", "ab", "b", "abc")])
+        write(file, [Event(call) for call in ("abc", "abd", "ab", "b", "abc")])
         self.assertEqual(file.find("ab", 10), ["ab", "abc", "abd"])
         self.assertEqual(file.find("abc", 10), ["abc"])
         self.assertEqual(file.find("x", 10), [])
@@ -116,9 +113,10 @@ class KeepTests(FileCase):
         """Also a call that is not in the index yet, and one in a journal whose umd was killed."""
         file = self.opened()
         for number in range(40):
-            file.write([row(f"call-{number:02d}", 1)])
-            file.write([row("call-00")] + [row(f"other-{number}", 1)] * 50)
-        file.write([row(f"call-{number:02d}", -1) for number in range(0, 40, 2)])
+            write(file, [Event(f"call-{number:02d}", 1)])
+            other = f"other-{number}"
+            write(file, [Event("call-00"), Event(other, 1), *[Event(other)] * 49])
+        write(file, [Event(f"call-{number:02d}", -1) for number in range(0, 40, 2)])
         alive = [f"call-{number:02d}" for number in range(1, 40, 2)]
 
         def check(journal: JournalQueries) -> None:
@@ -126,7 +124,7 @@ class KeepTests(FileCase):
             self.assertEqual(len(journal.read(0, 100, "call-00")), 42)
             self.assertEqual(len(journal.read(journal.last - 25, 100, "call-00")), 1)
             self.assertEqual(len(journal.read(0, 100, "call-39")), 1)
-            live = [call[0].call for call in journal.live()]
+            live = [call[0].call for _, call in journal.live()]
             self.assertEqual([call for call in live if call.startswith("call")], alive)
             self.assertEqual(len(live), 20 + 40)
 
@@ -136,7 +134,7 @@ class KeepTests(FileCase):
         check(self.opened())
 
     def test_only_its_owner_may_read_the_files(self) -> None:
-        self.opened().write([row("a")])
+        write(self.opened(), [Event("a")])
         for name in os.listdir(self.directory):
             self.assertEqual((self.directory / name).stat().st_mode & 0o077, 0, name)
 
@@ -144,8 +142,8 @@ class KeepTests(FileCase):
 class PruneTests(FileCase):
     def test_old_records_are_deleted_but_not_those_of_live_calls(self) -> None:
         file = self.opened(keep=100.0)
-        file.write([row("old", 1, 0.0), row("live", 1, 0.0), row("old", -1, 50.0)])
-        file.write([row("new", 1, 950.0)])
+        write(file, [Event("old", 1, 0.0), Event("live", 1, 0.0), Event("old", -1, 50.0)])
+        write(file, [Event("new", 1, 950.0)])
         self.assertEqual(file.prune(1000.0), 2)
         self.assertEqual(file.prune(1000.0), 0)
         self.assertEqual([s.call for s in file.read(0, 10)], ["live", "new"])
@@ -154,22 +152,22 @@ class PruneTests(FileCase):
     def test_positions_keep_growing_after_everything_was_pruned(self) -> None:
         """A reader that continues behind the last position would miss a record with a lower one."""
         file = self.opened(keep=100.0)
-        file.write([row("old", 1, 0.0), row("old", -1, 50.0)])
+        write(file, [Event("old", 1, 0.0), Event("old", -1, 50.0)])
         self.assertEqual(file.prune(1000.0), 2)
-        self.assertEqual(file.reopen(), 0)
+        file.reopen()
         file.close()
         again = self.opened(keep=100.0)
-        again.write([row("new", 1, 1000.0)])
+        write(again, [Event("new", 1, 1000.0)])
         self.assertEqual([s.position for s in again.read(2, 10)], [3])
-        self.assertEqual([call[0].call for call in again.live()], ["new"])
+        self.assertEqual([call[0].call for _, call in again.live()], ["new"])
 
     def test_pruning_goes_on_behind_calls_from_the_future(self) -> None:
         """The clock was years ahead, and was set back; one `prune` examines only some calls."""
         self.patch(journal_file, "CALLS_PER_PRUNE", 5)
         file = self.opened(keep=100.0)
         ahead = [f"ahead-{index}" for index in range(12)]
-        file.write([row(call, step, 1e9) for call in ahead for step in (1, -1)])
-        file.write([row("old", 1, 10.0), row("old", -1, 20.0), row("new", 1, 990.0)])
+        write(file, [Event(call, step, 1e9) for call in ahead for step in (1, -1)])
+        write(file, [Event("old", 1, 10.0), Event("old", -1, 20.0), Event("new", 1, 990.0)])
         while file.prune(1000.0):
             pass
         self.assertEqual(file.find("", 100), [*sorted(ahead), "new"])
@@ -182,8 +180,8 @@ class PruneTests(FileCase):
         """Once every batch was searched, those of old live calls again and again."""
         file = self.opened(keep=100.0)
         for batch in range(5):
-            file.write([row(f"live-{batch}", 1, 0.0)])
-            file.write([row("old", step, 0.0) for step in (1, -1)])
+            write(file, [Event(f"live-{batch}", 1, 0.0)])
+            write(file, [Event("old", step, 0.0) for step in (1, -1)])
             file.update_index()
         file.prune(1000.0)
         names = file._connection.execute("SELECT call FROM names").fetchall()
@@ -199,7 +197,7 @@ class PruneTests(FileCase):
         file = self.opened(max_size=1024 * 1024)
         big = b"x" * 1000
         for index in range(40):
-            file.write([row(f"{index}", -1, 999.0, big) for _ in range(100)])
+            write(file, [Event(f"{index}", -1, 999.0, big) for _ in range(100)])
         self.assertGreater(file.used, 1024 * 1024)
         while file.used > 1024 * 1024:
             self.assertGreater(file.prune(1000.0), 0)
@@ -210,7 +208,7 @@ class TransactionTests(FileCase):
     def test_nothing_is_written_into_a_transaction_that_cannot_be_rolled_back(self) -> None:
         """The record would be reported as durable, and be lost with the process."""
         file = self.opened()
-        file.write([row("a", 1)])
+        write(file, [Event("a", 1)])
 
         class Stuck:
             in_transaction = True
@@ -230,16 +228,16 @@ class TransactionTests(FileCase):
         with self.assertRaises(sqlite3.OperationalError):
             file.find("a", 10)
         with self.assertRaises(sqlite3.OperationalError):
-            file.write([row("b", 1)])
-        self.assertEqual(file.reopen(), 0)
-        file.write([row("b", 1)])
+            write(file, [Event("b", 1)])
+        file.reopen()
+        write(file, [Event("b", 1)])
         file.close()
         self.assertEqual([s.call for s in self.opened().read(0, 10)], ["a", "b"])
 
 
 class RefusalTests(FileCase):
     def test_a_journal_that_another_umd_writes(self) -> None:
-        self.opened().write([row("a")])
+        write(self.opened(), [Event("a")])
         self.refused(rf"another umd writes it \(process {os.getpid()}\)")
 
     def test_a_file_that_is_no_database_is_not_changed(self) -> None:
@@ -255,7 +253,7 @@ class RefusalTests(FileCase):
 
     def test_a_journal_of_a_newer_umd(self) -> None:
         file = self.opened(migrations=(*MIGRATIONS, "CREATE TABLE later (x)"))
-        file.write([row("a")])
+        write(file, [Event("a")])
         file.close()
         self.refused(f"a newer umd has written it .schema {len(MIGRATIONS) + 1}")
         with sqlite3.connect(self.path) as db:
@@ -274,7 +272,7 @@ class RefusalTests(FileCase):
         self.refused("another program has it open")
 
     def test_no_other_program_can_read_a_journal_in_use(self) -> None:
-        self.opened().write([row("a")])
+        write(self.opened(), [Event("a")])
         other = sqlite3.connect(self.path, timeout=0.0)
         self.addCleanup(other.close)
         with self.assertRaisesRegex(sqlite3.OperationalError, "locked"):
@@ -285,7 +283,7 @@ class DamageTests(FileCase):
     def written(self) -> int:
         file = self.opened()
         for index in range(50):
-            file.write([row(f"call-{index}", 1, record=b"x" * 200) for index in range(20)])
+            write(file, [Event(f"call-{index}", 1, record=b"x" * 200) for index in range(20)])
         file.close()
         return Path(self.path).stat().st_size
 
@@ -299,7 +297,7 @@ class DamageTests(FileCase):
         aside = Path(file.set_aside.partition(": ")[0])
         self.assertEqual(aside.read_bytes(), damaged)
         self.assertEqual(file.last, 0)
-        file.write([row("a", 1)])
+        write(file, [Event("a", 1)])
         self.assertEqual(len(list(file.live())), 1)
 
     def test_damage_in_the_middle_of_the_file(self) -> None:
@@ -314,7 +312,7 @@ class DamageTests(FileCase):
         program = (
             "import os, sys; from umd.journal.file import *; from umd.journal.store import Row\n"
             "file = JournalFile(sys.argv[1]); file.open()\n"
-            "for n in range(10): file.write([Row(f'call-{n}', 1, 1.0, b'x' * 100, None)])\n"
+            "for n in range(1, 11): file.write([Row(n, f'call-{n}', 1, 1.0, b'x' * 99, None, n)])\n"
             "os._exit(9)"
         )
         subprocess.run([sys.executable, "-c", program, self.path])
@@ -326,42 +324,6 @@ class DamageTests(FileCase):
         self.assertEqual(file.last, 9)
 
 
-class MigrationTests(FileCase):
-    def test_a_journal_of_an_older_umd_is_migrated(self) -> None:
-        file = self.opened()
-        file.write([row("a", 1)])
-        file.close()
-        newer = (*MIGRATIONS, "ALTER TABLE events ADD COLUMN note TEXT; CREATE TABLE more (x)")
-        again = self.opened(migrations=newer)
-        self.assertEqual(again.migrated_from, len(MIGRATIONS))
-        self.assertEqual([s.call for s in again.read(0, 10)], ["a"])
-        again.close()
-        once_more = self.opened(migrations=newer)
-        self.assertIsNone(once_more.migrated_from)
-
-    def test_the_calls_of_the_first_schema_are_live(self) -> None:
-        db = sqlite3.connect(self.path, isolation_level=None)
-        db.executescript(
-            f"{MIGRATIONS[0]} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 1"
-        )
-        statement = "INSERT INTO events (call, step, at, record) VALUES (?, ?, 1.0, x'7b7d')"
-        for call, step in (("a", 1), ("b", 1), ("a", -1), ("b", 0)):
-            db.execute(statement, (call, step))
-        db.close()
-        with self.assertRaisesRegex(CannotOpen, "start this umd with it once"):
-            JournalReader(self.path).open()
-        file = self.opened()
-        self.assertEqual(file.migrated_from, 1)
-        self.assertEqual([[s.position for s in call] for call in file.live()], [[2, 4]])
-        self.assertEqual(file.find("a", 10), ["a"])
-
-    def test_a_migration_that_fails_changes_nothing(self) -> None:
-        self.opened().close()
-        with self.assertRaises(CannotOpen):
-            self.opened(migrations=(*MIGRATIONS, "CREATE TABLE more (x); SELECT nonsense"))
-        self.opened().write([row("a")])
-
-
 class ReaderTests(FileCase):
     def reader(self) -> JournalReader:
         reader = JournalReader(self.path)
@@ -371,7 +333,7 @@ class ReaderTests(FileCase):
 
     def test_it_reads_a_journal_that_no_umd_has_open(self) -> None:
         file = self.opened()
-        file.write([row("a", 1)])
+        write(file, [Event("a", 1)])
         with self.assertRaisesRegex(CannotOpen, "another program has it open"):
             self.reader()
         file.close()
@@ -380,11 +342,11 @@ class ReaderTests(FileCase):
     def test_a_live_call_with_some_records_outside_the_index(self) -> None:
         """Its records are in their order, from the file's index and from the temporary one."""
         file = self.opened()
-        file.write([row("b", Step.BEGINS), row("a", Step.BEGINS)])
+        write(file, [Event("b", Step.BEGINS), Event("a", Step.BEGINS)])
         file.update_index()
-        file.write([row("a"), row("c", Step.BEGINS), row("b")])
+        write(file, [Event("a"), Event("c", Step.BEGINS), Event("b")])
         reader = self.after_a_kill(file)
-        live = [[stored.position for stored in call] for call in reader.live()]
+        live = [[stored.position for stored in call] for _, call in reader.live()]
         self.assertEqual(live, [[1, 5], [2, 3], [4]])
 
     def test_a_path_without_a_file(self) -> None:

@@ -35,6 +35,8 @@ class LiveCallsTests(SynchronousTestCase):
             for position, event in enumerate(events, 1)
         ]
         for count, heard_at in ((1, 1000.0), (2, 1000.0), (3, 1301.0), (4, 1301.0)):
-            store: Any = type("Store", (), {"live": lambda self, n=count: iter([records[:n]])})()
+            found_by_store = [(7, records[:count])]
+            store: Any = type("Store", (), {"live": lambda self, live=found_by_store: iter(live)})()
             ((found, leg_record, heard),) = live_calls(store, self.unreadable)
+            self.assertEqual(found.begun, 7)
             self.assertEqual((found.id, leg_record, heard), (call.id, None, heard_at))

@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.helpers import capturing_log
+from tests.journal.rows import Event, write
 from umd.journal import sqlite
 from umd.journal.file import JournalFile
 from umd.journal.sqlite import SqliteStore
@@ -48,16 +49,17 @@ class FaultyFile(JournalFile):
     def write(self, rows: Sequence[Row]) -> None:
         if self.fault is not None:
             if self.committed_anyway and rows:
+                last = self.last
                 super().write(rows)
-                self.last -= len(rows)
+                self.last = last
             raise self.fault
         super().write(rows)
         self.commits.append(len(rows))
 
-    def reopen(self) -> int:
+    def reopen(self) -> None:
         if self.fault is not None:
             raise self.fault
-        return super().reopen()
+        super().reopen()
 
 
 class StoreCase(SynchronousTestCase):
@@ -90,8 +92,13 @@ class StoreCase(SynchronousTestCase):
         self.turns.until(lambda: deferred.called)
         return self.successResultOf(deferred)
 
+    def append(self, call: str, step: int, then: Callable[[Any], None]) -> None:
+        position = self.store.next_position
+        row = Row(position, call, step, 1.0, b"{}", None, position)
+        self.store.append(row, then, call)
+
     def keep(self, call: str) -> None:
-        self.store.append(Row(call, Step.BEGINS, 1.0, b"{}", None), self.done.append, call)
+        self.append(call, Step.BEGINS, self.done.append)
 
     def wait(self, calls: int) -> None:
         self.turns.until(lambda: len(self.done) == calls)
@@ -132,13 +139,23 @@ class WriterTests(StoreCase):
         names = ["first", "lone \udce9", "second", "third"]
         for name in names:
             step = 1 << 70 if name == "second" else Step.BEGINS
-            self.store.append(Row(name, step, 1.0, b"{}", None), self.done.append, name)
+            self.append(name, step, self.done.append)
         self.wait(4)
         self.assertEqual(self.done, names)
         self.assertEqual(self.calls(), ["first", "third"])
         self.assertEqual(self.troubles, [])
         refused = [line["call"] for line in self.lines if line["event"] == "journal.record-refused"]
         self.assertEqual(refused, ["lone \udce9", "second"])
+
+    def test_no_later_record_has_the_position_of_one_that_is_left_out(self) -> None:
+        """The calls that begin behind it have their positions already."""
+        for name in ("first", "lone \udce9", "second"):
+            self.keep(name)
+        self.wait(3)
+        found = self.result(self.store.read(0, 10))
+        self.assertEqual([(s.position, s.call) for s in found], [(1, "first"), (3, "second")])
+        self.assertEqual([begun for begun, _ in self.store.live()], [1, 3])
+        self.assertEqual(self.store.next_position, 4)
 
     def test_a_read_is_answered_while_more_records_keep_coming(self) -> None:
         """Under load the queue never empties. Reads, syncs and pruning must not wait for that."""
@@ -151,7 +168,7 @@ class WriterTests(StoreCase):
                 reading = self.store.read(0, 10)
                 _ = reading.addCallback(lambda _: answered.append(len(self.file.commits)))
             if len(self.file.commits) < 50:
-                self.store.append(Row("more", 0, 1.0, b"{}", None), lambda _: None)
+                self.append("more", 0, lambda _: None)
 
         self.file.write = more_comes  # type: ignore[method-assign]
         over = threading.Event()
@@ -162,7 +179,7 @@ class WriterTests(StoreCase):
                 over.set()
 
         self.patch(self.store, "_call_in_reactor", call)
-        self.store.append(Row("first", 1, 1.0, b"{}", None))
+        self.append("first", 1, lambda _: None)
         self.assertTrue(over.wait(20))
         self.assertEqual(answered, [1])
 
@@ -178,7 +195,7 @@ class WriterTests(StoreCase):
         def fail(_: object) -> None:
             raise ZeroDivisionError
 
-        self.store.append(Row("a", 0, 1.0, b"{}", None), fail)
+        self.append("a", 0, fail)
         self.keep("b")
         self.wait(1)
         self.assertEqual([line["event"] for line in self.lines], ["journal.failed"])
@@ -234,11 +251,11 @@ class TroubleTests(StoreCase):
         write, reopen = self.file.write, self.file.reopen
         refused: list[int] = []
 
-        def reopen_when_all_wait() -> int:
+        def reopen_when_all_wait() -> None:
             if not self.file.commits and len(self.store._unwritten) < len(names):
                 raise full
             self.file.fault = None
-            return reopen()
+            reopen()
 
         def full_at_the_second(rows: Sequence[Row]) -> None:
             if self.file.commits and not refused:
@@ -255,6 +272,37 @@ class TroubleTests(StoreCase):
         self.assertEqual(refused, [10])
         self.assertEqual(self.calls(), names)
         self.assertEqual(self.store.rows, 25)
+
+    def test_no_record_is_written_twice_if_the_disk_fails_behind_one_left_out(self) -> None:
+        """The records of such a commit are written one by one; once those before were repeated."""
+        gate, entered = threading.Event(), threading.Event()
+        write, reopen = self.file.write, self.file.reopen
+
+        def fail_at_the_last(rows: Sequence[Row]) -> None:
+            if self.file.fault is None:
+                entered.set()
+                gate.wait(20)
+            elif [row.call for row in rows] == ["last"]:
+                raise self.file.fault
+            fault, self.file.fault = self.file.fault, None
+            write(rows)
+            self.file.fault = fault or sqlite3.OperationalError("disk I/O error")
+
+        def reopen_a_good_disk() -> None:
+            self.file.write = write  # type: ignore[method-assign]
+            self.file.fault = None
+            reopen()
+
+        self.file.write = fail_at_the_last  # type: ignore[method-assign]
+        self.file.reopen = reopen_a_good_disk  # type: ignore[method-assign]
+        self.keep("first")
+        entered.wait(20)
+        for name in ("second", "lone \udce9", "third", "last"):
+            self.keep(name)
+        gate.set()
+        self.wait(5)
+        self.assertEqual(self.calls(), ["first", "second", "third", "last"])
+        self.assertEqual(self.store.rows, 4)
 
 
 class ContinueTests(StoreCase):
@@ -290,7 +338,7 @@ class PathTests(SynchronousTestCase):
         file = JournalFile(path, "relaxed")
         file.open()
         self.addCleanup(file.close)
-        file.write([Row("a", 1, 1.0, b"x" * 5000, None)])
+        write(file, [Event("a", 1, 1.0, b"x" * 5000)])
         size = Path(path).stat().st_size
         file.sync()
         self.assertGreater(Path(path).stat().st_size, size)

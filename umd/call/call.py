@@ -110,7 +110,7 @@ class Call:
         "id", "leg", "backend", "number", "owner", "state", "seq",
         "began_at", "connected_at", "asked_at", "ended_at", "cause", "confirmed",
         "max_age", "ring_time", "aliases", "labels", "partners", "direction", "shown_by",
-        "caused_by", "lease", "leased_at",
+        "caused_by", "lease", "leased_at", "begun",
     )  # fmt: skip
 
     def __init__(
@@ -173,6 +173,8 @@ class Call:
         """Seconds after `leased_at` when umd ends the call unless it is renewed; None: never."""
         self.leased_at = 0.0 if lease is None else at
         """When the lease was granted or last renewed; 0.0: there is none."""
+        self.begun = 0
+        """The position of its first record in the journal; 0: the journal has no record of it."""
 
     @property
     def ended(self) -> bool:

@@ -68,7 +68,8 @@ class Recovery:
 
     def add(self, call: Call, leg_record: bytes | None, heard_at: float) -> None:
         """Take over a call of the journal, as `Control.recover` says."""
-        self._registry.recover(call)
+        if not self._registry.recover(call):
+            return
         link = self._links.get(call.backend)
         if call.ended or link is None:
             return

@@ -74,8 +74,8 @@ class Registry:
         self._log = log
         self._calls: dict[CallId, Call] = {}
         self._aliases = AliasIndex()
-        self._ended: deque[tuple[float, CallId]] = deque()
-        """`(monotonic time of the end, CallId)`, in the order in which the calls ended."""
+        self._ended: deque[tuple[float, Call]] = deque()
+        """`(monotonic time of the end, call)`, in the order in which the calls ended."""
 
     def __contains__(self, call_id: CallId) -> bool:
         return call_id in self._calls
@@ -92,21 +92,34 @@ class Registry:
         if call.aliases or call.labels:
             self._aliases.add(call)
 
-    def recover(self, call: Call) -> None:
-        """Add a call of the journal, live or ended."""
+    def recover(self, call: Call) -> bool:
+        """
+        Add a call of the journal, live or ended.
+
+        Returns:
+            False if a live call has this id already, so that the call was not added.
+        """
+        earlier = self._calls.get(call.id)
+        if earlier is not None:
+            if not earlier.ended:
+                return False
+            # It ended, and its leg was found again later.
+            if earlier.aliases or earlier.labels:
+                self._aliases.remove(earlier)
         self._calls[call.id] = call
         if call.aliases or call.labels:
             self._aliases.add(call)
         if call.ended:
             ended_at = self._clock.seconds() - (self._wall() - call.ended_at)
-            self._ended.append((ended_at, call.id))
-            return
+            self._ended.append((ended_at, call))
+            return True
         self.begun += 1
         link = self._links.get(call.backend)
         if link is None:
             self.orphans.append(call)
         else:
             link.calls[call.leg] = call
+        return True
 
     def change(self, call: Call, change: Callable[[], T]) -> T:
         """Call `change`, which changes the aliases or labels of a call, and return its result."""
@@ -127,7 +140,7 @@ class Registry:
             self.miscounts += 1
             if self.miscounts == 1:
                 self._log.error("control.miscount", begun=self.begun, over=self.ended, live=live)
-        self._ended.append((self._clock.seconds(), call.id))
+        self._ended.append((self._clock.seconds(), call))
         self._forget_old()
 
     def find(self, call_id: CallId) -> Call:
@@ -226,7 +239,10 @@ class Registry:
         ended = self._ended
         horizon = self._clock.seconds() - self.settings.retention
         while ended and (ended[0][0] <= horizon or len(ended) > self.settings.retained_calls):
-            call = self._calls.pop(ended.popleft()[1])
+            call = ended.popleft()[1]
+            if self._calls.get(call.id) is not call:
+                continue  # a later call has its id
+            del self._calls[call.id]
             if call.aliases or call.labels:
                 self._aliases.remove(call)
 

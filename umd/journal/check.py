@@ -100,11 +100,19 @@ class JournalCheck:
     def _read_records(self) -> bool:
         """Check the next rows of records, and return whether more are left."""
         rows = self._file.rows_after(self._position, self._rows)
-        for position, call, step, _, record, _ in rows:
+        for position, call, step, _, record, _, begun in rows:
+            self._check_begun(position, call, step, begun)
             self._check_record(position, call, step, record)
         if rows:
             self._position = rows[-1][0]
         return len(rows) == self._rows
+
+    def _check_begun(self, position: int, call: str, step: int, begun: int | None) -> None:
+        """Check where a record says that its call begins; records before schema 3 do not say it."""
+        first = position if step == Step.BEGINS else self._live.get(call, (begun, 0))[0]
+        if begun is not None and begun != first:
+            text = f"call {call} begins at {first}, and the record says at {begun}"
+            self._problem(f"position {position}: {text}")
 
     def _check_record(self, position: int, call: str, step: int, record: bytes) -> None:
         self.records += 1
@@ -117,6 +125,8 @@ class JournalCheck:
             seq = last_seq + 1
         if step == Step.BEGINS:
             self.calls += 1
+            if call in self._live:
+                self._problem(f"position {position}: call {call} begins again, and has not ended")
             self._live[call] = (position, seq)
             self._without_beginning.pop(call, None)
             return
@@ -165,12 +175,13 @@ class JournalCheck:
         sum_of_positions = sum(first for first, _ in self._live.values())
         if self._file.live_totals() == (len(self._live), sum_of_positions):
             return
+        live = {first: call for call, (first, _) in self._live.items()}
         indexed = self._file.live_positions()
-        for call in sorted({*indexed, *self._live}):
-            first, _ = self._live.get(call, (None, 0))
-            if indexed.get(call) != first:
-                words = "is live, and the index does not say so" if first else "is not live"
-                self._problem(f"index: call {call} {words}")
+        for begun in sorted(live.keys() ^ indexed.keys()):
+            if begun in live:
+                self._problem(f"index: call {live[begun]} is live, and the index does not say so")
+            else:
+                self._problem(f"index: call {indexed[begun]} is not live")
 
     def _problem(self, text: str) -> None:
         self.found += 1

@@ -23,6 +23,7 @@ from umd.journal.schema import (
     UPDATE_INDEX,
     EventRow,
 )
+from umd.journal.store import Step
 
 RECORDS_PER_INDEX_BATCH: Final = 10_000
 RESERVED_SUFFIXES: Final = (*SQLITE_SUFFIXES, LOCK_SUFFIX, COMPACTING_SUFFIX)
@@ -56,6 +57,8 @@ class JournalCopy:
         """The position of the last record written."""
         self._since_index = 0
         """How many records were written since the index was updated."""
+        self._begun: dict[str, int] = {}
+        """The position of the first record of each call that has not ended."""
         self._db: sqlite3.Connection | None = None
 
     def __enter__(self) -> JournalCopy:
@@ -96,12 +99,14 @@ class JournalCopy:
         """
         Add records, in the order of their positions.
 
+        Where their calls begin is found anew, as the index is.
+
         Raises:
             CannotCopy: for example, the disk is full.
         """
         assert self._db is not None
         try:
-            self._db.executemany(INSERT_EVENTS[1], rows)
+            self._db.executemany(INSERT_EVENTS[1], map(self._with_begun, rows))
             if rows:
                 self._last = rows[-1][0]
             self.records += len(rows)
@@ -110,6 +115,16 @@ class JournalCopy:
                 self._update_index(self._last)
         except sqlite3.Error as error:
             raise self._cannot_copy(str(error)) from error
+
+    def _with_begun(self, row: EventRow) -> EventRow:
+        position, call, step, at, record, extra, _ = row
+        if step == Step.BEGINS:
+            self._begun[call] = begun = position
+        elif step == Step.ENDS:
+            begun = self._begun.pop(call, position)
+        else:
+            begun = self._begun.get(call, position)
+        return position, call, step, at, record, extra, begun
 
     def complete(self, last: int) -> None:
         """
@@ -187,17 +202,21 @@ class JournalCopy:
 
 
 def row_to_json(row: EventRow) -> list[Any]:
-    """Return a row as JSON values, its octets decoded as Latin-1, which has all 256 of them."""
-    position, call, step, at, record, extra = row
+    """
+    Return a row as JSON values, its octets decoded as Latin-1, which has all 256 of them.
+
+    A copy finds anew where a call begins, so `begun` is left out.
+    """
+    position, call, step, at, record, extra, _ = row
     extra_text = None if extra is None else extra.decode("latin-1")
     return [position, call, step, at, record.decode("latin-1"), extra_text]
 
 
 def row_from_json(fields: list[Any]) -> EventRow:
-    """Return the row that `row_to_json` wrote."""
+    """Return the row that `row_to_json` wrote, without `begun`."""
     position, call, step, at, record, extra_text = fields
     extra = None if extra_text is None else extra_text.encode("latin-1")
-    return position, call, step, at, record.encode("latin-1"), extra
+    return position, call, step, at, record.encode("latin-1"), extra, None
 
 
 def check_target(path: str) -> None:

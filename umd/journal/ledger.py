@@ -85,7 +85,12 @@ class Ledger:
         else:
             step = _STEP_OF.get(kind, Step.GOES_ON)
             self._log.write(record)
-        self._store.append(Row(call.id, step, event.at, record, extra), then, argument)
+        store = self._store
+        position = store.next_position
+        if step is Step.BEGINS:
+            call.begun = position
+        row = Row(position, call.id, step, event.at, record, extra, call.begun or position)
+        store.append(row, then, argument)
 
     def flush(self, then: Callable[[Any], None], argument: Any) -> None:
         """Call `then(argument)` once all events appended so far are durable."""

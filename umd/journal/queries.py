@@ -39,12 +39,12 @@ class JournalQueries:
 
     # -- the records
 
-    def live(self) -> Iterator[list[Stored]]:
+    def live(self) -> Iterator[tuple[int, list[Stored]]]:
         """Yield the records of each call that has begun and not ended, as `Store.live` does."""
         self.update_index()
         rows = self._connection.execute(self._with_index_tables(_LIVE))
-        for _, records in groupby(rows, key=itemgetter(1)):
-            yield [Stored(*row) for row in records]
+        for begun, records in groupby(rows, key=itemgetter(0)):
+            yield begun, [Stored(*row[1:]) for row in records]
 
     def ended(self, since: float, limit: int) -> list[Stored]:
         """Return the last records of the calls that ended most recently, as `Store.ended` does."""
@@ -84,7 +84,7 @@ class JournalQueries:
 
         Returns:
             For each call: the position at which it began, the number of its events, the sum of
-            their positions, and how many of them belong to another call.
+            their positions, and how many of them belong to another call or say so.
         """
         values = {"after": after, "upto": upto, "limit": limit}
         statement = self._with_index_tables(_INDEXED_CALLS)
@@ -112,9 +112,9 @@ class JournalQueries:
         count, begun = self._connection.execute(statement).fetchone()
         return count, begun
 
-    def live_positions(self) -> dict[str, int]:
-        """Return the first position of each live call that the index has."""
-        return dict(self._connection.execute("SELECT call, begun FROM live"))
+    def live_positions(self) -> dict[int, str]:
+        """Return the first position of each live call that the index has, with the call's id."""
+        return dict(self._connection.execute(_LIVE_POSITIONS))
 
     def _with_index_tables(self, statement: str) -> str:
         """Return an SQL statement with the names of the index tables filled in."""
@@ -164,11 +164,12 @@ def explain(error: sqlite3.Error) -> str:
 
 
 _ROWS_AFTER: Final = """
-    SELECT position, call, step, at, record, extra FROM events
+    SELECT position, call, step, at, record, extra, begun FROM events
     WHERE position > ? ORDER BY position LIMIT ?
 """
 _INDEXED_CALLS: Final = """
-    SELECT p.begun, count(*), sum(p.position), sum(e.call IS NOT f.call)
+    SELECT p.begun, count(*), sum(p.position),
+        sum(e.call IS NOT f.call OR coalesce(e.begun != p.begun, FALSE))
     FROM {parts} AS p LEFT JOIN events AS e ON e.position = p.position
     LEFT JOIN events AS f ON f.position = p.begun
     WHERE p.begun > :after AND p.position <= :upto GROUP BY p.begun ORDER BY p.begun LIMIT :limit
@@ -179,15 +180,13 @@ _NEXT_NAME_BATCH: Final = """
     WHERE n.batch = (SELECT min(batch) FROM {names} WHERE batch > :after) AND n.begun <= :upto
 """
 _LIVE: Final = """
-    SELECT e.position, e.call, e.at, e.record, e.extra
-    FROM (SELECT begun FROM live ORDER BY begun LIMIT -1) AS l
+    SELECT l.begun, e.position, e.call, e.at, e.record, e.extra FROM live AS l
     CROSS JOIN {parts} AS p ON p.begun = l.begun CROSS JOIN events AS e ON e.position = p.position
+    ORDER BY l.begun
 """
-"""
-`LIMIT -1` limits nothing but keeps the subquery's order.
-
-Without it SQLite drops the order and follows the ids of the calls. Ids are random, so that it would
-read a different page of the file for each event.
+_LIVE_POSITIONS: Final = """
+    SELECT l.begun, coalesce(e.call, '?') FROM live AS l
+    LEFT JOIN events AS e ON e.position = l.begun
 """
 _ENDED: Final = f"""
     SELECT {_COLUMNS} FROM events WHERE step = -1 AND at > ? ORDER BY position DESC LIMIT ?

@@ -94,7 +94,7 @@ class JournalReader(JournalQueries):
 
 _MAKE_TEMPORARY_INDEX: Final = (
     "CREATE TEMP TABLE indexed AS SELECT * FROM main.indexed",
-    "CREATE TEMP TABLE live (call TEXT PRIMARY KEY, begun INTEGER) WITHOUT ROWID",
+    "CREATE TEMP TABLE live (begun INTEGER PRIMARY KEY)",
     "INSERT INTO temp.live SELECT * FROM main.live",
     "CREATE TEMP TABLE parts (begun, position, PRIMARY KEY (begun, position)) WITHOUT ROWID",
     "CREATE TEMP TABLE names (batch, call, begun, PRIMARY KEY (batch, call, begun)) WITHOUT ROWID",

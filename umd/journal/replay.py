@@ -35,8 +35,9 @@ def live_calls(
     Raises:
         NewerRecord: a newer umd wrote a record.
     """
-    for records in store.live():
+    for begun, records in store.live():
         call, readable = replay_readable(records[0].call, records, on_unreadable)
+        call.begun = begun
         leg_record = None
         for stored in records:
             leg_record = stored.extra or leg_record

@@ -48,6 +48,24 @@ MIGRATIONS: Final[tuple[str, ...]] = (
         PRIMARY KEY (batch, call, begun)
     ) STRICT, WITHOUT ROWID;
     """,
+    # 3: each event has the position of the first event of its call.
+    """
+    ALTER TABLE events ADD COLUMN begun INTEGER;  -- NULL if older than this column
+    UPDATE events SET begun = unindexed.begun FROM (
+        SELECT e.position, coalesce(
+            max(e.position) FILTER (WHERE e.step = 1) OVER lives,
+            l.begun,
+            e.position
+        ) AS begun
+        FROM events AS e LEFT JOIN live AS l ON l.call = e.call
+        WHERE e.position > (SELECT position FROM indexed)
+        WINDOW lives AS (PARTITION BY e.call ORDER BY e.position)
+    ) AS unindexed WHERE events.position = unindexed.position;
+    ALTER TABLE live RENAME TO live_by_call;
+    CREATE TABLE live (begun INTEGER PRIMARY KEY) STRICT;  -- calls that have not ended
+    INSERT INTO live SELECT begun FROM live_by_call ORDER BY begun;
+    DROP TABLE live_by_call;
+    """,
 )
 """
 The statements that make each version of the schema from the one before.
@@ -55,19 +73,26 @@ The statements that make each version of the schema from the one before.
 The version of a journal is the number of migrations it has had, kept as SQLite's `user_version`.
 SQLite stores these texts, comments included, in the journal: do not edit those of a released
 version.
+
+Migration 3 writes `begun` only into the events that are not in the index yet. The index has it for
+all others, so that a journal of any size is migrated at once, and needs no space on the disk.
 """
 
-EventRow: TypeAlias = tuple[int, str, int, float, bytes, bytes | None]
-"""A row of the table `events`: position, call, step, at, record, extra."""
+EventRow: TypeAlias = tuple[int, str, int, float, bytes, bytes | None, int | None]
+"""
+A row of the table `events`: position, call, step, at, record, extra, begun.
+
+`begun` is None if the event was recorded before schema 3; then it is in the table `parts`.
+"""
 
 
 class _InsertStatements(dict[int, str]):
     """The statement that inserts a number of events at once, by that number."""
 
     def __missing__(self, rows: int) -> str:
-        values = ", ".join(["(?, ?, ?, ?, ?, ?)"] * rows)
+        values = ", ".join(["(?, ?, ?, ?, ?, ?, ?)"] * rows)
         statement = self[rows] = (
-            f"INSERT INTO events (position, call, step, at, record, extra) VALUES {values}"
+            f"INSERT INTO events (position, call, step, at, record, extra, begun) VALUES {values}"
         )
         return statement
 
@@ -75,28 +100,21 @@ class _InsertStatements(dict[int, str]):
 INSERT_EVENTS: Final = _InsertStatements()
 """The statement that inserts a number of events at once, by that number."""
 UPDATE_INDEX: Final = (
-    # The calls that began. If an id occurs twice, the later call is the live one.
     """
-    INSERT INTO live SELECT call, max(position) FROM events
-    WHERE position > :after AND position <= :last AND step = 1 GROUP BY call
-    ON CONFLICT (call) DO UPDATE SET begun = excluded.begun
+    INSERT INTO live SELECT position FROM events
+    WHERE position > :after AND position <= :last AND step = 1
     """,
     """
-    INSERT INTO names SELECT :after, e.call, e.position FROM events AS e LEFT JOIN live AS l
-    ON l.call = e.call AND l.begun <= e.position
-    WHERE e.position > :after AND e.position <= :last
-    AND (l.begun = e.position OR l.begun IS NULL) ORDER BY e.call
+    INSERT INTO names SELECT :after, call, position FROM events
+    WHERE position > :after AND position <= :last AND begun = position ORDER BY call
     """,
     """
-    INSERT INTO parts SELECT coalesce(l.begun, e.position), e.position FROM events AS e
-    LEFT JOIN live AS l ON l.call = e.call AND l.begun <= e.position
-    WHERE e.position > :after AND e.position <= :last ORDER BY 1, 2
+    INSERT INTO parts SELECT begun, position FROM events
+    WHERE position > :after AND position <= :last ORDER BY 1, 2
     """,
-    # The calls that ended.
     """
-    DELETE FROM live WHERE call IN (
-        SELECT e.call FROM events AS e JOIN live AS l ON l.call = e.call AND l.begun <= e.position
-        WHERE e.position > :after AND e.position <= :last AND e.step = -1
+    DELETE FROM live WHERE begun IN (
+        SELECT begun FROM events WHERE position > :after AND position <= :last AND step = -1
     )
     """,
     "UPDATE indexed SET position = :last",
@@ -105,4 +123,6 @@ UPDATE_INDEX: Final = (
 The statements, one after another, that add the events behind `:after` up to `:last` to the index.
 
 The index is the tables `live`, `parts` and `names`; `indexed` has the last event that they know.
+Ids of calls are random: in a table ordered by them each event is on another page. Only `names` is
+ordered by them, within each batch.
 """

@@ -11,9 +11,11 @@ import os
 import sqlite3
 import threading
 import time
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from operator import itemgetter
 from queue import Empty, SimpleQueue
 from typing import Any, Final, TypeAlias, TypeVar
 
@@ -74,6 +76,7 @@ class SqliteStore(Store, FileStore):
         on_trouble: Callable[[str | None], None] = lambda reason: None,
     ) -> None:
         self.trouble: str | None = None
+        self.next_position = 1
         self.commits = 0
         """How many commits have succeeded."""
         self.rows = 0
@@ -108,6 +111,7 @@ class SqliteStore(Store, FileStore):
 
     def open(self) -> None:
         self._file.open()
+        self.next_position = self._file.last + 1
         if self.set_aside is not None:
             self._log.error("journal.set-aside", file=self.set_aside)
         if self._file.migrated_from is not None:
@@ -117,7 +121,7 @@ class SqliteStore(Store, FileStore):
         """Start the writer. From now on only its thread uses the file."""
         self._thread.start()
 
-    def live(self) -> Iterator[list[Stored]]:
+    def live(self) -> Iterator[tuple[int, list[Stored]]]:
         return self._file.live()
 
     def ended(self, since: float, limit: int) -> list[Stored]:
@@ -126,6 +130,7 @@ class SqliteStore(Store, FileStore):
     def append(
         self, row: Row, then: Callable[[Any], None] | None = None, argument: Any = None
     ) -> None:
+        self.next_position = row.position + 1
         self._queue.append((row, None if then is None else (then, argument)))
         if not self._awake:
             self._awake = True
@@ -258,15 +263,11 @@ class SqliteStore(Store, FileStore):
             return
         try:
             if self._failed_at is not None:
-                already_written = self._file.reopen()
-                del rows[:already_written]
-                self.rows += already_written
+                self._file.reopen()
+                # Rows whose write failed may be in the journal after all.
+                self._written()
             while rows:
-                # Each batch is removed once it is written, in case the disk is full for the next.
-                batch = rows[:MAX_ROWS_PER_COMMIT]
-                written = self._write(batch)
-                del rows[: len(batch)]
-                self.rows += written
+                self._write(rows[:MAX_ROWS_PER_COMMIT])
         except Exception as error:
             self._fail(error)
             return
@@ -278,23 +279,33 @@ class SqliteStore(Store, FileStore):
             self._callbacks = []
             self._call_in_reactor(self._run_callbacks, callbacks)
 
-    def _write(self, rows: list[Row]) -> int:
+    def _write(self, rows: list[Row]) -> None:
         """
-        Write rows, and return how many were written.
+        Write the first of the unwritten rows, and remove them from those.
 
-        A row with a value that SQLite cannot store is reported and left out.
+        A row with a value that SQLite cannot store is reported and left out. No later record gets
+        its position.
 
         Raises:
-            sqlite3.Error: the disk cannot be written; nothing is written.
+            sqlite3.Error: the disk cannot be written. The rows that are written are removed.
         """
         try:
             self._file.write(rows)
-            return len(rows)
+            self._written()
         except ERRORS_OF_A_ROW as error:
             if len(rows) == 1:
+                self._unwritten.remove(rows[0])
                 self._call_in_reactor(self._report_refused_row, rows[0], repr(error))
-                return 0
-        return sum(self._write([row]) for row in rows)
+                return
+            for row in rows:
+                self._write([row])
+
+    def _written(self) -> None:
+        """Remove and count the rows that are in the journal."""
+        rows, last = self._unwritten, self._file.last
+        count = bisect_right(rows, last, key=itemgetter(0))
+        del rows[:count]
+        self.rows += count
 
     def _retry_is_due(self, failed_at: float) -> bool:
         return time.monotonic() - failed_at >= RETRY_INTERVAL * 0.9

@@ -33,6 +33,8 @@ class Step(IntEnum):
 class Row(NamedTuple):
     """A record to be written to the journal."""
 
+    position: int
+    """The number of the record: the `next_position` of its store."""
     call: str
     """The id of the call."""
     step: int
@@ -47,6 +49,8 @@ class Row(NamedTuple):
 
     With the end of a call: the summaries of its SIP messages (`umd.trace.summary`).
     """
+    begun: int
+    """The position of the first record of the call, which may be this record."""
 
 
 class Stored(NamedTuple):
@@ -70,6 +74,8 @@ class Store(Protocol):
 
     trouble: str | None
     """Why nothing can be written at the moment; None: records can be written."""
+    next_position: int
+    """The position of the next record to be appended, known once the journal is open."""
 
     def open(self) -> None:
         """
@@ -79,9 +85,9 @@ class Store(Protocol):
             CannotOpen: the text says why.
         """
 
-    def live(self) -> Iterator[list[Stored]]:
+    def live(self) -> Iterator[tuple[int, list[Stored]]]:
         """
-        Yield the records of each call that has begun and not ended.
+        Yield each call that has begun and not ended: its first position, and its records.
 
         The records of a call are in their order, and the calls in the order of their first record.
         """
@@ -98,7 +104,11 @@ class Store(Protocol):
     def append(
         self, row: Row, then: Callable[[Any], None] | None = None, argument: Any = None
     ) -> None:
-        """Write a record. `then(argument)` is called once it is durable, in a later turn."""
+        """
+        Write the record whose position is `next_position`.
+
+        `then(argument)` is called once the record is durable, in a later turn.
+        """
 
     def flush(self, then: Callable[[Any], None], argument: Any = None) -> None:
         """Call `then(argument)`, in a later turn, once all records appended so far are durable."""

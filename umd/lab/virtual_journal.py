@@ -62,7 +62,7 @@ class VirtualDisk:
         """Make records durable."""
         written = []
         for row in rows:
-            stored = Stored(len(self.records) + 1, row.call, row.at, row.record, row.extra)
+            stored = Stored(row.position, row.call, row.at, row.record, row.extra)
             self.records.append((stored, row.step))
             written.append(stored)
         return written
@@ -97,6 +97,7 @@ class VirtualStore(Store):
         trouble_changed: Callable[[str | None], object],
     ) -> None:
         self.trouble: str | None = None
+        self.next_position = 1
         self.overdue = False
         """Whether a commit was refused or hangs, and is not durable yet."""
         self._disk = disk
@@ -108,12 +109,17 @@ class VirtualStore(Store):
         self._committing = False
 
     def open(self) -> None:
-        pass
+        if self._disk.records:
+            self.next_position = self._disk.records[-1][0].position + 1
 
-    def live(self) -> Iterator[list[Stored]]:
-        for records in self._disk.by_call().values():
-            if records[-1][1] != Step.ENDS:
-                yield [stored for stored, _ in records]
+    def live(self) -> Iterator[tuple[int, list[Stored]]]:
+        live: dict[str, list[Stored]] = {}
+        for stored, step in self._disk.records:
+            live.setdefault(stored.call, []).append(stored)
+            if step == Step.ENDS:
+                del live[stored.call]
+        for records in live.values():
+            yield records[0].position, records
 
     def ended(self, since: float, limit: int) -> list[Stored]:
         ends = [stored for stored, step in self._disk.records if step == Step.ENDS]
@@ -122,6 +128,7 @@ class VirtualStore(Store):
     def append(
         self, row: Row, then: Callable[[Any], object] | None = None, argument: Any = None
     ) -> None:
+        self.next_position = row.position + 1
         self._queue.append((row, then, argument))
         self._commit_soon()
 

@@ -100,7 +100,7 @@ def read_calls(socket: str | None, journal: str | None) -> tuple[list[dict[str, 
         except Unreachable as error:
             not_running = error
     with opened_journal(journal, not_running) as reader:
-        return [_describe(records) for records in reader.live()], False
+        return [_describe(records) for _, records in reader.live()], False
 
 
 @contextmanager

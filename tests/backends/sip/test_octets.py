@@ -128,16 +128,18 @@ class FileStore(Store):
 
     def __init__(self, path: str) -> None:
         self.file = JournalFile(path)
+        self.next_position = 1
         self._acts: deque[tuple[Callable[[Any], None], Any]] = deque()
 
     def open(self) -> None:
         self.file.open()
+        self.next_position = self.file.last + 1
 
     def close(self) -> Deferred[None]:
         self.file.close()
         return succeed(None)
 
-    def live(self) -> Iterator[list[Stored]]:
+    def live(self) -> Iterator[tuple[int, list[Stored]]]:
         return self.file.live()
 
     def ended(self, since: float, limit: int) -> list[Stored]:
@@ -146,6 +148,7 @@ class FileStore(Store):
     def append(
         self, row: Row, then: Callable[[Any], None] | None = None, argument: Any = None
     ) -> None:
+        self.next_position = row.position + 1
         self.file.write([row])
         if then is not None:
             self._acts.append((then, argument))
