@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from math import inf
+from typing import get_args
 
 from tests.journal.test_sqlite import StoreCase
 from umd.call.call import Call, CallState, HangUp
 from umd.call.call_id import CallId
 from umd.call.cause import Cause, EndedBy
+from umd.call.events import LifecycleEvent
 from umd.call.leg import Answered, Ended, LegId
-from umd.call.record import UnknownRecord
+from umd.call.record import _FIELDS, END_EVENTS, UnknownRecord
 from umd.journal.file import JournalFile
-from umd.journal.ledger import CallLog, Ledger
+from umd.journal.ledger import _STEP_OF, CallLog, Ledger
 from umd.journal.replay import live_calls
 from umd.journal.sqlite import SqliteStore
-from umd.journal.store import Stored
+from umd.journal.store import Step, Stored
 
 LEG = LegId("leg-1")
 
@@ -87,6 +89,20 @@ class LedgerTests(StoreCase):
         self.assertEqual((known.begun, known.seq), (3, 1))
         self.record(known, known.apply(Ended(LEG, Cause(by=EndedBy.FAR_END)), 1002.0))
         self.assertEqual(self.recorded(), [(1, 1), (2, 1), (3, 3), (4, 3)])
+        self.assertEqual(self.restart(), [])
+
+    def test_each_event_has_a_part_in_the_life_of_its_call(self) -> None:
+        """Once `call.found` began no call and `call.forgotten` ended none in the journal."""
+        self.assertEqual(set(_STEP_OF), set(get_args(LifecycleEvent)))
+        ends = {_FIELDS[kind][0] for kind, step in _STEP_OF.items() if step is Step.ENDS}
+        self.assertEqual(ends, END_EVENTS)
+
+    def test_a_call_that_umd_found_while_it_ran_is_live_until_it_is_forgotten(self) -> None:
+        call = Call(id=CallId("id"), leg=LEG, backend="pbx", number="1", owner="", at=1000.0)
+        self.record(call, call.find())
+        (known,) = self.restart()
+        self.assertEqual((known.begun, known.backend), (1, "pbx"))
+        self.record(known, known.forget("alice", "r-1", "gone", 1001.0))
         self.assertEqual(self.restart(), [])
 
     def test_a_call_whose_first_record_is_missing_ends_once(self) -> None:

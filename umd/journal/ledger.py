@@ -3,23 +3,44 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 from structlog.typing import FilteringBoundLogger
 
 from umd.call.call import Call
-from umd.call.events import Disconnected, LifecycleEvent, Lost, Placed, Resumed
+from umd.call.events import (
+    Alerting,
+    Changed,
+    Connected,
+    Disconnected,
+    DisconnectRequested,
+    Forgotten,
+    Found,
+    LeaseRenewed,
+    LifecycleEvent,
+    Lost,
+    Placed,
+    Resumed,
+)
 from umd.call.record import decode, encode
 from umd.journal.store import Row, Step, Store
 from umd.runtime.log import json_line_writer
 
-_STEP_OF = {
+_STEP_OF: Final[Mapping[type[LifecycleEvent], Step]] = {
     Placed: Step.BEGINS,
     Resumed: Step.BEGINS,
+    Found: Step.BEGINS,
+    Alerting: Step.GOES_ON,
+    Connected: Step.GOES_ON,
+    Changed: Step.GOES_ON,
+    LeaseRenewed: Step.GOES_ON,
+    DisconnectRequested: Step.GOES_ON,
     Disconnected: Step.ENDS,
     Lost: Step.ENDS,
+    Forgotten: Step.ENDS,
 }
+"""The part of each event in the life of its call. The journal knows live calls only by it."""
 
 
 class CallLog:
@@ -83,7 +104,7 @@ class Ledger:
             # The call was known before a restart. One log line counts all of these.
             step = Step.GOES_ON
         else:
-            step = _STEP_OF.get(kind, Step.GOES_ON)
+            step = _STEP_OF[kind]
             self._log.write(record)
         store = self._store
         position = store.next_position
