@@ -164,7 +164,7 @@ class PageTests(FaultCase):
             for event in lifecycle_events(lease):
                 keys |= set(json.loads(encode(CALL, event)))
         documented = re.findall(r"^\| (`[^|]*`) \|", section("Format"), re.MULTILINE)
-        columns = {"position", "step", "record", "extra"}
+        columns = {"position", "step", "record", "extra", "begun"}
         found = {key for cell in documented for key in re.findall(r"`(\w+)`", cell)}
         self.assertEqual(found - columns, keys)
 
