@@ -42,6 +42,16 @@ NOT_OF_THE_FAR_END = frozenset((408, 481, 502, 503, 504))
 """Final statuses with which a proxy says that it could not reach the far end or knows no call."""
 
 
+def shows_far_end_down(status: int) -> bool:
+    """
+    Return whether this final status of a BYE shows that the session has ended at the far end.
+
+    Any final status ends the session for the sender of the BYE; only 2xx and 481 show that it has
+    ended at the other side as well (RFC 3261 §15.1.1).
+    """
+    return 200 <= status < 300 or status == 481
+
+
 class EstablishedSession(Session):
     """A session as it is after the INVITE; the callers' and the callees' classes add the INVITE."""
 
@@ -122,11 +132,10 @@ class EstablishedSession(Session):
     def _on_bye_response(self, response: Response) -> None:
         if response.status < 200:
             return
-        # §15.1.1: any final response ends the session; 2xx and 481 show that it has ended there.
         self._bye_transaction = None
         if response.status >= 300 and self._status == 200:
             self._status = response.status
-        self._finish_bye(confirmed=response.status < 300 or response.status == 481)
+        self._finish_bye(confirmed=shows_far_end_down(response.status))
 
     def _finish_bye(self, *, confirmed: bool) -> None:
         before = self.state
