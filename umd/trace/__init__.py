@@ -1,1 +1,1 @@
-"""Messages that crossed the wire: captured, kept with a call, drawn as a ladder, saved as pcap."""
+"""Messages that crossed the wire: captured, drawn, saved, and followed as a witness (HEP)."""
