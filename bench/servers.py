@@ -20,6 +20,9 @@ from twisted.internet.defer import ensureDeferred
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Site
 
+from umd.call.call import Call
+from umd.call.call_id import CallId
+from umd.call.leg import LegId
 from umd.call.principal import Principal
 from umd.control.outcome import Outcome
 from umd.http.authentication import Authenticator
@@ -37,7 +40,15 @@ PASSWORD = "a long enough password"
 class NullUseCases:
     """Answers each Disconnect with `ended`, without any call."""
 
-    async def disconnect(self, requester: Requester, call_id: str) -> Outcome:
+    def __init__(self) -> None:
+        self._call = Call(
+            id=CallId("null"), leg=LegId("null"), backend="null", number="", owner="", at=0.0
+        )
+
+    def find(self, call_id: str) -> Call:
+        return self._call
+
+    async def disconnect(self, requester: Requester, call: Call) -> Outcome:
         return Outcome.ENDED
 
 

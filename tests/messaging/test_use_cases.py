@@ -143,7 +143,7 @@ class CallTests(UseCaseCase):
         self.fake.answer(call.leg)
         self.assertEqual(self.info(call), ("Connected", "None"))
         self.fake.confirms = False
-        request = ensureDeferred(self.cases.disconnect(self.alice, call.id))
+        request = ensureDeferred(self.cases.disconnect(self.alice, call))
         self.assertEqual(self.info(call), ("Connected", "None"))  # until it is confirmed
         self.fake.end(call.leg)
         self.assertEqual(self.info(call), ("Disconnected", "None"))
@@ -152,7 +152,7 @@ class CallTests(UseCaseCase):
     def test_an_early_call_that_is_being_ended(self) -> None:
         call = self.play("2")
         self.fake.confirms = False
-        request = ensureDeferred(self.cases.disconnect(self.alice, call.id))
+        request = ensureDeferred(self.cases.disconnect(self.alice, call))
         self.assertEqual(self.info(call), ("Connecting", "None"))
         self.fake.end(call.leg)
         self.successResultOf(request)

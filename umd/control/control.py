@@ -267,7 +267,7 @@ class Control:
             JournalUnavailable: the request cannot be recorded. If that is known at once, nothing
                 was done; if not, the request is carried out once it is on record.
         """
-        call = self._find(call_id, accept_alias)
+        call = self.find(call_id, accept_alias=accept_alias)
         self._authorisation.require_end(principal, call, request_id)
         if call.ended:
             return await self._already_ended(call)
@@ -289,14 +289,6 @@ class Control:
             for each in teardowns
         ]
         return max(outcomes, key=lambda outcome: outcome is Outcome.ENDED_UNCONFIRMED)
-
-    def _find(self, call_id: CallId, accept_alias: bool) -> Call:
-        try:
-            return self._registry.find(call_id)
-        except NoSuchCall:
-            if not accept_alias:
-                raise
-        return self._registry.resolve(call_id)
 
     async def _already_ended(self, call: Call) -> Outcome:
         teardown = self._teardowns.get(call)
@@ -339,18 +331,26 @@ class Control:
         Raises:
             NoSuchCall: the CallId is unknown, or the principal may not read this call.
         """
-        call = self._find(call_id, accept_alias)
+        call = self.find(call_id, accept_alias=accept_alias)
         self._authorisation.require_read(principal, call)
         return call
 
-    def find(self, call_id: CallId) -> Call:
+    def find(self, call_id: CallId, *, accept_alias: bool = False) -> Call:
         """
         Return a call, live or ended and still remembered, without authorisation.
+
+        Args:
+            accept_alias: as for `disconnect`.
 
         Raises:
             NoSuchCall: the CallId is unknown.
         """
-        return self._registry.find(call_id)
+        try:
+            return self._registry.find(call_id)
+        except NoSuchCall:
+            if not accept_alias:
+                raise
+        return self._registry.resolve(call_id)
 
     def resolve(self, text: str) -> Call:
         """

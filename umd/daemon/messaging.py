@@ -59,6 +59,7 @@ def apply(settings: Settings, use_cases: UseCases, reactor: Any) -> None:
     use_cases.pins = _delivery(settings.pin, reactor)
     use_cases.settings = MessagingSettings(
         extended=settings.um.profile == "extended",
+        accept_aliases=settings.um.accept_aliases,
         enabled=tuple(settings.users.enabled),
         access_numbers=tuple(settings.users.access_numbers),
         pin_length=settings.pin.length,

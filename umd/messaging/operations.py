@@ -6,6 +6,7 @@ from typing import Final
 
 from umd.call.call import Call, CallState
 from umd.call.cause import EventCause
+from umd.call.leg import Proof
 from umd.messaging.use_cases import Requester, UseCases
 from umd.soap.document import InvalidRequest
 from umd.soap.requests import (
@@ -48,7 +49,9 @@ async def carry_out(
     """
     match request:
         case Disconnect():
-            return Disconnected((await use_cases.disconnect(requester, request.call_id)).value)
+            call = use_cases.find(request.call_id)
+            outcome = await use_cases.disconnect(requester, call)
+            return Disconnected(outcome.value, (call.shown_by or Proof.NONE).value)
         case GetCallInfo():
             call = use_cases.get_call(requester, request.call_id)
             return _call_info(call, extended=use_cases.settings.extended)

@@ -50,6 +50,8 @@ from umd.soap.requests import (
 )
 
 OUTCOME_HEADER: Final = "X-UMD-Outcome"
+PROOF_HEADER: Final = "X-UMD-Proof"
+"""What shows that the call is down: a value of `umd.call.leg.Proof`."""
 REASON_HEADER: Final = "X-UMD-Reason"
 """Why a request is invalid: some faults of the published contract only say that it is."""
 OK: Final = "ok"
@@ -194,13 +196,18 @@ class SoapService:
         except Exception as error:
             fields = _log_fields(request_id, request, principal, soap_request)
             return self._refuse(contract, request, soap_request, error, fields, began)
-        outcome = response.outcome if isinstance(response, Disconnected) else OK
+        headers = {REQUEST_ID: request_id}
+        if isinstance(response, Disconnected):
+            outcome = response.outcome
+            headers[PROOF_HEADER] = response.proof
+        else:
+            outcome = OK
+        headers[OUTCOME_HEADER] = outcome
         if self._info is not None:
             fields = _log_fields(request_id, request, principal, soap_request, response)
             fields["outcome"], fields["status"] = outcome, 200
             fields["took_ms"] = self._ms_since(began)
             self._info("soap.answered", fields)
-        headers = {REQUEST_ID: request_id, OUTCOME_HEADER: outcome}
         return Reply(200, octets, _content_type(soap_request.envelope), headers)
 
     def _refuse(

@@ -61,6 +61,8 @@ class MessagingSettings:
 
     extended: bool = False
     """Whether to return states and causes too that Exchange UM never returned."""
+    accept_aliases: bool = True
+    """Whether a CallId of a request may also be another id of the call."""
     enabled: tuple[str, ...] = ("*",)
     """Patterns (fnmatch) of the names of users who are enabled for unified messaging."""
     access_numbers: tuple[str, ...] = ()
@@ -103,17 +105,21 @@ class UseCases:
 
     # -- calls
 
+    def find(self, call_id: str) -> Call:
+        """Return the call that a request names, without authorisation; see `Control.find`."""
+        return self._control.find(CallId(call_id), accept_alias=self.settings.accept_aliases)
+
     def disconnect(
-        self, requester: Requester, call_id: str
+        self, requester: Requester, call: Call
     ) -> Coroutine[Deferred[Any], Any, Outcome]:
         """End a call; see `Control.disconnect`."""
-        return self._control.disconnect(
-            requester.principal, CallId(call_id), requester.request_id
-        )
+        return self._control.disconnect(requester.principal, call.id, requester.request_id)
 
     def get_call(self, requester: Requester, call_id: str) -> Call:
         """Return a call, live or remembered; see `Control.inform`."""
-        return self._control.inform(requester.principal, CallId(call_id))
+        return self._control.inform(
+            requester.principal, CallId(call_id), accept_alias=self.settings.accept_aliases
+        )
 
     async def play_message(self, requester: Requester, entry_id: str, dial_string: str) -> Call:
         """

@@ -123,6 +123,8 @@ class Disconnected:
 
     outcome: str
     """The word for the header `X-UMD-Outcome`."""
+    proof: str = "none"
+    """What shows that the call is down, for the header `X-UMD-Proof`."""
 
 
 @dataclass(slots=True)
