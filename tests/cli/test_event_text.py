@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.trial.unittest import SynchronousTestCase
 
+from umd.call.call_id import make_call_id
+from umd.call.leg import Proof
 from umd.call.record import Record
-from umd.cli.event_text import call_report
+from umd.cli.event_text import PROOF_WORDS, call_report, describe_event
 from umd.trace.summary import MessageSummary
 
 
@@ -77,3 +81,68 @@ class CallReportTests(SynchronousTestCase):
         self.assertIn("<- BYE", self.report(bye, by="far-end")[0])
         options = MessageSummary(1_000_000.0, "a", "b", "OPTIONS", None)
         self.assertIn("a -> b  OPTIONS", self.report(options)[0])
+
+
+class FoundCallTests(SynchronousTestCase):
+    """The story of a call of a PBX, with its ids, its partner and what shows its end."""
+
+    BASE: Record = {"at": "1970-01-12T13:46:40.000Z", "leg": "chan-a", "call": "id", "seq": 1}
+
+    def test_the_story(self) -> None:
+        partner = make_call_id("chan-b", "pbx")
+        found = {
+            **self.BASE, "event": "call.found", "backend": "pbx", "number": "100", "owner": "",
+            "state": "alerting", "aliases": {"sip-call-id": "a@pbx"}, "labels": ["ci"],
+            "direction": "inbound",
+        }  # fmt: skip
+        changed = {
+            **self.BASE, "event": "call.changed", "partners": [partner], "labels": ["ci", "x"],
+        }  # fmt: skip
+        asked = {
+            **self.BASE, "event": "call.disconnect-requested", "by": "operator", "cause": 16,
+            "principal": "alice", "request_id": "r-1", "caused_by": partner,
+        }  # fmt: skip
+        ended = {
+            **self.BASE, "event": "call.disconnected", "outcome": "ended-unconfirmed",
+            "confirmed": False, "shown_by": "pbx", "took_ms": 3.0, "by": "operator", "cause": 16,
+            "event_cause": "None", "sip_status": None, "reasons": [], "caused_by": partner,
+        }  # fmt: skip
+        self.assertEqual(
+            list(call_report([found, changed, asked, ended]))[1:-2],
+            [
+                "CallId id",
+                "sip-call-id a@pbx",
+                "labels ci, x",
+                "partner chan-b",
+                "inbound",
+                "",
+                " 13:46:40.000  found          on the PBX, 100, ringing, calls the PBX",
+                " 13:46:40.000  asked to end   alice, request r-1, with its partner chan-b",
+                " 13:46:40.000  changed        bridged with chan-b; labels ci, x",
+                " 13:46:40.000  ended          ended-unconfirmed after 3 ms, only the PBX says so,"
+                " with its partner chan-b",
+            ],
+        )
+
+    def test_every_proof_has_words(self) -> None:
+        self.assertEqual(set(PROOF_WORDS), {proof.value for proof in Proof})
+
+    def test_every_event_has_words(self) -> None:
+        """Also those that end a call without its far end, and those of a newer umd."""
+        words: dict[str, dict[str, Any]] = {
+            "call.forgotten": {"principal": "bob", "reason": "a zombie"},
+            "call.lease-renewed": {"principal": "ci", "lease_s": 300.0},
+            "call.changed": {"partners": [], "aliases": {}, "number": ""},
+            "call.new": {},
+        }
+        lines = [describe_event({**self.BASE, "event": name, **more})
+                 for name, more in words.items()]  # fmt: skip
+        self.assertEqual(
+            lines,
+            [
+                "forgotten      by bob: a zombie; the PBX was not told",
+                "lease renewed  for 300 s by ci",
+                "changed        no longer bridged; ids -; number -",
+                "call.new",
+            ],
+        )

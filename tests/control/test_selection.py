@@ -79,13 +79,13 @@ class SelectionTests(SynchronousTestCase):
             ({"number": "1" * 1025}, "number: longer than 1024 characters"),
         ):
             with self.assertRaisesRegex(InvalidSelection, words):
-                Selection(**selectors)  # type: ignore[arg-type]
+                Selection(**selectors)
 
     def test_a_selection_of_every_call_is_refused_where_it_would_end_them(self) -> None:
         with self.assertRaisesRegex(InvalidSelection, "does not end all calls at once; give one"):
             Selection().require_some()
         for selectors in ({"owner": ""}, {"suspect": False}, {"older_than": 0.0}):
-            Selection(**selectors).require_some()  # type: ignore[arg-type]
+            Selection(**selectors).require_some()
 
 
 class ProtectionTests(SynchronousTestCase):

@@ -12,9 +12,10 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.helpers import ALICE, ControlRoom
-from umd.backend import Ended
+from umd.backend import Changed, Direction, Ended, FoundLeg, LegId
 from umd.backends.sim import SimBackend
 from umd.backends.sim.section import SimSection
+from umd.call.call import CallState
 from umd.call.cause import Cause, EndedBy
 from umd.control.errors import NoSuchCall
 from umd.management import call_search, console, requests
@@ -101,6 +102,12 @@ class CallsTests(ConsoleCase):
                 "asked_at": None,
                 "ended_at": None,
                 "overdue": False,
+                "aliases": {},
+                "labels": [],
+                "partners": [],
+                "direction": None,
+                "shown_by": None,
+                "caused_by": None,
             },
         )
 
@@ -165,6 +172,72 @@ class EndTests(ConsoleCase):
         self.control.links["fake"].leg_event(lost)
         end = self.ask("end", call=call.id)[0]["end"]
         self.assertEqual((end["outcome"], end["confirmed"]), ("already-ended", False))
+
+    def test_a_prefix_ends_nothing(self) -> None:
+        """The reply has the complete ids of the calls that begin so, to send one of them."""
+        calls = [self.control.place(ALICE, "answers") for _ in range(2)]
+        for text, candidates in (("leg-", calls), ("leg", calls), (calls[0].id[:-2], calls[:1])):
+            (refused,) = self.ask("end", call=text)
+            self.assertEqual(refused["kind"], "no-such-call")
+            found = [candidate["id"] for candidate in refused["candidates"]]
+            self.assertLessEqual({call.id for call in candidates}, set(found))
+        self.assertIn("1 call begins with it: give a complete id",
+                      self.ask("end", call=calls[0].id[:-4])[0]["error"])  # fmt: skip
+        self.assertEqual(self.error("end", call="x"), ("no-such-call", "no call begins with 'x'"))
+        self.assertEqual([command for command, _ in self.room.fake.commands], ["place"] * 2)
+
+
+class AliasTests(ConsoleCase):
+    """A call of a PBX is found by each of its ids."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        for name in ("a", "b"):
+            self.room.fake.appear(
+                FoundLeg(
+                    leg=LegId(f"chan-{name}"), state=CallState.CONNECTED, number="100",
+                    aliases={"sip-call-id": f"{name}@pbx", "channel": f"SIP/{name}"},
+                    labels=("ci", f"only-{name}"), direction=Direction.INBOUND,
+                )
+            )  # fmt: skip
+        self.a, self.b = self.control.live_calls()
+        self.capture.tap(US, THEM, message("a@pbx"))
+        self.capture.tap(US, THEM, message("b@pbx"))
+
+    def test_every_id_and_its_beginning_finds_the_messages(self) -> None:
+        """The captured messages have the SIP Call-ID, which is not the name of the leg."""
+        for text in ("chan-a", "a@pbx", "SIP/a", "only-a", self.a.id, "a@", "only-a"[:6]):
+            about, first, _ = self.ask("trace", call=text)
+            self.assertEqual((about["call"]["id"], about["call"]["sip_call_id"]),
+                             (self.a.id, "a@pbx"), text)  # fmt: skip
+            self.assertEqual(first["message"]["sip_call_id"], "a@pbx")
+
+    def test_a_label_of_two_calls_lists_both(self) -> None:
+        for request in ("trace", "end"):
+            (refused,) = self.ask(request, call="ci")
+            self.assertEqual(refused["kind"], "ambiguous")
+            self.assertEqual(refused["error"], "2 calls have the id 'ci'")
+            self.assertEqual([c["id"] for c in refused["candidates"]], [self.a.id, self.b.id])
+        self.assertEqual(self.room.fake.commands, [])
+
+    def test_a_complete_id_ends_the_call(self) -> None:
+        for text, outcome in (("a@pbx", "ended"), ("only-a", "already-ended"), ("ci", "ended")):
+            self.assertEqual(self.ask("end", call=text)[0]["end"]["outcome"], outcome)
+        self.assertEqual([leg for _, leg in self.room.fake.commands], ["chan-a", "chan-b"])
+
+    def test_a_call_is_described_with_its_ids_and_its_proof(self) -> None:
+        sink = self.room.fake.sink
+        assert sink is not None
+        sink.leg_event(Changed(leg=self.a.leg, partners=(self.b.leg,)))
+        end = self.ask("end", call="a@pbx")[0]["end"]
+        expected = {
+            "aliases": {"sip-call-id": "a@pbx", "channel": "SIP/a"}, "labels": ["ci", "only-a"],
+            "partners": [self.b.id], "direction": "inbound", "shown_by": "far-end",
+            "caused_by": None,
+        }  # fmt: skip
+        self.assertEqual({key: end[key] for key in expected}, expected)
+        partner = self.ask("trace", call="b@pbx")[0]["call"]
+        self.assertEqual((partner["state"], partner["caused_by"]), ("disconnected", self.a.id))
 
 
 class TraceTests(ConsoleCase):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -43,7 +44,11 @@ def call_group() -> None:
     """Place or end a call."""
 
 
-@call_group.command("end", epilog="Example: umd call end 09df", no_args_is_help=True)
+@call_group.command(
+    "end",
+    epilog="Example: umd call end 77e0f3d1-71a9-4a35-8f0b-6b6bbd3d2d3c",
+    no_args_is_help=True,
+)
 @click.argument("call")
 @json_option
 @socket_option
@@ -51,7 +56,8 @@ def end_call(call: str, as_json: bool, path: str | None) -> None:
     """
     End a call, and wait until it is down.
 
-    CALL is a CallId, the name of a leg, a SIP Call-ID, or a unique prefix of one of them.
+    CALL is a CallId, the name of a leg, a SIP Call-ID, another alias, or a label that only one live
+    call has. It must be complete; if it is the beginning of ids, the command lists the calls.
 
     Exit status: 0 the far end has confirmed the end, now or earlier; 4 it has not.
     """
@@ -103,33 +109,53 @@ def _unconfirmed_note(end: dict[str, Any]) -> str:
 
 
 def _print_calls(found: list[dict[str, Any]]) -> None:
-    from umd.cli.terminal_text import (
-        STATE_LABELS,
-        align_columns,
-        distinct_prefixes,
-        format_duration,
-    )
+    from umd.cli.terminal_text import STATE_LABELS, align_columns, distinct_prefixes
     from umd.trace.ladder import printable
 
     if not found:
         click.echo("No live calls.")
         return
-    now = time.time()
-    rows = [("  CALL", "OWNER", "TO", "STATE", "FOR", "BACKEND", "")]
     names = distinct_prefixes([call["leg"] for call in found])
-    for name, call in zip(names, found, strict=True):
-        note = ""
-        if call["overdue"]:
-            note = f"unconfirmed {format_duration(now - _timestamp(call['asked_at']))}"
-        cells = (name, call["owner"] or "-", call["to"], STATE_LABELS[call["state"]])
-        age = format_duration(now - _timestamp(call["began_at"]))
-        mark = "!" if call["overdue"] else " "
-        first, *rest = map(printable, (*cells, age, call["backend"], note))
-        rows.append((f"{mark} {first}", *rest))  # type: ignore[arg-type]
-    head, *lines = align_columns(rows)
+    shown = {call["id"]: name for name, call in zip(names, found, strict=True)}
+    columns: list[list[str]] = [
+        ["  CALL", *(f"{'!' if call['overdue'] else ' '} {shown[call['id']]}" for call in found)],
+        ["OWNER", *(call["owner"] or "-" for call in found)],
+        ["TO", *(call["to"] for call in found)],
+        ["STATE", *(STATE_LABELS[call["state"]] for call in found)],
+        ["FOR", *(_since(call["began_at"]) for call in found)],
+        ["BACKEND", *(call["backend"] for call in found)],
+    ]
+    # Only a PBX has bridges, and few calls have labels. An earlier umd does not send the keys.
+    if any(call.get("partners") for call in found):
+        columns.append(["PARTNER", *(_partners(call, shown) for call in found)])
+    if any(call.get("labels") for call in found):
+        columns.append(["LABELS", *(", ".join(call["labels"]) or "-" for call in found)])
+    columns.append(["", *(_note(call) for call in found)])
+    head, *lines = align_columns(
+        [[printable(cell) for cell in row] for row in zip(*columns, strict=True)]
+    )
     click.echo(click.style(head, bold=True))
     for line in lines:
         click.echo(click.style(line, fg="yellow") if line.startswith("!") else line)
+
+
+def _partners(call: dict[str, Any], shown: Mapping[str, str]) -> str:
+    """Return the partners of a call as the first column shows them."""
+    from umd.call.record import leg_of
+    from umd.cli.terminal_text import shorten_name
+
+    names = [shown.get(partner) or shorten_name(leg_of(partner)) for partner in call["partners"]]
+    return ", ".join(names) or "-"
+
+
+def _note(call: dict[str, Any]) -> str:
+    return f"unconfirmed {_since(call['asked_at'])}" if call["overdue"] else ""
+
+
+def _since(at: str) -> str:
+    from umd.cli.terminal_text import format_duration
+
+    return format_duration(time.time() - _timestamp(at))
 
 
 def _timestamp(at: str) -> float:

@@ -71,21 +71,32 @@ def exit_on_daemon_errors() -> Iterator[None]:
 
 
 def _print_refusal(refusal: Refusal) -> None:
-    from umd.cli.terminal_text import align_columns, distinct_prefixes
     from umd.trace.ladder import printable
 
     if wants_json():
         more = {"candidates": refusal.candidates} if refusal.candidates else {}
         print_error(str(refusal), refusal.kind, **more)
-    elif refusal.kind == "ambiguous" and refusal.candidates:
-        click.echo(f"{printable(str(refusal))}; which one?", err=True)
-        names = distinct_prefixes([candidate["leg"] for candidate in refusal.candidates])
-        rows = [
-            (name, candidate.get("to", ""), candidate.get("state", ""), candidate.get("id", ""))
-            for name, candidate in zip(names, refusal.candidates, strict=True)
-        ]
-        for line in align_columns(rows):
+    elif refusal.candidates:
+        # A request that changes something needs a complete id; for reading a prefix is enough.
+        complete = refusal.kind != "ambiguous"
+        click.echo(printable(str(refusal)) + ("" if complete else "; which one?"), err=True)
+        for line in _candidate_lines(refusal.candidates, complete):
             click.echo(f"  {printable(line)}", err=True)
     else:
         hint = {"no-such-call": "; `umd calls` lists the live ones"}.get(refusal.kind, "")
         click.echo(f"{printable(str(refusal))}{hint}", err=True)
+
+
+def _candidate_lines(candidates: Sequence[dict[str, Any]], complete: bool) -> list[str]:
+    from umd.cli.terminal_text import STATE_LABELS, align_columns, distinct_prefixes
+
+    legs = [candidate["leg"] for candidate in candidates]
+    return align_columns(
+        (
+            leg,
+            candidate.get("to", ""),
+            STATE_LABELS.get(candidate.get("state", ""), ""),
+            candidate.get("id", ""),
+        )
+        for leg, candidate in zip(legs if complete else distinct_prefixes(legs), candidates)
+    )

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, Final, NamedTuple, TypeAlias
 
+from umd.call.record import leg_of
 from umd.cli.terminal_text import STATE_LABELS, shorten_name
 from umd.sip.build import reason_for
 from umd.text import iso_time
@@ -48,6 +49,7 @@ def call_report(
     owner = first.get("owner") or "-"
     yield f"{first['leg']}   owner {owner}   backend {first.get('backend', '-')}"
     yield f"CallId {first['call']}"
+    yield from _name_lines(records)
     yield ""
     for at, text in _in_order(records, _message_lines(messages, _own_end(messages, last))):
         yield f" {at[11:23]}  {text}"
@@ -64,6 +66,21 @@ def describe_event(record: Record) -> str:
         return f"{label:14} {describe(record)}".rstrip()
     except (KeyError, TypeError, ValueError):  # a key is missing that every version has written
         return label
+
+
+def _name_lines(records: Sequence[Record]) -> Iterator[str]:
+    """Yield the other names of a call, as they were last."""
+    last: dict[str, Any] = {}
+    for record in records:
+        last.update((key, record[key]) for key in _NAMES if key in record)
+    for kind, value in (last.get("aliases") or {}).items():
+        yield f"{kind} {value}"
+    if last.get("labels"):
+        yield f"labels {', '.join(last['labels'])}"
+    for partner in last.get("partners") or ():
+        yield f"partner {_partner(partner)}"
+    if last.get("direction"):
+        yield str(last["direction"])
 
 
 def _cause_lines(last: Record) -> Iterator[str]:
@@ -160,36 +177,94 @@ def _resumed(record: Record) -> str:
     return f"{how}, {STATE_LABELS.get(record['state'], record['state'])}"
 
 
+def _found(record: Record) -> str:
+    way = {"inbound": ", calls the PBX", "outbound": ", called by the PBX"}
+    state = STATE_LABELS.get(record["state"], record["state"])
+    number = f"{record['number']}, " if record["number"] else ""
+    return f"on the PBX, {number}{state}{way.get(record.get('direction', ''), '')}"
+
+
+def _changed(record: Record) -> str:
+    changes = []
+    if "partners" in record:
+        partners = ", ".join(map(_partner, record["partners"]))
+        changes.append(f"bridged with {partners}" if partners else "no longer bridged")
+    if "aliases" in record:
+        ids = " ".join(f"{kind} {value}" for kind, value in record["aliases"].items())
+        changes.append(f"ids {ids or '-'}")
+    if "labels" in record:
+        changes.append(f"labels {', '.join(record['labels']) or '-'}")
+    if "number" in record:
+        changes.append(f"number {record['number'] or '-'}")
+    return "; ".join(changes)
+
+
+def _partner(call_id: str) -> str:
+    return shorten_name(leg_of(call_id))
+
+
 def _connected(record: Record) -> str:
     return f"after {record['setup_s']:g} s"
 
 
+def _lease_renewed(record: Record) -> str:
+    return f"for {record['lease_s']:g} s by {record['principal']}"
+
+
 def _disconnect_requested(record: Record) -> str:
     request = f", request {record['request_id']}" if record["request_id"] else ""
+    partner = _with_partner(record)
     if "limit" in record:
-        return f"umd, {record['limit']}"
-    return f"{record['principal']}{request}"
+        return f"umd, {record['limit']}{partner}"
+    return f"{record['principal']}{request}{partner}"
 
 
 def _disconnected(record: Record) -> str:
     took = f" after {record['took_ms']:g} ms" if "took_ms" in record else ""
-    doubt = "" if record["confirmed"] else ", and the far end never confirmed it"
-    return f"{record['outcome']}{took}{doubt}"
+    if "shown_by" in record:
+        proof = f", {PROOF_WORDS.get(record['shown_by'], record['shown_by'])}"
+    else:  # an earlier version of umd wrote the record
+        proof = "" if record["confirmed"] else f", {PROOF_WORDS['none']}"
+    return f"{record['outcome']}{took}{proof}{_with_partner(record)}"
+
+
+def _with_partner(record: Record) -> str:
+    caused_by = record.get("caused_by")
+    return f", with its partner {_partner(caused_by)}" if caused_by else ""
 
 
 def _lost(record: Record) -> str:
     return str(record["reason"])
 
 
-_REQUESTS: Final = frozenset(("call.placed", "call.resumed", "call.disconnect-requested"))
-"""The events that a request or a restart causes, in contrast to a SIP message."""
+def _forgotten(record: Record) -> str:
+    return f"by {record['principal']}: {record['reason']}; the PBX was not told"
+
+
+PROOF_WORDS: Final[Mapping[str, str]] = {
+    "far-end": "confirmed by the far end",
+    "second-look": "the PBX no longer has the call",
+    "not-dialled": "nothing was dialled",
+    "pbx": "only the PBX says so",
+    "none": "and the far end never confirmed it",
+}
+"""What shows the end of a call, in words; the keys are the values of `umd.call.leg.Proof`."""
+_NAMES: Final = ("aliases", "labels", "partners", "direction")
+_REQUESTS: Final = frozenset(
+    ("call.placed", "call.resumed", "call.found", "call.disconnect-requested")
+)
+"""The first event of a call, and those that a request or a restart causes: no SIP message does."""
 _DESCRIPTIONS: Final[Mapping[str, tuple[str, Callable[[Record], str]]]] = {
     "call.placed": ("placed", _placed),
     "call.resumed": ("resumed", _resumed),
     "call.alerting": ("ringing", _nothing),
     "call.connected": ("connected", _connected),
+    "call.found": ("found", _found),
+    "call.changed": ("changed", _changed),
+    "call.lease-renewed": ("lease renewed", _lease_renewed),
     "call.disconnect-requested": ("asked to end", _disconnect_requested),
     "call.disconnected": ("ended", _disconnected),
     "call.lost": ("lost", _lost),
+    "call.forgotten": ("forgotten", _forgotten),
 }
 """For each event: its label, and the function that describes the rest."""

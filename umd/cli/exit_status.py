@@ -25,7 +25,7 @@ READER_GONE: Final = 141
 
 STATUS_BY_ERROR_KIND: Final[Mapping[str, int]] = {
     **dict.fromkeys(("no-such-call", "ambiguous", "no-messages", "no-journal"), NEGATIVE),
-    **dict.fromkeys(("bad-request", "not-dialable"), USAGE_ERROR),
+    **dict.fromkeys(("bad-request", "not-dialable", "cannot-place"), USAGE_ERROR),
     **dict.fromkeys(("unavailable", "busy", "internal"), UNREACHABLE),
 }
 """The exit status for each `kind` of error that the control socket replies."""

@@ -97,7 +97,8 @@ def why(call: str, as_json: bool, journal: str | None, path: str | None) -> None
     """
     Print everything recorded of a call: who ended it, what happened, and the cause.
 
-    CALL is a CallId, the name of a leg, a SIP Call-ID, or a unique prefix of one of them.
+    CALL is a CallId, the name of a leg, an alias such as the SIP Call-ID, a label, or a unique
+    prefix of one of them.
     """
     from umd.cli.event_text import call_report
     from umd.management.journal_queries import read_call_history

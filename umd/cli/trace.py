@@ -35,8 +35,9 @@ def trace(call: str, pcap: str | None, as_json: bool, path: str | None) -> None:
     """
     Draw the SIP messages of a call as a ladder diagram.
 
-    CALL is a CallId, the name of a leg, a SIP Call-ID, or a unique prefix of one of them. umd keeps
-    the last messages of all calls together (trace.messages), also those of calls that have ended.
+    CALL is a CallId, the name of a leg, an alias such as the SIP Call-ID, a label, or a unique
+    prefix of one of them. umd keeps the last messages of all calls together (trace.messages), also
+    those of calls that have ended.
     """
     from umd.management.client import Unreachable, ask
     from umd.trace.ladder import LadderStep

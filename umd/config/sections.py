@@ -153,15 +153,17 @@ class CallSection(CoreSection):
     max_age: Duration | None = None
     ring_time: Duration | None = None
     ended_is: Literal["success", "fault"] = "success"
+    protected_labels: list[Text] = []
 
 
 class UmSection(CoreSection):
-    """`[um]`: how much the replies of unified messaging tell."""
+    """`[um]`: which ids of a call unified messaging accepts, and how much its replies tell."""
 
     applied_by = AppliedBy.RELOAD
 
     profile: Literal["strict", "extended"] = "strict"
     soap12_sender_status: Literal[400, 500] = 400
+    accept_aliases: bool = True
 
 
 class DialRule(Section):

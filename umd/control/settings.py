@@ -27,5 +27,7 @@ class ControlSettings:
 
     None: the backend reports the name of the principal itself.
     """
+    protected_labels: tuple[str, ...] = ()
+    """Patterns (fnmatch) of labels; the end of many calls leaves out the calls that have one."""
     ended_is_success: bool = True
     """Whether to end an ended call succeeds. If not, the CallId is treated as unknown."""

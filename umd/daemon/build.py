@@ -110,6 +110,7 @@ def control_settings(call: CallSection) -> ControlSettings:
         max_age=call.max_age,
         ring_time=call.ring_time,
         ended_is_success=call.ended_is == "success",
+        protected_labels=tuple(call.protected_labels),
     )
 
 

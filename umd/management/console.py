@@ -15,11 +15,12 @@ from twisted.internet.defer import CancelledError
 from umd.call.call import Call, CallState
 from umd.call.cause import EndedBy
 from umd.call.principal import Principal
-from umd.call.record import END_EVENTS, leg_of
+from umd.call.record import END_EVENTS
 from umd.control.control import Control
 from umd.journal.replay import record_to_json
 from umd.journal.store import Store
-from umd.management.call_search import CallSearch, FoundCall, Pause, call_summary, in_turns
+from umd.management.call_fields import describe_call
+from umd.management.call_search import CallSearch, Pause, in_turns
 from umd.management.journal_requests import (
     NO_JOURNAL,
     check_journal,
@@ -40,7 +41,6 @@ from umd.management.requests import (
     read_request,
 )
 from umd.sip.number import require_dialable
-from umd.text import iso_time
 from umd.trace.capture import Capture, ladder_steps, message_octets, valid_text
 from umd.trace.summary import MessageSummary, read_summaries, summaries_to_json
 
@@ -148,7 +148,7 @@ class Console:
             if request.wire and record["event"] in END_EVENTS:
                 summaries = read_summaries(stored.extra)
         if request.wire and call_id is not None:
-            summaries = summaries or await self._summaries_of_leg(leg_of(call_id))
+            summaries = summaries or await self._summaries_of(call_id)
             yield {"wire": summaries_to_json(summaries)}
 
     async def copy(self, request: CopyRequest) -> AsyncGenerator[Reply, None]:
@@ -166,7 +166,7 @@ class Console:
     async def end(self, request: EndRequest) -> AsyncGenerator[Reply, None]:
         """End a call, wait until its end is known, and yield the outcome."""
         with self._logged("end") as log_fields:
-            call = await self._search.find_call(request.call)
+            call = await self._search.find_exactly(request.call)
             log_fields["call"] = call.id
             state_before = call.state
             outcome = await self._control.disconnect(
@@ -219,14 +219,17 @@ class Console:
             if self._log is not None:
                 self._log.info("control.answered", **log_fields)
 
-    async def _summaries_of_leg(self, leg: str) -> list[MessageSummary]:
+    async def _summaries_of(self, call_id: str) -> list[MessageSummary]:
         """Return the summaries of a call whose end record, if there is one, has none."""
+        found = self._search.recorded(call_id)
         summaries = self._control.summaries
-        current = [] if summaries is None else read_summaries(summaries.current(leg))
-        if current:
-            return current
+        if summaries is not None:
+            for name in found.sip_call_ids:
+                current = read_summaries(summaries.current(name))
+                if current:
+                    return current
         try:
-            messages = await self._search.messages(FoundCall(leg, None))
+            messages = await self._search.messages(found)
         except NoMessages:
             return []
         return [
@@ -243,14 +246,8 @@ class Console:
     def _describe(self, call: Call) -> dict[str, Any]:
         ending = call.state is CallState.DISCONNECTING
         deadline = self._control.settings.deadline
-        return {
-            **call_summary(call),
-            "owner": call.owner,
-            "began_at": iso_time(call.began_at),
-            "asked_at": iso_time(call.asked_at) if call.asked_at else None,
-            "ended_at": iso_time(call.ended_at) if call.ended_at else None,
-            "overdue": ending and self._wall() - call.asked_at > deadline,
-        }
+        overdue = ending and self._wall() - call.asked_at > deadline
+        return describe_call(call, overdue=overdue)
 
 
 ANSWERS: Final[

@@ -13,9 +13,9 @@ from umd.journal.paths import find_path
 from umd.journal.reader import JournalReader
 from umd.journal.replay import record_to_json, replay_readable
 from umd.journal.store import CannotOpen, Stored
+from umd.management.call_fields import describe_call
 from umd.management.client import Refusal, Unreachable, ask
 from umd.management.id_prefix import encoded_prefixes, has_prefix
-from umd.text import iso_time
 from umd.trace.summary import MessageSummary, read_summaries
 
 RECORDS_PER_QUERY: Final = 1000
@@ -134,18 +134,7 @@ def opened_journal(
 def _describe(records: Sequence[Stored]) -> dict[str, Any]:
     """Return a live call of the journal, with the keys that the console replies."""
     call, _ = replay_readable(records[0].call, records, _ignore_unknown)
-    return {
-        "id": call.id,
-        "leg": call.leg,
-        "to": call.number,
-        "state": call.state.value,
-        "backend": call.backend,
-        "owner": call.owner,
-        "began_at": iso_time(call.began_at),
-        "asked_at": iso_time(call.asked_at) if call.asked_at else None,
-        "ended_at": None,
-        "overdue": call.state is CallState.DISCONNECTING,
-    }
+    return describe_call(call, overdue=call.state is CallState.DISCONNECTING)
 
 
 def _ignore_unknown(stored: Stored, why: UnknownRecord) -> None:

@@ -51,12 +51,26 @@ class JournalDamaged(Refused):
 
 
 class Ambiguous(Refused):
-    """A prefix that several calls have."""
+    """A prefix, or a label, that several calls have."""
 
     kind = "ambiguous"
 
-    def __init__(self, prefix: str, candidates: Sequence[Reply]) -> None:
-        super().__init__(f"{len(candidates)} calls begin with {prefix!r}")
+    def __init__(
+        self, text: str, candidates: Sequence[Reply], they: str = "begin with"
+    ) -> None:
+        super().__init__(f"{len(candidates)} calls {they} {text!r}")
+        self.more = {"candidates": candidates[:MAX_CANDIDATES]}
+
+
+class NotComplete(Refused):
+    """A prefix of an id, in a request that changes something and so needs the complete id."""
+
+    kind = "no-such-call"
+
+    def __init__(self, text: str, candidates: Sequence[Reply]) -> None:
+        number = len(candidates)
+        begin = "1 call begins" if number == 1 else f"{number} calls begin"
+        super().__init__(f"no call has the id {text!r}; {begin} with it: give a complete id")
         self.more = {"candidates": candidates[:MAX_CANDIDATES]}
 
 

@@ -15,7 +15,7 @@ from umd.management.refusals import Refused
 from umd.text import load_json
 
 CallName: TypeAlias = Annotated[str, Field(min_length=1, max_length=1024)]
-"""A CallId, the name of a leg, a SIP Call-ID, or a prefix that only one of them has."""
+"""A CallId, the name of a leg, a SIP Call-ID, another alias, or a label."""
 
 
 class ControlRequest(BaseModel):
