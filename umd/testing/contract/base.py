@@ -222,6 +222,10 @@ class ContractCase(PbxHooks, _Base):
         assert isinstance(last, Ended), self.sink.of(leg)
         return last
 
+    async def _wait_in_vain(self) -> None:
+        """Wait for reports that must not come: long on a Clock, but not in real time."""
+        await self.wait(self.patience if isinstance(self.clock, Clock) else self.quiet)
+
     async def _listed(self) -> dict[LegId, FoundLeg]:
         """Return what `legs` lists, by name; no leg may be listed twice."""
         legs = await self.backend.legs()

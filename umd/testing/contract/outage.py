@@ -78,7 +78,7 @@ class OutageRules(FollowingRules):
         await self._stop()
         before = list(self.sink.health)
         await self.pbx_reconnect()
-        await self.wait(self.patience)
+        await self._wait_in_vain()
         self.assertEqual(self.sink.health, before, "nothing is reported after stop")
 
     @behaviour("up.reported")

@@ -28,7 +28,7 @@ class StoppingRules(ContractCase):
         self.backend.hang_up(leg, CLIENT)
         await self._stop()
         before = list(self.sink.reports)
-        await self.wait(self.patience)
+        await self._wait_in_vain()
         self.assertEqual(self.sink.reports, before, "nothing is reported after stop")
 
     @behaviour("stop.silent-teardown")
@@ -39,7 +39,7 @@ class StoppingRules(ContractCase):
         await self.wait(self.quiet)
         await self._stop()
         before = list(self.sink.reports)
-        await self.wait(self.patience)
+        await self._wait_in_vain()
         self.assertEqual(self.sink.reports, before, "nothing is reported after stop")
 
     @behaviour("stop.twice")
