@@ -44,3 +44,19 @@ def read_file(path: str, max_octets: int) -> bytes:
     if len(octets) > max_octets:
         raise CannotRead(f"longer than {max_octets // 1024**2} MiB")
     return octets
+
+
+def read_secret(path: str) -> str:
+    """
+    Return a password: the first line of this file.
+
+    Raises:
+        CannotRead: the file cannot be used. The text does not name the path.
+    """
+    try:
+        secret = read_file(path, 1024**2).decode().partition("\n")[0].rstrip("\r")
+    except UnicodeDecodeError:
+        raise CannotRead("not UTF-8") from None
+    if not secret:
+        raise CannotRead("its first line is empty")
+    return secret

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field, PlainValidator, model_validator
 from umd.config import Duration, Section
 from umd.config.values import FilePath, parse_duration
 from umd.errors import UmdError
-from umd.runtime.files import CannotRead, read_file
+from umd.runtime.files import CannotRead, read_secret
 from umd.sip.credentials import Login
 from umd.sip.fields import FieldError, NameAddr, Uri, uri_host
 from umd.sip.number import SipAddress, Telephone, require_dialable
@@ -157,14 +157,9 @@ def read_password(file: str) -> str:
         NoPassword: the file cannot be used. The text does not name the path.
     """
     try:
-        password = read_file(file, 1024**2).decode().partition("\n")[0].rstrip("\r")
+        return read_secret(file)
     except CannotRead as error:
         raise NoPassword(str(error)) from None
-    except UnicodeDecodeError:
-        raise NoPassword("not UTF-8") from None
-    if not password:
-        raise NoPassword("its first line is empty")
-    return password
 
 
 def uri_to(number: str, template: str) -> str:

@@ -10,8 +10,7 @@ Errors of the socket are handled here:
   sockets. IP_RECVERR would report them here too, but as an error condition on the socket, and then
   Twisted closes the port. So the timers of the transaction decide.
 - The kernel drops datagrams if umd reads too slowly. umd asks for the counter from time to time and
-  logs it. It uses SO_MEMINFO, since /proc/net/udp, which has the same counter, is hidden under
-  systemd's ProcSubset=pid.
+  logs it.
 """
 
 from __future__ import annotations
@@ -19,7 +18,6 @@ from __future__ import annotations
 import errno
 import os
 import socket
-import struct
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
@@ -32,6 +30,7 @@ from twisted.internet.protocol import DatagramProtocol
 
 from umd.errors import UmdError
 from umd.runtime.clock import Wakeup
+from umd.runtime.udp_socket import dropped_datagrams, set_receive_buffer
 from umd.sip.message import HeaderError, Message
 from umd.sip.transaction import Hop, Send
 
@@ -47,9 +46,6 @@ LOSS_LOG_INTERVAL: Final = 10.0  # seconds between two log lines about the same 
 PAUSE_LATENESS: Final = 0.5
 """A timer that is more than these seconds late shows that the whole process was paused."""
 
-_SO_MEMINFO: Final = 55  # Linux 4.12, include/uapi/asm-generic/socket.h
-_MEMINFO: Final = struct.Struct("9I")
-_DROPS_INDEX: Final = 8  # SK_MEMINFO_DROPS, include/uapi/linux/sock_diag.h
 _BUFFER_FULL: Final = frozenset((errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS, errno.ENOMEM))
 """Errors of a send that mean packet loss."""
 
@@ -236,16 +232,7 @@ class UdpPort(DatagramProtocol):
     @property
     def dropped(self) -> int | None:
         """Received datagrams that the kernel dropped; None if it does not provide the number."""
-        if self._socket is None:
-            return None
-        try:
-            memory_info = self._socket.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMINFO.size)
-        except OSError:
-            return None
-        if len(memory_info) != _MEMINFO.size:
-            return None  # an older kernel, without this counter
-        drops: int = _MEMINFO.unpack(memory_info)[_DROPS_INDEX]
-        return drops
+        return None if self._socket is None else dropped_datagrams(self._socket)
 
     # -- for the reactor
 
@@ -334,9 +321,7 @@ class UdpPort(DatagramProtocol):
 
     def _set_receive_buffer(self, handle: socket.socket) -> None:
         requested = self._receive_buffer
-        handle.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, requested)
-        # The kernel returns double the size, which includes its own bookkeeping (socket(7)).
-        granted = handle.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2
+        granted = set_receive_buffer(handle, requested)
         self._log.info("sip.listening", receive_buffer=granted)
         if granted < requested:
             self._log.warning(
