@@ -34,6 +34,10 @@ class Capture:
         self.tap = _make_tap(self._ring, wall)
         """Call it with source, target and message, for each message that is sent or received."""
 
+    def add(self, captured: CapturedMessage) -> None:
+        """Take a message that another observer has captured, with the time of that observer."""
+        self._ring.append(captured)
+
     def messages(self) -> list[CapturedMessage]:
         """Return the messages in a new list, the oldest first."""
         return list(self._ring)

@@ -243,41 +243,86 @@ def encode(packet: HepPacket) -> bytes:
         HepError: an address is not an IP address, both are not of one family, or the packet
             becomes longer than its length field can tell.
     """
-    family, source_type, target_type = _IPV4, _SOURCE_IPV4, _TARGET_IPV4
+    writer = HepWriter(packet.capture_id, packet.password, packet.payload_type)
+    return writer.write(
+        packet.source, packet.target, packet.captured_at, packet.payload, packet.correlation_id
+    )
+
+
+class HepWriter:
+    """
+    Writes the packets of one observer.
+
+    Args:
+        capture_id: the number that the observer gives itself.
+        password: goes with each packet, in the clear; empty: none.
+        payload_type: of all packets.
+    """
+
+    __slots__ = ("_ends", "_constant")
+
+    def __init__(self, capture_id: int, password: bytes = b"", payload_type: int = SIP) -> None:
+        self._ends: dict[tuple[Hop, Hop], bytes] = {}
+        """The chunks about both ends, which a call repeats with each message."""
+        constant = _chunk(_PAYLOAD_TYPE, bytes((payload_type,)))
+        constant += _chunk(_CAPTURE_ID, capture_id.to_bytes(4, "big"))
+        self._constant = constant + (_chunk(_PASSWORD, password) if password else b"")
+
+    def write(
+        self, source: Hop, target: Hop, at: float, payload: bytes, correlation_id: bytes = b""
+    ) -> bytes:
+        """
+        Write one packet.
+
+        Raises:
+            HepError: as `encode`.
+        """
+        ends = self._ends.get((source, target))
+        if ends is None:
+            if len(self._ends) >= MAX_KNOWN_HOPS:
+                self._ends.clear()
+            ends = self._ends[source, target] = _chunks_of_ends(source, target)
+        seconds, microseconds = divmod(round(at * _MAX_MICROSECONDS), _MAX_MICROSECONDS)
+        time = _TIME.pack(
+            GENERIC, _SECONDS, 10, seconds, GENERIC, _MICROSECONDS, 10, microseconds
+        )
+        text = _chunk(_CORRELATION_ID, correlation_id) if correlation_id else b""
+        length = len(ends) + len(time) + len(self._constant) + len(text) + len(payload)
+        length += HEADER.size + CHUNK.size
+        if length > MAX_PACKET_OCTETS:
+            raise HepError(HepFault.LENGTH, f"{length} octets are more than {MAX_PACKET_OCTETS}")
+        head = HEADER.pack(MAGIC, length)
+        payload_head = CHUNK.pack(GENERIC, _PAYLOAD, CHUNK.size + len(payload))
+        return b"".join((head, ends, time, self._constant, text, payload_head, payload))
+
+
+_TIME: Final = struct.Struct(">HHHIHHHI")
+"""The chunks with the seconds and the microseconds."""
+
+
+def _chunk(kind: int, value: bytes) -> bytes:
+    return CHUNK.pack(GENERIC, kind, CHUNK.size + len(value)) + value
+
+
+def _chunks_of_ends(source: Hop, target: Hop) -> bytes:
+    """Return the chunks about both ends. Raises: HepError."""
     try:
-        source, target = (ip_address(hop.host) for hop in (packet.source, packet.target))
-        if source.version == 6:
-            family, source_type, target_type = _IPV6, _SOURCE_IPV6, _TARGET_IPV6
-        octets = [inet_pton(AF_INET if family == _IPV4 else AF_INET6, str(address))
-                  for address in (source, target)]  # fmt: skip
+        is_ipv6 = ip_address(source.host).version == 6
+        family = AF_INET6 if is_ipv6 else AF_INET
+        source_octets = inet_pton(family, source.host)
+        target_octets = inet_pton(family, target.host)
     except (ValueError, OSError) as error:
-        raise HepError(HepFault.CHUNK, f"{packet.source} or {packet.target}: {error}") from error
-    microseconds = round(packet.captured_at * _MAX_MICROSECONDS)
-    chunks = [
-        (_FAMILY, bytes((family,))),
-        (_PROTOCOL, bytes((_PROTOCOL_NUMBERS.get(packet.source.transport, 6),))),
-        (source_type, octets[0]),
-        (target_type, octets[1]),
-        (_SOURCE_PORT, packet.source.port.to_bytes(2, "big")),
-        (_TARGET_PORT, packet.target.port.to_bytes(2, "big")),
-        (_SECONDS, (microseconds // _MAX_MICROSECONDS).to_bytes(4, "big")),
-        (_MICROSECONDS, (microseconds % _MAX_MICROSECONDS).to_bytes(4, "big")),
-        (_PAYLOAD_TYPE, bytes((packet.payload_type,))),
-        (_CAPTURE_ID, packet.capture_id.to_bytes(4, "big")),
-    ]
-    if packet.password:
-        chunks.append((_PASSWORD, packet.password))
-    if packet.correlation_id:
-        chunks.append((_CORRELATION_ID, packet.correlation_id))
-    chunks.append((_PAYLOAD, packet.payload))
-    size = CHUNK.size
-    length = HEADER.size + sum(size + len(value) for _, value in chunks)
-    if length > MAX_PACKET_OCTETS:
-        raise HepError(HepFault.LENGTH, f"{length} octets are more than {MAX_PACKET_OCTETS}")
-    parts = [HEADER.pack(MAGIC, length)]
-    for kind, value in chunks:
-        parts += (CHUNK.pack(GENERIC, kind, size + len(value)), value)
-    return b"".join(parts)
+        raise HepError(HepFault.CHUNK, f"{source} or {target}: {error}") from error
+    return b"".join(
+        (
+            _chunk(_FAMILY, bytes((_IPV6 if is_ipv6 else _IPV4,))),
+            _chunk(_PROTOCOL, bytes((_PROTOCOL_NUMBERS.get(source.transport, 6),))),
+            _chunk(_SOURCE_IPV6 if is_ipv6 else _SOURCE_IPV4, source_octets),
+            _chunk(_TARGET_IPV6 if is_ipv6 else _TARGET_IPV4, target_octets),
+            _chunk(_SOURCE_PORT, source.port.to_bytes(2, "big")),
+            _chunk(_TARGET_PORT, target.port.to_bytes(2, "big")),
+        )
+    )
 
 
 class HepStream:

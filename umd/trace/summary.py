@@ -61,34 +61,47 @@ class CallSummaries:
     def __init__(self, wall: Callable[[], float]) -> None:
         self._entries: dict[str, bytearray] = {}
         """The entries of each call, by its SIP Call-ID."""
+        self._call_ids: dict[str, str] = {}
+        """The SIP Call-ID of each leg that has another name."""
         self._numbers: dict[Hop | str, int] = {"?": 0}
         """The number of each peer and each method."""
         self._names: list[str] = ["?"]
         """The names by their numbers."""
         self._all_names = _name_line(self._names)
         """All names as they are written, while there are at most `MAX_SHARED_NAMES`."""
-        self.tap = self._make_tap(wall)
+        self.tap = self.make_tap(wall)
         """Call it for each message that is sent or received; a `umd.backend.MessageTap`."""
 
     def __len__(self) -> int:
         return len(self._entries)
 
-    def begin(self, sip_call_id: str) -> None:
-        """Summarise the messages of this call from now on; a repetition changes nothing."""
-        if sip_call_id not in self._entries:
-            self._entries[sip_call_id] = bytearray()
+    def begin(self, leg: str, sip_call_id: str = "", /) -> None:
+        """
+        Summarise the messages of a leg from now on; a repetition changes nothing.
 
-    def take(self, sip_call_id: str) -> bytes | None:
-        """Stop summarising a call, and return its messages for `read_summaries`; None: none."""
-        entries = self._entries.pop(sip_call_id, None)
+        Args:
+            leg: its name, which is the SIP Call-ID of its messages,
+            sip_call_id: unless that is given here.
+        """
+        if sip_call_id and sip_call_id != leg:
+            self._call_ids.setdefault(leg, sip_call_id)
+        call_id = self._call_ids.get(leg, leg)
+        if call_id not in self._entries:
+            self._entries[call_id] = bytearray()
+
+    def take(self, leg: str, /) -> bytes | None:
+        """Stop summarising a leg, and return its messages for `read_summaries`; None: none."""
+        call_id = self._call_ids.pop(leg, leg) if self._call_ids else leg
+        entries = self._entries.pop(call_id, None)
         return self._encode(entries) if entries else None
 
-    def current(self, sip_call_id: str) -> bytes | None:
-        """Return the messages of a live call so far for `read_summaries`; None: none."""
-        entries = self._entries.get(sip_call_id)
+    def current(self, leg: str, /) -> bytes | None:
+        """Return the messages of a live leg so far for `read_summaries`; None: none."""
+        entries = self._entries.get(self._call_ids.get(leg, leg))
         return self._encode(entries) if entries else None
 
-    def _make_tap(self, wall: Callable[[], float]) -> Callable[[Hop, Hop, Message], None]:
+    def make_tap(self, wall: Callable[[], float]) -> Callable[[Hop, Hop, Message], None]:
+        """Return another `tap`, which asks `wall` for the time of each message."""
         # Called for every message: its names are local, and it makes no call that it can avoid.
         entries_of, pack = self._entries.get, _ENTRY.pack
         number_of, add_name = self._numbers.get, self._add_name
