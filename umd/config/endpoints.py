@@ -128,6 +128,46 @@ def is_loopback(endpoint: str) -> bool:
     return interface == "localhost" if address is None else address.is_loopback
 
 
+def parse_wire_addresses(value: object) -> tuple[str, ...]:
+    """Validate one address such as `"udp:127.0.0.1:9060"`, or a list of them."""
+    addresses = [value] if isinstance(value, str) else value
+    if not isinstance(addresses, list):
+        raise ValueError(_WIRE_EXPECTED)
+    for address in addresses:
+        if not isinstance(address, str):
+            raise ValueError(_WIRE_EXPECTED)
+        split_wire_address(address)
+    return tuple(addresses)
+
+
+def split_wire_address(text: str) -> tuple[str, str, int]:
+    """
+    Return transport (`udp` or `tcp`), IP address and port of `udp:HOST:PORT`.
+
+    Raises:
+        ValueError: it has not that form. The text completes "expected ...".
+    """
+    match = _WIRE_ADDRESS.fullmatch(text)
+    host = "" if match is None else match[2].strip("[]")
+    address = _address(host)
+    in_brackets = match is not None and match[2].startswith("[")
+    if match is None or address is None or (address.version == 6) != in_brackets:
+        raise ValueError(_WIRE_EXPECTED)
+    port = int(match[3])
+    if port > MAX_PORT:
+        raise ValueError(_WIRE_EXPECTED)
+    return match[1], host, port
+
+
+def is_loopback_address(text: str) -> bool:
+    """Tell whether only this machine reaches a valid `udp:HOST:PORT` or `tcp:HOST:PORT`."""
+    return ip_address(split_wire_address(text)[1]).is_loopback
+
+
+_WIRE_ADDRESS: Final = re.compile(r"(udp|tcp):(\[[0-9A-Fa-f:.]*\]|[0-9.]*):([0-9]{1,5})")
+_WIRE_EXPECTED: Final = (
+    'an address such as "udp:127.0.0.1:9060" or "tcp:[::1]:9060", without a name, or a list of them'
+)
 EXAMPLE: Final = '"tcp:8080:interface=127.0.0.1"'
 MAX_PORT: Final = 65535
 PARAMETERS: Final = {

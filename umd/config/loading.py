@@ -10,7 +10,12 @@ from typing import Any, Final, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from umd.backend import LegBackend, UnknownBackendType, load_backend_type
-from umd.config.endpoints import EXAMPLE, is_loopback
+from umd.config.endpoints import (
+    EXAMPLE,
+    is_loopback,
+    is_loopback_address,
+    split_wire_address,
+)
 from umd.config.mistakes import Mistakes
 from umd.config.notation import ConfigError, KeyPath, dotted, quote, show_value
 from umd.config.places import Places
@@ -84,6 +89,7 @@ def _read_settings(tree: Tree, places: Places, mistakes: Mistakes) -> Settings |
         return None
     _check_dial_rules(settings, mistakes)
     _check_listeners(settings, mistakes)
+    _check_hep(settings, mistakes)
     if not backends and not mistakes.lines:
         mistakes.add(("backend",), "backend has no section; expected one such as [backend.sim]")
     return settings.with_backends(backends, places)
@@ -140,6 +146,21 @@ def _check_reachable(key: str, endpoints: Sequence[str], mistakes: Mistakes) -> 
             "authenticate clients; set auth.password_file or another key of [auth], or "
             "http.allow_anonymous = true",
         )
+
+
+def _check_hep(settings: Settings, mistakes: Mistakes) -> None:
+    """See that other machines cannot send HEP packets without a password and a known address."""
+    hep = settings.hep
+    reachable = [address for address in hep.listen if not is_loopback_address(address)]
+    if reachable and not (hep.allow and hep.password_file):
+        mistakes.add(
+            ("hep", "listen"),
+            f"hep.listen = {quote(reachable[0])}: expected hep.allow and hep.password_file beside "
+            "it, or a loopback address: anyone who reaches it could claim that calls have ended",
+        )
+    for address in hep.send:
+        if split_wire_address(address)[2] == 0:
+            mistakes.add(("hep", "send"), f"hep.send = {quote(address)}: expected a port above 0")
 
 
 def _read_backends(tables: Any, mistakes: Mistakes) -> Iterator[BackendSettings]:

@@ -105,9 +105,10 @@ def _unknown_key(path: KeyPath, known: Sequence[KeyPath]) -> str:
     key = dotted(path)
     names = {dotted(_fill_in(known_path, path)): known_path for known_path in known}
     nearest = get_close_matches(key, names, n=1, cutoff=MIN_SIMILARITY)
-    if not nearest:
-        # The other common slip is the right name in the wrong section.
-        nearest = [name for name, known_path in names.items() if known_path[-1] == path[-1]][:1]
+    same_name = [name for name, known_path in names.items() if known_path[-1] == path[-1]]
+    if not nearest or (len(path) == 1 and nearest[0] in same_name):
+        # The other common slip is the right name in the wrong section, or in none.
+        nearest = same_name[:1]
     hint = f"; did you mean {nearest[0]}?" if nearest else ""
     return f"{key} is not a setting{hint}"
 

@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
-from umd.config.endpoints import parse_listen
+from umd.config.endpoints import parse_listen, parse_wire_addresses
 from umd.config.patterns import check_replacement, count_groups
 from umd.config.values import (
     Duration,
@@ -281,3 +281,20 @@ class JournalSection(CoreSection):
     trace: bool = True
     keep: Duration = 30 * 86400.0
     max_size: Annotated[Size, Field(ge=16 * 1024**2)] = 4 * 1024**3
+
+
+class HepSection(CoreSection):
+    """`[hep]`: SIP messages of PBXs that umd follows as a witness, and where umd sends its own."""
+
+    applied_by = AppliedBy.RESTART
+
+    listen: Annotated[tuple[str, ...], BeforeValidator(parse_wire_addresses)] = ()
+    password_file: FilePath | None = None
+    allow: Annotated[tuple[str, ...], BeforeValidator(parse_networks)] = ()
+    max_packet_rate: Annotated[int, Field(ge=1, le=10_000_000)] = 50_000
+    max_connections: Annotated[int, Field(ge=1, le=10_000)] = 64
+    max_calls: Annotated[int, Field(ge=1, le=10_000_000)] = 100_000
+    max_memory: Annotated[Size, Field(ge=1024**2, le=64 * 1024**3)] = 256 * 1024**2
+    send: Annotated[tuple[str, ...], BeforeValidator(parse_wire_addresses)] = ()
+    send_password_file: FilePath | None = None
+    capture_id: Annotated[int, Field(ge=0, le=2**32 - 1)] = 1

@@ -22,6 +22,7 @@ from umd.config.sections import (
     CoreSection,
     DialSection,
     DrainSection,
+    HepSection,
     HttpSection,
     JournalSection,
     LogSection,
@@ -72,6 +73,7 @@ class Settings(Section):
     drain: DrainSection = DrainSection()
     log: LogSection = LogSection()
     trace: TraceSection = TraceSection()
+    hep: HepSection = HepSection()
     control: ControlSection = ControlSection()
     journal: JournalSection = JournalSection()
     backend: dict[str, dict[str, Any]] = {"sim": {}}
