@@ -14,6 +14,7 @@ from umd.backend import (
     LegId,
     LegSink,
     RestoresLegs,
+    ShowsMessages,
 )
 from umd.call.call import Call
 
@@ -62,6 +63,7 @@ class BackendLink(LegSink):
         self.name = name
         self.backend = backend
         self.carries_media = backend if isinstance(backend, CarriesMedia) else None
+        self.shows_messages = isinstance(backend, ShowsMessages)
         self.restores = backend if durable and isinstance(backend, RestoresLegs) else None
         self.started = False
         self.down: str | None = None

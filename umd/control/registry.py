@@ -195,6 +195,14 @@ class Registry:
             if call is not None:
                 yield call
 
+    def carries(self, name: str) -> bool:
+        """Return whether a call has this alias, or this leg on a backend that shows no messages."""
+        if any(name in call.aliases.values() for call in self._aliases.find(name)):
+            return True
+        return any(
+            name in link.calls for link in self._links.values() if not link.shows_messages
+        )
+
     def labelled(self, label: str) -> Collection[Call]:
         """Return the calls, live and ended, that have this label."""
         return [call for call in self._aliases.find(label) if label in call.labels]

@@ -39,13 +39,34 @@ def make_backends(settings: Settings, reactor: Any) -> dict[str, LegBackend]:
 
 
 def tap_messages(
-    backends: Iterable[LegBackend], capture: Capture, summaries: CallSummaries | None
+    backends: Iterable[LegBackend],
+    capture: Capture,
+    summaries: CallSummaries | None,
+    collectors: MessageTap | None = None,
 ) -> None:
-    """Pass each SIP message of the backends to `capture`, if it has room, and to `summaries`."""
+    """
+    Pass each SIP message of the backends on.
+
+    Args:
+        backends: those that show their messages are tapped.
+        capture: gets them if it has room.
+        summaries: gets them; None: there are none.
+        collectors: sends them to HEP collectors; None: there are none.
+    """
     tap = _message_tap(capture, summaries)
+    if collectors is not None:
+        tap = collectors if tap is None else _both(tap, collectors)
     for backend in backends:
         if tap is not None and isinstance(backend, ShowsMessages):
             backend.capture_to(tap)
+
+
+def _both(first: MessageTap, second: MessageTap) -> MessageTap:
+    def tap(source: Hop, target: Hop, message: Message) -> None:
+        first(source, target, message)
+        second(source, target, message)
+
+    return tap
 
 
 def _message_tap(capture: Capture, summaries: CallSummaries | None) -> MessageTap | None:

@@ -26,6 +26,7 @@ from umd.journal.schema import APPLICATION_ID, MIGRATIONS
 from umd.management.socket import CannotOpen, check_directory
 from umd.messaging.prompts import NoSuchPrompt, read_prompt
 from umd.messaging.users import MEMORY, SCHEMA_VERSION
+from umd.runtime.files import CannotRead, read_secret
 
 Problem: TypeAlias = tuple[KeyPath, object, str]
 """A key, its value, and what is wrong with the file or folder that the value names."""
@@ -70,6 +71,16 @@ def _passwords(settings: Settings) -> Iterator[Problem]:
     path = settings.auth.password_file
     if path is not None:
         yield from _problem_of(("auth", "password_file"), path, lambda: PasswordFile.read(path))
+
+
+def _hep_passwords(settings: Settings) -> Iterator[Problem]:
+    for name in ("password_file", "send_password_file"):
+        path = getattr(settings.hep, name)
+        if path is not None:
+            try:
+                read_secret(path)
+            except CannotRead as error:
+                yield ("hep", name), path, _with_hint(path, str(error))
 
 
 def _token_key(settings: Settings) -> Iterator[Problem]:
@@ -162,6 +173,7 @@ _HEADER: Final = struct.Struct(">16s 44x I 4x I")
 CHECKS: Final[tuple[Callable[[Settings], Iterable[Problem]], ...]] = (
     _listen,
     _passwords,
+    _hep_passwords,
     _token_key,
     _prompts,
     _users,

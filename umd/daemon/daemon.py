@@ -26,6 +26,7 @@ from umd.daemon.build import (
     tap_messages,
 )
 from umd.daemon.certificates import open_tls
+from umd.daemon.hep import Hep
 from umd.daemon.listeners import Listeners
 from umd.daemon.messaging import apply as apply_messaging
 from umd.daemon.messaging import check as check_messaging
@@ -78,7 +79,10 @@ class Daemon:
         keeps_trace = self.store is not None and settings.journal.trace
         summaries = CallSummaries(time.time) if keeps_trace else None
         backends = make_backends(settings, reactor)
-        tap_messages(backends.values(), self.capture, summaries)
+        self.hep = Hep(
+            settings, reactor, log, self.capture, summaries, lambda name: self.control.carries(name)
+        )
+        tap_messages(backends.values(), self.capture, summaries, self.hep.tap)
         self.control = Control(
             backends=backends,
             node=settings.node,
@@ -127,6 +131,7 @@ class Daemon:
             check_messaging(self.settings)
             self._read_credentials(self.settings)
             await self.users.open()
+            self.hep.open()
             await self._restore_calls()
             await self._listen()
             self._set_allowed_hosts()
@@ -282,6 +287,7 @@ class Daemon:
         if not await self._within(deadline, self.control.stop()):
             self._log.error("daemon.backend-does-not-stop", deadline_s=deadline)
         self.users.close()
+        await self.hep.close()
         if self.store is not None and not await self._within(deadline, self._close_store()):
             self._log.error("journal.does-not-close", deadline_s=deadline)
 
@@ -307,6 +313,7 @@ class Daemon:
             collector=self.collector,
             store=self.store,
             reload=self._last_reload,
+            hep=self.hep.status(),
         )
 
     def _serving_text(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -42,12 +43,13 @@ def daemon_status(
     collector: IncrementalCollector,
     store: SqliteStore | None,
     reload: ReloadResult | None,
+    hep: Mapping[str, object],
 ) -> dict[str, object]:
     """
     Return the values that `umd status` shows, by their names.
 
     A name that ends in `_seconds` or `_seconds_max` is a duration in seconds. `reload` is the
-    latest reload, or None if there was none.
+    latest reload, or None if there was none. `hep` has the figures of `[hep]`.
     """
     admission = front.state.admission
     return {
@@ -68,4 +70,5 @@ def daemon_status(
         "last_reload": reload and ("refused" if reload.mistakes else "done"),
         "last_reload_at": reload and iso_time(reload.at),
         "last_reload_why": reload and (reload.summary or None),
+        **hep,
     }
