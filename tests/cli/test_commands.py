@@ -58,10 +58,10 @@ CALL = {
 def commands(group: click.Group = main, before: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
     """Yield the words of every command, such as `("call", "end")`."""
     for name, command in group.commands.items():
+        if not isinstance(command, click.Group) or command.invoke_without_command:
+            yield (*before, name)
         if isinstance(command, click.Group):
             yield from commands(command, (*before, name))
-        else:
-            yield (*before, name)
 
 
 def documented() -> dict[tuple[str, int], str]:
@@ -78,8 +78,13 @@ def run(*arguments: str, shell: str = "", **keywords: Any) -> subprocess.Complet
 
 
 @contextmanager
-def scripted(*replies: Mapping[str, Any]) -> Iterator[str]:
-    """Serve a control socket that gives the same replies to any request; yield its path."""
+def scripted(*replies: Mapping[str, Any], end: bool = True) -> Iterator[str]:
+    """
+    Serve a control socket that gives the same replies to any request; yield its path.
+
+    Args:
+        end: whether it closes the connection after the replies; if not, it waits for the client.
+    """
     with ExitStack() as stack:
         directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="umd-test-"))
         listener = stack.enter_context(socket.socket(socket.AF_UNIX))
@@ -96,6 +101,8 @@ def scripted(*replies: Mapping[str, Any]) -> Iterator[str]:
                 with connection, connection.makefile("rb") as requests:
                     requests.readline()
                     connection.sendall(octets)
+                    if not end:
+                        requests.read()
 
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
@@ -106,6 +113,13 @@ def scripted(*replies: Mapping[str, Any]) -> Iterator[str]:
 
 def end_reply(outcome: str, confirmed: bool) -> dict[str, Any]:
     return {"end": {**CALL, "was": "disconnected", "outcome": outcome, "confirmed": confirmed}}
+
+
+SELECTED = {"selected": {"count": 1, "partners": 0, "protected": 0}}
+
+
+def result(outcome: str, *, confirmed: bool) -> dict[str, Any]:
+    return {"result": {**CALL, "outcome": outcome, "confirmed": confirmed, "why": "a reason"}}
 
 
 DONE_REPLY = {"done": {"count": 1}}
@@ -158,6 +172,18 @@ class StatusTableTests(PlantingCase):
             process.stdout.readline()
             process.send_signal(signal.SIGINT)
             return process.wait(30)
+
+    def interrupted(self) -> int:
+        """Return the status of `calls end` that SIGINT ends between two of its results."""
+        with scripted(SELECTED, result("ended", confirmed=True), end=False) as path:
+            command = [*UMD, "calls", "end", "--id", "x", "--max", "1", "--expect", "1", "--json"]
+            # A test run in the background ignores SIGINT, and its children inherit that.
+            command = ["env", "--default-signal=INT", *command, "--socket", path]
+            with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+                assert process.stdout is not None
+                process.stdout.readline()
+                process.send_signal(signal.SIGINT)
+                return process.wait(30)
 
     def rows(
         self, real: UmdProcess, bare: UmdProcess, pool: ThreadPoolExecutor
@@ -235,9 +261,48 @@ class StatusTableTests(PlantingCase):
                 lambda: max(run("init", twice).returncode for _ in range(2)),
             ],
             ("calls", 0): [of("calls", *there), asked("calls", replies=[])],
+            ("calls", 2): [
+                of("calls", "--label", "", *there), of("calls", "--older-than", "soon", *there),
+                of("calls", "--label", "x", "end", "--label", "x", "--dry-run", *there),
+                of("calls", "--suspect", "--journal", self.unused_journal()),
+            ],
             ("calls", 3): [
                 of("calls", *NOWHERE, env=elsewhere), of("calls", "--journal", "/nowhere"),
             ],
+            ("calls end", 0): [
+                of("calls", "end", "--id", "seed-0", "--dry-run", *there),
+                of("calls", "end", "--id", "nope", "--max", "1", "--yes", *there),
+                of("calls", "end", "--id", "seed-3", "--max", "1", "--yes", *there),
+                asked("calls", "end", "--id", "x", "--max", "1", "--yes",
+                      replies=[SELECTED, result("changed", confirmed=False)]),
+            ],
+            ("calls end", 1): [
+                of("calls", "end", "--id", "seed-2", "--max", "0", "--yes", *there),
+                of("calls", "end", "--id", "seed-2", "--max", "1", "--expect", "2", *there),
+                asked("calls", "end", "--id", "x", "--max", "1", "--yes",
+                      replies=[SELECTED, result("protected", confirmed=False)]),
+            ],
+            ("calls end", 2): [
+                of("calls", "end", *there), of("calls", "end", "--dry-run", *there),
+                of("calls", "end", "--id", "seed-2", *there),
+                of("calls", "end", "--id", "seed-2", "--max", "1", *there),
+                of("calls", "end", "--id", "", "--max", "1", "--yes", *there),
+                of("calls", "end", "--state", "over", "--dry-run", *there),
+            ],
+            ("calls end", 3): [
+                of("calls", "end", "--id", "seed-2", "--dry-run", *NOWHERE),
+                asked("calls", "end", "--id", "x", "--max", "2", "--yes",
+                      replies=[SELECTED, result("backend-unavailable", confirmed=False),
+                               result("ended-unconfirmed", confirmed=False)]),
+            ],
+            ("calls end", 4): [
+                asked("calls", "end", "--id", "x", "--max", "2", "--yes",
+                      replies=[SELECTED, result("ended-unconfirmed", confirmed=False),
+                               result("protected", confirmed=False)]),
+                asked("calls", "end", "--id", "x", "--max", "2", "--yes",
+                      replies=[SELECTED, result("already-ended", confirmed=False)]),
+            ],
+            ("calls end", 130): [pool.submit(self.interrupted).result],
             ("trace", 0): [of("trace", "seed-0", *there)],
             ("trace", 1): [
                 of("trace", "nope", *there), of("trace", "seed", *there),
@@ -355,7 +420,7 @@ class StatusTableTests(PlantingCase):
         return str(file)
 
     def test_every_row_is_true(self) -> None:
-        text = seeds("5550100", "5550100", "5550199")
+        text = seeds("5550100", "5550100", "5550199", "5550100")
         options = ["-o", f"journal.path={Path(self.mktemp()).absolute()}"]
         options += ["-o", "call.deadline=200ms", "-o", "drain.deadline=100ms"]
         with ExitStack() as stack:
@@ -426,6 +491,7 @@ class StreamTests(PlantingCase):
         ("check-config",): (str(ROOT / "conf" / "umd.toml"),),
         ("init",): (NEW,),
         ("calls",): ("--socket", SOCKET),
+        ("calls", "end"): ("--id", "seed-9", "--max", "1", "--yes", "--socket", SOCKET),
         ("trace",): ("seed-0", "--socket", SOCKET),
         ("events",): ("--socket", SOCKET),
         ("status",): ("--socket", SOCKET),

@@ -4,39 +4,63 @@ from __future__ import annotations
 
 import json
 import sys
-import time
-from collections.abc import Mapping
 from typing import Any
 
 import click
 
+from umd.cli.bulk_end import end_calls
 from umd.cli.errors import exit_on_daemon_errors
 from umd.cli.exit_status import UNCONFIRMED
 from umd.cli.options import journal_option, json_option, socket_option
+from umd.cli.selectors import given, selector_options
 
 
-@click.command(epilog="Example: umd calls --json | jq -r .id")
+@click.group(
+    epilog="Example: umd calls --label ci-run-7 --json | jq -r .id",
+    invoke_without_command=True,
+    subcommand_metavar="[end ...]",
+)
+@selector_options
 @json_option
 @journal_option
 @socket_option
-def calls(as_json: bool, journal: str | None, path: str | None) -> None:
+@click.pass_context
+def calls(
+    context: click.Context,
+    /,
+    as_json: bool,
+    journal: str | None,
+    path: str | None,
+    **options: Any,
+) -> None:
     """
     List the live calls; "!" marks a call that does not end although its deadline has passed.
 
     The list comes from the running umd. If none runs, it comes from the journal, and shows the
-    calls that the next umd will take over.
+    calls that the next umd will take over. All selectors that are given must fit.
     """
+    from umd.cli.call_table import print_calls
     from umd.management.journal_queries import read_calls
 
+    selectors = given(options)
+    if context.invoked_subcommand is not None:
+        if selectors or as_json or journal or path:
+            raise click.UsageError(f"Give the options after `{context.invoked_subcommand}`.")
+        return
     with exit_on_daemon_errors():
-        found, running = read_calls(path, journal)
+        found, running = read_calls(path, journal, selectors)
     if as_json:
         for call in found:
             click.echo(json.dumps(call))
+    elif found:
+        print_calls(found)
     else:
-        _print_calls(found)
+        click.echo("No live call is selected." if selectors else "No live calls.")
     if not running and not as_json:
         click.echo("No umd is running: these calls are from its journal.", err=True)
+
+
+calls.add_command(end_calls)
 
 
 @click.group("call")
@@ -106,59 +130,3 @@ def _unconfirmed_note(end: dict[str, Any]) -> str:
     if end["state"] == "disconnecting":
         return ", umd goes on ending it"
     return ", and the far end never confirmed it"
-
-
-def _print_calls(found: list[dict[str, Any]]) -> None:
-    from umd.cli.terminal_text import STATE_LABELS, align_columns, distinct_prefixes
-    from umd.trace.ladder import printable
-
-    if not found:
-        click.echo("No live calls.")
-        return
-    names = distinct_prefixes([call["leg"] for call in found])
-    shown = {call["id"]: name for name, call in zip(names, found, strict=True)}
-    columns: list[list[str]] = [
-        ["  CALL", *(f"{'!' if call['overdue'] else ' '} {shown[call['id']]}" for call in found)],
-        ["OWNER", *(call["owner"] or "-" for call in found)],
-        ["TO", *(call["to"] for call in found)],
-        ["STATE", *(STATE_LABELS[call["state"]] for call in found)],
-        ["FOR", *(_since(call["began_at"]) for call in found)],
-        ["BACKEND", *(call["backend"] for call in found)],
-    ]
-    # Only a PBX has bridges, and few calls have labels. An earlier umd does not send the keys.
-    if any(call.get("partners") for call in found):
-        columns.append(["PARTNER", *(_partners(call, shown) for call in found)])
-    if any(call.get("labels") for call in found):
-        columns.append(["LABELS", *(", ".join(call["labels"]) or "-" for call in found)])
-    columns.append(["", *(_note(call) for call in found)])
-    head, *lines = align_columns(
-        [[printable(cell) for cell in row] for row in zip(*columns, strict=True)]
-    )
-    click.echo(click.style(head, bold=True))
-    for line in lines:
-        click.echo(click.style(line, fg="yellow") if line.startswith("!") else line)
-
-
-def _partners(call: dict[str, Any], shown: Mapping[str, str]) -> str:
-    """Return the partners of a call as the first column shows them."""
-    from umd.call.record import leg_of
-    from umd.cli.terminal_text import shorten_name
-
-    names = [shown.get(partner) or shorten_name(leg_of(partner)) for partner in call["partners"]]
-    return ", ".join(names) or "-"
-
-
-def _note(call: dict[str, Any]) -> str:
-    return f"unconfirmed {_since(call['asked_at'])}" if call["overdue"] else ""
-
-
-def _since(at: str) -> str:
-    from umd.cli.terminal_text import format_duration
-
-    return format_duration(time.time() - _timestamp(at))
-
-
-def _timestamp(at: str) -> float:
-    from datetime import datetime
-
-    return datetime.fromisoformat(at).timestamp()

@@ -65,10 +65,12 @@ def _commands(context: click.Context) -> Iterator[click.Context]:
     for name in group.list_commands(context):
         command = group.commands[name]
         inner = click.Context(command, info_name=name, parent=context)
-        if isinstance(command, click.Group):
-            yield from _commands(inner)
-        else:
+        if not isinstance(command, click.Group):
             yield inner
+            continue
+        if command.invoke_without_command:
+            yield inner
+        yield from _commands(inner)
 
 
 def _command(context: click.Context) -> Iterator[str]:

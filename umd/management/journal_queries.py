@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from types import MappingProxyType
 from typing import Any, Final
 
-from umd.call.call import CallState
+from umd.call.call import Call, CallState
 from umd.call.record import END_EVENTS, UnknownRecord, leg_of
+from umd.control.selection import InvalidSelection, Selection
 from umd.journal.paths import find_path
 from umd.journal.reader import JournalReader
 from umd.journal.replay import record_to_json, replay_readable
@@ -23,6 +26,7 @@ MAX_RECORDS_PER_CALL: Final = 10_000
 """Records read of one call. A call has fewer than ten, and one more for each restart of umd."""
 MAX_MATCHES: Final = 1000
 """CallIds with the same prefix that are read from the journal."""
+NO_SELECTORS: Final[Mapping[str, Any]] = MappingProxyType({})
 MAX_CANDIDATES: Final = 10
 """Calls that the refusal of an ambiguous prefix lists."""
 
@@ -82,25 +86,36 @@ def read_call_history(
     return records, ends[-1] if ends else []
 
 
-def read_calls(socket: str | None, journal: str | None) -> tuple[list[dict[str, Any]], bool]:
+def read_calls(
+    socket: str | None, journal: str | None, selectors: Mapping[str, Any] = NO_SELECTORS
+) -> tuple[list[dict[str, Any]], bool]:
     """
-    Return the live calls, and whether a running umd listed them.
+    Return the live calls that are selected, and whether a running umd listed them.
 
     Args:
         socket: the control socket to ask; None for the default one.
         journal: the journal file to read; None asks the running umd first.
+        selectors: fields of the request `calls`.
 
     Raises:
         Unreachable: no umd is running, and no journal can be read.
+        Refusal: a selector has a wrong value.
     """
     not_running = None
     if journal is None:
         try:
-            return [reply["call"] for reply in ask("calls", socket)], True
+            return [reply["call"] for reply in ask("calls", socket, **selectors)], True
         except Unreachable as error:
             not_running = error
+    try:
+        selection = Selection(**selectors)
+        if selection.suspect is not None:
+            raise InvalidSelection("suspect: only a running umd knows which calls are suspect")
+    except InvalidSelection as error:
+        raise Refusal({"error": str(error), "kind": "bad-request"}) from None
     with opened_journal(journal, not_running) as reader:
-        return [_describe(records) for _, records in reader.live()], False
+        calls = [_replay(records) for _, records in reader.live()]
+        return [_describe(call) for call in calls if selection.matches(call, time.time())], False
 
 
 @contextmanager
@@ -131,9 +146,12 @@ def opened_journal(
         ) from error
 
 
-def _describe(records: Sequence[Stored]) -> dict[str, Any]:
-    """Return a live call of the journal, with the keys that the console replies."""
-    call, _ = replay_readable(records[0].call, records, _ignore_unknown)
+def _replay(records: Sequence[Stored]) -> Call:
+    """Return a live call of the journal."""
+    return replay_readable(records[0].call, records, _ignore_unknown)[0]
+
+
+def _describe(call: Call) -> dict[str, Any]:
     return describe_call(call, overdue=call.state is CallState.DISCONNECTING)
 
 
