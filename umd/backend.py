@@ -54,6 +54,7 @@ __all__ = [
     "LegBackend",
     "LegEvent",
     "LegId",
+    "LegInUse",
     "LegSink",
     "Media",
     "MediaCount",
@@ -83,6 +84,10 @@ class BackendUnavailable(UmdError):
 
 class CannotPlace(UmdError):
     """The backend only watches the calls of its PBX, or cannot dial as it is configured."""
+
+
+class LegInUse(UmdError):
+    """The backend carries a leg of this name already, so it places no second one."""
 
 
 class UnknownBackendType(UmdError):
@@ -229,6 +234,7 @@ class LegBackend(Protocol):
         Raises:
             BackendUnavailable: nothing was dialled, and no event follows.
             CannotPlace: this backend cannot dial at all; no event follows.
+            LegInUse: a live leg has this name; it stays as it is.
         """
 
     @abstractmethod

@@ -7,11 +7,14 @@ from unittest import TestResult
 
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
+from tests.backends.pbx import FollowingContract
 from tests.backends.sip.memory import captured_log
 from umd import backend
 from umd.backend import (
     CarriesMedia,
+    ChecksFiles,
     Ended,
+    FollowsPbx,
     FoundLeg,
     KnownLeg,
     LegBackend,
@@ -53,6 +56,7 @@ class SimBackendTests(LegBackendContract, TestCase):
     number_that_rejects = "+1 555 0186"
     number_that_hangs_up = "+1 555 0120"
     number_silent_to_bye = "+1 555 0199"
+    not_offered = (ChecksFiles, FollowsPbx)
 
     def make_backend(self) -> LegBackend:
         captured_log(self)
@@ -88,10 +92,14 @@ class FakeBackendTests(LegBackendContract, TestCase):
     number_that_rejects = "rejects"
     number_that_hangs_up = "hangs up"
     number_silent_to_bye = "silent"
-    not_offered = (CarriesMedia, RestoresLegs, ShowsMessages)
+    not_offered = (CarriesMedia, ChecksFiles, FollowsPbx, RestoresLegs, ShowsMessages)
 
     def make_backend(self) -> LegBackend:
         return FakeBackend(clock=self.clock)
+
+
+class FollowingBackendTests(FollowingContract, TestCase):
+    """The backend that follows a PBX in memory passes the contract of backends."""
 
 
 class Loose(SimBackend):

@@ -117,13 +117,7 @@ class JournalFileTests(FaultCase):
         self.assertTrue(files)
         minute = time.time() - 60
         for file in files:
-            self.journal.unlink(missing_ok=True)
-            db = sqlite3.connect(self.journal)
-            db.executescript(file.read_text())
-            # With times of a minute ago, since umd forgets ended calls after a day.
-            db.execute("UPDATE events SET at = at + ? - (SELECT max(at) FROM events)", (minute,))
-            db.commit()
-            db.close()
+            self.take(file, minute)
             with self.umd() as umd:
                 (opened,) = umd.events("journal.opened")
                 self.assertEqual((opened["live_calls"], opened["ended_calls"]), (3, 1), file)
@@ -133,6 +127,35 @@ class JournalFileTests(FaultCase):
                 self.assertEqual(umd.stop(), 0)
             self.log.asked.update({seed_id(number): 0.0 for number in range(4)})
             self.check()
+
+    def test_the_journal_of_a_killed_umd_of_the_last_release_is_taken_over(self) -> None:
+        """Calls were pruned from it, ids have had several lives, and a part was not indexed."""
+        self.take(OLD / "killed-2.sql", time.time() - 60)
+        with self.umd() as umd:
+            (migrated,) = umd.events("journal.migrated")
+            self.assertEqual(migrated["from_schema"], 2)
+            (opened,) = umd.events("journal.opened")
+            self.assertEqual((opened["live_calls"], opened["records"]), (3, 26))
+            self.assertEqual(umd.events("call.lost"), [])
+            outcomes = [disconnect(Served(umd).port, seed_id(number)) for number in range(4)]
+            self.assertEqual(outcomes, ["already-ended", "already-ended", "ended", "ended"])
+            self.assertEqual(umd.stop(), 0)
+        with self.umd() as umd:
+            self.assertEqual(umd.events("journal.migrated"), [])
+            (opened,) = umd.events("journal.opened")
+            self.assertEqual(opened["live_calls"], 1)
+            outcomes = [disconnect(Served(umd).port, seed_id(number)) for number in range(4)]
+            self.assertEqual(outcomes, ["already-ended"] * 4)
+            self.assertEqual(umd.stop(), 0)
+
+    def take(self, file: Path, last_at: float) -> None:
+        """Take a file as the journal, its last record at `last_at`, as umd forgets old ends."""
+        self.journal.unlink(missing_ok=True)
+        db = sqlite3.connect(self.journal)
+        db.executescript(file.read_text())
+        db.execute("UPDATE events SET at = at + ? - (SELECT max(at) FROM events)", (last_at,))
+        db.commit()
+        db.close()
 
 
 def _drain(listener: socket.socket) -> None:

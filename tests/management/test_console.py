@@ -5,17 +5,18 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from twisted.internet.defer import ensureDeferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.helpers import ALICE, ControlRoom
+from tests.helpers import ALICE, BOB, ControlRoom
 from umd.backend import Changed, Direction, Ended, FoundLeg, LegId
 from umd.backends.sim import SimBackend
 from umd.backends.sim.section import SimSection
-from umd.call.call import CallState
+from umd.call.call import Call, CallState
 from umd.call.cause import Cause, EndedBy
 from umd.control.errors import NoSuchCall
 from umd.management import call_search, console, requests
@@ -240,6 +241,95 @@ class AliasTests(ConsoleCase):
         self.assertEqual((partner["state"], partner["caused_by"]), ("disconnected", self.a.id))
 
 
+class ManyCallsTests(ConsoleCase):
+    """A dry run shows and counts, and a second request ends exactly that."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.calls = [self.control.place(ALICE, "answers") for _ in range(3)]
+        self.other = self.control.place(BOB, "rings")
+        self.control.settings = replace(self.control.settings, protected_labels=("keep",))
+
+    def appear(self, leg: str, label: str, *partners: str) -> Call:
+        self.room.fake.appear(
+            FoundLeg(
+                leg=LegId(leg), state=CallState.CONNECTED, number="100", labels=(label,),
+                partners=tuple(map(LegId, partners)),
+            )
+        )  # fmt: skip
+        return self.control.resolve(leg)
+
+    def test_the_list_takes_the_selectors(self) -> None:
+        for selectors, count in (
+            ({"owner": "bob"}, 1), ({"number": "ans*"}, 3), ({"state": "alerting"}, 1),
+            ({"older_than": 5}, 0), ({"id": "leg-2"}, 1), ({"backend": "none"}, 0), ({}, 4),
+        ):  # fmt: skip
+            self.assertEqual(self.ask("calls", **selectors)[-1], {"done": {"count": count}})
+
+    def test_a_dry_run_and_the_end(self) -> None:
+        selected, *found, _ = self.ask("end-many", owner="alice", dry_run=True)
+        self.assertEqual(selected, {"selected": {"count": 3, "partners": 0, "protected": 0}})
+        self.assertEqual([reply["call"]["id"] for reply in found], [c.id for c in self.calls])
+        self.assertFalse(any(call.ended for call in self.calls))
+        replies = self.ask("end-many", owner="alice", max=10, expect=3)
+        self.assertEqual(replies[0], selected)
+        self.assertEqual(
+            replies[1]["result"],
+            {
+                "id": self.calls[0].id, "leg": "leg-1", "to": "answers", "state": "disconnected",
+                "backend": "fake", "outcome": "ended", "confirmed": True, "shown_by": "far-end",
+                "why": "",
+            },
+        )  # fmt: skip
+        self.assertEqual(
+            replies[-2],
+            {
+                "summary": {
+                    "selected": 3, "ended": 3, "ended_unconfirmed": 0, "already_ended": 0,
+                    "protected": 0, "failed": 0,
+                }
+            },
+        )  # fmt: skip
+        self.assertEqual(list(self.control.live_calls()), [self.other])
+
+    def test_partners_and_protected_calls_are_shown(self) -> None:
+        a = self.appear("a", "ci")
+        b = self.appear("b", "x", "a")
+        self.appear("c", "keep")
+        d = self.appear("d", "ci", "c")
+        assert self.room.fake.sink is not None
+        self.room.fake.sink.leg_event(Changed(leg=a.leg, partners=(b.leg,)))
+        selected, *found, _ = self.ask("end-many", label="ci", dry_run=True)
+        self.assertEqual(selected, {"selected": {"count": 2, "partners": 1, "protected": 1}})
+        self.assertEqual(
+            [(r["call"]["id"], r["call"]["protected"], r["call"]["ends_with"]) for r in found],
+            [(a.id, False, None), (b.id, False, a.id), (d.id, True, None)],
+        )
+        results = self.ask("end-many", label="ci", max=9, expect=2)[1:-2]
+        self.assertEqual(
+            [(reply["result"]["id"], reply["result"]["outcome"]) for reply in results],
+            [(d.id, "protected"), (a.id, "ended"), (b.id, "ended")],
+        )
+
+    def test_what_is_refused_ends_nothing(self) -> None:
+        for fields, kind, words in (
+            ({}, "bad-request", "no selector is given"),
+            ({"owner": "alice"}, "bad-request", "needs `max` and `expect`"),
+            ({"owner": "alice", "max": 5}, "bad-request", "needs `max` and `expect`"),
+            ({"owner": "alice", "max": 2, "expect": 3}, "too-many", "more than the maximum of 2"),
+            ({"owner": "alice", "max": 5, "expect": 4}, "count-changed", "now, not 4 as expected"),
+            ({"state": "ringing", "max": 5, "expect": 1}, "bad-request", "state: 'ringing'"),
+            ({"state": "ringing", "dry_run": True}, "bad-request", "state: 'ringing'"),
+            ({"owner": "alice", "max": 5, "expect": 3, "rate": 0}, "bad-request", "'rate'"),
+            ({"owner": "alice", "max": -1, "expect": 3}, "bad-request", "'max'"),
+            ({"owners": "alice", "dry_run": True}, "bad-request", "'owners'"),
+        ):
+            found_kind, text = self.error("end-many", **fields)
+            self.assertEqual(found_kind, kind, fields)
+            self.assertIn(words, text)
+        self.assertEqual([command for command, _ in self.room.fake.commands], ["place"] * 4)
+
+
 class TraceTests(ConsoleCase):
     def setUp(self) -> None:
         super().setUp()
@@ -365,7 +455,7 @@ class WrongRequestTests(ConsoleCase):
             (b'"calls"', "a JSON object on a line"),
             (b"\xff\xff", "a JSON object on a line"),
             (b"[" * 10_000, "a JSON object on a line"),
-            (b"{}", "no request 'None'; there is: calls, check, copy, end, events, place"),
+            (b"{}", "no request 'None'; there is: calls, check, copy, end, end-many, events"),
             (b'{"request": {"a": 1}}', "no request"),
             (b'{"request": "reboot"}', "no request 'reboot'; there is: calls, check, copy"),
             (b'{"request": "calls", "all": true}', "request calls, field 'all'"),

@@ -24,7 +24,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "control-socket.md").read_text()
 
 def sections() -> dict[str, str]:
     """Return the section of each request by the name in its heading."""
-    parts = re.split(r"^### `([a-z]+)`$", PAGE, flags=re.M)
+    parts = re.split(r"^### `([a-z-]+)`$", PAGE, flags=re.M)
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 
 
@@ -39,7 +39,7 @@ class PageTests(SynchronousTestCase):
         self.assertEqual(set(sections()), set(REQUESTS))
 
     def test_every_field_is_described_with_its_type_and_default(self) -> None:
-        row = r"^\| `([a-z]+)` \| (boolean|integer|string) \| (.*?) ?\| .+ \|$"
+        row = r"^\| `([a-z_]+)` \| (boolean|integer|number|string) \| (.*?) ?\| .+ \|$"
         for name, request_type in REQUESTS.items():
             rows = {field: (kind, default) for field, kind, default in
                     re.findall(row, sections()[name], re.M)}  # fmt: skip
@@ -83,5 +83,15 @@ class ReplyTests(ProcessCase):
             self.assertEqual(
                 set(end["end"]), documented_keys("call") | documented_keys("end")
             )
+            many: dict[str, Any] = {"owner": "", "state": "connected"}
+            selected, call = ask("end-many", path, dry_run=True, **many)
+            self.assertEqual(set(selected["selected"]), documented_keys("selected"))
+            self.assertEqual(
+                set(call["call"]), documented_keys("call") | {"protected", "ends_with"}
+            )
+            count = selected["selected"]["count"]
+            _, result, summary = ask("end-many", path, max=5, expect=count, **many)
+            self.assertEqual(set(result["result"]), documented_keys("result"))
+            self.assertEqual(set(summary["summary"]), documented_keys("summary"))
             (placed,) = ask("place", path, number="5550180")
             self.assertEqual(set(placed["call"]), documented_keys("call"))

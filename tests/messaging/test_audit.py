@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
-from twisted.internet.defer import ensureDeferred
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
@@ -24,6 +24,7 @@ from tests.http.fuzz import ADDRESS
 from tests.http.helpers import request
 from tests.soap.test_contract import disconnect, envelope
 from umd.call.principal import Principal, Scope
+from umd.control.bulk_end import CountChanged
 from umd.http.authentication import Authenticator
 from umd.http.front import Front
 from umd.http.rules import Rules
@@ -201,3 +202,44 @@ class ConsoleTests(AuditCase):
         self.assertEqual(told[:3] + told[4:], ("control.answered", "operator", "place", "ok"))
         told = self.ask(request="place", number="1", backend="none")
         self.assertEqual(told[4], "bad-request")
+
+    def test_the_end_of_many_calls(self) -> None:
+        """The line has the selectors and the counts, also if the client leaves."""
+        self.successResultOf(self.end_many(expect=1))
+        line = self.audit()
+        self.assertEqual(
+            (line["operation"], line["outcome"], line["selectors"]),
+            ("end-many", "ok", {"owner": "bob"}),
+        )
+        counts = {key: line[key] for key in ("selected", "begun", "ended", "failed")}
+        self.assertEqual(counts, {"selected": 1, "begun": 1, "ended": 1, "failed": 0})
+        self.failureResultOf(self.end_many(expect=1), CountChanged)
+        line = self.audit()
+        self.assertEqual(line["outcome"], "count-changed")
+        self.assertIn("0 calls are selected now, not 1", line["why"])
+
+    def test_a_client_that_leaves_during_the_end_of_many_calls(self) -> None:
+        """The call whose end has begun ends, and no other."""
+        calls = [self.call, *(self.control.place(BOB, "silent") for _ in range(3))]
+        leaving = self.end_many(expect=4, rate=0.1)
+        self.room.clock.advance(10.0)
+        self.room.lines.clear()
+        leaving.cancel()
+        self.failureResultOf(leaving, CancelledError)
+        line = self.audit()
+        self.assertEqual(
+            (line["outcome"], line["selected"], line["begun"], line["ended"]),
+            ("client-gone", 4, 2, 1),
+        )
+        self.room.clock.advance(60.0)
+        self.assertEqual([call.ended for call in calls], [True, True, False, False])
+
+    def end_many(self, **fields: float) -> Deferred[None]:
+        async def read_all(replies: AsyncGenerator[Any, None]) -> None:
+            async with aclosing(replies):
+                async for _ in replies:
+                    pass
+
+        request = {"request": "end-many", "owner": "bob", "max": 9, **fields}
+        self.room.lines.clear()
+        return ensureDeferred(read_all(self.console.answer(json.dumps(request).encode())))

@@ -25,6 +25,7 @@ READER_GONE: Final = 141
 
 STATUS_BY_ERROR_KIND: Final[Mapping[str, int]] = {
     **dict.fromkeys(("no-such-call", "ambiguous", "no-messages", "no-journal"), NEGATIVE),
+    **dict.fromkeys(("too-many", "count-changed"), NEGATIVE),
     **dict.fromkeys(("bad-request", "not-dialable", "cannot-place"), USAGE_ERROR),
     **dict.fromkeys(("unavailable", "busy", "internal"), UNREACHABLE),
 }

@@ -36,8 +36,12 @@ class Authorisation:
         Raises:
             Forbidden: the principal may neither end any call nor end its own and own this one.
         """
-        if Scope.END_ANY not in principal.scopes and not _owns(principal, call):
+        if not self.may_end(principal, call):
             self._refuse(principal, call, "end", request_id)
+
+    def may_end(self, principal: Principal, call: Call) -> bool:
+        """Return whether the principal may end any call, or its own and owns this one."""
+        return Scope.END_ANY in principal.scopes or _owns(principal, call)
 
     def require_read(self, principal: Principal, call: Call) -> None:
         """

@@ -17,6 +17,7 @@ from umd.call.call_id import CallId, make_call_id
 from umd.call.cause import Cause, EndedBy
 from umd.call.principal import Principal
 from umd.control.authorisation import Authorisation
+from umd.control.bulk_end import BulkEnd
 from umd.control.errors import (
     BackendFailed,
     JournalUnavailable,
@@ -33,6 +34,7 @@ from umd.control.outcome import Outcome
 from umd.control.placements import Placements
 from umd.control.recovery import Recovery
 from umd.control.registry import Counts, Registry
+from umd.control.selection import Selection
 from umd.control.settings import ControlSettings
 from umd.control.teardown import Teardown
 from umd.control.teardowns import Teardowns
@@ -90,6 +92,11 @@ class Control:
             self._registry, self._leases, self._teardowns, journal, wall, log
         )
         self._found_legs = FoundLegs(self._registry, self._lifecycle, wall, log)
+        self._wall = wall
+        self.bulk_end = BulkEnd(
+            self._registry, self._authorisation, self.is_selected, self.disconnect, clock, log
+        )
+        """Ends many calls."""
         self._placements = Placements(self.links, journal, log)
         self._recovery = Recovery(
             self.links,
@@ -116,6 +123,7 @@ class Control:
         self._teardowns.settings = settings
         self._lifecycle.settings = settings
         self._found_legs.settings = settings
+        self.bulk_end.settings = settings
 
     # -- start and stop
 
@@ -158,6 +166,7 @@ class Control:
     async def drain(self) -> None:
         """Take no new calls, and return when no teardown is under way."""
         self._accepting = False
+        self.bulk_end.stopping = True
         await self._teardowns.drained()
 
     def dismiss(self) -> None:
@@ -369,6 +378,10 @@ class Control:
     def live_calls(self) -> Iterator[Call]:
         """Yield the calls that have not ended, in the order in which they began."""
         return self._registry.live_calls()
+
+    def is_selected(self, selection: Selection, call: Call) -> bool:
+        """Return whether a selection selects a live call now."""
+        return selection.matches(call, self._wall())
 
     def known_calls(self) -> list[Call]:
         """Return the calls that `find` finds."""

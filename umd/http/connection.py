@@ -403,19 +403,23 @@ class Connection(Protocol):
     # -- limits
 
     def _pause_or_resume_reading(self) -> None:
-        pause = False
-        if self.phase is _OPEN:
-            limits = self._state.limits
-            queued = len(self.reader.complete)
-            pause = self._client.blocked or queued >= limits.max_pipelined
-            if not pause and queued > 1:
-                pause = self._buffered - self._pending_body_size > limits.max_body
+        # Mostly no request is queued, and then no limit is looked up.
+        pause = self.phase is _OPEN and (
+            self._client.blocked or (bool(self.reader.complete) and self._has_enough_queued())
+        )
         if pause is not self._reading_paused:
             self._reading_paused = pause
             if pause:
                 self._client.pause_reading()
             else:
                 self._client.resume_reading()
+
+    def _has_enough_queued(self) -> bool:
+        limits = self._state.limits
+        queued = len(self.reader.complete)
+        if queued >= limits.max_pipelined:
+            return True
+        return queued > 1 and self._buffered - self._pending_body_size > limits.max_body
 
     def _resume_after_write(self) -> None:
         """Serve the next request, or close, after the client has taken everything."""

@@ -75,7 +75,7 @@ SQLite stores these texts, comments included, in the journal: do not edit those 
 version.
 
 Migration 3 writes `begun` only into the events that are not in the index yet. The index has it for
-all others, so that a journal of any size is migrated at once, and needs no space on the disk.
+all others. So a migration takes no longer, and no more space on the disk, for a large journal.
 """
 
 EventRow: TypeAlias = tuple[int, str, int, float, bytes, bytes | None, int | None]

@@ -27,12 +27,14 @@ from umd.management.journal_requests import (
     copy_journal,
     require_file,
 )
+from umd.management.many_calls import end_choice, list_choice
 from umd.management.refusals import NoJournal, NoMessages, Reply, error_reply
 from umd.management.requests import (
     CallsRequest,
     CheckRequest,
     ControlRequest,
     CopyRequest,
+    EndManyRequest,
     EndRequest,
     EventsRequest,
     PlaceRequest,
@@ -100,10 +102,12 @@ class Console:
         yield {"done": {"count": replies_sent}}
 
     async def calls(self, request: CallsRequest) -> AsyncGenerator[Reply, None]:
-        """Yield each live call."""
+        """Yield each live call that is selected."""
+        selection = request.selection()
         async for calls in in_turns(list(self._control.live_calls()), self._pause):
             for call in calls:
-                if not call.ended:  # during a pause
+                # A call that has ended during a pause is not selected.
+                if self._control.is_selected(selection, call):
                     yield {"call": self._describe(call)}
 
     async def status(self, request: StatusRequest) -> AsyncGenerator[Reply, None]:
@@ -184,6 +188,23 @@ class Console:
             }
         }
 
+    async def end_many(self, request: EndManyRequest) -> AsyncGenerator[Reply, None]:
+        """End the selected calls and yield what became of each, or list and count them."""
+        bulk_end = self._control.bulk_end
+        if request.dry_run:
+            choice = await bulk_end.choose(OPERATOR, request.selection())
+            replies = list_choice(choice, self._describe, self._pause)
+            async with aclosing(replies):
+                async for reply in replies:
+                    yield reply
+            return
+        with self._logged("end-many") as log_fields:
+            choice = await bulk_end.choose(OPERATOR, request.selection())
+            replies = end_choice(bulk_end, choice, request, OPERATOR, log_fields)
+            async with aclosing(replies):
+                async for reply in replies:
+                    yield reply
+
     async def place(self, request: PlaceRequest) -> AsyncGenerator[Reply, None]:
         """Dial a number, and yield the call."""
         with self._logged("place") as log_fields:
@@ -196,9 +217,9 @@ class Console:
         yield {"call": self._describe(call)}
 
     @contextmanager
-    def _logged(self, operation: str) -> Iterator[dict[str, str]]:
+    def _logged(self, operation: str) -> Iterator[dict[str, Any]]:
         """Log a request that changes a call when it is over; yields the fields of the line."""
-        log_fields = {
+        log_fields: dict[str, Any] = {
             "request_id": next(self._request_ids),
             "principal": OPERATOR.name,
             "address": OPERATOR.address,
@@ -256,6 +277,7 @@ ANSWERS: Final[
     CallsRequest: Console.calls,
     CheckRequest: Console.check,
     CopyRequest: Console.copy,
+    EndManyRequest: Console.end_many,
     EndRequest: Console.end,
     EventsRequest: Console.events,
     PlaceRequest: Console.place,

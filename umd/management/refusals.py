@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 from umd.backend import BackendUnavailable, CannotPlace
+from umd.control.bulk_end import CountChanged, TooMany
 from umd.control.errors import JournalUnavailable, NoSuchBackend, NoSuchCall, Stopping
+from umd.control.selection import InvalidSelection
 from umd.errors import UmdError
 from umd.sip.number import NotDialable
 from umd.trace.capture import valid_text
@@ -97,5 +99,8 @@ _KINDS: Final[Mapping[type[Exception], str]] = {
     Stopping: "unavailable",
     NotDialable: "not-dialable",
     NoSuchBackend: "bad-request",
+    InvalidSelection: "bad-request",
+    TooMany: "too-many",
+    CountChanged: "count-changed",
 }
 """The `kind` of the error reply for each error of the use cases."""

@@ -11,6 +11,7 @@ from typing import Annotated, Final, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from umd.control.selection import Selection
 from umd.management.refusals import Refused
 from umd.text import load_json
 
@@ -24,8 +25,35 @@ class ControlRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-class CallsRequest(ControlRequest):
-    """`calls`: the live calls."""
+class SelectingRequest(ControlRequest):
+    """Base of requests about the calls that all of the given selectors fit."""
+
+    backend: str | None = None
+    state: str | None = None
+    owner: str | None = None
+    label: str | None = None
+    number: str | None = None
+    """A pattern (fnmatch)."""
+    older_than: float | None = None
+    """Seconds since the beginning of the call."""
+    suspect: bool | None = None
+    id: str | None = None
+
+    def selection(self) -> Selection:
+        """
+        Return the selectors.
+
+        Raises:
+            InvalidSelection
+        """
+        return Selection(**{name: getattr(self, name) for name in SELECTORS})
+
+
+SELECTORS: Final = tuple(SelectingRequest.model_fields)
+
+
+class CallsRequest(SelectingRequest):
+    """`calls`: the live calls, or those that are selected."""
 
 
 class StatusRequest(ControlRequest):
@@ -67,6 +95,19 @@ class EndRequest(ControlRequest):
     call: CallName
 
 
+class EndManyRequest(SelectingRequest):
+    """`end-many`: ends the selected calls, or counts them."""
+
+    dry_run: bool = False
+    """Whether to list and count the calls, and end none."""
+    max: Annotated[int, Field(ge=0)] | None = None
+    """If more calls are selected, none is ended. Required unless `dry_run`."""
+    expect: Annotated[int, Field(ge=0)] | None = None
+    """The `count` of a dry run. If it no longer holds, none is ended. Required unless `dry_run`."""
+    rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """Calls whose end begins in a second; None: as fast as umd can."""
+
+
 class PlaceRequest(ControlRequest):
     """`place`: dials a number."""
 
@@ -81,6 +122,7 @@ REQUESTS: Final[Mapping[str, type[ControlRequest]]] = {
     "check": CheckRequest,
     "copy": CopyRequest,
     "end": EndRequest,
+    "end-many": EndManyRequest,
     "events": EventsRequest,
     "place": PlaceRequest,
     "status": StatusRequest,

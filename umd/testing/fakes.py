@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from threading import get_ident
+from types import NoneType
 from typing import Any, Final
 
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import Clock
 
 from umd.backend import (
     Answered,
     BackendUnavailable,
+    Changed,
     Ended,
     FoundLeg,
+    Gone,
     LegBackend,
     LegEvent,
     LegId,
@@ -22,6 +26,7 @@ from umd.backend import (
     Progressed,
     RestoresLegs,
 )
+from umd.call.alias import InvalidAlias, check_aliases, check_labels
 from umd.call.call import CallState
 from umd.call.cause import RECOVERY_ON_TIMER_EXPIRY, Cause, EndedBy, rejection
 from umd.config import Section
@@ -38,6 +43,10 @@ class RecordingSink(LegSink):
     def __init__(self, backend: LegBackend | None = None) -> None:
         self.events: list[LegEvent] = []
         """The events of legs, in the order they were reported."""
+        self.reports: list[FoundLeg | LegEvent] = []
+        """Found legs, also repeated ones, and the events of legs, in the order of the reports."""
+        self.on_event: Callable[[LegEvent], None] | None = None
+        """Called with each event from within its report, as umd may call the backend there."""
         self.health: list[str] = []
         """"up", or "down: REASON", in the order it was reported."""
         self.wrong: list[str] = []
@@ -45,7 +54,7 @@ class RecordingSink(LegSink):
         self.leg_records: dict[LegId, bytes | None] = {}
         """What `leg_record` of the backend returned when the leg was answered."""
         self.found: list[FoundLeg] = []
-        """The legs that were reported as found, in the order they were reported."""
+        """The legs that were reported as found, also repeatedly, in the order of the reports."""
         self.holds = False
         """Whether calls of `when_recorded` wait for `release`, as if the journal were slow."""
         self.held: list[tuple[Callable[[Any], None], Any]] = []
@@ -54,20 +63,18 @@ class RecordingSink(LegSink):
         self._thread = get_ident()
 
     def leg_found(self, found: FoundLeg) -> None:
-        if get_ident() != self._thread:
-            self.wrong.append(f"{found} was reported from another thread")
-        if self.of(found.leg) and all(found.leg != earlier.leg for earlier in self.found):
-            self.wrong.append(f"{found} was reported after an event of its leg")
+        self._check(found)
+        self.reports.append(found)
         self.found.append(found)
 
     def leg_event(self, event: LegEvent) -> None:
-        if get_ident() != self._thread:
-            self.wrong.append(f"{event} was reported from another thread")
-        if self.ends(event.leg):
-            self.wrong.append(f"{event} was reported after the end of its leg")
+        self._check(event)
+        self.reports.append(event)
         self.events.append(event)
         if isinstance(event, Answered) and self._restores is not None:
             self.leg_records[event.leg] = self._restores.leg_record(event.leg)
+        if self.on_event is not None:
+            self.on_event(event)
 
     def when_recorded(self, then: Callable[[Any], None], argument: Any) -> None:
         if self.holds:
@@ -92,9 +99,79 @@ class RecordingSink(LegSink):
         """Return the events of one leg."""
         return [event for event in self.events if event.leg == leg]
 
+    def all_of(self, leg: LegId) -> list[FoundLeg | LegEvent]:
+        """Return what was reported of one leg: that it was found, and its events."""
+        return [report for report in self.reports if report.leg == leg]
+
     def ends(self, leg: LegId) -> list[Ended]:
         """Return the end events of one leg; two break a rule."""
         return [event for event in self.of(leg) if isinstance(event, Ended)]
+
+    def has_found(self, leg: LegId) -> bool:
+        """Return whether a leg was reported as found."""
+        return any(found.leg == leg for found in self.found)
+
+    def view(self, leg: LegId) -> FoundLeg:
+        """Return a live leg with the values that its reports add up to."""
+        first = (found for found in self.found if found.leg == leg)
+        view = next(first, FoundLeg(leg=leg, state=CallState.CONNECTING, number=""))
+        for event in self.of(leg):
+            match event:
+                case Progressed():
+                    view = replace(view, state=CallState.ALERTING)
+                case Answered():
+                    view = replace(view, state=CallState.CONNECTED)
+                case Changed():
+                    fields = ("aliases", "partners", "labels", "number")
+                    values = {name: getattr(event, name) for name in fields}
+                    view = replace(
+                        view, **{name: new for name, new in values.items() if new is not None}
+                    )
+                case Ended() | Gone():
+                    pass
+        return view
+
+    def faults_of(self, report: FoundLeg | LegEvent) -> list[str]:
+        """Return which values of a report umd cannot take, in words."""
+        if isinstance(report, (FoundLeg, Changed)):
+            return list(_faults_of_values(report))
+        if isinstance(report, Ended):
+            proof = report.shown_by
+            if report.confirmed != Ended(report.leg, report.cause, shown_by=proof).confirmed:
+                return [f"confirmed={report.confirmed} although the end is shown by {proof}"]
+        return []
+
+    def _check(self, report: FoundLeg | LegEvent) -> None:
+        if get_ident() != self._thread:
+            self.wrong.append(f"{report} was reported from another thread")
+        if self._is_after_the_end(report):
+            self.wrong.append(f"{report} was reported after the end of its leg")
+        self.wrong += [f"{report}: {fault}" for fault in self.faults_of(report)]
+
+    def _is_after_the_end(self, report: FoundLeg | LegEvent) -> bool:
+        """
+        Return whether a leg has ended before this report of it.
+
+        A leg whose end was not confirmed may be found again: then the PBX still has it.
+        """
+        for earlier in reversed(self.reports):
+            if earlier.leg == report.leg:
+                if isinstance(earlier, Ended) and isinstance(report, FoundLeg):
+                    return earlier.confirmed
+                return isinstance(earlier, (Ended, Gone))
+        return False
+
+
+def _faults_of_values(report: FoundLeg | Changed) -> Iterator[str]:
+    try:
+        check_aliases(report.aliases or {})
+        check_labels(report.labels or ())
+    except InvalidAlias as error:
+        yield str(error)
+    if not isinstance(report.partners, (tuple, NoneType)):
+        yield f"partners are a tuple, not {type(report.partners).__name__}"
+    elif report.leg in (report.partners or ()):
+        yield "a leg is no partner of itself"
 
 
 class FakeBackend(LegBackend):
@@ -125,6 +202,7 @@ class FakeBackend(LegBackend):
         self._numbers: dict[LegId, str] = {}
         self._states: dict[LegId, CallState] = {}
         self._causes: dict[LegId, Cause] = {}
+        self._deadlines: list[IDelayedCall] = []
         self.sink: LegSink | None = None
 
     async def start(self, sink: LegSink) -> None:
@@ -135,6 +213,10 @@ class FakeBackend(LegBackend):
 
     async def stop(self) -> None:
         self.sink = None
+        deadlines, self._deadlines = self._deadlines, []
+        for deadline in deadlines:
+            if deadline.active():
+                deadline.cancel()
 
     async def legs(self) -> Sequence[FoundLeg]:
         known = {leg.leg: leg for leg in self.found}
@@ -154,7 +236,7 @@ class FakeBackend(LegBackend):
             self.ring(leg)
             if number != "rings":
                 self.answer(leg)
-            if number == "hangs up":
+            if number == "hangs up" and leg in self._states:
                 self.end(leg, Cause(by=EndedBy.FAR_END))
 
     def hang_up(self, leg: LegId, cause: Cause) -> None:
@@ -166,7 +248,8 @@ class FakeBackend(LegBackend):
             return
         self._causes[leg] = cause
         if self._numbers[leg] == "silent":
-            self._clock.callLater(self.GIVES_UP_AFTER, self._give_up, leg)
+            deadline = self._clock.callLater(self.GIVES_UP_AFTER, self._give_up, leg)
+            self._deadlines.append(deadline)
         elif self.confirms:
             self.end(leg)
 

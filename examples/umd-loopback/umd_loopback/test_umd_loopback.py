@@ -3,7 +3,14 @@
 from twisted.trial.unittest import TestCase
 from umd_loopback import LoopbackBackend, LoopbackSection
 
-from umd.backend import CarriesMedia, LegBackend, RestoresLegs, ShowsMessages
+from umd.backend import (
+    CarriesMedia,
+    ChecksFiles,
+    FollowsPbx,
+    LegBackend,
+    RestoresLegs,
+    ShowsMessages,
+)
 from umd.testing import LegBackendContract
 
 
@@ -13,7 +20,7 @@ class LoopbackContractTests(LegBackendContract, TestCase):
     number_that_rejects = "busy"
     number_that_hangs_up = "short"
     number_silent_to_bye = "mute"
-    not_offered = (CarriesMedia, RestoresLegs, ShowsMessages)
+    not_offered = (CarriesMedia, ChecksFiles, FollowsPbx, RestoresLegs, ShowsMessages)
 
     def make_backend(self) -> LegBackend:
         return LoopbackBackend("loopback", LoopbackSection(), self.clock)

@@ -20,7 +20,7 @@ from umd.backend import (
     BackendUnavailable,
     CarriesMedia,
     Ended,
-    LegBackend,
+    FollowsPbx,
     LegId,
     Progressed,
 )
@@ -85,13 +85,15 @@ class FarPbx(FarEnds):
 
 
 class SipBackendContractTests(LegBackendContract, TestCase):
+    backend_type = "sip"
+    section = {"peer": "udp:127.0.0.1:5070"}
     number_that_answers = "+1 555 0100"
     number_that_rings = "+1 555 0180"
     number_that_rejects = "+1 555 0186"
     number_that_hangs_up = "+1 555 0120"
     number_silent_to_bye = "+1 555 0199"
     has_clock_alone = False  # the PBX and the wire are on it too
-    not_offered = (CarriesMedia,)
+    not_offered = (CarriesMedia, FollowsPbx)
 
     async def setUp(self) -> None:  # type: ignore[override]  # trial awaits it
         captured_log(self)
@@ -100,9 +102,6 @@ class SipBackendContractTests(LegBackendContract, TestCase):
         far.listen(*FAR[:2])
         far.serve(FarPbx())
         await super().setUp()
-
-    def make_backend(self) -> LegBackend:
-        return SipBackend("pbx", section(), self.clock)
 
 
 class SipCase(TestCase):

@@ -6,7 +6,17 @@ from collections.abc import Callable, Iterator, Sequence
 from hashlib import blake2b
 from typing import Final
 
-from umd.backend import Answered, Ended, Gone, KnownLeg, LegEvent, LegId, NoSuchLeg, Progressed
+from umd.backend import (
+    Answered,
+    Ended,
+    Gone,
+    KnownLeg,
+    LegEvent,
+    LegId,
+    LegInUse,
+    NoSuchLeg,
+    Progressed,
+)
 from umd.backends.sip_legs.cause import cause_of
 from umd.backends.sip_legs.record import UnreadableRecord, read_record, write_record
 from umd.call.call import CallState
@@ -112,7 +122,12 @@ class SipLegs:
                 be sent again after a restart. They are as hard to guess as the name.
             sent_before: The INVITE was sent before a restart. Only expect its responses.
             again: The INVITE may have been sent before a restart. Send it again.
+
+        Raises:
+            LegInUse: The Call-ID of a live leg. The far end of that leg would not be hung up.
         """
+        if leg in self._sessions or leg in self._dormant:
+            raise LegInUse(f"there is a SIP session for leg {leg} already")
         session = self.endpoint.place(
             uri,
             hop,
