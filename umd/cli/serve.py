@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 
@@ -31,23 +32,27 @@ def serve(file: str | None, overrides: tuple[str, ...], as_json: bool) -> None:
 
     The log goes to standard error. With --json it is JSON even on a terminal.
     """
-    from umd.runtime.reactor import install
-    from umd.runtime.systemd import inherited_sockets
-
-    inherited_sockets()  # before Twisted reads the variables of systemd
-    install()  # before the module of a backend imports Twisted's reactor
-
-    from umd.config import ConfigError, load
-
-    if as_json:
-        overrides = (*overrides, "log.format=json")
-    hangups = signals.remember_hangups()
+    # Imports and settings make many objects and no garbage: a collection would find nothing.
+    gc.disable()
     try:
-        settings = load(file, overrides)
-    except ConfigError as error:
-        exit_with_mistakes(error.mistakes, NOT_STARTED)
-    from umd.daemon.process import run
+        from umd.runtime.reactor import install
+        from umd.runtime.systemd import inherited_sockets
 
+        inherited_sockets()  # before Twisted reads the variables of systemd
+        install()  # before the module of a backend imports Twisted's reactor
+
+        from umd.config import ConfigError, load
+
+        if as_json:
+            overrides = (*overrides, "log.format=json")
+        hangups = signals.remember_hangups()
+        try:
+            settings = load(file, overrides)
+        except ConfigError as error:
+            exit_with_mistakes(error.mistakes, NOT_STARTED)
+        from umd.daemon.process import run
+    finally:
+        gc.enable()
     sys.exit(run(lambda: load(file, overrides), settings, hangups=hangups))
 
 

@@ -25,7 +25,6 @@ from umd.daemon.build import (
     make_store,
     tap_messages,
 )
-from umd.daemon.certificates import open_tls
 from umd.daemon.hep import Hep
 from umd.daemon.listeners import Listeners
 from umd.daemon.messaging import apply as apply_messaging
@@ -342,6 +341,9 @@ class Daemon:
         """
         rules = make_rules(settings.auth) if settings.auth.authenticates else None
         if settings.http.listen_tls:
+            # Here, as umd starts faster without these modules, which only TLS needs.
+            from umd.daemon.certificates import open_tls
+
             context, warnings = open_tls(settings)
             for warning in warnings:
                 self._log.warning("tls.certificate-not-valid", why=warning)

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-import jwt
-
 from umd.call.principal import is_valid_name
 from umd.errors import UmdError
 
@@ -89,6 +87,8 @@ class TokenVerifier:
         return Token(name, float(claims["exp"]), _scopes(claims.get("scope")))
 
     def _decode(self, token: str) -> dict[str, Any]:
+        import jwt  # here, as umd starts faster without it, and most configurations have no tokens
+
         try:
             return jwt.decode(
                 token,
