@@ -35,10 +35,14 @@ def serve(file: str | None, overrides: tuple[str, ...], as_json: bool) -> None:
     # Imports and settings make many objects and no garbage: a collection would find nothing.
     gc.disable()
     try:
-        from umd.runtime.reactor import install
         from umd.runtime.systemd import inherited_sockets
+        from umd.runtime.without_openssl import import_tcp
 
         inherited_sockets()  # before Twisted reads the variables of systemd
+        import_tcp()  # before any other module imports Twisted
+
+        from umd.runtime.reactor import install
+
         install()  # before the module of a backend imports Twisted's reactor
 
         from umd.config import ConfigError, load

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from structlog.typing import FilteringBoundLogger
 from twisted.internet.defer import TimeoutError, ensureDeferred
@@ -36,12 +36,14 @@ from umd.errors import UmdError
 from umd.http.authentication import Authenticator
 from umd.http.front import Front
 from umd.http.hosts import allowed_hosts
-from umd.http.tls import TlsServer
 from umd.messaging.service import SoapService
 from umd.runtime import systemd
 from umd.runtime.garbage_collection import IncrementalCollector
 from umd.trace.capture import Capture
 from umd.trace.summary import CallSummaries
+
+if TYPE_CHECKING:
+    from umd.http.tls import TlsServer
 
 MEMORY_BLOCKS_PER_ITEM: Final = 100
 """More memory blocks than a connection takes, or a call together with its transactions."""
@@ -341,8 +343,9 @@ class Daemon:
         """
         rules = make_rules(settings.auth) if settings.auth.authenticates else None
         if settings.http.listen_tls:
-            # Here, as umd starts faster without these modules, which only TLS needs.
+            # Here, as they load OpenSSL, and umd starts faster without it.
             from umd.daemon.certificates import open_tls
+            from umd.http.tls import TlsServer
 
             context, warnings = open_tls(settings)
             for warning in warnings:

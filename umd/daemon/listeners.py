@@ -7,7 +7,6 @@ from ipaddress import ip_address
 from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 
@@ -52,13 +51,7 @@ class Listeners:
             CannotListen: the endpoint is taken or not available, or it must not be open to all.
         """
         try:
-            if endpoint.startswith("systemd:"):
-                inherited = systemd.inherited_sockets()
-                ports = listen_on_inherited(
-                    endpoint_fields(endpoint), inherited, factory, self._reactor
-                )
-            else:
-                ports = [await serverFromString(self._reactor, endpoint).listen(factory)]
+            ports = self._open(endpoint, factory)
         except CannotListenError as error:
             reason = str(getattr(error.socketError, "strerror", None) or error.socketError)
             raise CannotListen(f"{key} = {endpoint!r}: {reason}") from error
@@ -73,6 +66,29 @@ class Listeners:
                 "this address could end any call; listen on loopback or a unix: socket, or set "
                 "http.allow_anonymous = true"
             )
+
+    def _open(self, endpoint: str, factory: IProtocolFactory) -> list[IListeningPort]:
+        """
+        Listen as Twisted's `serverFromString` does, whose module loads OpenSSL.
+
+        An endpoint of systemd may name several sockets; the others are one port each.
+        """
+        kind = endpoint.partition(":")[0]
+        fields = endpoint_fields(endpoint)
+        backlog = int(fields.get("backlog", "50"))
+        match kind:
+            case "systemd":
+                inherited = systemd.inherited_sockets()
+                return listen_on_inherited(fields, inherited, factory, self._reactor)
+            case "unix":
+                path = fields["address"]
+                mode = int(fields.get("mode", "666"), 8)
+                locked = bool(int(fields.get("lockfile", "1")))
+                return [self._reactor.listenUNIX(path, factory, backlog, mode, locked)]
+            case _:
+                interface = fields.get("interface", "::" if kind == "tcp6" else "")
+                port = int(fields["port"])
+                return [self._reactor.listenTCP(port, factory, backlog, interface)]
 
     @property
     def addresses(self) -> list[str]:

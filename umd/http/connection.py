@@ -15,6 +15,7 @@ from umd.call.principal import Principal
 from umd.http.client_identity import ClientIdentity
 from umd.http.connections import Wait
 from umd.http.exchange import TEXT_PLAIN, Reply, Request, refusal
+from umd.http.handshake import TIMED_OUT, HandshakeFailure
 from umd.http.head import Head
 from umd.http.pending_reply import PendingReply, start_reply
 from umd.http.phase import ACCEPTING, Event, Phase, next_phase
@@ -22,7 +23,6 @@ from umd.http.reader import NO_MORE_REQUESTS, Part, Reader
 from umd.http.refused import Refused
 from umd.http.response import CONTINUE, reply_to_refused
 from umd.http.server_state import ServerState
-from umd.http.tls import TIMED_OUT, HandshakeFailure, handshake_failure
 from umd.http.transport import ClientTransport
 from umd.http.verdict import Denied
 
@@ -123,6 +123,8 @@ class Connection(Protocol):
     def connectionLost(self, reason: Failure = cast(Failure, None)) -> None:
         """Stop waiting for the reply. The operation itself goes on."""
         if self.phase is Phase.HANDSHAKE:
+            from umd.http.tls import handshake_failure  # here, as it loads OpenSSL
+
             self._log_failed_handshake(handshake_failure(self._client.tls, reason))
         self._advance(Event.LOSE)
         self._stop_deadline()

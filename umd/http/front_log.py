@@ -7,9 +7,9 @@ from typing import Final
 from structlog.typing import FilteringBoundLogger
 from twisted.internet.interfaces import IReactorTime
 
+from umd.http.handshake import HandshakeFailure
 from umd.http.head import Head
 from umd.http.rate_limited_log import RateLimitedLog
-from umd.http.tls import HandshakeFailure
 
 MAX_REFUSALS_LOGGED_PER_SECOND: Final = 100
 MAX_LOGGED_CHARACTERS: Final = 200

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
@@ -17,6 +17,8 @@ from twisted.protocols.tls import (
 )
 from twisted.python.failure import Failure
 from zope.interface import implementer
+
+from umd.http.handshake import CLOSED, HandshakeFailure
 
 ALPN_PROTOCOLS: Final = (b"http/1.1", b"http/1.0")
 """Protocols that umd speaks, the preferred one first (RFC 7301 section 6)."""
@@ -38,32 +40,6 @@ _CLIENT_CERTIFICATE_REASONS: Final = {
     _CODES.ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE: _UNKNOWN_CA,
 }
 """Reasons by OpenSSL's error code. For other codes the reason has the code itself."""
-_UNTRUSTED: Final = "the client does not trust tls.certificate; does its file hold the whole chain?"
-_HINTS: Final = {
-    "http request": "use https://",
-    "bad certificate": _UNTRUSTED,
-    "certificate unknown": _UNTRUSTED,
-    "unknown ca": _UNTRUSTED,
-}
-
-
-@dataclass(frozen=True, slots=True)
-class HandshakeFailure:
-    """Why a TLS handshake failed."""
-
-    reason: str
-    """A fixed phrase, OpenSSL's or umd's own."""
-    by: Literal["client", "umd"]
-    """The side that ended the handshake."""
-
-    @property
-    def hint(self) -> str:
-        """What the operator or the client can do; empty if umd has no advice."""
-        return _HINTS.get(self.reason, "")
-
-
-TIMED_OUT: Final = HandshakeFailure("timed out", "umd")
-CLOSED: Final = HandshakeFailure("closed during handshake", "client")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet.interfaces import IPullProducer, IPushProducer
 from twisted.internet.tcp import Connection as TcpConnection
 from zope.interface import implementer
 
 from umd.http.addresses import normal_address
-from umd.http.tls import TlsTransport
+
+if TYPE_CHECKING:  # else it would load OpenSSL, which plain TCP does not need
+    from umd.http.tls import TlsTransport
 
 
 @implementer(IPullProducer, IPushProducer)
@@ -178,4 +180,4 @@ class ClientTransport:
     @property
     def tls(self) -> TlsTransport:
         """The transport of a connection with TLS."""
-        return cast(TlsTransport, self._transport)
+        return cast("TlsTransport", self._transport)
