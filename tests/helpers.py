@@ -25,7 +25,8 @@ from umd.call.call import Call
 from umd.call.events import LifecycleEvent
 from umd.call.principal import Principal
 from umd.control.control import Control
-from umd.control.journal import NullJournal
+from umd.control.held_ends import WireWitness
+from umd.control.journal import MessageSummaries, NullJournal
 from umd.control.settings import ControlSettings
 from umd.messaging.dialplan import DialPlan, Rule
 from umd.messaging.pin import PinDelivery, PinNotSent
@@ -57,6 +58,8 @@ class ControlRoom:
         backends: Mapping[str, LegBackend] | None = None,
         settings: ControlSettings | None = None,
         clock: Clock | None = None,
+        witness: WireWitness | None = None,
+        summaries: MessageSummaries | None = None,
     ) -> None:
         self.clock = clock or Clock()
         self.fake = FakeBackend(clock=self.clock)
@@ -72,6 +75,8 @@ class ControlRoom:
             log=self.log,
             settings=settings,
             make_leg_name=lambda: next(self._names),
+            witness=witness,
+            summaries=summaries,
         )
 
     def on_event(self, call: Call, event: LifecycleEvent) -> None:

@@ -14,6 +14,16 @@ Aliases: TypeAlias = Mapping[str, str]
 
 SIP_CALL_ID: Final = "sip-call-id"
 """The kind of the Call-ID of the SIP dialog with the far end (RFC 3261 section 8.1.1.4)."""
+SIP_CALLER_TAG: Final = "sip-caller-tag"
+"""The kind of the tag of the far end that sent the INVITE, of a call through a proxy."""
+SIP_CALLEE_TAG: Final = "sip-callee-tag"
+"""The kind of the tag of the far end that answered it."""
+FAR_END_TAGS: Final = (SIP_CALLER_TAG, SIP_CALLEE_TAG)
+"""
+A backend reports both for a call that has two far ends under one SIP Call-ID, as a proxy has.
+
+Then a witness must see that both are down.
+"""
 NO_ALIASES: Final[Aliases] = MappingProxyType({})
 """What all calls share that have no alias."""
 MAX_ALIASES: Final = 8

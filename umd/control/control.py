@@ -26,6 +26,7 @@ from umd.control.errors import (
     Stopping,
 )
 from umd.control.found_legs import FoundLegs
+from umd.control.held_ends import HeldEnds, WireWitness
 from umd.control.journal import CallJournal, MessageSummaries, require_recordable
 from umd.control.leases import Leases, Limit, cause_of
 from umd.control.lifecycle import Lifecycle
@@ -59,6 +60,7 @@ class Control:
         settings: the limits of calls and requests.
         make_leg_name: names the legs of calls that umd places.
         summaries: summarise the messages of each live call for the record of its end.
+        witness: sees what far ends answer to a PBX; None: the word of the PBX must do.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class Control:
         settings: ControlSettings | None = None,
         make_leg_name: Callable[[], str] = lambda: str(uuid4()),
         summaries: MessageSummaries | None = None,
+        witness: WireWitness | None = None,
     ) -> None:
         self.node = node
         self.summaries = summaries
@@ -87,9 +90,12 @@ class Control:
         self._authorisation = Authorisation(log)
         self._leases = Leases(clock, wall, self._limit_reached)
         self._registry = Registry(node, self.links, clock, wall, log)
-        self._teardowns = Teardowns(self.links, journal, clock, wall, log, summaries)
+        self._held_ends = HeldEnds(witness, clock, wall)
+        self._teardowns = Teardowns(
+            self.links, journal, clock, wall, log, summaries, self._held_ends
+        )
         self._lifecycle = Lifecycle(
-            self._registry, self._leases, self._teardowns, journal, wall, log
+            self._registry, self._leases, self._teardowns, journal, wall, log, self._held_ends
         )
         self._found_legs = FoundLegs(self._registry, self._lifecycle, wall, log)
         self._wall = wall
@@ -99,16 +105,9 @@ class Control:
         """Ends many calls."""
         self._placements = Placements(self.links, journal, log)
         self._recovery = Recovery(
-            self.links,
-            self._registry,
-            self._lifecycle,
-            self._found_legs,
-            self._teardowns,
-            self._leases,
-            journal,
-            wall,
-            log,
-        )
+            self.links, self._registry, self._lifecycle, self._found_legs, self._teardowns,
+            self._leases, journal, wall, log,
+        )  # fmt: skip
         self.settings = settings or ControlSettings()
 
     @property
@@ -175,6 +174,7 @@ class Control:
 
     async def stop(self) -> None:
         """Stop all backends that were started, in reverse order, even if one of them fails."""
+        self._held_ends.release_all()
         self._teardowns.stop()
         self._leases.stop()
         for link in reversed(self.links.values()):

@@ -57,8 +57,14 @@ class CallJournal(Protocol):
 class MessageSummaries(Protocol):
     """Summaries of the messages of live calls; `umd.trace.summary.CallSummaries` makes them."""
 
-    def begin(self, leg: str, /) -> None:
-        """Summarise the messages of this leg from now on; a repetition changes nothing."""
+    def begin(self, leg: str, sip_call_id: str = "", /) -> None:
+        """
+        Summarise the messages of this leg from now on; a repetition changes nothing.
+
+        Args:
+            leg: its name, which is the Call-ID of its messages,
+            sip_call_id: unless that is given here.
+        """
 
     def take(self, leg: str, /) -> bytes | None:
         """Stop summarising a leg, and return its messages as bytes for the journal; None: none."""

@@ -13,6 +13,7 @@ from umd.call.call import Call, CallState, IllegalEvent
 from umd.call.call_id import CallId
 from umd.call.events import Connected, Disconnected, LifecycleEvent, Lost
 from umd.call.leg import Answered, Ended, Progressed
+from umd.control.held_ends import HeldEnds
 from umd.control.journal import CallJournal
 from umd.control.leases import Leases
 from umd.control.links import BackendLink
@@ -37,6 +38,7 @@ class Lifecycle:
         journal: records the events.
         wall: the time written into events, seconds since the epoch.
         log: for what backends do wrong.
+        held: ends that wait for a witness.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class Lifecycle:
         journal: CallJournal,
         wall: Callable[[], float],
         log: FilteringBoundLogger,
+        held: HeldEnds,
     ) -> None:
         self.settings = ControlSettings()
         """Used here: `max_age` and `ring_time`. Replaced on reload."""
@@ -58,6 +61,8 @@ class Lifecycle:
         self._journal = journal
         self._wall = wall
         self._log = log
+        self._held = held
+        held.finish = self._happen
 
     def new_call(
         self,
@@ -84,6 +89,8 @@ class Lifecycle:
     def begin(self, link: BackendLink, call: Call) -> None:
         """Add a new call to the registry, and start the timers of its limits."""
         self._registry.add(link, call)
+        if call.aliases:
+            self._teardowns.summarise(call)
         if call.max_age or call.ring_time:
             self._leases.grant(call)
 
@@ -92,6 +99,8 @@ class Lifecycle:
         call = link.calls.get(event.leg)
         if call is None:
             self._refuse(link, event, "no live call has this leg")
+        elif call.id in self._held and not isinstance(event, (Gone, Changed)):
+            self._refuse(link, event, f"the end of call {call.id} was reported already")
         elif isinstance(event, Gone):
             self.lose(call, event.reason)
         elif isinstance(event, Changed):
@@ -100,7 +109,9 @@ class Lifecycle:
             self._apply(link, call, event)
 
     def lose(self, call: Call, reason: str) -> None:
-        """End a call as `Lost`: its leg cannot be found any more."""
+        """End a call as `Lost`: its leg cannot be found any more, and no end was reported."""
+        if call.id in self._held:
+            return
         self._end(call, call.lose(reason, self._wall()))
 
     def record(self, call: Call, event: LifecycleEvent, leg_record: bytes | None = None) -> None:
@@ -156,6 +167,8 @@ class Lifecycle:
             ),
         )
         if changed is not None:
+            if changed.aliases:
+                self._teardowns.summarise(call)
             self.record(call, changed)
 
     def _ids_of(self, link: BackendLink, legs: tuple[LegId, ...]) -> tuple[CallId, ...]:
@@ -167,8 +180,15 @@ class Lifecycle:
     ) -> None:
         if isinstance(event, Ended) and event.caused_by is not None and call.caused_by is None:
             call.caused_by = self._registry.id_of_leg(link, event.caused_by)
+        if isinstance(event, Ended) and self._held.hold(link, call, event):
+            return
+        self._happen(link, call, event, self._wall())
+
+    def _happen(
+        self, link: BackendLink, call: Call, event: Progressed | Answered | Ended, at: float
+    ) -> None:
         try:
-            happened = call.apply(event, self._wall())
+            happened = call.apply(event, at)
         except IllegalEvent as error:
             self._refuse(link, event, str(error))
             return

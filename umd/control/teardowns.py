@@ -10,12 +10,14 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from umd.backend import BackendUnavailable, NoSuchLeg
+from umd.call.alias import SIP_CALL_ID
 from umd.call.call import Call, CallState, HangUp
 from umd.call.call_id import CallId
 from umd.call.cause import RECOVERY_ON_TIMER_EXPIRY, Cause, EndedBy
 from umd.call.events import Disconnected, Lost
 from umd.call.leg import Ended
 from umd.control.errors import JournalUnavailable
+from umd.control.held_ends import HeldEnds
 from umd.control.journal import CallJournal, MessageSummaries, require_recordable
 from umd.control.links import BackendLink, Links
 from umd.control.outcome import Outcome
@@ -52,6 +54,7 @@ class Teardowns:
         wall: the time written into events, seconds since the epoch.
         log: for what backends do wrong.
         summaries: of the messages of each call, recorded with its end; None: there are none.
+        held: calls whose end is reported and waits for a witness; no backend is asked to end them.
     """
 
     def __init__(
@@ -62,6 +65,7 @@ class Teardowns:
         wall: Callable[[], float],
         log: FilteringBoundLogger,
         summaries: MessageSummaries | None,
+        held: HeldEnds,
     ) -> None:
         self.settings = ControlSettings()
         """Used here: `deadline`. Replaced on reload."""
@@ -70,6 +74,7 @@ class Teardowns:
         self._wall = wall
         self._log = log
         self._summaries = summaries
+        self._held = held
         self._by_call: dict[CallId, Teardown] = {}
         self._deadlines: Alarms[Teardown] = Alarms(clock, self._deadline_passed)
         self._retries: Alarms[Teardown] = Alarms(clock, self._retry)
@@ -90,6 +95,12 @@ class Teardowns:
         self._deadlines.stop()
         self._retries.stop()
 
+    def summarise(self, call: Call) -> None:
+        """Summarise the messages of a call that a witness sees, once its Call-ID is known."""
+        call_id = call.aliases.get(SIP_CALL_ID)
+        if call_id is not None and self._summaries is not None and self._held.has_witness:
+            self._summaries.begin(call.leg, call_id)
+
     # -- the course of a teardown
 
     def request(self, call: Call, hang_up: HangUp) -> Teardown:
@@ -107,14 +118,22 @@ class Teardowns:
         if call.state is CallState.DISCONNECTING:
             # Requested before the restart. The backend could not be asked for its legs since.
             return self.resume(call)
+        if call.id in self._held:
+            return self._join_end(call)
         require_recordable(self._journal)
         teardown = self._by_call[call.id] = Teardown(call)
         if self._summaries is not None:
-            self._summaries.begin(call.leg)
+            self._summaries.begin(call.leg, call.aliases.get(SIP_CALL_ID, ""))
         requested = call.apply(hang_up, self._wall())
         assert requested is not None
         teardown.deadline = self._deadlines.start(self.settings.deadline, teardown)
         self._journal.append(call, requested, None, self._request_recorded, teardown)
+        return teardown
+
+    def _join_end(self, call: Call) -> Teardown:
+        """Let clients wait for the end of a call that is over and waits for its proof."""
+        teardown = self._by_call[call.id] = Teardown(call, _SENT)
+        teardown.deadline = self._deadlines.start(self.settings.deadline, teardown)
         return teardown
 
     def resume(self, call: Call) -> Teardown:
@@ -178,6 +197,8 @@ class Teardowns:
         teardown.advance(_SEND)
         if teardown.deadline is None:
             teardown.deadline = self._deadlines.start(self.settings.deadline, teardown)
+        if call.id in self._held:
+            return  # it is over, and its end waits for its proof
         try:
             link.backend.hang_up(call.leg, call.cause)
             if was_down:

@@ -93,6 +93,7 @@ class Daemon:
             log=log,
             settings=control_settings(settings.call),
             summaries=summaries,
+            witness=self.hep.wire_witness,
         )
         self.users = make_users(settings.users, reactor)
         self.use_cases = make_use_cases(settings, self.control, self.users, reactor)

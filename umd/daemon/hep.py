@@ -27,6 +27,7 @@ from umd.trace.feed import MessageFeed
 from umd.trace.hep_listener import LOOPBACK, HepFactory, HepReceiver, HepRules, HepUdp
 from umd.trace.hep_sender import Collector, HepSender, TcpCollector, UdpCollector
 from umd.trace.summary import CallSummaries
+from umd.trace.wire_witness import WireWitness
 from umd.trace.witness import Witness, WitnessLimits
 
 RECEIVE_BUFFER_OCTETS: Final = 8 * 1024 * 1024
@@ -75,6 +76,13 @@ class Hep:
             self.witness = Witness(limits)
             feed = MessageFeed(self.witness, capture, summaries, knows)
             self._receiver = HepReceiver(HepRules(), feed.take, reactor, log)
+
+    @property
+    def wire_witness(self) -> WireWitness | None:
+        """The witness as control asks it; None if there is none."""
+        if self.witness is None:
+            return None
+        return WireWitness(self.witness, self._reactor.seconds)
 
     @property
     def tap(self) -> MessageTap | None:

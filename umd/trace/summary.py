@@ -83,9 +83,12 @@ class CallSummaries:
             leg: its name, which is the SIP Call-ID of its messages,
             sip_call_id: unless that is given here.
         """
-        if sip_call_id and sip_call_id != leg:
-            self._call_ids.setdefault(leg, sip_call_id)
         call_id = self._call_ids.get(leg, leg)
+        if sip_call_id and call_id == leg != sip_call_id:
+            self._call_ids[leg] = call_id = sip_call_id
+            earlier = self._entries.pop(leg, None)
+            if earlier is not None:
+                self._entries.setdefault(call_id, earlier)
         if call_id not in self._entries:
             self._entries[call_id] = bytearray()
 
