@@ -206,3 +206,17 @@ FAKE_NUMBERS = DialPlan(
         Rule("9", refuse=True),
     ]
 )
+
+
+class EntryPointStub:
+    """An entry point that provides any object, or fails to load with an exception."""
+
+    name, value = "any", "package:thing"
+
+    def __init__(self, offered: object) -> None:
+        self._offered = offered
+
+    def load(self) -> object:
+        if isinstance(self._offered, Exception):
+            raise self._offered
+        return self._offered

@@ -35,10 +35,10 @@ MAY_IMPORT: Final[Mapping[str, frozenset[str]]] = {
     "daemon": GROUND
     | _CORE
     | {"trace", "config", "journal", "control", "http", "messaging", "management"},
+    "testing": GROUND | _CORE | {"trace", "config", "soap"},
     "lab": GROUND
     | _CORE
-    | {"trace", "config", "control", "journal", "backends/sim", "backends/sip"},
-    "testing": GROUND | _CORE | {"trace", "config", "soap"},
+    | {"trace", "config", "control", "journal", "backends/sim", "backends/sip", "testing"},
     "cli": GROUND
     | _CORE
     | {"trace", "config", "soap", "journal", "management", "daemon", "lab", "backends/sim"},

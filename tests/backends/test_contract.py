@@ -9,6 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from tests.backends.pbx import FollowingContract
 from tests.backends.sip.memory import captured_log
+from tests.helpers import EntryPointStub
 from umd import backend
 from umd.backend import (
     CarriesMedia,
@@ -34,20 +35,6 @@ from umd.backends.sim.section import SimSection
 from umd.backends.sip import SipBackend
 from umd.call.cause import Cause, EndedBy
 from umd.testing import FakeBackend, LegBackendContract, RecordingSink
-
-
-class _Point:
-    """An entry point that provides any object."""
-
-    name, value = "any", "package:thing"
-
-    def __init__(self, offered: object) -> None:
-        self._offered = offered
-
-    def load(self) -> object:
-        if isinstance(self._offered, Exception):
-            raise self._offered
-        return self._offered
 
 
 class SimBackendTests(LegBackendContract, TestCase):
@@ -258,7 +245,7 @@ class EntryPointTests(SynchronousTestCase):
             (NoSettings, "has no Settings derived from umd.config.Section"),
             (ImportError("no module named x"), "cannot be loaded: no module named x"),
         ):
-            self.patch(backend, "entry_points", lambda **_: [_Point(offered)])  # noqa: B023
+            self.patch(backend, "entry_points", lambda **_: [EntryPointStub(offered)])  # noqa: B023
             with self.assertRaisesRegex(UnknownBackendType, why):
                 load_backend_type("any")
 

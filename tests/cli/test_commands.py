@@ -400,6 +400,12 @@ class StatusTableTests(PlantingCase):
             ("lab replay", 0): [lab("replay", seed)],
             ("lab replay", 2): [lab("replay", wrong), lab("replay", "/nowhere")],
             ("lab replay", 4): [planted("replay", seed)],
+            ("backend-contract", 0): [of("backend-contract", "sim")],
+            ("backend-contract", 1): [of("backend-contract", "sip", "-o", "t1=1s")],
+            ("backend-contract", 2): [
+                of("backend-contract", "nothing"), of("backend-contract", "sim", "-o", "x=1"),
+                of("backend-contract", "sim", "--junit", "/no/x"),
+            ],
             ("any", 2): any_of_them,
         }  # fmt: skip
 
@@ -490,6 +496,7 @@ class StreamTests(PlantingCase):
     ARGUMENTS: Mapping[tuple[str, ...], tuple[str, ...]] = {
         ("check-config",): (str(ROOT / "conf" / "umd.toml"),),
         ("init",): (NEW,),
+        ("backend-contract",): ("sim",),
         ("calls",): ("--socket", SOCKET),
         ("calls", "end"): ("--id", "seed-9", "--max", "1", "--yes", "--socket", SOCKET),
         ("trace",): ("seed-0", "--socket", SOCKET),

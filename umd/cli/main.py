@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 import click
 
 from umd import __version__
+from umd.cli.backend_contract import backend_contract
 from umd.cli.calls import call_group, calls
 from umd.cli.exit_status import INTERRUPTED, OUTPUT_LOST, READER_GONE
 from umd.cli.init import init
@@ -69,6 +70,7 @@ main.add_command(why)
 main.add_command(status)
 main.add_command(journal)
 main.add_command(lab)
+main.add_command(backend_contract)
 main.add_command(version)
 
 

@@ -89,5 +89,7 @@ class PbxHooks:
         self._no_hook("pbx_commands")
 
     def _no_hook(self, name: str) -> NoReturn:
-        on_purpose = FollowsPbx in self.not_offered or name in self.not_offered
-        raise NotOffered(f"the contract has no hook {name}", on_purpose=on_purpose)
+        if FollowsPbx in self.not_offered:
+            raise NotOffered("the backend does not offer FollowsPbx", on_purpose=True)
+        why = f"the contract has no hook {name}"
+        raise NotOffered(why, on_purpose=name in self.not_offered)
