@@ -58,6 +58,20 @@ def _der(tag: int, content: bytes) -> bytes:
     return bytes([tag, *([length] if length < 128 else [0x80 + len(octets), *octets])]) + content
 
 
+def _key_usage(ca: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=True,
+        key_cert_sign=ca,
+        crl_sign=ca,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
 class Authority:
     """A certificate authority for a test."""
 
@@ -82,6 +96,12 @@ class Authority:
             .not_valid_after(now + datetime.timedelta(days=days[1]))
             .add_extension(x509.BasicConstraints(ca, None), True)
             .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), False)
+            # Clients of Python 3.13 demand what RFC 5280 section 4.2.1 does.
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()), False
+            )
+            .add_extension(_key_usage(ca), True)
         )
         return builder.sign(self.key, hashes.SHA256())
 
