@@ -41,6 +41,7 @@ class Trunk:
         peer: the port of the SIP peer, on loopback.
         deadline: `call.deadline`.
         t1: T1 of the trunk.
+        sections: further sections of the configuration.
         keys: further keys of the backend's section.
     """
 
@@ -51,6 +52,7 @@ class Trunk:
         *,
         deadline: str = "20s",
         t1: str = "500ms",
+        sections: str = "",
         **keys: str,
     ) -> None:
         self._directory = Path(directory).absolute()
@@ -61,7 +63,7 @@ class Trunk:
         more = "".join(f"{key} = {json.dumps(value)}\n" for key, value in keys.items())
         self._configuration.write_text(
             f'node = "lab"\n[journal]\npath = "{self._journal}"\n'
-            f'[call]\ndeadline = "{deadline}"\n[drain]\ndeadline = "10ms"\n'
+            f'{sections}[call]\ndeadline = "{deadline}"\n[drain]\ndeadline = "10ms"\n'
             f'[backend.pbx]\ntype = "sip"\nlisten = "udp:{LOOPBACK}:{self.port}"\n'
             f'peer = "udp:{LOOPBACK}:{peer}"\nt1 = "{t1}"\n{more}'
         )
@@ -122,6 +124,12 @@ class Trunk:
         """Return the ids of the live calls."""
         calls = ask("calls", self.umd.control_socket)
         return {line["call"]["id"] for line in calls if "call" in line}
+
+    def status(self) -> dict[str, Any]:
+        """Return the figures of `umd status`."""
+        (reply,) = ask("status", self.umd.control_socket)
+        figures: dict[str, Any] = reply["status"]
+        return figures
 
     def record(self, call: PlacedCall) -> list[dict[str, Any]]:
         """Return the journal's records of a call, oldest first, whether umd runs or not."""

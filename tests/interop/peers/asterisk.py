@@ -18,7 +18,7 @@ from tests.interop.peers.process import (
 )
 
 TEMPLATES: Final = Path(__file__).parent / "asterisk"
-UNUSED: Final = "ccss cdr cel features indications acl udptl geolocation pjproject hep http".split()
+UNUSED: Final = "ccss cdr cel features indications acl udptl geolocation pjproject http".split()
 """Configuration files that Asterisk reports if they are missing; empty ones set the defaults."""
 RTP_PORTS: Final = 200
 
@@ -31,12 +31,16 @@ class Asterisk(Peer):
         directory: where Asterisk writes its files. Its path must be short, because the path of
             the control socket in it has at most 107 bytes.
         password: of the user `umd`, who is challenged where From has the user `digest`.
+        hep_port: where it sends a copy of each SIP message, with the password `secret`.
     """
 
-    def __init__(self, directory: str | Path, *, password: str = "secret") -> None:
+    def __init__(
+        self, directory: str | Path, *, password: str = "secret", hep_port: int | None = None
+    ) -> None:
         super().__init__(directory)
         self.port, self._rtp = free_ports(2)
         self._password = password
+        self._hep_port = hep_port
 
     def start(self) -> None:
         """
@@ -61,6 +65,8 @@ class Asterisk(Peer):
             "RTP_START": start,
             "RTP_END": start + RTP_PORTS,
             "PASSWORD": self._password,
+            "HEP_ENABLED": "no" if self._hep_port is None else "yes",
+            "HEP_PORT": self._hep_port or 9060,
         }
         for template in TEMPLATES.glob("*.conf"):
             (self.directory / "etc" / template.name).write_text(fill_in(template, values))
@@ -85,6 +91,10 @@ class Asterisk(Peer):
         """Return the names of its channels."""
         lines = self.console("core show channels concise").splitlines()
         return [line.partition("!")[0] for line in lines if "!" in line]
+
+    def hang_up(self, channel: str) -> None:
+        """End a channel, as an operator at its console does."""
+        self.console(f"channel request hangup {channel}")
 
     def wait_for_channels(self, count: int) -> None:
         """

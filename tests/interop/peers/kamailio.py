@@ -27,6 +27,7 @@ class Kamailio(Peer):
         patience: seconds that a request may stay without any answer.
         rings_for: seconds that a callee may ring, until the proxy itself answers the INVITE.
         fork_to: the port of a second far end; every call rings at both.
+        hep_port: where it sends a copy of each message.
         password: of the user `umd`, who is challenged then, with nonces good for one second.
     """
 
@@ -38,6 +39,7 @@ class Kamailio(Peer):
         rings_for: float = 120.0,
         fork_to: int | None = None,
         password: str | None = None,
+        hep_port: int | None = None,
     ) -> None:
         super().__init__(directory)
         (self.port,) = free_ports(1)
@@ -48,6 +50,8 @@ class Kamailio(Peer):
         ]
         if fork_to is not None:
             self._definitions.append(f'FORK_TO="sip:callee@{LOOPBACK}:{fork_to}"')
+        if hep_port is not None:
+            self._definitions.append(f'HEP_URI="sip:{LOOPBACK}:{hep_port}"')
         if password is not None:
             self._definitions += ["CHALLENGE", f'PASSWORD="{password}"']
 

@@ -1,0 +1,206 @@
+"""The witness with real PBXs: Asterisk and Kamailio send umd copies of their SIP messages."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from twisted.internet import reactor
+from twisted.internet.interfaces import IReactorTime
+from twisted.trial.unittest import TestCase
+
+from tests.helpers import ALICE, capturing_log
+from tests.interop.peers.asterisk import Asterisk
+from tests.interop.peers.kamailio import Kamailio
+from tests.interop.peers.process import LOOPBACK, free_ports, wait_until
+from tests.interop.test_truth import TALKS, TruthCase
+from tests.interop.trunk import Trunk
+from umd.backend import Ended, FoundLeg, LegBackend, LegId, LegSink, Proof
+from umd.call.call import CallState
+from umd.call.cause import Cause
+from umd.config import Section, load
+from umd.control.control import Control
+from umd.control.journal import NullJournal
+from umd.control.outcome import Outcome
+from umd.control.settings import ControlSettings
+from umd.daemon.hep import Hep
+from umd.trace.capture import Capture, sip_call_id
+
+MUTE = "< INVITE\n> 180 INVITE\n> 200 INVITE\n< ACK\n< BYE\n pause 600000"
+
+
+class HepCase(TruthCase):
+    """Runs a umd that listens for HEP."""
+
+    def setUp(self) -> None:
+        (self.hep_port,) = free_ports(1)
+
+    def section(self, *, password: str | None) -> str:
+        text = f'[hep]\nlisten = "udp:{LOOPBACK}:{self.hep_port}"\n'
+        if password is not None:
+            file = Path(self.mktemp()).absolute()
+            file.write_text(f"{password}\n")
+            text += f'password_file = "{file}"\n'
+        return text
+
+    def asterisk(self) -> Asterisk:
+        directory = tempfile.mkdtemp(prefix="umd-asterisk-")
+        self.addCleanup(shutil.rmtree, directory, ignore_errors=True)
+        return self.started(Asterisk(directory, hep_port=self.hep_port))
+
+    def followed(self, trunk: Trunk) -> dict[str, int]:
+        status = trunk.status()
+        return {name: status[name] for name in ("witness_calls", "witness_calls_live")}
+
+    def wait_for(self, trunk: Trunk, **expected: int) -> None:
+        wait_until(lambda: self.followed(trunk) == expected, f"{expected} in umd status")
+
+
+class FollowedCallsTests(HepCase):
+    def test_both_legs_of_a_call_through_asterisk(self) -> None:
+        """Also the leg that Asterisk has begun is followed, to the answer to its BYE."""
+        far, asterisk = self.far_end(TALKS), self.asterisk()
+        trunk = self.trunk(asterisk.port, sections=self.section(password="secret"))
+        call = self.connected(trunk, f"dial-{far.port}")
+        self.wait_for(trunk, witness_calls=2, witness_calls_live=2)
+        trunk.disconnect(call)
+        self.wait_for(trunk, witness_calls=2, witness_calls_live=0)
+        status = trunk.status()
+        self.assertEqual((status["hep_refused"], status["witness_malformed"]), (0, 0))
+        self.assertEqual(status["hep_packets"], status["hep_messages"])
+
+    def test_a_leg_whose_far_end_is_silent(self) -> None:
+        """Asterisk has forgotten the leg; the witness shows that its BYE is unanswered."""
+        far, asterisk = self.far_end(MUTE), self.asterisk()
+        trunk = self.trunk(asterisk.port, sections=self.section(password="secret"))
+        call = self.connected(trunk, f"dial-{far.port}")
+        self.wait_for(trunk, witness_calls=2, witness_calls_live=2)
+        trunk.disconnect(call)
+        asterisk.wait_for_channels(0)
+        self.wait_for(trunk, witness_calls=2, witness_calls_live=1)
+
+    def test_a_wrong_password_is_refused(self) -> None:
+        asterisk = self.asterisk()
+        trunk = self.trunk(asterisk.port, sections=self.section(password="another"))
+        trunk.disconnect(self.connected(trunk, "answer"))
+        wait_until(lambda: trunk.status()["hep_refused"] > 0, "a refused packet")
+        self.assertEqual(trunk.status()["witness_calls"], 0)
+        self.assertRegex(trunk.status()["hep_refused_by_reason"], "^password [0-9]+$")
+
+    def test_a_call_through_kamailio(self) -> None:
+        """Both hops of a proxy have one Call-ID, and are one call."""
+        far = self.far_end(TALKS)
+        kamailio = self.started(Kamailio(self.mktemp(), hep_port=self.hep_port))
+        trunk = self.trunk(kamailio.port, sections=self.section(password=None))
+        call = self.connected(trunk, f"sip:callee@{LOOPBACK}:{far.port}")
+        self.wait_for(trunk, witness_calls=1, witness_calls_live=1)
+        trunk.disconnect(call)
+        self.wait_for(trunk, witness_calls=1, witness_calls_live=0)
+
+    def test_umd_sends_its_own_messages(self) -> None:
+        """Another umd receives them as a collector does."""
+        far = self.far_end(TALKS)
+        collector = self.trunk(far.port, sections=self.section(password=None))
+        sends = f'[hep]\nsend = "udp:{LOOPBACK}:{self.hep_port}"\n'
+        trunk = self.trunk(far.port, sections=sends)
+        trunk.disconnect(self.connected(trunk, "100"))
+        self.wait_for(collector, witness_calls=1, witness_calls_live=0)
+        sent = trunk.status()["hep_sent"]
+        wait_until(lambda: collector.status()["hep_messages"] == sent, "all messages")
+        self.assertGreaterEqual(sent, 6)
+
+
+class OneLeg(LegBackend):
+    """The leg that Asterisk has to a far end, ended at its console; only its word is reported."""
+
+    Settings = Section
+
+    def __init__(self, asterisk: Asterisk) -> None:
+        self._asterisk = asterisk
+        self.sink: LegSink | None = None
+
+    async def start(self, sink: LegSink) -> None:
+        self.sink = sink
+
+    async def stop(self) -> None:
+        pass
+
+    async def legs(self) -> list[FoundLeg]:
+        return []
+
+    def place(self, leg: LegId, number: str) -> None:
+        raise NotImplementedError
+
+    def hang_up(self, leg: LegId, cause: Cause) -> None:
+        self._asterisk.hang_up(leg)
+        assert self.sink is not None
+        self.sink.leg_event(Ended(leg, cause, shown_by=Proof.PBX))
+
+
+class ProofTests(HepCase, TestCase):
+    """umd ends a leg that Asterisk has begun, and Asterisk says at once that it has ended."""
+
+    async def end_leg_to(self, script: str, deadline: float) -> tuple[Outcome, Proof | None, Any]:
+        far, asterisk = self.far_end(script), self.asterisk()
+        trunk = self.trunk(asterisk.port)
+        file = Path(self.mktemp())
+        file.write_text(self.section(password="secret"))
+        log, _ = capturing_log()
+        capture = Capture(1000, time.time)
+        clock = IReactorTime(reactor)
+        hep = Hep(load(str(file)), reactor, log, capture, None, lambda name: control.carries(name))
+        backend = OneLeg(asterisk)
+        control = Control(
+            backends={"pbx": backend},
+            node="lab",
+            clock=clock,
+            wall=time.time,
+            journal=NullJournal(lambda call, event: None),
+            log=log,
+            settings=ControlSettings(deadline=deadline),
+            witness=hep.wire_witness,
+        )
+        hep.open()
+        self.addCleanup(hep.close)
+        await control.start()
+        self.connected(trunk, f"dial-{far.port}")
+        wait_until(lambda: len(far.log()) >= 2, "the ACK at the far end")
+        call_id = far.log()[0].call_id
+        channel = self.channel_of(asterisk)
+        assert backend.sink is not None
+        backend.sink.leg_found(
+            FoundLeg(
+                leg=LegId(channel),
+                state=CallState.CONNECTED,
+                number="callee",
+                aliases={"sip-call-id": call_id},
+            )
+        )
+        call = control.resolve(call_id)
+        outcome = await control.disconnect(ALICE, call.id, "r-1")
+        shown_by = call.shown_by
+        messages = [message for message in capture.messages() if sip_call_id(message[3]) == call_id]
+        await control.stop()
+        return outcome, shown_by, [message[3].start_line.split()[:2] for message in messages]
+
+    def channel_of(self, asterisk: Asterisk) -> str:
+        """Return the channel that Asterisk has dialled, which runs no extension of its own."""
+        lines = asterisk.console("core show channels concise").splitlines()
+        (channel,) = [line.split("!")[0] for line in lines if "!AppDial!" in line]
+        return channel
+
+    async def test_a_far_end_that_answers(self) -> None:
+        """Its 200 on the wire confirms the end that Asterisk alone would not."""
+        outcome, shown_by, messages = await self.end_leg_to(TALKS, 20.0)
+        self.assertEqual((outcome, shown_by), (Outcome.ENDED, Proof.FAR_END))
+        self.assertEqual(messages[0][0], "INVITE")
+        self.assertEqual([message[0] for message in messages[-2:]], ["BYE", "SIP/2.0"])
+
+    async def test_a_silent_far_end(self) -> None:
+        """Nothing is confirmed, although Asterisk says that the call has ended."""
+        outcome, shown_by, messages = await self.end_leg_to(MUTE, 1.5)
+        self.assertEqual((outcome, shown_by), (Outcome.ENDED_UNCONFIRMED, None))
+        self.assertIn("BYE", [message[0] for message in messages])
