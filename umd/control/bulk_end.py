@@ -11,7 +11,7 @@ is left.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
@@ -36,7 +36,7 @@ from umd.errors import UmdError
 
 CALLS_PER_TURN: Final = 2000
 """Calls that a selection looks at before the reactor does other work."""
-BEGINS_PER_TURN: Final = 50
+BEGINS_PER_TURN: Final = 20
 """Teardowns that begin before the reactor does other work."""
 MAX_IN_FLIGHT: Final = 500
 """Teardowns of one run that are under way at once."""
@@ -122,9 +122,9 @@ class Choice:
             )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class CallEnd:
-    """What became of one of the calls."""
+    """What became of one of the calls. Treat it as immutable."""
 
     call: Call
     outcome: str
@@ -260,9 +260,9 @@ class BulkEnd:
         self, principal: Principal, choice: Choice, target: Target, request_id: str, by: EndedBy
     ) -> list[CallEnd]:
         """End one call and its partner; return what became of each."""
-        ended_before = [call for call in target.calls if call.ended]
+        live = [call for call in target.calls if not call.ended]
         refused: dict[CallId, CallEnd] = {}
-        for call in target.calls:
+        for call in live:
             obstacle = self._obstacle(choice.selection, target, call)
             if obstacle is not None:
                 refused[call.id] = obstacle
@@ -275,17 +275,13 @@ class BulkEnd:
                 self._log.exception("control.end-failed", call=call.id)
                 refused[call.id] = CallEnd(call, INTERNAL_ERROR, f"a fault in umd: {error!r:.200}")
         return [
-            CallEnd(call, Outcome.ALREADY_ENDED)
-            if call in ended_before
-            else CallEnd(call, outcome_of(call))
-            if call.ended
-            else refused.get(call.id) or CallEnd(call, Outcome.ENDED_UNCONFIRMED)
+            _end_of(call, refused) if call in live else CallEnd(call, Outcome.ALREADY_ENDED)
             for call in target.calls
         ]
 
     def _obstacle(self, selection: Selection, target: Target, call: Call) -> CallEnd | None:
         """Return why a chosen call is not to be ended any more; None: it is."""
-        if call.ended:
+        if call.ended:  # with its partner, just now
             return CallEnd(call, Outcome.ALREADY_ENDED)
         partner = self._registry.partner_of(call)
         if partner is not None and not target.has(partner):
@@ -366,3 +362,10 @@ def _outcome_of_error(error: UmdError) -> str:
         if isinstance(error, kind):
             return outcome
     return INTERNAL_ERROR
+
+
+def _end_of(call: Call, refused: Mapping[CallId, CallEnd]) -> CallEnd:
+    """Return what became of a call that was live; it may have ended although it was refused."""
+    if call.ended:
+        return CallEnd(call, outcome_of(call))
+    return refused.get(call.id) or CallEnd(call, Outcome.ENDED_UNCONFIRMED)
