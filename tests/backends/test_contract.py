@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from unittest import TestResult
-
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from tests.backends.pbx import FollowingContract
@@ -14,16 +11,9 @@ from umd import backend
 from umd.backend import (
     CarriesMedia,
     ChecksFiles,
-    Ended,
     FollowsPbx,
-    FoundLeg,
-    KnownLeg,
     LegBackend,
-    LegEvent,
     LegId,
-    Media,
-    MediaCount,
-    MessageTap,
     RestoresLegs,
     ShowsMessages,
     UnknownBackendType,
@@ -33,7 +23,7 @@ from umd.backend import (
 from umd.backends.sim import SimBackend
 from umd.backends.sim.section import SimSection
 from umd.backends.sip import SipBackend
-from umd.call.cause import Cause, EndedBy
+from umd.call.cause import EndedBy
 from umd.testing import FakeBackend, LegBackendContract, RecordingSink
 
 
@@ -87,142 +77,6 @@ class FakeBackendTests(LegBackendContract, TestCase):
 
 class FollowingBackendTests(FollowingContract, TestCase):
     """The backend that follows a PBX in memory passes the contract of backends."""
-
-
-class Loose(SimBackend):
-    """Lets the ACK leave at once, before the answer is recorded."""
-
-    def _when_recorded(self, leg: LegId) -> None:
-        self._let_go(leg)
-
-
-class Recordless(SimBackend):
-    """Has no leg record."""
-
-    def leg_record(self, leg: LegId) -> bytes | None:
-        return None
-
-
-class Verbose(SimBackend):
-    """Has a leg record that is too large."""
-
-    def leg_record(self, leg: LegId) -> bytes | None:
-        return b"x" * (64 * 1024 + 1)
-
-
-class Forgetful(SimBackend):
-    """Restores nothing."""
-
-    def restore(self, known: Iterable[KnownLeg], *, anew: bool) -> None:
-        list(known)
-
-
-class Fragile(SimBackend):
-    """Restores no leg once the record of one is damaged."""
-
-    def restore(self, known: Iterable[KnownLeg], *, anew: bool) -> None:
-        for leg in known:
-            self._restore(leg, self._clock.seconds())
-
-
-class Credulous(SimBackend):
-    """Lists legs that it could not restore."""
-
-    def restore(self, known: Iterable[KnownLeg], *, anew: bool) -> None:
-        self._claimed = [
-            FoundLeg(leg=leg.leg, state=leg.state, number=leg.number) for leg in known
-        ]
-
-    async def legs(self) -> Sequence[FoundLeg]:
-        return [*await super().legs(), *self._claimed]
-
-
-class Mute(SimBackend):
-    """Carries no media although it says so."""
-
-    def place_with_media(self, leg: LegId, number: str, media: Media) -> None:
-        self.place(leg, number)
-
-
-class Hasty(SimBackend):
-    """Hangs up when the prompt is over."""
-
-    def place_with_media(self, leg: LegId, number: str, media: Media) -> None:
-        super().place_with_media(leg, number, media)
-        self._clock.callLater(media.prompt_s + 0.5, self.hang_up, leg, self.cause)
-
-    cause = Cause(by=EndedBy.DAEMON)
-
-
-class Deaf(SimBackend):
-    """Counts packets although nothing is recorded."""
-
-    def _report(self, event: LegEvent) -> None:
-        if self._sink is not None:
-            if isinstance(event, Ended):
-                event.media = MediaCount(sent=1, received=1)
-            self._sink.leg_event(event)
-
-
-class Nameless(SimBackend):
-    """Shows no messages although it says so."""
-
-    def capture_to(self, tap: MessageTap) -> None:
-        pass
-
-
-class BrokenPluginTests(SynchronousTestCase):
-    """The contract finds each mistake that a backend can make with what it offers besides."""
-
-    def check(self, backend_type: type[SimBackend], test: str, reason: str) -> None:
-        """Assert that this test of the contract fails for the backend, for this reason."""
-
-        class Contract(SimBackendTests):
-            def make_backend(self) -> LegBackend:
-                captured_log(self)
-                return backend_type("sim", SimSection(), self.clock)
-
-        for broken, expected in ((backend_type, 1), (SimBackend, 0)):
-            backend_type = broken
-            result = TestResult()
-            Contract(test).run(result)
-            failures = [str(failure) for _, failure in result.failures + result.errors]
-            self.assertEqual(len(failures), expected, failures)
-            if expected:
-                self.assertIn(reason, failures[0])
-
-    def test_an_ack_before_the_record(self) -> None:
-        self.check(Loose, "test_an_answer_waits_until_it_is_recorded", "wait for when_recorded")
-
-    def test_no_leg_record(self) -> None:
-        self.check(Recordless, "test_an_answered_leg_has_a_record", "must return bytes")
-
-    def test_a_leg_record_that_is_too_large(self) -> None:
-        self.check(Verbose, "test_an_answered_leg_has_a_record", "is too large")
-
-    def test_legs_that_are_not_restored(self) -> None:
-        self.check(Forgetful, "test_an_answered_leg_is_restored", "must list a restored leg")
-
-    def test_a_damaged_record_that_stops_the_others(self) -> None:
-        test = "test_a_leg_that_cannot_be_restored_is_not_listed"
-        self.check(Fragile, test, "Error")
-
-    def test_a_lost_leg_that_is_listed(self) -> None:
-        test = "test_a_leg_that_cannot_be_restored_is_not_listed"
-        self.check(Credulous, test, "is lost: do not list it")
-
-    def test_media_that_are_not_counted(self) -> None:
-        self.check(Mute, "test_the_media_of_a_leg_are_counted", "must have `media`")
-
-    def test_a_leg_that_ends_with_its_prompt(self) -> None:
-        self.check(Hasty, "test_the_media_of_a_leg_are_counted", "goes on after its prompt")
-
-    def test_packets_that_were_not_recorded(self) -> None:
-        self.check(Deaf, "test_the_media_of_a_leg_are_counted", "do not count")
-
-    def test_messages_that_are_not_shown(self) -> None:
-        test = "test_the_messages_it_shows_have_the_name_of_their_leg"
-        self.check(Nameless, test, "no message with Call-ID")
 
 
 class EntryPointTests(SynchronousTestCase):

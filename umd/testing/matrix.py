@@ -74,10 +74,21 @@ def run_contract(
             yield _run(case(behaviour.test), behaviour)
 
 
+class _Outcome(TestResult):
+    """The result of one test."""
+
+    interrupted = False
+    """Whether trial has caught a KeyboardInterrupt."""
+
+    def addError(self, test: Any, err: Any) -> None:
+        super().addError(test, err)
+        self.interrupted |= isinstance(err[1], KeyboardInterrupt)
+
+
 def _run(test: Any, behaviour: Behaviour) -> Row:
-    result = TestResult()
+    result = _Outcome()
     test.run(result)
-    if result.shouldStop:  # trial has caught a KeyboardInterrupt
+    if result.interrupted:
         raise KeyboardInterrupt
     if result.failures or result.errors:
         _, text = [*result.failures, *result.errors][0]

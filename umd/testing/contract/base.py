@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
@@ -11,6 +12,7 @@ from twisted.trial.unittest import TestCase
 
 from umd.backend import (
     Answered,
+    BackendUnavailable,
     Ended,
     FoundLeg,
     LegBackend,
@@ -93,6 +95,7 @@ class ContractCase(PbxHooks, _Base):
     clock: Any
     backend: LegBackend
     sink: RecordingSink
+    _started: bool = False
     left_out: str | None = None
     """Why the test that ran last was left out on purpose; None: it was not."""
 
@@ -125,8 +128,7 @@ class ContractCase(PbxHooks, _Base):
         if not hasattr(self, "clock"):
             self.clock = Clock()
         self._make_backend()
-        await self.backend.start(self.sink)
-        self._started = True
+        await self._start()
         self.addCleanup(self._stop)
 
     def _make_backend(self) -> None:
@@ -146,9 +148,13 @@ class ContractCase(PbxHooks, _Base):
             left = self.clock.getDelayedCalls()
             self.assertEqual(left, [], "timers are left on the clock after stop")
 
-    async def _start(self) -> None:
+    async def _start(self, *, lists: bool = True) -> None:
+        """Start the backend as umd does, which asks for its legs then."""
         await self.backend.start(self.sink)
         self._started = True
+        if lists:
+            with suppress(BackendUnavailable):
+                await self.backend.legs()
 
     def _check_numbers(self) -> None:
         for name in NUMBERS if self.can_place else ():

@@ -18,7 +18,6 @@ class StoppingRules(ContractCase):
         await self.wait(self.quiet)
         self.assertEqual(self.sink.reports, before, "nothing is reported after stop")
         await self._start()
-        await self.backend.legs()
         await self._hang_up_and_check(await self._talking())
 
     @behaviour("stop.during-teardown")
