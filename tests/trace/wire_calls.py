@@ -193,7 +193,7 @@ def _cancel_leg(call: WireCall, invite: Side, far: str, ending: str) -> None:
         for _ in range(3):
             call.send(PBX, CALLEE, request(cancel))
         return
-    tag = far if ending == "cancelled" else f"x{call.call_id}"
+    tag = far if ending == "cancelled" else f"alien-{call.call_id}"
     call.send(CALLEE, PBX, response(cancel, 200, tag))
     if ending == "cancelled":
         call.end_of(far)
@@ -297,7 +297,7 @@ def _fail(call: WireCall, first: Side, second: Side, ending: str) -> None:
         status = 487
         cancel = first._replace(method="CANCEL")
         call.send(CALLER, PBX, request(cancel))
-        proxy_tag = f"x{call.call_id}"
+        proxy_tag = f"alien-{call.call_id}"
         call.send(PBX, CALLER, response(cancel, 200, proxy_tag))
         hop_cancel = second._replace(method="CANCEL", vias=second.vias[:1])
         call.send(PBX, CALLEE, request(hop_cancel))

@@ -269,7 +269,7 @@ class Witness:
             if status >= 200 and to_tag == exchange.to_tag and not exchange.status:
                 _note_final(exchange, status, to_tag, at, now)
         self._touch(call_id, call, now)
-        if status >= 200:
+        if exchange.status:  # also for a 1xx that was overtaken: its tag may complete a proof
             self._judge(call_id, call)
 
     def _wait(self, key: _Key, waiting: _Waiting) -> None:
