@@ -130,6 +130,20 @@ class MatrixTests(SynchronousTestCase):
         error = json.loads(self.matrix("simm", "--json", status=2).stderr)
         self.assertIn("no backend of type 'simm' is installed", error["error"])
 
+    def test_only_some_behaviours(self) -> None:
+        rows = self.matrix("sim", "--only", "restore", "--only", "end.tw", "--json").stdout
+        ids = [json.loads(row)["id"] for row in rows.splitlines()]
+        self.assertEqual(ids[0], "end.twice")
+        self.assertTrue(all(id.startswith("restore.") for id in ids[1:]) and len(ids) > 5)
+        output = self.matrix("sim", "--only", "restore", "--only", "restart", status=2).output
+        self.assertIn("the id of no behaviour begins with 'restart'", output)
+
+    def test_a_wrong_number(self) -> None:
+        for pair in ("answers", "talks=100"):
+            output = self.matrix("sim", "--number", pair, status=2).output
+            self.assertIn("roles: answers, rings, rejects, hangs-up, silent", output)
+        self.matrix("simm", "--number", "answers=100", status=2)
+
     def test_it_leaves_no_files(self) -> None:
         before = set(Path().rglob("*"))
         self.matrix("sim", "--json")

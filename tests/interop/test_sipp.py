@@ -7,7 +7,10 @@ takes 32 s. The long form of the load test is `python -m tests.interop.sipp_load
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -18,7 +21,6 @@ import structlog
 from structlog.testing import CapturingLogger
 from twisted.internet import reactor as the_reactor
 from twisted.internet.defer import Deferred
-from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SkipTest, SynchronousTestCase, TestCase
 
@@ -39,7 +41,7 @@ from umd.daemon.daemon import Daemon
 from umd.sip import sdp
 from umd.sip.timing import Timing
 from umd.sip.transaction import Hop
-from umd.testing import LegBackendContract
+from umd.testing import RealTimeContract
 
 reactor: Any = the_reactor
 LONG = os.environ.get("UMD_INTEROP") == "long"
@@ -343,7 +345,7 @@ class LoadTests(SippCase):
         await self.run_load(calls=100, at_once=50, cancel=True)
 
 
-class SipBackendOverUdpTests(LegBackendContract, TestCase):
+class SipBackendOverUdpTests(RealTimeContract, TestCase):
     """The backend `sip` passes the contract of backends over UDP, with SIPp as its far ends."""
 
     backend_type = "sip"
@@ -364,7 +366,6 @@ class SipBackendOverUdpTests(LegBackendContract, TestCase):
         self.far = Sipp(reactor, self.mktemp(), "uas-by-number", "-default_behaviors", "none")
         self.addCleanup(lambda: Deferred.fromCoroutine(self.far.stop()))
         await self.far.start()
-        self.clock = reactor
         # After a restart of umd, SIPp still answers to the port that the INVITE came from.
         # With this T1 the backend gives up after 64*T1 = 1.3 s, which is longer than `quiet`.
         self.section = {
@@ -374,5 +375,41 @@ class SipBackendOverUdpTests(LegBackendContract, TestCase):
         }
         await super().setUp()
 
-    async def wait(self, seconds: float) -> None:
-        await deferLater(reactor, seconds)
+
+class ContractCommandTests(SippCase):
+    """`umd backend-contract` tests a backend against a real peer, in real time."""
+
+    async def test_a_peer_of_the_operator(self) -> None:
+        sipp = await self.sipp("uas-by-number", "-default_behaviors", "none")
+        rows = await self.matrix(
+            *("-o", f"peer=udp:127.0.0.1:{sipp.port}", "-o", f"listen=udp:127.0.0.1:{free_port()}"),
+            *("--number", "answers=answers", "--number", "rejects=rejects"),
+            *("--only", "place.rejected", "--only", "end.talking", "--only", "place.rings"),
+        )
+        self.assertEqual(
+            rows,
+            {
+                "place.rings": "not-offered",
+                "place.rejected": "pass",
+                "place.rejected-cause": "pass",
+                "end.talking": "pass",
+            },
+        )
+
+    async def test_a_number_that_does_something_else(self) -> None:
+        """A behaviour fails if the far end does not do what `--number` says."""
+        sipp = await self.sipp("uas-by-number", "-default_behaviors", "none")
+        rows = await self.matrix(
+            *("-o", f"peer=udp:127.0.0.1:{sipp.port}", "-o", f"listen=udp:127.0.0.1:{free_port()}"),
+            *("--number", "rings=answers", "--only", "place.rings"),
+        )
+        self.assertEqual(rows, {"place.rings": "fail"})
+
+    async def matrix(self, *arguments: str) -> dict[str, str]:
+        """Run the command; return the result of each behaviour by its id."""
+        command = [sys.executable, "-m", "umd", "backend-contract", "sip", "--json", *arguments]
+        ran = await deferToThread(subprocess.run, command, capture_output=True, timeout=60)
+        rows = [json.loads(line) for line in ran.stdout.splitlines()]
+        results = {row["id"]: row["result"] for row in rows}
+        self.assertEqual(ran.returncode, int("fail" in results.values()), ran.stderr)
+        return results

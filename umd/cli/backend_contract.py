@@ -34,6 +34,20 @@ NOTHING_TESTED = "nothing was tested"
     multiple=True,
     help="Set a key of the backend's section, for example delay=20ms. Repeatable.",
 )
+@click.option(
+    "--number",
+    "numbers",
+    metavar="ROLE=NUMBER",
+    multiple=True,
+    help="Test in real time against the peer that -o names, where this number answers, rings, "
+    "rejects, hangs-up (after its answer) or is silent (to a hang-up). Repeatable.",
+)
+@click.option(
+    "--only",
+    metavar="ID",
+    multiple=True,
+    help="Test only behaviours whose id begins so, for example end. Repeatable.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per behaviour.")
 @click.option(
     "--junit",
@@ -42,13 +56,21 @@ NOTHING_TESTED = "nothing was tested"
     help="Write the results as JUnit XML, too.",
 )
 def backend_contract(
-    type_name: str, overrides: tuple[str, ...], as_json: bool, junit: str | None
+    type_name: str,
+    overrides: tuple[str, ...],
+    numbers: tuple[str, ...],
+    only: tuple[str, ...],
+    as_json: bool,
+    junit: str | None,
 ) -> None:
     """
     Test a backend of this type by the rules for backends.
 
     TYPE is a type of backend as in the configuration: sim, sip, or that of a plugin. Each rule is a
     behaviour with a stable id; the command prints a line for each.
+
+    The peer is simulated, unless there is a --number. With numbers of a PBX, the command calls them
+    through that PBX, which takes some minutes.
     """
     from umd.runtime.reactor import install
 
@@ -59,7 +81,7 @@ def backend_contract(
 
     try:
         rows = []
-        for row in run_matrix(type_name, overrides):
+        for row in run_matrix(type_name, overrides, numbers, only):
             rows.append(row)
             click.echo(row.as_json(type_name) if as_json else _line(row))
     except ConfigError as error:

@@ -15,12 +15,20 @@ from umd.config.notation import dotted
 from umd.config.places import Places
 from umd.config.source import Tree, apply_override
 from umd.errors import UmdError
-from umd.testing.contract import LegBackendContract
-from umd.testing.matrix import Result, Row, run_contract, write_junit
+from umd.testing.contract import LegBackendContract, RealTimeContract
+from umd.testing.matrix import Result, Row, chosen_behaviours, run_contract, write_junit
 
 __all__ = ["NoContract", "Result", "Row", "load_contract", "run_matrix", "write_junit"]
 
 ENTRY_POINT_GROUP: Final = "umd.backend_contracts"
+ROLES: Final = {
+    "answers": "number_that_answers",
+    "rings": "number_that_rings",
+    "rejects": "number_that_rejects",
+    "hangs-up": "number_that_hangs_up",
+    "silent": "number_silent_to_bye",
+}
+"""The attribute of a contract for each role of a number."""
 
 
 class NoContract(UmdError):
@@ -34,10 +42,7 @@ def load_contract(type_name: str) -> type[LegBackendContract]:
     Raises:
         NoContract: no installed distribution provides the backend, or none its contract.
     """
-    try:
-        load_backend_type(type_name)
-    except UnknownBackendType as error:
-        raise NoContract(str(error)) from error
+    _check_type(type_name)
     for point in entry_points(group=ENTRY_POINT_GROUP, name=type_name):
         try:
             loaded = point.load()
@@ -52,20 +57,52 @@ def load_contract(type_name: str) -> type[LegBackendContract]:
     )
 
 
-def run_matrix(type_name: str, overrides: Sequence[str]) -> Iterator[Row]:
+def _check_type(type_name: str) -> None:
+    try:
+        load_backend_type(type_name)
+    except UnknownBackendType as error:
+        raise NoContract(str(error)) from error
+
+
+def run_matrix(
+    type_name: str,
+    overrides: Sequence[str] = (),
+    numbers: Sequence[str] = (),
+    only: Sequence[str] = (),
+) -> Iterator[Row]:
     """
     Run the contract of a backend type.
 
     Args:
         type_name: the type.
         overrides: `key=value` pairs for the section of the backend.
+        numbers: `role=number` pairs. If there are any, the backend is tested in real time against
+            its own peer, instead of the peer that its contract brings.
+        only: beginnings of the ids of the behaviours to test; empty: all.
 
     Raises:
-        NoContract: as `load_contract`.
+        NoContract: as `load_contract`, or nothing can be tested as asked.
         ConfigError: an override is wrong.
     """
-    contract = load_contract(type_name)
-    return run_contract(contract, _read_overrides(contract, type_name, overrides))
+    contract = _real_time_contract(type_name, numbers) if numbers else load_contract(type_name)
+    keys = _read_overrides(contract, type_name, overrides)
+    for beginning in only:
+        if not chosen_behaviours(contract, [beginning]):
+            raise NoContract(f"the id of no behaviour begins with {beginning!r}")
+    return run_contract(contract, keys, only)
+
+
+def _real_time_contract(type_name: str, numbers: Sequence[str]) -> type[LegBackendContract]:
+    """Return a contract whose far ends are those of a real peer."""
+    attributes: dict[str, Any] = {"backend_type": type_name, **dict.fromkeys(ROLES.values())}
+    attributes["odd_numbers"] = ()  # a real PBX may have a far end for any of them
+    for pair in numbers:
+        role, equals, number = pair.partition("=")
+        if role not in ROLES or not equals:
+            raise NoContract(f"--number {pair}: expected ROLE=NUMBER; roles: {', '.join(ROLES)}")
+        attributes[ROLES[role]] = number
+    _check_type(type_name)
+    return type("RealTime", (RealTimeContract,), attributes)
 
 
 def _read_overrides(

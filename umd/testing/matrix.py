@@ -51,7 +51,9 @@ class Row:
 
 
 def run_contract(
-    contract: type[LegBackendContract], overrides: Mapping[str, Any] | None = None
+    contract: type[LegBackendContract],
+    overrides: Mapping[str, Any] | None = None,
+    only: Sequence[str] = (),
 ) -> Iterator[Row]:
     """
     Test each behaviour of a contract, and yield its row.
@@ -61,6 +63,7 @@ def run_contract(
     Args:
         contract: need not be a TestCase.
         overrides: keys that replace those of the contract's `section`.
+        only: beginnings of the ids of the behaviours to test; empty: all.
     """
     with TemporaryDirectory(prefix="umd-contract-") as scratch, _silent_log():
 
@@ -70,8 +73,13 @@ def run_contract(
         attributes = {"overrides": dict(overrides or {}), "mktemp": mktemp}
         bases = (contract,) if issubclass(contract, TestCase) else (contract, TestCase)
         case: Any = type(contract.__name__, bases, attributes)
-        for behaviour in behaviours(contract):
+        for behaviour in chosen_behaviours(contract, only):
             yield _run(case(behaviour.test), behaviour)
+
+
+def chosen_behaviours(contract: type, only: Sequence[str]) -> list[Behaviour]:
+    """Return the behaviours whose ids begin with one of `only`; all if that is empty."""
+    return [found for found in behaviours(contract) if found.id.startswith(tuple(only or [""]))]
 
 
 class _Outcome(TestResult):

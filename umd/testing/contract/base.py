@@ -196,14 +196,14 @@ class ContractCase(PbxHooks, _Base):
     async def _talking(self) -> LegId:
         """Return a connected leg: one that was placed, or one of the PBX's own."""
         if self.can_place:
-            return await self._connected(self.number_that_answers)
+            return await self._connected(self._number("number_that_answers"))
         return await self._found(await self.pbx_call(PBX_NUMBER))
 
     async def _ringing(self) -> LegId:
         """Return a leg that rings: one that was placed, or one of the PBX's own."""
         if not self.can_place:
             return await self._found(await self.pbx_ring(PBX_NUMBER))
-        leg = self._place(self.number_that_rings)
+        leg = self._place(self._number("number_that_rings"))
         await self._until(lambda: Progressed(leg) in self.sink.events)
         return leg
 

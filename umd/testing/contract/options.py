@@ -32,7 +32,7 @@ class OptionRules(ContractCase):
         assert isinstance(self.backend, CarriesMedia)
         leg = LegId(str(uuid4()))
         media = Media(prompt=self._make_prompt(), prompt_s=PROMPT_SECONDS)
-        self.backend.place_with_media(leg, self.number_that_answers, media)
+        self.backend.place_with_media(leg, self._number("number_that_answers"), media)
         await self._until(lambda: Answered(leg) in self.sink.events)
         for _ in range(10):  # in steps, since each message needs a turn of a Clock
             await self.wait((PROMPT_SECONDS + self.quiet) / 10)

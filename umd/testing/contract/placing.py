@@ -64,7 +64,7 @@ class PlacingRules(ContractCase):
         self._number("number_that_answers")
         if not self.odd_numbers:
             raise NotOffered("the contract has no odd_numbers", on_purpose=True)
-        stays = await self._connected(self.number_that_answers)
+        stays = await self._connected(self._number("number_that_answers"))
         legs = [self._place(number) for number in self.odd_numbers]
         await self.wait(self.quiet)
         for leg in legs:
@@ -80,7 +80,7 @@ class PlacingRules(ContractCase):
         """A second `place` with the name of a live leg makes no second leg: one leg ends, once."""
         leg = await self._connected(self._number("number_that_answers"))
         with suppress(LegInUse):  # A backend may also ignore it.
-            self.backend.place(leg, self.number_that_answers)
+            self.backend.place(leg, self._number("number_that_answers"))
         await self.wait(self.quiet)
         self.assertIn(leg, await self._listed())
         await self._hang_up_and_check(leg)
@@ -98,7 +98,7 @@ class PlacingRules(ContractCase):
                 self.backend.place(next_leg, number)
 
         self.sink.on_event = place_next
-        await self._end_of(self._place(self.number_that_rejects))
+        await self._end_of(self._place(self._number("number_that_rejects")))
         await self._until(lambda: Answered(next_leg) in self.sink.events)
         await self._hang_up_and_check(next_leg)
 

@@ -21,7 +21,7 @@ class RestartRules(OptionRules):
         """`RestoresLegs`: the ACK is sent only after the callback of `when_recorded`."""
         await self._start_with_journal([], anew=True)
         self.sink.holds = True
-        leg = await self._connected(self.number_that_answers)
+        leg = await self._connected(self._number("number_that_answers"))
         await self.wait(self.quiet)
         self.assertTrue(
             self.sink.held,
@@ -38,7 +38,7 @@ class RestartRules(OptionRules):
     async def test_an_answered_leg_has_a_record(self) -> None:
         """`RestoresLegs`: `leg_record` returns octets, at most 64 KiB, when a leg is answered."""
         await self._start_with_journal([], anew=True)
-        leg = await self._connected(self.number_that_answers)
+        leg = await self._connected(self._number("number_that_answers"))
         record = self.sink.leg_records.get(leg)
         assert isinstance(record, bytes), (
             f"leg_record must return bytes for an answered leg, not {record!r}: without a record "
@@ -105,7 +105,7 @@ class RestartRules(OptionRules):
         """`RestoresLegs`: a leg that rang before the restart is not listed, or can be ended."""
         await self._start_with_journal([], anew=True)
         leg = await self._ringing()
-        known = self._known(leg, None, CallState.ALERTING, self.number_that_rings)
+        known = self._known(leg, None, CallState.ALERTING, self._number("number_that_rings"))
         await self._start_with_journal([known], anew=False)
         if leg in await self._listed():
             self.backend.hang_up(leg, CLIENT)
@@ -142,7 +142,7 @@ class RestartRules(OptionRules):
     async def _answered_before_restart(self) -> tuple[LegId, bytes | None]:
         """Return an answered leg of the umd before the restart, and its record."""
         await self._start_with_journal([], anew=True)
-        leg = await self._connected(self.number_that_answers)
+        leg = await self._connected(self._number("number_that_answers"))
         return leg, self.sink.leg_records.get(leg)
 
     async def _start_with_journal(self, known: list[KnownLeg], *, anew: bool) -> None:
@@ -161,5 +161,5 @@ class RestartRules(OptionRules):
         state: CallState = CallState.CONNECTED,
         number: str | None = None,
     ) -> KnownLeg:
-        number = number or self.number_that_answers
+        number = number or self._number("number_that_answers")
         return KnownLeg(leg=leg, state=state, number=number, age=1.0, record=record)

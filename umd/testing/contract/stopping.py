@@ -66,6 +66,6 @@ class StoppingRules(ContractCase):
     async def _begin_leg(self) -> None:
         """Begin a leg that `stop` interrupts."""
         if self.can_place:
-            self._place(self.number_that_answers)
+            self._place(self._number("number_that_answers"))
         else:
             await self._talking()
