@@ -116,6 +116,11 @@ class MatrixTests(SynchronousTestCase):
         output = self.matrix("sim", "-o", "delay=1s", contract=FakeContract, status=2).output
         self.assertIn("so -o has no effect", output)
 
+    def test_a_setting_that_leads_to_another_peer(self) -> None:
+        """The far ends of the contract are not there: the command names the way out."""
+        output = self.matrix("sip", "-o", "peer=udp:192.0.2.9:5060", status=2).output
+        self.assertIn("brings its own peer; to test with another one, say by --number", output)
+
     def test_no_contract(self) -> None:
         for contract, reason in (
             (FakeBackend, "is no class derived from LegBackendContract"),

@@ -125,6 +125,12 @@ def _read_overrides(
         full = f"{dotted(path)}.{override}"
         overridden.append((apply_override(tree, full), full))
     keys: dict[str, Any] = tree["backend"][type_name]
+    fixed = [key for key in keys if key in contract.fixed_keys]
+    if fixed:
+        raise NoContract(
+            f"-o {fixed[0]}: the contract of {type_name!r} brings its own peer; to test with "
+            "another one, say by --number which number there answers"
+        )
     settings = load_backend_type(type_name).Settings
     try:
         settings.model_validate({**contract.section, **keys})

@@ -36,6 +36,7 @@ class SipContract(_BuiltIn):
         "listen": f"udp:{UMD_ADDRESS.host}:{UMD_ADDRESS.port}",
         "peer": f"udp:{PEER_ADDRESS.host}:{PEER_ADDRESS.port}",
     }
+    fixed_keys = ("listen", "peer")
     not_offered = (CarriesMedia, FollowsPbx)
     has_clock_alone = False  # the far ends and the network are on it too
 

@@ -67,6 +67,8 @@ class ContractCase(PbxHooks, _Base):
     """The type of the backend, for `make_settings` and the default of `make_backend`."""
     section: Mapping[str, Any] = {}
     """The keys of its section of the configuration, for `make_settings`."""
+    fixed_keys: tuple[str, ...] = ()
+    """Keys of `section` that lead to the peer of the contract, so that `-o` cannot replace them."""
     number_that_answers: str
     """A number that answers, and stays until it is hung up."""
     number_that_rings: str
