@@ -5,18 +5,26 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from twisted.internet import reactor
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from tests.helpers import ALICE, capturing_log
 from tests.interop.peers.asterisk import Asterisk
 from tests.interop.peers.kamailio import Kamailio
-from tests.interop.peers.process import LOOPBACK, free_ports, wait_until
-from tests.interop.test_truth import TALKS, TruthCase
+from tests.interop.peers.process import (
+    LOOPBACK,
+    PATIENCE,
+    answers_options,
+    free_ports,
+    wait_until,
+)
+from tests.interop.test_truth import RINGS, TALKS, TruthCase
 from tests.interop.trunk import Trunk
 from umd.backend import Ended, FoundLeg, LegBackend, LegId, LegSink, Proof
 from umd.call.call import CallState
@@ -28,8 +36,10 @@ from umd.control.outcome import Outcome
 from umd.control.settings import ControlSettings
 from umd.daemon.hep import Hep
 from umd.trace.capture import Capture, sip_call_id
+from umd.trace.proof import ShownDown
+from umd.trace.view import WireState
 
-MUTE = "< INVITE\n> 180 INVITE\n> 200 INVITE\n< ACK\n< BYE\n pause 600000"
+MUTE: Final = "< INVITE\n> 180 INVITE\n> 200 INVITE\n< ACK\n< BYE\n pause 600000"
 
 
 class HepCase(TruthCase):
@@ -111,6 +121,79 @@ class FollowedCallsTests(HepCase):
         sent = trunk.status()["hep_sent"]
         wait_until(lambda: collector.status()["hep_messages"] == sent, "all messages")
         self.assertGreaterEqual(sent, 6)
+
+
+HANGS_UP: Final = "< INVITE\n> 180 INVITE\n> 200 INVITE\n< ACK\npause 200\n>> BYE\n< 200"
+REFUSES: Final = "< INVITE\n> 486 INVITE\n< ACK"
+GIVEN_UP: Final = RINGS.replace("> 487 INVITE", "> 487 INVITE alien")
+REFUSES_BYE: Final = TALKS.replace("> 200 BYE", "> 408 BYE")
+
+
+class JudgedEndingsTests(HepCase, TestCase):
+    """What the witness makes of a leg from Asterisk to a telephone, by how it ends."""
+
+    async def judged(self, script: str, *, answered: bool, ends_it: bool = True) -> bool:
+        """Let a leg end, and return whether its end is proven."""
+        far, asterisk = self.far_end(script), self.asterisk()
+        trunk = self.trunk(asterisk.port)
+        file = Path(self.mktemp())
+        file.write_text(self.section(password="secret"))
+        log, _ = capturing_log()
+        capture = Capture(10, time.time)
+        hep = Hep(
+            load(str(file)), reactor, log, capture, None, lambda name: name.startswith("ready-")
+        )
+        hep.open()
+        self.addCleanup(hep.close)
+        number = f"dial-{far.port}"
+        if ends_it:
+            call = self.connected(trunk, number) if answered else self.ringing(trunk, number)
+            trunk.disconnect(call)
+        else:
+            trunk.wait_for("call.disconnected", trunk.place(number))
+        asterisk.wait_for_channels(0)
+        call_id = far.log()[0].call_id
+        witness = hep.witness
+        assert witness is not None
+
+        def has_ended() -> bool:
+            view = witness.call(call_id)
+            return view is not None and view.state is WireState.ENDED
+
+        await self.wait_in_reactor(has_ended)
+        # Copies arrive in their order: with that of an OPTIONS, all earlier ones are there.
+        answers_options(asterisk.port)
+        await self.wait_in_reactor(lambda: bool(capture.messages()))
+        proofs: list[ShownDown] = []
+        now = IReactorTime(reactor).seconds()
+        witness.watch(call_id, (), since=time.time(), now=now, then=proofs.append)
+        return bool(proofs)
+
+    async def wait_in_reactor(self, condition: Callable[[], bool]) -> None:
+        """Let the reactor read until a condition is true."""
+        clock = IReactorTime(reactor)
+        until = clock.seconds() + PATIENCE
+        while not condition():
+            self.assertLess(clock.seconds(), until)
+            await deferLater(clock, 0.02)
+
+    async def test_a_ringing_telephone_is_cancelled(self) -> None:
+        """Its own 487 has the tag of its 180."""
+        self.assertTrue(await self.judged(RINGS, answered=False))
+
+    async def test_a_proxy_gives_up_a_ringing_telephone(self) -> None:
+        """A 487 with another tag is not the telephone's, which may ring on."""
+        self.assertFalse(await self.judged(GIVEN_UP, answered=False))
+
+    async def test_the_telephone_hangs_up(self) -> None:
+        self.assertTrue(await self.judged(HANGS_UP, answered=True, ends_it=False))
+
+    async def test_the_telephone_refuses(self) -> None:
+        self.assertTrue(await self.judged(REFUSES, answered=False, ends_it=False))
+
+    async def test_a_bye_is_refused(self) -> None:
+        """A 408 comes from a proxy that did not reach the telephone."""
+        self.assertFalse(await self.judged(REFUSES_BYE, answered=True))
 
 
 class OneLeg(LegBackend):

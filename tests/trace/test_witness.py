@@ -9,6 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.trace.wire_calls import (
     CALLEE,
+    CALLER,
     LEG_ENDINGS,
     PBX,
     PROXY_ENDINGS,
@@ -261,6 +262,26 @@ class DisorderTests(SynchronousTestCase):
                     witness = Witness()
                     feed(witness, kept)
                     self.assertIsNone(proof(witness, call), (ending, first, second))
+
+    def test_the_word_of_a_proxy_is_known_from_any_message(self) -> None:
+        """A proxy that answers a BYE itself is known as one, though its INVITE was lost."""
+        call = proxied("x", "no-bye")
+        packets = [
+            packet
+            for packet in call.packets
+            if not (packet.octets.startswith(b"INVITE") and packet.source == PBX)
+        ]
+        bye = Side("x", "ax", "bx", 2, "BYE", (via(CALLER, "without-route"),))
+        packets += [
+            WirePacket(1.0, CALLER, PBX, request(bye)),
+            WirePacket(1.1, PBX, CALLER, response(bye, 481)),
+        ]
+        witness = Witness()
+        feed(witness, packets)
+        self.assertIsNone(proof(witness, call))
+        view = witness.call("x")
+        assert view is not None
+        self.assertEqual([down.tag for down in view.down], ["ax"])
 
     def test_odd_messages_are_counted(self) -> None:
         """A message without readable ids, or with one that is too long, is not followed."""

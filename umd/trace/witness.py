@@ -225,6 +225,8 @@ class Witness:
         call = self._live.get(call_id) or self._ended.get(call_id)
         invite = None if call is None else call.exchanges.get(branch)
         if call is None or invite is None:
+            if call is not None:
+                call.note_ends(source, target)
             if request.method != "ACK" or not _is_ack_of_answer(call, request):
                 self._wait((call_id, branch), (now, source, target, request, at))
             return
@@ -253,6 +255,8 @@ class Witness:
         call = self._live.get(call_id) or self._ended.get(call_id)
         exchange = None if call is None else call.exchanges.get(branch)
         if call is None or exchange is None:
+            if call is not None:  # its request may be lost, and still it shows another hop
+                call.note_ends(target, source)
             self._wait((call_id, branch), (now, source, target, response, at))
             return
         if not exchange.is_answered_by(cseq, from_tag, source, target):
