@@ -111,16 +111,22 @@ class FollowedCallsTests(HepCase):
         self.wait_for(trunk, witness_calls=1, witness_calls_live=0)
 
     def test_umd_sends_its_own_messages(self) -> None:
-        """Another umd receives them as a collector does."""
+        """Another umd receives them as a collector does, over UDP and over TCP."""
         far = self.far_end(TALKS)
-        collector = self.trunk(far.port, sections=self.section(password=None))
-        sends = f'[hep]\nsend = "udp:{LOOPBACK}:{self.hep_port}"\n'
-        trunk = self.trunk(far.port, sections=sends)
-        trunk.disconnect(self.connected(trunk, "100"))
-        self.wait_for(collector, witness_calls=1, witness_calls_live=0)
-        sent = trunk.status()["hep_sent"]
-        wait_until(lambda: collector.status()["hep_messages"] == sent, "all messages")
-        self.assertGreaterEqual(sent, 6)
+        for transport in ("udp", "tcp"):
+            address = f"{transport}:{LOOPBACK}:{self.hep_port}"
+            collector = self.trunk(far.port, sections=f'[hep]\nlisten = "{address}"\n')
+            trunk = self.trunk(far.port, sections=f'[hep]\nsend = "{address}"\n')
+            if transport == "tcp":
+                wait_until(lambda: collector.status()["hep_connections"] == 1, "a connection")
+            trunk.disconnect(self.connected(trunk, "100"))
+            self.wait_for(collector, witness_calls=1, witness_calls_live=0)
+            sent = trunk.status()["hep_sent"]
+            wait_until(lambda: collector.status()["hep_messages"] == sent, "all messages")
+            self.assertGreaterEqual(sent, 6)
+            self.assertEqual(trunk.status()["hep_send_dropped"], 0)
+            trunk.umd.stop()
+            collector.umd.stop()
 
 
 HANGS_UP: Final = "< INVITE\n> 180 INVITE\n> 200 INVITE\n< ACK\npause 200\n>> BYE\n< 200"

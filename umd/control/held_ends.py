@@ -102,8 +102,11 @@ class HeldEnds:
         Returns:
             False if the end is not held: end the call now.
         """
-        witness, call_id = self._witness, call.aliases.get(SIP_CALL_ID)
-        if witness is None or call_id is None or ended.shown_by is not Proof.PBX:
+        witness = self._witness
+        if witness is None or ended.shown_by is not Proof.PBX:
+            return False
+        call_id = call.aliases.get(SIP_CALL_ID)
+        if call_id is None:
             return False
         held = self._by_call[call.id] = _HeldEnd(link, call, ended, self._wall())
         held.timer = self._alarms.start(HELD_FOR, held)
