@@ -48,13 +48,11 @@ class HepCase(TruthCase):
     def setUp(self) -> None:
         (self.hep_port,) = free_ports(1)
 
-    def section(self, *, password: str | None) -> str:
-        text = f'[hep]\nlisten = "udp:{LOOPBACK}:{self.hep_port}"\n'
-        if password is not None:
-            file = Path(self.mktemp()).absolute()
-            file.write_text(f"{password}\n")
-            text += f'password_file = "{file}"\n'
-        return text
+    def section(self, *, password: str) -> str:
+        file = Path(self.mktemp()).absolute()
+        file.write_text(f"{password}\n")
+        listen = f'listen = "udp:{LOOPBACK}:{self.hep_port}"'
+        return f'[hep]\n{listen}\npassword_file = "{file}"\n'
 
     def asterisk(self) -> Asterisk:
         directory = tempfile.mkdtemp(prefix="umd-asterisk-")
@@ -104,7 +102,7 @@ class FollowedCallsTests(HepCase):
         """Both hops of a proxy have one Call-ID, and are one call."""
         far = self.far_end(TALKS)
         kamailio = self.started(Kamailio(self.mktemp(), hep_port=self.hep_port))
-        trunk = self.trunk(kamailio.port, sections=self.section(password=None))
+        trunk = self.trunk(kamailio.port, sections=self.section(password="secret"))
         call = self.connected(trunk, f"sip:callee@{LOOPBACK}:{far.port}")
         self.wait_for(trunk, witness_calls=1, witness_calls_live=1)
         trunk.disconnect(call)

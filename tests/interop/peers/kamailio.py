@@ -27,7 +27,7 @@ class Kamailio(Peer):
         patience: seconds that a request may stay without any answer.
         rings_for: seconds that a callee may ring, until the proxy itself answers the INVITE.
         fork_to: the port of a second far end; every call rings at both.
-        hep_port: where it sends a copy of each message.
+        hep_port: where it sends a copy of each message, with the password `secret`.
         password: of the user `umd`, who is challenged then, with nonces good for one second.
     """
 
