@@ -15,8 +15,10 @@ from umd.call.call import Call, CallState
 from umd.call.cause import EndedBy
 from umd.call.principal import Principal, Scope
 from umd.control import bulk_end as module
-from umd.control.bulk_end import CallEnd, Choice, CountChanged, TooMany
+from umd.control.bulk_end import Choice, CountChanged, EndResult, TooMany
+from umd.control.call_end import CallEnd
 from umd.control.errors import Stopping
+from umd.control.outcome import Outcome
 from umd.control.selection import InvalidSelection, Selection
 from umd.control.settings import ControlSettings
 
@@ -30,7 +32,7 @@ class BulkCase(FoundCase):
     def setUp(self) -> None:
         super().setUp()
         self.bulk = self.control.bulk_end
-        self.results: list[CallEnd] = []
+        self.results: list[EndResult] = []
         self.pauses = 0
         pause = self.bulk._pause
 
@@ -58,7 +60,7 @@ class BulkCase(FoundCase):
         self.turns()
         return done
 
-    async def collect(self, ends: AsyncGenerator[CallEnd, None]) -> None:
+    async def collect(self, ends: AsyncGenerator[EndResult, None]) -> None:
         async with aclosing(ends):
             async for end in ends:
                 self.results.append(end)
@@ -188,14 +190,16 @@ class EndTests(BulkCase):
 
     def test_a_fault_of_umd_in_one_call_stops_no_other(self) -> None:
         a, b = self.labelled("chan-a", "chan-b")
-        disconnect = self.bulk._disconnect
 
-        def faulty(principal, call_id, request_id, by):  # type: ignore[no-untyped-def]
-            if call_id == a.id:
-                raise RuntimeError("planted")
-            return disconnect(principal, call_id, request_id, by)
+        class FaultyEnd(CallEnd):
+            async def end(
+                self, principal: Principal, call: Call, request_id: str, by: EndedBy
+            ) -> Outcome:
+                if call is a:
+                    raise RuntimeError("planted")
+                return await super().end(principal, call, request_id, by)
 
-        self.patch(self.bulk, "_disconnect", faulty)
+        self.patch(self.bulk._call_end, "__class__", FaultyEnd)
         self.successResultOf(self.end())
         self.assertEqual(self.outcomes(), {"chan-a": "internal-error", "chan-b": "ended"})
         self.assertIn("control.end-failed", self.room.logged())

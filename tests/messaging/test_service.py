@@ -164,7 +164,7 @@ class ServiceTests(SynchronousTestCase):
         async def broken(*args: object) -> None:
             raise RuntimeError("secret")
 
-        self.patch(Control, "disconnect", broken)
+        self.patch(Control, "end", broken)
         reply = self.successResultOf(self.disconnect(self.call))
         self.assertEqual(self.fault_of(reply), ("types", "ErrorInternalServerError"))
         self.assertNotIn(b"secret", reply.body)

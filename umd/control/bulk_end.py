@@ -11,9 +11,9 @@ is left.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from structlog.typing import FilteringBoundLogger
 from twisted.internet.defer import Deferred
@@ -26,6 +26,7 @@ from umd.call.call_id import CallId
 from umd.call.cause import EndedBy
 from umd.call.principal import Principal
 from umd.control.authorisation import Authorisation
+from umd.control.call_end import CallEnd
 from umd.control.errors import JournalUnavailable, NoSuchCall, Stopping
 from umd.control.outcome import Outcome
 from umd.control.registry import Registry
@@ -62,15 +63,6 @@ class TooMany(UmdError):
 
 class CountChanged(UmdError):
     """The number of selected calls is not the one that the client was shown; none was ended."""
-
-
-class Disconnect(Protocol):
-    """Ends one call, as `Control.disconnect` does."""
-
-    def __call__(
-        self, principal: Principal, call_id: CallId, request_id: str, by: EndedBy
-    ) -> Awaitable[Outcome]:
-        """End the call and its partner; return when the far ends have confirmed it."""
 
 
 @dataclass(slots=True)
@@ -123,7 +115,7 @@ class Choice:
 
 
 @dataclass(slots=True)
-class CallEnd:
+class EndResult:
     """What became of one of the calls. Treat it as immutable."""
 
     call: Call
@@ -141,7 +133,7 @@ class BulkEnd:
         registry: has the calls.
         authorisation: decides which calls a principal can select.
         matches: returns whether a selection selects a call now.
-        disconnect: ends one call.
+        call_end: ends one call and its partner.
         clock: for the rate; monotonic.
         log: for faults of umd.
     """
@@ -151,7 +143,7 @@ class BulkEnd:
         registry: Registry,
         authorisation: Authorisation,
         matches: Callable[[Selection, Call], bool],
-        disconnect: Disconnect,
+        call_end: CallEnd,
         clock: IReactorTime,
         log: FilteringBoundLogger,
     ) -> None:
@@ -162,7 +154,7 @@ class BulkEnd:
         self._registry = registry
         self._authorisation = authorisation
         self._matches = matches
-        self._disconnect = disconnect
+        self._call_end = call_end
         self._clock = clock
         self._log = log
 
@@ -212,7 +204,7 @@ class BulkEnd:
         rate: float | None = None,
         request_id: str = "",
         by: EndedBy = EndedBy.CLIENT,
-    ) -> AsyncGenerator[CallEnd, None]:
+    ) -> AsyncGenerator[EndResult, None]:
         """
         End the calls of a choice, and yield what became of each as soon as it is known.
 
@@ -226,7 +218,7 @@ class BulkEnd:
             Stopping: umd stops; calls are left.
         """
         for call in choice.protected:
-            yield CallEnd(call, PROTECTED, _PROTECTED_WHY)
+            yield EndResult(call, PROTECTED, _PROTECTED_WHY)
         waiting = deque(choice.targets)
         ends = _Ends(self._clock)
         due = self._clock.seconds()
@@ -258,39 +250,40 @@ class BulkEnd:
 
     async def _end_target(
         self, principal: Principal, choice: Choice, target: Target, request_id: str, by: EndedBy
-    ) -> list[CallEnd]:
+    ) -> list[EndResult]:
         """End one call and its partner; return what became of each."""
         live = [call for call in target.calls if not call.ended]
-        refused: dict[CallId, CallEnd] = {}
+        refused: dict[CallId, EndResult] = {}
         for call in live:
             obstacle = self._obstacle(choice.selection, target, call)
             if obstacle is not None:
                 refused[call.id] = obstacle
                 continue
             try:
-                await self._disconnect(principal, call.id, request_id, by)
+                await self._call_end.end(principal, call, request_id, by)
             except UmdError as error:
-                refused[call.id] = CallEnd(call, _outcome_of_error(error), str(error))
+                refused[call.id] = EndResult(call, _outcome_of_error(error), str(error))
             except Exception as error:
                 self._log.exception("control.end-failed", call=call.id)
-                refused[call.id] = CallEnd(call, INTERNAL_ERROR, f"a fault in umd: {error!r:.200}")
+                why = f"a fault in umd: {error!r:.200}"
+                refused[call.id] = EndResult(call, INTERNAL_ERROR, why)
         return [
-            _end_of(call, refused) if call in live else CallEnd(call, Outcome.ALREADY_ENDED)
+            _end_of(call, refused) if call in live else EndResult(call, Outcome.ALREADY_ENDED)
             for call in target.calls
         ]
 
-    def _obstacle(self, selection: Selection, target: Target, call: Call) -> CallEnd | None:
+    def _obstacle(self, selection: Selection, target: Target, call: Call) -> EndResult | None:
         """Return why a chosen call is not to be ended any more; None: it is."""
         if call.ended:  # with its partner, just now
-            return CallEnd(call, Outcome.ALREADY_ENDED)
+            return EndResult(call, Outcome.ALREADY_ENDED)
         partner = self._registry.partner_of(call)
         if partner is not None and not target.has(partner):
-            return CallEnd(call, CHANGED, "it is bridged with another call now")
+            return EndResult(call, CHANGED, "it is bridged with another call now")
         if self._is_protected(call, partner):
-            return CallEnd(call, PROTECTED, _PROTECTED_WHY)
+            return EndResult(call, PROTECTED, _PROTECTED_WHY)
         # One that is ending already, as its partner is or by another request, is waited for.
         if call.state is not CallState.DISCONNECTING and not self._matches(selection, call):
-            return CallEnd(call, CHANGED, "the selectors do not fit any more")
+            return EndResult(call, CHANGED, "the selectors do not fit any more")
         return None
 
     def _is_protected(self, call: Call, partner: Call | None) -> bool:
@@ -320,16 +313,16 @@ class _Ends:
     def __init__(self, clock: IReactorTime) -> None:
         self.in_flight = 0
         """Targets whose teardown is under way."""
-        self.results: deque[CallEnd] = deque()
+        self.results: deque[EndResult] = deque()
         self._clock = clock
         self._wake: Deferred[None] | None = None
 
     def add(self, ends: Any) -> None:
-        """Run a coroutine that returns a list of `CallEnd`. It goes on if the run is stopped."""
+        """Run a coroutine that returns a list of `EndResult`. It goes on if the run is stopped."""
         self.in_flight += 1
         _ = Deferred.fromCoroutine(ends).addCallback(self._ended)
 
-    def _ended(self, results: list[CallEnd]) -> None:
+    def _ended(self, results: list[EndResult]) -> None:
         self.in_flight -= 1
         self.results.extend(results)
         if self._wake is not None:
@@ -364,8 +357,8 @@ def _outcome_of_error(error: UmdError) -> str:
     return INTERNAL_ERROR
 
 
-def _end_of(call: Call, refused: Mapping[CallId, CallEnd]) -> CallEnd:
+def _end_of(call: Call, refused: Mapping[CallId, EndResult]) -> EndResult:
     """Return what became of a call that was live; it may have ended although it was refused."""
     if call.ended:
-        return CallEnd(call, outcome_of(call))
-    return refused.get(call.id) or CallEnd(call, Outcome.ENDED_UNCONFIRMED)
+        return EndResult(call, outcome_of(call))
+    return refused.get(call.id) or EndResult(call, Outcome.ENDED_UNCONFIRMED)

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final
 from uuid import uuid4
 
 from structlog.typing import FilteringBoundLogger
-from twisted.internet.defer import CancelledError, ensureDeferred
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
 from twisted.internet.interfaces import IReactorTime
 
 from umd.backend import FoundLeg, LegBackend, LegEvent, LegId, Media
 from umd.call.call import Call, CallState, HangUp
 from umd.call.call_id import CallId, make_call_id
-from umd.call.cause import Cause, EndedBy
+from umd.call.cause import EndedBy
 from umd.call.principal import Principal
 from umd.control.authorisation import Authorisation
 from umd.control.bulk_end import BulkEnd
+from umd.control.call_end import CallEnd
 from umd.control.errors import (
     BackendFailed,
     JournalUnavailable,
@@ -37,7 +38,6 @@ from umd.control.recovery import Recovery
 from umd.control.registry import Counts, Registry
 from umd.control.selection import Selection
 from umd.control.settings import ControlSettings
-from umd.control.teardown import Teardown
 from umd.control.teardowns import Teardowns
 from umd.errors import UmdError
 
@@ -99,8 +99,9 @@ class Control:
         )
         self._found_legs = FoundLegs(self._registry, self._lifecycle, wall, log)
         self._wall = wall
+        self._call_end = CallEnd(self._registry, self._authorisation, self._teardowns)
         self.bulk_end = BulkEnd(
-            self._registry, self._authorisation, self.is_selected, self.disconnect, clock, log
+            self._registry, self._authorisation, self.is_selected, self._call_end, clock, log
         )
         """Ends many calls."""
         self._placements = Placements(self.links, journal, log)
@@ -122,6 +123,7 @@ class Control:
         self._teardowns.settings = settings
         self._lifecycle.settings = settings
         self._found_legs.settings = settings
+        self._call_end.settings = settings
         self.bulk_end.settings = settings
 
     # -- start and stop
@@ -277,37 +279,17 @@ class Control:
                 was done; if not, the request is carried out once it is on record.
         """
         call = self.find(call_id, accept_alias=accept_alias)
-        self._authorisation.require_end(principal, call, request_id)
-        if call.ended:
-            return await self._already_ended(call)
-        hang_up = HangUp(Cause(by=by), principal.name, request_id)
-        teardown = self._teardowns.request(call, hang_up)
-        if call.partners:
-            return await self._end_with_partner(teardown, hang_up)
-        return self._teardowns.known_outcome(teardown) or await self._teardowns.wait(teardown)
+        return await self._call_end.end(principal, call, request_id, by)
 
-    async def _end_with_partner(self, teardown: Teardown, hang_up: HangUp) -> Outcome:
-        """End the partner of a call whose teardown has begun; the weaker outcome counts."""
-        teardowns = [teardown]
-        partner = self._registry.partner_of(teardown.call)
-        if partner is not None:
-            hang_up = replace(hang_up, caused_by=teardown.call.id)
-            teardowns.append(self._teardowns.request(partner, hang_up))
-        outcomes = [
-            self._teardowns.known_outcome(each) or await self._teardowns.wait(each)
-            for each in teardowns
-        ]
-        return max(outcomes, key=lambda outcome: outcome is Outcome.ENDED_UNCONFIRMED)
-
-    async def _already_ended(self, call: Call) -> Outcome:
-        teardown = self._teardowns.get(call)
-        if teardown is not None:  # the end is not on record yet
-            outcome = await self._teardowns.wait(teardown)
-            if call.asked_at:
-                return outcome
-        if self.settings.ended_is_success:
-            return Outcome.ALREADY_ENDED
-        raise NoSuchCall(f"call {call.id} has ended")
+    def end(
+        self,
+        principal: Principal,
+        call: Call,
+        request_id: str = "",
+        by: EndedBy = EndedBy.CLIENT,
+    ) -> Coroutine[Deferred[Any], Any, Outcome]:
+        """End a call that `find` has returned just now; see `disconnect`."""
+        return self._call_end.end(principal, call, request_id, by)
 
     def _limit_reached(self, call: Call, limit: Limit) -> None:
         """End a call that has lasted, or rung, as long as it may."""

@@ -10,7 +10,7 @@ from typing import Any, Final
 from umd.call.call import Call
 from umd.call.cause import EndedBy
 from umd.call.principal import Principal
-from umd.control.bulk_end import PROTECTED, BulkEnd, CallEnd, Choice
+from umd.control.bulk_end import PROTECTED, BulkEnd, Choice, EndResult
 from umd.control.outcome import Outcome
 from umd.management.call_fields import call_summary
 from umd.management.call_search import Pause, in_turns
@@ -103,7 +103,7 @@ def _selected(choice: Choice) -> Reply:
     }
 
 
-def _result(end: CallEnd) -> dict[str, Any]:
+def _result(end: EndResult) -> dict[str, Any]:
     call = end.call
     return {
         **call_summary(call),

@@ -112,8 +112,8 @@ class UseCases:
     def disconnect(
         self, requester: Requester, call: Call
     ) -> Coroutine[Deferred[Any], Any, Outcome]:
-        """End a call; see `Control.disconnect`."""
-        return self._control.disconnect(requester.principal, call.id, requester.request_id)
+        """End a call that `find` has returned just now; see `Control.disconnect`."""
+        return self._control.end(requester.principal, call, requester.request_id)
 
     def get_call(self, requester: Requester, call_id: str) -> Call:
         """Return a call, live or remembered; see `Control.inform`."""
