@@ -13,7 +13,7 @@ from umd.backend import Changed, Ended, FoundLeg, Gone, LegEvent, LegId, Progres
 from umd.call.call import Call, CallState
 from umd.call.cause import Cause, EndedBy
 from umd.call.events import Disconnected
-from umd.control.held_ends import HELD_FOR
+from umd.control.held_ends import HELD_FOR, UNSEEN_FOR
 from umd.control.outcome import Outcome
 from umd.testing import FakeBackend
 from umd.trace.summary import CallSummaries
@@ -42,6 +42,10 @@ class ScriptedWitness:
     def __init__(self) -> None:
         self.watches: list[Watched] = []
         self.status: int | None = None
+        self.seen = True
+
+    def sees(self, call_id: str, /) -> bool:
+        return self.seen
 
     def watch(
         self, call_id: str, tags: tuple[str, ...], since: float, then: Callable[[int], None], /
@@ -135,6 +139,28 @@ class HeldEndTests(HeldCase):
         self.assertEqual((end.shown_by, end.confirmed), (Proof.PBX, False))
         self.assertEqual(end.at, 1_000_001.0)
         self.assertEqual(self.hang_ups, [LEG])
+
+    def test_a_pbx_that_sends_no_copies(self) -> None:
+        """If no message of the call was seen, its end is held for a moment only."""
+        self.witness.seen = False
+        call = self.appear()
+        outcome = self.disconnect(call)
+        self.report(Ended(LEG, BY_PBX, shown_by=Proof.PBX))
+        self.clock.advance(UNSEEN_FOR)
+        self.assertEqual(self.successResultOf(outcome), Outcome.ENDED_UNCONFIRMED)
+        self.assertIsNotNone(self.end_of(call))
+
+    def test_the_first_message_is_seen_after_the_report(self) -> None:
+        """It is that of a call that began before umd; the end is held for the whole time."""
+        self.witness.seen = False
+        call = self.appear()
+        self.report(Ended(LEG, BY_PBX, shown_by=Proof.PBX))
+        self.witness.seen = True
+        self.clock.advance(UNSEEN_FOR)
+        self.clock.advance(HELD_FOR - UNSEEN_FOR - 0.1)
+        self.assertIsNone(self.end_of(call))
+        self.clock.advance(0.1)
+        self.assertIsNotNone(self.end_of(call))
 
     def test_a_request_after_the_report_waits_for_the_same_end(self) -> None:
         """The PBX is not asked to end a call that it has ended, and the cause is the far end's."""

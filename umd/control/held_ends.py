@@ -24,10 +24,15 @@ from umd.timers import Timer
 
 HELD_FOR: Final = 32.0
 """Seconds, 64 T1: after that a far end sends no more answer (RFC 3261 section 17.1.2.2)."""
+UNSEEN_FOR: Final = 2.0
+"""Seconds for which an end is held of whose call the witness has seen no message yet."""
 
 
 class WireWitness(Protocol):
     """Sees the messages of a PBX, and so what its far ends answer."""
+
+    def sees(self, call_id: str, /) -> bool:
+        """Return whether a message of this Call-ID was seen; if not, its PBX may send no copies."""
 
     def watch(
         self, call_id: str, tags: tuple[str, ...], since: float, then: Callable[[int], None], /
@@ -51,12 +56,18 @@ Finish: TypeAlias = Callable[[BackendLink, Call, Ended, float], None]
 
 
 class _HeldEnd:
-    __slots__ = ("link", "call", "ended", "since", "timer", "forget")
+    __slots__ = ("link", "call", "ended", "since", "call_id", "unseen", "timer", "forget")
 
-    def __init__(self, link: BackendLink, call: Call, ended: Ended, since: float) -> None:
+    def __init__(
+        self, link: BackendLink, call: Call, ended: Ended, since: float, call_id: str
+    ) -> None:
         self.link = link
         self.call = call
         self.ended = ended
+        self.call_id = call_id
+        """The Call-ID on the wire."""
+        self.unseen = False
+        """Whether the witness had seen no message of the call when it was last asked."""
         self.since = since
         """When the PBX reported the end; wall time."""
         self.timer: Timer[_HeldEnd] | None = None
@@ -108,8 +119,9 @@ class HeldEnds:
         call_id = call.aliases.get(SIP_CALL_ID)
         if call_id is None:
             return False
-        held = self._by_call[call.id] = _HeldEnd(link, call, ended, self._wall())
-        held.timer = self._alarms.start(HELD_FOR, held)
+        held = self._by_call[call.id] = _HeldEnd(link, call, ended, self._wall(), call_id)
+        held.unseen = not witness.sees(call_id)
+        held.timer = self._alarms.start(UNSEEN_FOR if held.unseen else HELD_FOR, held)
         tags = tuple(call.aliases[kind] for kind in FAR_END_TAGS if kind in call.aliases)
         forget = witness.watch(call_id, tags, held.since, lambda status: self._show(held, status))
         if call.id in self._by_call:
@@ -119,7 +131,7 @@ class HeldEnds:
     def release_all(self) -> None:
         """End all held calls by the word of the PBX, as umd is about to stop."""
         for held in list(self._by_call.values()):
-            self._expire(held)
+            self._release(held)
         self._alarms.stop()
 
     def _show(self, held: _HeldEnd, status: int) -> None:
@@ -131,6 +143,14 @@ class HeldEnds:
         self._end(held, ended, self._wall())
 
     def _expire(self, held: _HeldEnd) -> None:
+        if held.unseen and self._witness is not None and self._witness.sees(held.call_id):
+            held.unseen = False
+            held.timer = self._alarms.start(HELD_FOR - UNSEEN_FOR, held)
+            return
+        self._release(held)
+
+    def _release(self, held: _HeldEnd) -> None:
+        """End a call by the word of its PBX."""
         # The call was over when the PBX said so, though a client may have asked for it since.
         self._end(held, held.ended, max(held.since, held.call.asked_at))
 

@@ -33,6 +33,8 @@ from umd.trace.witness import Witness, WitnessLimits
 RECEIVE_BUFFER_OCTETS: Final = 8 * 1024 * 1024
 """Of a UDP port: about half a second of 10,000 packets per second."""
 MAX_DATAGRAM_OCTETS: Final = 65535
+MAX_OCTETS_PER_TURN: Final = 64 * 1024
+"""That a port reads before the reactor does other work: 100 messages, which take 5 ms or so."""
 
 
 class NoPassword(UmdError):
@@ -133,6 +135,7 @@ class Hep:
         self._ports.append(port)
         bound = port.getHost()
         if transport == "udp":
+            port.maxThroughput = MAX_OCTETS_PER_TURN
             granted = self._enlarge(port.getHandle())
         self._log.info(
             "hep.listening",

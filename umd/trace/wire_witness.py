@@ -21,6 +21,10 @@ class WireWitness:
         self._witness = witness
         self._now = now
 
+    def sees(self, call_id: str, /) -> bool:
+        """Return whether a message of this Call-ID was seen lately."""
+        return self._witness.follows(call_id)
+
     def watch(
         self, call_id: str, tags: tuple[str, ...], since: float, then: Callable[[int], None], /
     ) -> Callable[[], None]:

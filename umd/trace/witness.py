@@ -292,6 +292,10 @@ class Witness:
 
     # -- what is known
 
+    def follows(self, sip_call_id: str) -> bool:
+        """Return whether an INVITE or BYE of this call was seen and is not forgotten."""
+        return sip_call_id in self._live or sip_call_id in self._ended
+
     def call(self, sip_call_id: str) -> CallView | None:
         """Return what is known of a call, or None if nothing is."""
         call = self._live.get(sip_call_id) or self._ended.get(sip_call_id)
