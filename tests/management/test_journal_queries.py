@@ -11,8 +11,18 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.daemon.processes import ProcessCase, seed_id, seeds, umd
+from tests.journal.rows import Event, write
+from tests.journal.test_file import FileCase
+from umd.call.call import Call, CallState
 from umd.call.call_id import make_call_id
+from umd.call.cause import Cause, EndedBy
+from umd.call.leg import Ended, LegId
+from umd.call.record import encode
+from umd.journal.file import JournalFile
+from umd.journal.store import Step
+from umd.management.client import Refusal
 from umd.management.id_prefix import encoded_prefixes, has_prefix
+from umd.management.journal_queries import read_call_history
 from umd.testing import UmdProcess
 
 
@@ -26,6 +36,54 @@ class PrefixTests(SynchronousTestCase):
         self.assertTrue(has_prefix(call, call[:9]))
         self.assertFalse(has_prefix(call, "09e"))
         self.assertFalse(has_prefix("not base64", "09e"))
+
+
+class NameTests(FileCase):
+    """Without a running umd, a call in the journal is found by each of its ids as well."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        file = self.opened()
+        self.live = self.write(file, "chan-a", "a@pbx", "ci", "only-a")
+        self.first = self.write(file, "chan-b", "b@pbx", "ci", "night", ended=True)
+        self.last = self.write(file, "chan-c", "c@pbx", "night", ended=True)
+        file.close()
+
+    def write(
+        self, file: JournalFile, leg: str, sip_call_id: str, *labels: str, ended: bool = False
+    ) -> str:
+        call = Call(
+            id=make_call_id(leg, "pbx"), leg=LegId(leg), backend="pbx", number="100", owner="",
+            at=1000.0, state=CallState.CONNECTED, aliases={"sip-call-id": sip_call_id},
+            labels=labels,
+        )  # fmt: skip
+        rows = [Event(call.id, Step.BEGINS, 1000.0, encode(call, call.find()))]
+        if ended:
+            end = call.apply(Ended(call.leg, Cause(by=EndedBy.FAR_END)), 1001.0)
+            assert end is not None
+            rows.append(Event(call.id, Step.ENDS, 1001.0, encode(call, end)))
+        write(file, rows)
+        return call.id
+
+    def story_of(self, text: str) -> str:
+        records, _ = read_call_history(None, self.path, text)
+        return str(records[0]["call"])
+
+    def test_each_id_and_its_beginning(self) -> None:
+        for text in ("chan-a", "a@pbx", "a@", "only-a", "on"):
+            self.assertEqual(self.story_of(text), self.live, text)
+        self.assertEqual(self.story_of("b@pbx"), self.first)
+
+    def test_a_live_call_goes_before_ended_ones_and_the_last_of_those_counts(self) -> None:
+        self.assertEqual(self.story_of("ci"), self.live)
+        self.assertEqual(self.story_of("night"), self.last)
+
+    def test_a_beginning_of_several_is_refused(self) -> None:
+        with self.assertRaisesRegex(Refusal, "2 calls begin with 'nig'") as caught:
+            self.story_of("nig")
+        self.assertEqual(len(caught.exception.candidates), 2)
+        with self.assertRaisesRegex(Refusal, "no call begins with 'zz'"):
+            self.story_of("zz")
 
 
 class CommandTests(ProcessCase):

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from umd.call.call import Call, CallState
 from umd.call.record import END_EVENTS, UnknownRecord, leg_of
+from umd.control.alias_index import names_of
 from umd.control.selection import InvalidSelection, Selection
 from umd.journal.paths import find_path
 from umd.journal.reader import JournalReader
@@ -26,6 +27,8 @@ MAX_RECORDS_PER_CALL: Final = 10_000
 """Records read of one call. A call has fewer than ten, and one more for each restart of umd."""
 MAX_MATCHES: Final = 1000
 """CallIds with the same prefix that are read from the journal."""
+MAX_ENDED_SEARCHED: Final = 200_000
+"""Ended calls whose aliases and labels are searched; the last ones."""
 NO_SELECTORS: Final[Mapping[str, Any]] = MappingProxyType({})
 MAX_CANDIDATES: Final = 10
 """Calls that the refusal of an ambiguous prefix lists."""
@@ -147,7 +150,7 @@ def opened_journal(
 
 
 def _replay(records: Sequence[Stored]) -> Call:
-    """Return a live call of the journal."""
+    """Return a call of the journal: a live one from all records, an ended one from its last."""
     return replay_readable(records[0].call, records, _ignore_unknown)[0]
 
 
@@ -194,6 +197,8 @@ def _find_call_id(reader: JournalReader, text: str) -> str:
     if text in found:
         return text
     if not found:
+        found = _find_by_name(reader, text)
+    if not found:
         raise Refusal({"error": f"no call begins with {text!r}", "kind": "no-such-call"})
     if len(found) > 1:
         candidates = [
@@ -202,3 +207,25 @@ def _find_call_id(reader: JournalReader, text: str) -> str:
         why = f"{len(found)} calls begin with {text!r}"
         raise Refusal({"error": why, "kind": "ambiguous", "candidates": candidates})
     return found.pop()
+
+
+def _find_by_name(reader: JournalReader, text: str) -> set[str]:
+    """
+    Return the calls with an alias or a label that is, or else begins with, a text.
+
+    As for a running umd, a live call takes precedence over ended ones that have the same name, and
+    of several ended ones the last counts.
+    """
+    live = [_replay(records) for _, records in reader.live()]
+    ended = [_replay([stored]) for stored in reader.ended(0.0, MAX_ENDED_SEARCHED)]
+    exact = [call.id for call in live if text in names_of(call)]
+    if exact:
+        return set(exact)
+    exact = [call.id for call in ended if text in names_of(call)]
+    if exact:
+        return {exact[-1]}
+    return {
+        call.id
+        for call in (*live, *ended)
+        if any(name.startswith(text) for name in names_of(call))
+    }
