@@ -74,7 +74,7 @@ class SelectTests(ProcessCase):
         """"n", or nothing but Return, ends nothing."""
         with self.serving(seeds("5550100", "5550100")) as process:
             there = ("--socket", process.control_socket)
-            for answer, status, live in ((b"n\n", 130, 2), (b"\n", 130, 2), (b"y\n", 0, 0)):
+            for answer, status, live in ((b"n\n", 1, 2), (b"\n", 1, 2), (b"y\n", 0, 0)):
                 with terminal(*END, "--number", "555*", "--max", "5", *there) as (leader, asking):
                     shown = read_until(leader, b"[y/N]")
                     self.assertIn(b"End 2 calls?", shown)

@@ -99,7 +99,9 @@ def end_calls(
         if expect is None:
             expect = _count(path, selectors)
             if not yes and 0 < expect <= maximum:
-                click.confirm(f"End {_number(expect)}?", abort=True, err=True)
+                if not click.confirm(f"End {_number(expect)}?", err=True):
+                    click.echo("None was ended.", err=True)
+                    sys.exit(NEGATIVE)
         signals.exit_on(signal.SIGINT, INTERRUPTED)
         run = _Run(as_json)
         try:
