@@ -83,7 +83,10 @@ class AppearTests(FoundCase):
 
     def test_an_odd_leg_does_not_spoil_the_others(self) -> None:
         assert self.fake.sink is not None
-        for odd in (None, found(LegId("")), found(B, number=7), found(LegId("x" * 256))):
+        for odd in (
+            None, found(LegId("")), found(B, number=7), found(LegId("x" * 256)),
+            found(B, aliases=["channel"]), found(B, labels="ci"), found(B, partners=A),
+        ):  # fmt: skip
             self.fake.sink.leg_found(odd)  # type: ignore[arg-type]
         self.appear(A)
         self.assertEqual(len(list(self.control.live_calls())), 1)
@@ -91,7 +94,7 @@ class AppearTests(FoundCase):
     def test_invalid_aliases_are_left_out(self) -> None:
         """The leg itself still becomes a call."""
         for number, aliases in enumerate(
-            ({"Channel": "x"}, {"channel": ""}, {"channel": "a\nb"}, {"channel": 7}, ["channel"])
+            ({"Channel": "x"}, {"channel": ""}, {"channel": "a\nb"}, {"channel": 7})
         ):
             call = self.appear(LegId(f"leg-{number}"), aliases=aliases)
             self.assertEqual(dict(call.aliases), {})

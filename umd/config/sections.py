@@ -154,6 +154,7 @@ class CallSection(CoreSection):
     ring_time: Duration | None = None
     ended_is: Literal["success", "fault"] = "success"
     protected_labels: list[Text] = []
+    reconcile: Duration | None = 60.0
 
 
 class UmSection(CoreSection):

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterator, Mapping
-from dataclasses import replace
 from typing import Any, Final
 from uuid import uuid4
 
 from structlog.typing import FilteringBoundLogger
-from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from umd.backend import FoundLeg, LegBackend, LegEvent, LegId, Media
@@ -33,7 +32,9 @@ from umd.control.leases import Leases, Limit, cause_of
 from umd.control.lifecycle import Lifecycle
 from umd.control.links import BackendLink
 from umd.control.outcome import Outcome
+from umd.control.pairs import Pairs
 from umd.control.placements import Placements
+from umd.control.reconciliation import Reconciliation
 from umd.control.recovery import Recovery
 from umd.control.registry import Counts, Registry
 from umd.control.selection import Selection
@@ -94,20 +95,25 @@ class Control:
         self._teardowns = Teardowns(
             self.links, journal, clock, wall, log, summaries, self._held_ends
         )
+        self._pairs = Pairs(self._registry, self._teardowns)
         self._lifecycle = Lifecycle(
             self._registry, self._leases, self._teardowns, journal, wall, log, self._held_ends
         )
         self._found_legs = FoundLegs(self._registry, self._lifecycle, wall, log)
         self._wall = wall
-        self._call_end = CallEnd(self._registry, self._authorisation, self._teardowns)
+        self._call_end = CallEnd(self._authorisation, self._teardowns, self._pairs)
         self.bulk_end = BulkEnd(
             self._registry, self._authorisation, self.is_selected, self._call_end, clock, log
         )
         """Ends many calls."""
         self._placements = Placements(self.links, journal, log)
         self._recovery = Recovery(
-            self.links, self._registry, self._lifecycle, self._found_legs, self._teardowns,
-            self._leases, journal, wall, log,
+            self.links, self._registry, self._lifecycle, self._teardowns, self._leases, journal,
+            wall, log,
+        )  # fmt: skip
+        self._reconciliation = Reconciliation(
+            self.links, self._recovery, self._found_legs, self._lifecycle, self._placements, clock,
+            log,
         )  # fmt: skip
         self.settings = settings or ControlSettings()
 
@@ -124,6 +130,7 @@ class Control:
         self._lifecycle.settings = settings
         self._found_legs.settings = settings
         self._call_end.settings = settings
+        self._reconciliation.settings = settings
         self.bulk_end.settings = settings
 
     # -- start and stop
@@ -154,7 +161,7 @@ class Control:
                 self._recovery.restore_legs(link)
                 await link.backend.start(link)
                 link.started = True
-                await self._recovery.take_up(link)
+                await self._reconciliation.at_start(link)
             except CancelledError:
                 raise
             except UmdError as error:
@@ -163,6 +170,7 @@ class Control:
                 self._log.exception("backend.failed", backend=link.name)
                 raise BackendFailed(f"backend {link.name} failed: {error!r}") from error
         self._recovery.resume_leases()
+        self._reconciliation.begin()
 
     async def drain(self) -> None:
         """Take no new calls, and return when no teardown is under way."""
@@ -176,6 +184,7 @@ class Control:
 
     async def stop(self) -> None:
         """Stop all backends that were started, in reverse order, even if one of them fails."""
+        self._reconciliation.stop()
         self._held_ends.release_all()
         self._teardowns.stop()
         self._leases.stop()
@@ -301,10 +310,7 @@ class Control:
             return
         hang_up = HangUp(cause_of(limit, call), "", "", limit)
         try:
-            self._teardowns.request(call, hang_up)
-            partner = self._registry.partner_of(call)
-            if partner is not None:
-                self._teardowns.request(partner, replace(hang_up, caused_by=call.id))
+            self._pairs.request(call, hang_up)
         except JournalUnavailable:
             self._leases.retry(call, limit, LEASE_RETRY_INTERVAL)
 
@@ -408,6 +414,7 @@ class Control:
         """A backend cannot be reached: answer the clients that wait for it."""
         if link.down is None:
             link.down = reason
+            link.outages += 1
             self._log.warning("backend.down", backend=link.name, reason=reason)
             self._teardowns.backend_down(link)
 
@@ -420,4 +427,4 @@ class Control:
         self._log.info("backend.up", backend=link.name, teardowns=len(kept))
         self._teardowns.send_kept(link, kept)
         if link.started:
-            _ = ensureDeferred(self._recovery.take_up_later(link))
+            self._reconciliation.backend_is_back(link)

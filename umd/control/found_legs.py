@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from structlog.typing import FilteringBoundLogger
@@ -52,16 +52,26 @@ class FoundLegs:
         self._wall = wall
         self._log = log
 
-    def usable(self, link: BackendLink, found: Iterable[FoundLeg]) -> list[FoundLeg]:
-        """Return the legs that can become calls, and log the others."""
+    def usable(
+        self, link: BackendLink, listed: Iterable[FoundLeg], refused: set[str]
+    ) -> list[FoundLeg]:
+        """
+        Return the listed legs that can become calls, and log the others.
+
+        Args:
+            refused: gets the names of the others. Those of the list before are not logged again.
+        """
         usable = []
-        for leg in found:
+        for found in listed:
             try:
-                _check_found(leg)
+                _check_found(found)
             except UnusableLeg as error:
-                self._refuse(link, leg, error)
+                name = repr(getattr(found, "leg", None))
+                refused.add(name)
+                if name not in link.refused:
+                    self._refuse(link, found, error)
             else:
-                usable.append(leg)
+                usable.append(found)
         return usable
 
     def appeared(self, link: BackendLink, found: FoundLeg) -> None:
@@ -73,21 +83,22 @@ class FoundLegs:
         except UnusableLeg as error:
             self._refuse(link, found, error)
 
-    def listed(self, link: BackendLink, found: FoundLeg, *, at_start: bool) -> None:
-        """Begin the call of a usable leg that a backend lists and umd does not know."""
+    def listed(self, link: BackendLink, found: FoundLeg, *, at_start: bool) -> bool:
+        """Begin the call of a usable leg that is listed and not known; return whether it did."""
         try:
-            self._begin(link, found, Call.resume if at_start else Call.find)
+            return self._begin(link, found, Call.resume if at_start else Call.find)
         except UnusableLeg as error:
             self._refuse(link, found, error)
+            return False
 
     def _begin(
         self, link: BackendLink, found: FoundLeg, first_event: Callable[[Call], LifecycleEvent]
-    ) -> None:
+    ) -> bool:
         if found.state is CallState.DISCONNECTING:
             raise UnusableLeg("it is ending already")
         call_id = self._call_id_of(found, link)
         if call_id is None:
-            return
+            return False
         call = self._lifecycle.new_call(
             call_id,
             link,
@@ -101,6 +112,7 @@ class FoundLegs:
         self._lifecycle.record(call, first_event(call), self._lifecycle.leg_record(link, call))
         if found.partners:
             self._lifecycle.join(link, call, found.partners)
+        return True
 
     def _describe(self, link: BackendLink, found: FoundLeg, call: Call) -> None:
         """Take over what the PBX says of a leg. What is not valid is logged and left out."""
@@ -183,3 +195,7 @@ def _check_found(found: FoundLeg) -> None:
         raise UnusableLeg(f"{found.state!r} is not the state of a live leg")
     if not isinstance(found.number, str):
         raise UnusableLeg("its number is not a string")
+    if not isinstance(found.aliases, Mapping):
+        raise UnusableLeg("its aliases are not a mapping")
+    if not isinstance(found.labels, tuple) or not isinstance(found.partners, tuple):
+        raise UnusableLeg("its labels and partners are not tuples")

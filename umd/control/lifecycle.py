@@ -7,7 +7,7 @@ from typing import Final
 
 from structlog.typing import FilteringBoundLogger
 
-from umd.backend import Changed, Gone, LegEvent, LegId
+from umd.backend import Changed, FoundLeg, Gone, LegEvent, LegId
 from umd.call.alias import InvalidAlias, check_aliases, check_labels
 from umd.call.call import Call, CallState, IllegalEvent
 from umd.call.call_id import CallId
@@ -143,6 +143,22 @@ class Lifecycle:
         if changed is not None:
             self.record(call, changed)
 
+    def catch_up(self, link: BackendLink, call: Call, found: FoundLeg) -> bool:
+        """
+        Take over what a backend says of a leg now, where umd has not heard of it.
+
+        Returns:
+            Whether anything has changed.
+        """
+        before = call.seq
+        if found.state is CallState.CONNECTED and not call.connected_at:
+            self._apply(link, call, Answered(call.leg))
+        elif found.state is CallState.ALERTING and call.state is CallState.CONNECTING:
+            self._apply(link, call, Progressed(call.leg))
+        if link.follows is not None:
+            self._change(link, call, _what_differs(call, found))
+        return call.seq != before
+
     def refuse_alias(self, link: BackendLink, call: Call, error: InvalidAlias) -> None:
         """Log that a backend reported an alias or a label that cannot be one."""
         self.refused_events += 1
@@ -214,3 +230,15 @@ class Lifecycle:
         self._log.error(
             "backend.illegal-event", backend=link.name, leg_event=type(event).__name__, why=why
         )
+
+
+def _what_differs(call: Call, found: FoundLeg) -> Changed:
+    """Return what a list of a PBX adds to what umd knows of a call."""
+    aliases = labels = None
+    if not found.aliases.items() <= call.aliases.items():
+        # A PBX may not list all ids of a leg at once, such as its Call-ID.
+        aliases = {**call.aliases, **found.aliases}
+    if not set(found.labels) <= set(call.labels):
+        labels = (*call.labels, *found.labels)
+    partners = found.partners if found.partners or call.partners else None
+    return Changed(leg=call.leg, aliases=aliases, partners=partners, labels=labels)

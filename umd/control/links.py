@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 from umd.backend import (
     BackendUnavailable,
     CarriesMedia,
+    FollowsPbx,
     FoundLeg,
     LegBackend,
     LegEvent,
@@ -65,6 +66,7 @@ class BackendLink(LegSink):
         self.carries_media = backend if isinstance(backend, CarriesMedia) else None
         self.shows_messages = isinstance(backend, ShowsMessages)
         self.restores = backend if durable and isinstance(backend, RestoresLegs) else None
+        self.follows = backend if isinstance(backend, FollowsPbx) else None
         self.started = False
         self.down: str | None = None
         """Why it cannot be reached; None while it can."""
@@ -72,12 +74,24 @@ class BackendLink(LegSink):
         """Its live calls."""
         self.recovered: list[RecoveredCall] = []
         """Its calls from before the restart, until the backend returns its legs."""
+        self.refused: set[str] = set()
+        """The legs of the last list that cannot become calls, so that each is logged once."""
+        self.heard: set[LegId] | None = None
+        """The legs that had an event since umd asked for the list; None: it has not asked."""
+        self.compare_again = False
+        """Whether the list must be requested once more, since events may have been lost."""
+        self.outages = 0
+        """How often the backend could not be reached."""
         self._control = control
 
     def leg_found(self, found: FoundLeg) -> None:
+        if self.heard is not None:
+            self.heard.add(getattr(found, "leg", LegId("")))
         self._control.leg_found(self, found)
 
     def leg_event(self, event: LegEvent) -> None:
+        if self.heard is not None:
+            self.heard.add(event.leg)
         self._control.leg_event(self, event)
 
     def when_recorded(self, then: Callable[[Any], None], argument: Any) -> None:

@@ -70,6 +70,10 @@ class Placements:
         self._by_call: dict[CallId, Placement] = {}
         """Also the refused ones, until `dialled` has raised the refusal."""
 
+    def __contains__(self, call_id: CallId) -> bool:
+        """Whether the backend of a call was not told of it yet."""
+        return call_id in self._by_call
+
     def add(self, call: Call, event: Placed, media: Media | None) -> None:
         """Record a placed call, then dial it."""
         placement = self._by_call[call.id] = Placement(call, media)

@@ -1,16 +1,15 @@
-"""Takes up the calls from before a restart, and the legs that a backend carries already."""
+"""Resumes the calls from before a restart."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from structlog.typing import FilteringBoundLogger
 
-from umd.backend import BackendUnavailable, FoundLeg, KnownLeg
+from umd.backend import FoundLeg, KnownLeg
 from umd.call.call import Call, CallState
-from umd.control.found_legs import FoundLegs
 from umd.control.journal import CallJournal
 from umd.control.leases import Leases
 from umd.control.lifecycle import Lifecycle
@@ -30,7 +29,6 @@ class Recovery:
         links: the backends, by name.
         registry: gets the calls of the journal.
         lifecycle: loses calls.
-        found_legs: begin the calls of legs that umd does not know.
         teardowns: carry out the requests that were recorded but not finished before the restart.
         leases: count on for the calls that go on.
         journal: records that calls go on.
@@ -43,7 +41,6 @@ class Recovery:
         links: Links,
         registry: Registry,
         lifecycle: Lifecycle,
-        found_legs: FoundLegs,
         teardowns: Teardowns,
         leases: Leases,
         journal: CallJournal,
@@ -53,7 +50,6 @@ class Recovery:
         self._links = links
         self._registry = registry
         self._lifecycle = lifecycle
-        self._found_legs = found_legs
         self._teardowns = teardowns
         self._leases = leases
         self._journal = journal
@@ -95,7 +91,7 @@ class Recovery:
         )
         link.restores.restore(known, anew=not len(self._registry))
 
-    # -- at the start, and whenever a backend is back
+    # -- at the start
 
     def lose_orphans(self) -> None:
         """Lose the calls whose backend is no longer configured."""
@@ -109,39 +105,23 @@ class Recovery:
         leased, self._leased = self._leased, []
         self._leases.resume(leased)
 
-    async def take_up(self, link: BackendLink, *, at_start: bool = True) -> None:
-        """Take up the legs that a backend carries; if it cannot be asked, at its `backend_up`."""
-        try:
-            found = self._found_legs.usable(link, await link.backend.legs())
-        except BackendUnavailable as error:
-            link.backend_down(str(error))
-            return
+    def resume(self, link: BackendLink, listed: Sequence[FoundLeg]) -> list[Call]:
+        """
+        Resume the calls from before the restart whose legs are listed.
+
+        Returns:
+            The live calls from before the restart that are not listed.
+        """
         recovered, link.recovered = link.recovered, []
-        self._take_up_recovered(link, recovered, found)
-        ended = {item.call.leg for item in recovered if item.call.ended}
-        for leg in found:
-            if leg.leg not in link.calls and leg.leg not in ended:
-                self._found_legs.listed(link, leg, at_start=at_start)
-
-    async def take_up_later(self, link: BackendLink) -> None:
-        """Do as `take_up`, and log what fails."""
-        try:
-            await self.take_up(link, at_start=False)
-        except Exception:
-            self._log.exception("backend.failed", backend=link.name)
-
-    def _take_up_recovered(
-        self, link: BackendLink, recovered: list[RecoveredCall], found: list[FoundLeg]
-    ) -> None:
-        """Resume the calls whose legs are found, and lose the others."""
-        states = {leg.leg: leg.state for leg in found} if recovered else {}
+        states = {leg.leg: leg.state for leg in listed} if recovered else {}
         recording = bool(self._resumed)
+        unlisted = []
         for call, _, _ in recovered:
             state = states.get(call.leg)
             if call.ended:
                 continue
             if state is None:
-                self._lifecycle.lose(call, f"backend {link.name} does not carry it any more")
+                unlisted.append(call)
             elif call.state is CallState.DISCONNECTING:
                 self._resume(call, state)
             elif state in (call.state, CallState.DISCONNECTING):
@@ -151,6 +131,7 @@ class Recovery:
                 self._resume(call, state)
         if self._resumed and not recording:
             self._record_resumed()
+        return unlisted
 
     def _resume(self, call: Call, state: CallState) -> None:
         """Record the state in which a leg was found, and go on with a teardown."""

@@ -20,6 +20,8 @@ class ControlSettings:
     """How long a call may last, None for ever. Applies to calls that begin later."""
     ring_time: float | None = None
     """How long a call may ring unanswered, None for ever. Applies to calls that begin later."""
+    reconcile: float | None = 60.0
+    """How often the calls of a backend that follows a PBX are compared with it; None: never."""
     owners: Mapping[str, str] | None = None
     """
     The principal that owns a found leg, by the owner that its backend reports. Legs

@@ -132,6 +132,7 @@ def control_settings(call: CallSection) -> ControlSettings:
         ring_time=call.ring_time,
         ended_is_success=call.ended_is == "success",
         protected_labels=tuple(call.protected_labels),
+        reconcile=call.reconcile,
     )
 
 
