@@ -18,7 +18,7 @@ MAX_FUNCTION_LINES: Final = 45
 MAX_CLASS_LINES: Final = 400
 MAX_FILE_LINES: Final = 500
 MAX_ROOT_MODULES: Final = 8
-MAX_ROOM_ARROWS: Final = 113
+MAX_ROOM_ARROWS: Final = 119
 
 TABLE_FILES: Final[frozenset[str]] = frozenset()
 """Modules that hold tables and may be longer than `MAX_FILE_LINES`."""

@@ -30,6 +30,7 @@ MAY_IMPORT: Final[Mapping[str, frozenset[str]]] = {
     "backends/sip_legs": GROUND | {"call", "sip", "backend"},
     "backends/sim": GROUND | _LEGS | {"backends/sip_legs"},
     "backends/sip": GROUND | _LEGS | {"backends/sip_legs"},
+    "backends/sim_pbx": GROUND | {"call", "runtime", "backend", "config"},
     "messaging": GROUND | _CORE | {"control", "soap", "http"},
     "management": GROUND | _CORE | {"trace", "control", "journal"},
     "daemon": GROUND
@@ -38,7 +39,8 @@ MAY_IMPORT: Final[Mapping[str, frozenset[str]]] = {
     "testing": GROUND | _CORE | {"trace", "config", "soap"},
     "lab": GROUND
     | _CORE
-    | {"trace", "config", "control", "journal", "backends/sim", "backends/sip", "testing"},
+    | {"trace", "config", "control", "journal", "testing"}
+    | {"backends/sim", "backends/sip", "backends/sim_pbx"},
     "cli": GROUND
     | _CORE
     | {"trace", "config", "soap", "journal", "management", "daemon", "lab", "backends/sim"},
