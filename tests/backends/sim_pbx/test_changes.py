@@ -74,6 +74,16 @@ class ChangeTests(StoryCase):
         self.end(kept)
         self.unconfirmed_end(kept)
 
+    def test_a_masquerade_and_an_end_without_any_event(self) -> None:
+        """The message of a far end says nothing of a channel that may have had another one."""
+        self.open()
+        kept, given = self.call(), self.call(SILENT)
+        self.pbx.loses_events = True
+        self.pbx.masquerade(kept.leg, given.leg)
+        self.pbx.end(kept.leg)
+        self.unconfirmed_end(kept)
+        self.assertTrue(self.pbx.holds(kept.leg))
+
     def test_a_call_has_another_name_and_other_labels(self) -> None:
         """umd ends a call by the name that it has now."""
         room = self.open()
@@ -98,7 +108,7 @@ class OutageTests(StoryCase):
         self.pbx.far_end_hangs_up(ends.leg)
         self.pbx.bridge(stays.leg, other.leg)
         self.pbx.allow_connection()
-        self.confirmed_end(ends)
+        self.assertIs(self.unconfirmed_end(ends).cause.by, EndedBy.FAR_END)
         self.assertEqual(stays.partners, (other.id,))
         self.end(room.control.resolve(new))
         self.end(stays)

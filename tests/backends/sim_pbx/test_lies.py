@@ -95,13 +95,13 @@ class LieTests(StoryCase):
         self.assertIs(self.confirmed_end(call).shown_by, Proof.SECOND_LOOK)
 
     def test_no_end_event(self) -> None:
-        """The message of the far end and a look show an end that the PBX does not report."""
+        """The message of the far end shows a requested end; of another one it shows the cause."""
         self.open(Lie.NO_END_EVENT)
         ended, left = self.call(), self.call()
         self.end(ended)
         self.pbx.far_end_hangs_up(left.leg)
         self.assertIs(self.confirmed_end(ended, 1.0).cause.by, EndedBy.CLIENT)
-        self.assertIs(self.confirmed_end(left, 4.0).cause.by, EndedBy.FAR_END)
+        self.assertIs(self.unconfirmed_end(left, 8.0).cause.by, EndedBy.FAR_END)
 
     def test_no_end_event_and_no_witness(self) -> None:
         """Without any sign the PBX's word is all there is, and it confirms nothing."""
@@ -160,7 +160,7 @@ class LieTests(StoryCase):
         call = self.call()
         self.pbx.far_end_hangs_up(call.leg)
         answers = self.end(call)
-        end = self.confirmed_end(call, 2.0)
+        end = self.confirmed_end(call, 4.0)
         self.assertIs(end.shown_by, Proof.FAR_END)
         assert end.superseded is not None
         self.assertIs(end.superseded.by, EndedBy.FAR_END)
@@ -191,8 +191,17 @@ class LieTests(StoryCase):
         channel = self.pbx.new_call(NUMBER)
         room.advance(120.0)
         call = room.control.resolve(channel)
-        self.pbx.far_end_hangs_up(channel)
-        self.confirmed_end(call, 4.0)
+        self.end(call)
+        self.confirmed_end(call, 1.0)
+
+    def test_a_call_that_the_pbx_forgot_is_lost(self) -> None:
+        """A call that ends without any sign is noticed by the next comparison with the list."""
+        for witness in (True, False):
+            room = self.open(witness=witness)
+            call = self.call()
+            self.pbx.lose(call.leg)
+            room.advance(100.0)
+            self.assertIsInstance(self.the_end(call), Lost)
 
     def test_every_lie_with_every_proof(self) -> None:
         """Whatever a PBX does, a requested end comes within 40 s, once, and no false one."""

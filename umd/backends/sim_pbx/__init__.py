@@ -82,10 +82,16 @@ class SimPbxBackend(LegBackend, FollowsPbx):
         self._follower.pause()
 
     async def legs(self) -> Sequence[FoundLeg]:
-        return self._follower.legs()
+        try:
+            return self._follower.legs()
+        finally:
+            self._schedule()
 
     async def look_up(self, leg: LegId) -> FoundLeg | None:
-        return self._follower.look_up(leg)
+        try:
+            return self._follower.look_up(leg)
+        finally:
+            self._schedule()
 
     def place(self, leg: LegId, number: str) -> None:
         self._follower.place(leg, number)

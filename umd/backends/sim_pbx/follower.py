@@ -47,6 +47,8 @@ LOOK_AFTER: Final = 1.0
 LONGEST_INTERVAL: Final = 8.0  # seconds
 GRACE: Final = 1.0
 """Seconds that an event may be later than the list."""
+LATE_EVENT: Final = 4.0
+"""The same if the far end is seen to be down, since the event then completes the proof."""
 RELIST_AFTER: Final = 10.0
 """Seconds from a new connection to the second list, as the first one may be stale."""
 REMEMBERED_FOR: Final = 64.0
@@ -90,7 +92,10 @@ class Follower:
         self._reports = reports
         self._seconds = seconds
         self._verdicts = Verdicts(
-            witness=witness, lists_until_answered=lists_until_answered, grace=GRACE
+            witness=witness,
+            lists_until_answered=lists_until_answered,
+            grace=GRACE,
+            grace_with_message=LATE_EVENT,
         )
         self._tracks: dict[LegId, Track] = {}
         self._by_call_id: dict[str, Track] = {}
@@ -320,6 +325,8 @@ class Follower:
     def _command(self, track: Track) -> None:
         """Send a command to end a leg; one that rings gets another verb the second time."""
         track.tries += 1
+        self._look(track)
+        track.linked_at = self._seconds() if track.missing_since is None else None
         assert track.asked is not None
         cancels = track.rings and track.tries % 2 == 0
         verb = self._pbx.cancel if cancels else self._pbx.hang_up
@@ -392,11 +399,11 @@ class Follower:
 
     def _settle(self, track: Track) -> bool:
         """End a leg if that is shown, or if it is time to give up."""
-        down = self._message_of(track)
-        proof = self._verdicts.proof(track, down, self._seconds())
+        down_at, down = self._down.get(track.view.call_id, (0.0, None))
+        proof = self._verdicts.proof(track, down, down_at, self._seconds())
         if proof is None:
             return False
-        if proof is Proof.PBX and track.event is None and track.asked is None:
+        if proof is Proof.PBX and (track.event or track.asked or down) is None:
             self._forget(track, "the PBX no longer has the channel, and reported no end")
             return True
         caused_by = None if track.asked or far_end_left(track, down) else self._cause_leg(track)
@@ -405,10 +412,6 @@ class Follower:
             cause.q850 = RECOVERY_ON_TIMER_EXPIRY
         self._end(track, Ended(track.told.leg, cause, shown_by=proof, caused_by=caused_by))
         return True
-
-    def _message_of(self, track: Track) -> Mirrored | None:
-        entry = self._down.get(track.view.call_id)
-        return None if entry is None else entry[1]
 
     def _cause_leg(self, track: Track) -> LegId | None:
         """Return the partner whose end has brought about the end of a leg."""
@@ -427,7 +430,7 @@ class Follower:
             self._carry_on(track)
             return
         if track.event is None:
-            track.missing_since = self._seconds() - GRACE  # an event can no longer come
+            track.missing_since = self._seconds() - LATE_EVENT  # an event can no longer come
         if self._settle(track):
             return
         if track.asked is None and track.event is None:

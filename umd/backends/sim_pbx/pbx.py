@@ -183,8 +183,15 @@ class Pbx(Connections, ControlConnection):
         self.end(other)
 
     def masquerade(self, channel: str, other: str) -> None:
-        """Let a channel take over the far end of another, which ends with the first's far end."""
+        """
+        Let a channel take over the far end of another, which ends with the first's far end.
+
+        Raises:
+            ValueError: one of the channels is ending.
+        """
         kept, given = self.channels[channel], self.channels[other]
+        if ChannelState.ENDING in (kept.state, given.state):
+            raise ValueError(f"of the channels {channel} and {other} one is ending")
         self.far_ends.swap(channel, other)
         name, call_id, number = kept.name, kept.call_id, kept.number
         self._change(kept, name=given.name, call_id=given.call_id, number=given.number)

@@ -36,6 +36,8 @@ class Track:
     """What `hang_up` was given, while the leg ends."""
     commanded: bool = False
     """Whether a command went to the PBX on the present connection."""
+    linked_at: float | None = None
+    """When the PBX last showed, just before a command, which far end is on the channel."""
     tries: int = 0
     """Commands that went to the PBX."""
     was_gone: bool = False
@@ -128,35 +130,53 @@ class Verdicts:
         witness: whether the PBX mirrors the messages of its far ends.
         lists_until_answered: whether the PBX lists a channel until its far end is down.
         grace: seconds that an event may be later than the list.
+        grace_with_message: the same if the far end is seen to be down.
     """
 
     witness: bool
     lists_until_answered: bool
     grace: float
+    grace_with_message: float
 
-    def proof(self, track: Track, down: Mirrored | None, now: float) -> Proof | None:
+    def proof(
+        self, track: Track, down: Mirrored | None, down_at: float, now: float
+    ) -> Proof | None:
         """
         Return what shows the end of a leg; None: wait.
 
-        A mirrored message alone ends no leg: the channel may have another far end by now.
+        A mirrored message alone shows no end, since a channel may have got another far end without
+        an event of that. It does if the PBX's report names the same Call-ID, or if the PBX showed
+        it just before the command that ended the channel.
+
+        Args:
+            track: the leg.
+            down: the message by which its far end left; None: none was seen.
+            down_at: when it came.
+            now: the time now.
         """
         overdue = track.deadline is not None and now >= track.deadline
         if track.event is None and track.missing_since is None:
             return Proof.NONE if overdue else None
-        if self._event_may_come(track, down, now) and not overdue:
+        linked_at = track.linked_at
+        is_linked = linked_at is not None and down_at >= linked_at
+        if self._event_may_come(track, down, is_linked, now) and not overdue:
             return None
-        if down is not None:
+        if down is not None and (track.event is not None or is_linked):
             return Proof.FAR_END
         if self.lists_until_answered:
             if track.missing_since is not None:
                 return Proof.SECOND_LOOK
             return Proof.PBX if overdue else None
-        return None if self.witness and not overdue else Proof.PBX
+        return None if self.witness and down is None and not overdue else Proof.PBX
 
-    def _event_may_come(self, track: Track, down: Mirrored | None, now: float) -> bool:
-        """Whether to wait for the event, which has the cause of an end that umd did not request."""
+    def _event_may_come(
+        self, track: Track, down: Mirrored | None, is_linked: bool, now: float
+    ) -> bool:
+        """Whether to wait for the event, which has the cause, and says whose far end is down."""
         if track.event is not None or track.missing_since is None:
             return False
-        if track.asked is not None and down is not None and down.status is not None:
+        if down is None:
+            return now < track.missing_since + self.grace
+        if is_linked and track.asked is not None and down.status is not None:
             return False
-        return now < track.missing_since + self.grace
+        return now < track.missing_since + self.grace_with_message
