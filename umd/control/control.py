@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from typing import Any, Final
 from uuid import uuid4
 
@@ -28,6 +28,7 @@ from umd.control.errors import (
 from umd.control.found_legs import FoundLegs
 from umd.control.held_ends import HeldEnds, WireWitness
 from umd.control.journal import CallJournal, MessageSummaries, require_recordable
+from umd.control.lease_renewal import LeaseRenewal
 from umd.control.leases import Leases, Limit, cause_of
 from umd.control.lifecycle import Lifecycle
 from umd.control.links import BackendLink
@@ -106,6 +107,10 @@ class Control:
             self._registry, self._authorisation, self.is_selected, self._call_end, clock, log
         )
         """Ends many calls."""
+        self.lease_renewal = LeaseRenewal(
+            self._registry, self._authorisation, self._lifecycle, self._leases, journal, clock, wall
+        )
+        """Renews the leases of calls."""
         self._placements = Placements(self.links, journal, log)
         self._recovery = Recovery(
             self.links, self._registry, self._lifecycle, self._teardowns, self._leases, journal,
@@ -132,6 +137,7 @@ class Control:
         self._call_end.settings = settings
         self._reconciliation.settings = settings
         self.bulk_end.settings = settings
+        self.lease_renewal.settings = settings
 
     # -- start and stop
 
@@ -209,6 +215,8 @@ class Control:
         backend: str | None = None,
         media: Media | None = None,
         request_id: str = "",
+        labels: Sequence[str] = (),
+        lease: float | None = None,
     ) -> Call:
         """
         Record that a call is placed, then dial it.
@@ -216,12 +224,15 @@ class Control:
         Args:
             backend: the name of its section; None: the first one.
             media: what the far end hears after it answers, where the backend carries media.
+            labels: texts by which clients group calls.
+            lease: seconds after which umd ends the call unless its lease is renewed; None: never.
 
         Returns:
             The call, connecting. Await `dialled` before a client learns its CallId.
 
         Raises:
-            MayNotPlace, Stopping, NoSuchBackend, JournalUnavailable: nothing was dialled.
+            MayNotPlace, Stopping, NoSuchBackend, JournalUnavailable, InvalidAlias: nothing was
+                dialled.
         """
         self._authorisation.require_place(principal, request_id)
         if not self._accepting:
@@ -230,7 +241,9 @@ class Control:
         link = self._link(backend)
         leg = LegId(self._make_leg_name())
         call_id = make_call_id(leg, self.node)
-        call = self._lifecycle.new_call(call_id, link, leg, number, principal.name)
+        call = self._lifecycle.new_call(
+            call_id, link, leg, number, principal.name, labels=labels, lease=lease
+        )
         placed = call.place(request_id)
         self._lifecycle.begin(link, call)
         if self.summaries is not None:  # those of a found call begin when its end is requested

@@ -1,8 +1,9 @@
 """
-Ends calls that last or ring too long: the limits `call.max_age` and `call.ring_time`.
+Ends calls that last or ring too long, or whose owner no longer renews their lease.
 
 A call gets its limits when it begins, and they are recorded with its first event. After a restart
-they count from that event by wall time; while umd runs they count by the monotonic clock.
+they count from that event by wall time, a lease from its last renewal; while umd runs they count by
+the monotonic clock.
 """
 
 from __future__ import annotations
@@ -27,15 +28,16 @@ from umd.timers import Timer
 
 
 class Limit(StrEnum):
-    """A limit of a call, by the setting that it comes from."""
+    """A limit of a call, as the request to end the call names it in the log and the journal."""
 
     MAX_AGE = "call.max_age"
     RING_TIME = "call.ring_time"
+    LEASE = "call.lease"
 
 
 def cause_of(limit: Limit, call: Call) -> Cause:
     """Return the cause with which umd ends a call that has reached a limit."""
-    if limit is Limit.MAX_AGE:
+    if limit is not Limit.RING_TIME:
         return Cause(by=EndedBy.DAEMON, q850=RECOVERY_ON_TIMER_EXPIRY)
     alerted = call.state is CallState.ALERTING
     return Cause(by=EndedBy.DAEMON, q850=NO_ANSWER if alerted else NO_USER_RESPONDING)
@@ -66,17 +68,33 @@ class Leases:
         self._new: Alarms[tuple[Call, Limit]] = Alarms(clock, self._expire)
         self._recovered: Alarms[tuple[Call, Limit]] = Alarms(clock, self._expire)
         """Apart, since `Alarms` wants timers of one length in the order of their start."""
+        self._recovered_leases: Alarms[tuple[Call, Limit]] = Alarms(clock, self._expire)
+        """Apart too: they start at the last renewal, the other limits with the call."""
 
     def grant(self, call: Call) -> None:
         """Start the timers of a call that begins."""
-        self._grant(call, self._new, self._clock.seconds())
+        now = self._clock.seconds()
+        self._grant(call, self._new, now)
+        if call.lease:
+            self._start(call, Limit.LEASE, call.lease, self._new, now)
+
+    def renew(self, call: Call) -> None:
+        """Let the lease of a call count from now on."""
+        self._cancel(call, Limit.LEASE)
+        if call.lease:
+            self._start(call, Limit.LEASE, call.lease, self._new, self._clock.seconds())
 
     def resume(self, calls: Iterable[Call]) -> None:
         """Start the timers of the calls from before a restart; called once."""
         now, wall = self._clock.seconds(), self._wall()
-        for call in sorted(calls, key=attrgetter("began_at")):
-            if not call.ended:
-                self._grant(call, self._recovered, now - (wall - call.began_at))
+        live = [call for call in calls if not call.ended]
+        for call in sorted(live, key=attrgetter("began_at")):
+            self._grant(call, self._recovered, now - (wall - call.began_at))
+        for call in sorted(live, key=attrgetter("leased_at")):
+            # A client may have renewed the lease of one backend while another was starting.
+            if call.lease and call.id not in self._timers[Limit.LEASE]:
+                since = now - (wall - call.leased_at)
+                self._start(call, Limit.LEASE, call.lease, self._recovered_leases, since)
 
     def retry(self, call: Call, limit: Limit, interval: float) -> None:
         """Report a limit again after `interval` seconds, as the call could not be ended."""
@@ -95,6 +113,7 @@ class Leases:
         """Stop all timers."""
         self._new.stop()
         self._recovered.stop()
+        self._recovered_leases.stop()
 
     def _grant(self, call: Call, alarms: Alarms[tuple[Call, Limit]], since: float) -> None:
         if call.max_age:

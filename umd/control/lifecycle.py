@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from structlog.typing import FilteringBoundLogger
@@ -72,8 +72,16 @@ class Lifecycle:
         number: str,
         owner: str = "",
         state: CallState = CallState.CONNECTING,
+        *,
+        labels: Sequence[str] = (),
+        lease: float | None = None,
     ) -> Call:
-        """Return a new call that begins now, with the limits in force."""
+        """
+        Return a new call that begins now, with the limits in force.
+
+        Raises:
+            InvalidAlias: a text cannot be a label.
+        """
         return Call(
             id=call_id,
             leg=leg,
@@ -84,6 +92,8 @@ class Lifecycle:
             state=state,
             max_age=self.settings.max_age,
             ring_time=self.settings.ring_time,
+            labels=check_labels(labels) if labels else (),
+            lease=lease,
         )
 
     def begin(self, link: BackendLink, call: Call) -> None:
@@ -91,7 +101,7 @@ class Lifecycle:
         self._registry.add(link, call)
         if call.aliases:
             self._teardowns.summarise(call)
-        if call.max_age or call.ring_time:
+        if call.max_age or call.ring_time or call.lease:
             self._leases.grant(call)
 
     def leg_event(self, link: BackendLink, event: LegEvent) -> None:
@@ -220,7 +230,7 @@ class Lifecycle:
             self.record(call, happened)
 
     def _end(self, call: Call, event: Disconnected | Lost) -> None:
-        if call.max_age or call.ring_time:
+        if call.max_age or call.ring_time or call.lease:
             self._leases.end(call)
         self._registry.retire(call)
         self._teardowns.record_end(call, event)

@@ -70,7 +70,7 @@ class Recovery:
         if call.ended or link is None:
             return
         link.recovered.append(RecoveredCall(call, leg_record, heard_at or call.began_at))
-        if call.max_age or call.ring_time:
+        if call.max_age or call.ring_time or call.lease:
             self._leased.append(call)
 
     def restore_legs(self, link: BackendLink) -> None:
