@@ -39,6 +39,7 @@ from umd.cli.exit_status import (
 from umd.cli.main import main
 from umd.journal.file import JournalFile
 from umd.journal.paths import COMPACTING_SUFFIX
+from umd.management.client import ask
 from umd.sip.session import CallerSession
 from umd.testing import UmdProcess
 
@@ -339,6 +340,16 @@ class StatusTableTests(PlantingCase):
                 of("call", "end", "seed-2", *there),
                 asked("call", "end", "x", replies=[end_reply("already-ended", confirmed=False)]),
             ],
+            ("call forget", 0): [of("call", "forget", "seed-4", "--reason", "gone", *there)],
+            ("call forget", 1): [
+                of("call", "forget", "nope", "--reason", "gone", *there),
+                of("call", "forget", "seed-0", "--reason", "gone", *there),
+            ],
+            ("call forget", 2): [
+                of("call", "forget", "seed-1", *there),
+                of("call", "forget", "seed-1", "--reason", " ", *there),
+            ],
+            ("call forget", 3): [of("call", "forget", "seed-1", "--reason", "x", *NOWHERE)],
             ("call place", 0): [of("call", "place", "5550100", *there)],
             ("call place", 2): [
                 of("call", "place", "5550100", "--backend", "nope", *there),
@@ -426,7 +437,7 @@ class StatusTableTests(PlantingCase):
         return str(file)
 
     def test_every_row_is_true(self) -> None:
-        text = seeds("5550100", "5550100", "5550199", "5550100")
+        text = seeds("5550100", "5550100", "5550199", "5550100", "5550100")
         options = ["-o", f"journal.path={Path(self.mktemp()).absolute()}"]
         options += ["-o", "call.deadline=200ms", "-o", "drain.deadline=100ms"]
         with ExitStack() as stack:
@@ -492,6 +503,7 @@ class StreamTests(PlantingCase):
 
     SOCKET = "the socket of a running umd"
     NEW = "a file that does not exist"
+    CALL = "a call that was just placed"
     UNUSED = "a journal that no umd has open"
     ARGUMENTS: Mapping[tuple[str, ...], tuple[str, ...]] = {
         ("check-config",): (str(ROOT / "conf" / "umd.toml"),),
@@ -504,6 +516,7 @@ class StreamTests(PlantingCase):
         ("status",): ("--socket", SOCKET),
         ("why",): ("seed-0", "--socket", SOCKET),
         ("call", "end"): ("seed-1", "--socket", SOCKET),
+        ("call", "forget"): (CALL, "--reason", "a test", "--socket", SOCKET),
         ("call", "place"): ("5550100", "--socket", SOCKET),
         ("journal", "backup"): (NEW, "--socket", SOCKET),
         ("journal", "check"): ("--socket", SOCKET),
@@ -547,9 +560,14 @@ class StreamTests(PlantingCase):
         paths = {
             self.SOCKET: lambda: self.umd.control_socket,
             self.NEW: self.mktemp,
+            self.CALL: self.placed_call,
             self.UNUSED: self.unused_journal,
         }
         return [paths[word]() if word in paths else word for word in command]
+
+    def placed_call(self) -> str:
+        (reply,) = ask("place", self.umd.control_socket, number="5550100")
+        return str(reply["call"]["id"])
 
     def unused_journal(self) -> str:
         path = str(Path(self.mktemp()).absolute())

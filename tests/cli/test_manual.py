@@ -68,7 +68,7 @@ class CompletionTests(SynchronousTestCase):
 
     def test_commands_and_options(self) -> None:
         self.assertEqual(self.complete("umd", "ca"), ["call", "calls"])
-        self.assertEqual(self.complete("umd", "call", ""), ["end", "place"])
+        self.assertEqual(self.complete("umd", "call", ""), ["end", "forget", "place"])
         self.assertIn("--follow", self.complete("umd", "events", "--"))
 
     def test_the_page_has_the_line(self) -> None:

@@ -55,8 +55,8 @@ class SelectionTests(SynchronousTestCase):
         self.assertFalse(self.matches(a_call(state=CallState.DISCONNECTED)))
 
     def test_suspects(self) -> None:
-        def suspicion(call: Call, now: float) -> str | None:
-            return "too old" if now - call.began_at > 30 else None
+        def suspicion(call: Call) -> str | None:
+            return "too old" if NOW - call.began_at > 30 else None
 
         young = a_call(at=NOW)
         for suspect, selected in ((True, (True, False)), (False, (False, True))):

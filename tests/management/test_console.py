@@ -102,7 +102,7 @@ class CallsTests(ConsoleCase):
                 "began_at": "1970-01-12T13:46:40.000Z",
                 "asked_at": None,
                 "ended_at": None,
-                "overdue": False,
+                "overdue": False, "suspect": None,
                 "aliases": {},
                 "labels": [],
                 "partners": [],
@@ -186,6 +186,32 @@ class EndTests(ConsoleCase):
                       self.ask("end", call=calls[0].id[:-4])[0]["error"])  # fmt: skip
         self.assertEqual(self.error("end", call="x"), ("no-such-call", "no call begins with 'x'"))
         self.assertEqual([command for command, _ in self.room.fake.commands], ["place"] * 2)
+
+
+class ForgetTests(ConsoleCase):
+    def test_a_call_is_given_up(self) -> None:
+        """The operator's words are in the record; the request is in the log."""
+        call = self.control.place(ALICE, "silent")
+        reply = self.ask("forget", call=call.id, reason="its PBX was replaced")[0]["forget"]
+        self.assertEqual((reply["was"], reply["outcome"]), ("connected", "forgotten"))
+        self.assertEqual(self.room.event_names(call)[-1], "Forgotten")
+        self.assertEqual(self.error("forget", call=call.id, reason="again")[0], "no-such-call")
+
+    def test_nothing_is_given_up_by_mistake(self) -> None:
+        call = self.control.place(ALICE, "silent")
+        self.assertEqual(self.error("forget", call=call.id, reason="")[0], "bad-request")
+        self.assertEqual(self.error("forget", call=call.id[:-2], reason="x")[0], "no-such-call")
+        self.assertFalse(call.ended)
+
+    def test_suspect_calls_are_listed_and_counted(self) -> None:
+        call, young = (self.control.place(ALICE, "silent") for _ in range(2))
+        call.max_age = 1.0
+        self.room.clock.advance(2.0)
+        found = [reply["call"] for reply in self.ask("calls", suspect=True)[:-1]]
+        self.assertEqual([(each["id"], each["suspect"]) for each in found], [(call.id, "too-old")])
+        self.assertEqual(len(self.ask("calls", suspect=False)), 2)
+        self.assertEqual(self.ask("status")[0]["status"]["suspect_calls"], 1)
+        self.assertFalse(young.ended)
 
 
 class AliasTests(ConsoleCase):

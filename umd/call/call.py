@@ -110,7 +110,7 @@ class Call:
         "id", "leg", "backend", "number", "owner", "state", "seq",
         "began_at", "connected_at", "asked_at", "ended_at", "cause", "confirmed",
         "max_age", "ring_time", "aliases", "labels", "partners", "direction", "shown_by",
-        "caused_by", "lease", "leased_at", "begun",
+        "caused_by", "forgotten", "lease", "leased_at", "begun",
     )  # fmt: skip
 
     def __init__(
@@ -169,6 +169,8 @@ class Call:
         """What shows that the call has ended; None: it has not, or is lost."""
         self.caused_by: CallId | None = None
         """The partner whose end, or request to end, brought the end of this call about."""
+        self.forgotten = False
+        """Whether an operator gave up the call."""
         self.lease = lease
         """Seconds after `leased_at` when umd ends the call unless it is renewed; None: never."""
         self.leased_at = 0.0 if lease is None else at
@@ -292,6 +294,7 @@ class Call:
         self.state = CallState.DISCONNECTED
         self.ended_at = at
         self.shown_by = Proof.NONE
+        self.forgotten = True
         return Forgotten(
             call=self.id,
             seq=self._next_seq(),

@@ -25,10 +25,10 @@ class Scope(StrEnum):
     """Read and change the settings and the PIN of the principal."""
     OPERATE = "operate"
     """
-    Operate umd.
+    Give up calls that umd cannot end.
 
-    No HTTP operation needs this right. The requests of the command line come by the control socket,
-    to which only umd's own user and root can connect.
+    No SOAP operation needs this right. The requests of the command line come by the control socket,
+    to which only umd's own user and root can connect; they have every right.
     """
 
 

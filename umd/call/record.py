@@ -429,6 +429,11 @@ def _replay_end(call: Call, record: Record, at: float) -> None:
         call.partners = tuple(map(CallId, record["partners"]))
 
 
+def _replay_forgotten(call: Call, record: Record, at: float) -> None:
+    _replay_end(call, record, at)
+    call.forgotten = True
+
+
 def _proof_of(record: Record) -> Proof | None:
     """Return what shows the end of a call; a umd before 0.2 wrote only whether it is confirmed."""
     shown_by = record.get("shown_by")
@@ -450,6 +455,6 @@ _REPLAY: Final[Mapping[str, Callable[[Call, Record, float], None]]] = {
     "call.disconnect-requested": _replay_requested,
     "call.disconnected": _replay_end,
     "call.lost": _replay_end,
-    "call.forgotten": _replay_end,
+    "call.forgotten": _replay_forgotten,
 }
 """The function that changes a call as an event did, by the name of the event."""

@@ -18,13 +18,13 @@ from umd.cli.terminal_text import (
 
 
 def print_calls(calls: Sequence[Mapping[str, Any]]) -> None:
-    """Print one line per call, with a head; "!" marks one that should have ended by now."""
+    """Print one line per call, with a head; "!" marks one that is suspect or should be down."""
     from umd.trace.ladder import printable
 
     names = distinct_prefixes([call["leg"] for call in calls])
     shown = {call["id"]: name for name, call in zip(names, calls, strict=True)}
     columns: list[list[str]] = [
-        ["  CALL", *(f"{'!' if call['overdue'] else ' '} {shown[call['id']]}" for call in calls)],
+        ["  CALL", *(f"{_mark(call)} {shown[call['id']]}" for call in calls)],
         ["OWNER", *(call["owner"] or "-" for call in calls)],
         ["TO", *(call["to"] for call in calls)],
         ["STATE", *(STATE_LABELS[call["state"]] for call in calls)],
@@ -45,6 +45,10 @@ def print_calls(calls: Sequence[Mapping[str, Any]]) -> None:
         click.echo(click.style(line, fg="yellow") if line.startswith("!") else line)
 
 
+def _mark(call: Mapping[str, Any]) -> str:
+    return "!" if call["overdue"] or call.get("suspect") else " "
+
+
 def _partners(call: Mapping[str, Any], shown: Mapping[str, str]) -> str:
     """Return the partners of a call as the first column shows them."""
     return ", ".join(_name(partner, shown) for partner in call["partners"]) or "-"
@@ -62,7 +66,10 @@ def _note(call: Mapping[str, Any], shown: Mapping[str, str]) -> str:
         return "protected"
     if call.get("ends_with"):
         return f"ends with {_name(call['ends_with'], shown)}"
-    return f"unconfirmed {_since(call['asked_at'])}" if call["overdue"] else ""
+    if call["overdue"]:
+        return f"unconfirmed {_since(call['asked_at'])}"
+    # An earlier umd does not send the key.
+    return "older than its limit" if call.get("suspect") == "too-old" else ""
 
 
 def _since(at: str) -> str:

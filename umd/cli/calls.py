@@ -34,7 +34,7 @@ def calls(
     **options: Any,
 ) -> None:
     """
-    List the live calls; "!" marks a call that does not end although its deadline has passed.
+    List the live calls; "!" marks a call that does not end, or that is older than its limit.
 
     The list comes from the running umd. If none runs, it comes from the journal, and shows the
     calls that the next umd will take over. All selectors that are given must fit.
@@ -65,7 +65,7 @@ calls.add_command(end_calls)
 
 @click.group("call")
 def call_group() -> None:
-    """Place or end a call."""
+    """Place, end or give up a call."""
 
 
 @call_group.command(
@@ -103,6 +103,39 @@ def end_call(call: str, as_json: bool, path: str | None) -> None:
         click.echo(f"{leg}  {STATE_LABELS[end['was']]} -> {end['outcome']}{note}")
     if not confirmed:
         sys.exit(UNCONFIRMED)
+
+
+@call_group.command(
+    "forget",
+    epilog='Example: umd call forget 77e0f3d1-71a9-4a35-8f0b-6b6bbd3d2d3c --reason "PBX replaced"',
+    no_args_is_help=True,
+)
+@click.argument("call")
+@click.option(
+    "--reason", metavar="TEXT", required=True, help="Why; kept with the end of the call."
+)
+@json_option
+@socket_option
+def forget_call(call: str, reason: str, as_json: bool, path: str | None) -> None:
+    """
+    Give up a call that umd cannot end, such as one that its PBX no longer has.
+
+    umd ends its record of the call and tells the backend nothing: a far end that still has the call
+    keeps it. CALL must be complete, as for `umd call end`. `umd calls --suspect` lists the calls
+    that may need this.
+    """
+    from umd.cli.terminal_text import STATE_LABELS, shorten_name
+    from umd.management.client import ask
+    from umd.trace.ladder import printable
+
+    with exit_on_daemon_errors():
+        (reply,) = ask("forget", path, call=call, reason=reason)
+    forgotten = reply["forget"]
+    if as_json:
+        click.echo(json.dumps(forgotten))
+    else:
+        leg = printable(shorten_name(forgotten["leg"]))
+        click.echo(f"{leg}  {STATE_LABELS[forgotten['was']]} -> forgotten")
 
 
 @call_group.command("place", epilog="Example: umd call place 5550100", no_args_is_help=True)

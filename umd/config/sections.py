@@ -16,6 +16,7 @@ from umd.config.patterns import check_replacement, count_groups
 from umd.config.values import (
     Duration,
     FilePath,
+    Interval,
     Scopes,
     Size,
     Text,
@@ -154,7 +155,8 @@ class CallSection(CoreSection):
     ring_time: Duration | None = None
     ended_is: Literal["success", "fault"] = "success"
     protected_labels: list[Text] = []
-    reconcile: Duration | None = 60.0
+    reconcile: Interval = 60.0
+    suspect_age: Duration | None = None
 
 
 class UmSection(CoreSection):

@@ -12,7 +12,7 @@ import re
 from ipaddress import ip_network
 from typing import Annotated, Final, TypeAlias
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator
 
 from umd.call.principal import Scope
 from umd.runtime.files import MAX_SOCKET_PATH_OCTETS
@@ -62,6 +62,21 @@ def parse_size(value: object) -> int:
     return int(match[1]) * _OCTETS[match[2]]
 
 
+MIN_INTERVAL: Final = 1.0  # seconds
+
+
+def parse_interval(value: object) -> float | None:
+    """Parse `"60s"` to seconds, `"none"` to None."""
+    if value is None or value == "none":
+        return None
+    seconds = parse_duration(value)
+    if seconds < MIN_INTERVAL:
+        raise ValueError('a duration of at least "1s", or "none"')
+    return seconds
+
+
+Interval: TypeAlias = Annotated[float | None, PlainValidator(parse_interval)]
+"""Seconds between two repetitions, at least one; None: never."""
 Duration: TypeAlias = Annotated[float, BeforeValidator(parse_duration)]
 """Seconds, more than zero."""
 Delay: TypeAlias = Annotated[float, BeforeValidator(parse_delay)]

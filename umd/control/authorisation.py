@@ -6,7 +6,7 @@ from structlog.typing import FilteringBoundLogger
 
 from umd.call.call import Call
 from umd.call.principal import Principal, Scope
-from umd.control.errors import Forbidden, MayNotPlace
+from umd.control.errors import Forbidden, MayNotOperate, MayNotPlace
 
 
 class Authorisation:
@@ -42,6 +42,22 @@ class Authorisation:
     def may_end(self, principal: Principal, call: Call) -> bool:
         """Return whether the principal may end any call, or its own and owns this one."""
         return Scope.END_ANY in principal.scopes or _owns(principal, call)
+
+    def require_operate(self, principal: Principal, call: Call, request_id: str) -> None:
+        """
+        Raises:
+            MayNotOperate: the principal lacks the scope `operate`.
+        """
+        if Scope.OPERATE not in principal.scopes:
+            self._log.warning(
+                "control.forbidden",
+                principal=principal.name,
+                address=principal.address,
+                action="operate",
+                call=call.id,
+                request_id=request_id,
+            )
+            raise MayNotOperate(f"{principal.name} may not operate umd; see auth.scopes")
 
     def require_read(self, principal: Principal, call: Call) -> None:
         """

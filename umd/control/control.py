@@ -25,6 +25,7 @@ from umd.control.errors import (
     NoSuchCall,
     Stopping,
 )
+from umd.control.forgetting import Forgetting
 from umd.control.found_legs import FoundLegs
 from umd.control.held_ends import HeldEnds, WireWitness
 from umd.control.journal import CallJournal, MessageSummaries, require_recordable
@@ -40,6 +41,7 @@ from umd.control.recovery import Recovery
 from umd.control.registry import Counts, Registry
 from umd.control.selection import Selection
 from umd.control.settings import ControlSettings
+from umd.control.suspicion import Suspicion, suspicion_of
 from umd.control.teardowns import Teardowns
 from umd.errors import UmdError
 
@@ -103,6 +105,8 @@ class Control:
         self._found_legs = FoundLegs(self._registry, self._lifecycle, wall, log)
         self._wall = wall
         self._call_end = CallEnd(self._authorisation, self._teardowns, self._pairs)
+        self.forgetting = Forgetting(self._authorisation, self._lifecycle, journal)
+        """Gives up calls that umd cannot end."""
         self.bulk_end = BulkEnd(
             self._registry, self._authorisation, self.is_selected, self._call_end, clock, log
         )
@@ -382,7 +386,11 @@ class Control:
 
     def is_selected(self, selection: Selection, call: Call) -> bool:
         """Return whether a selection selects a live call now."""
-        return selection.matches(call, self._wall())
+        return selection.matches(call, self._wall(), self.suspicion_of)
+
+    def suspicion_of(self, call: Call) -> Suspicion | None:
+        """Return why a live call is suspect; None: it is not."""
+        return suspicion_of(call, self._wall(), self._settings)
 
     def known_calls(self) -> list[Call]:
         """Return the calls that `find` finds."""

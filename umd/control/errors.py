@@ -33,6 +33,10 @@ class MayNotPlace(UmdError):
     """The principal may not place calls."""
 
 
+class MayNotOperate(UmdError):
+    """The principal may not operate umd."""
+
+
 class Stopping(UmdError):
     """The daemon is stopping and takes no new calls."""
 

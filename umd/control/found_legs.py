@@ -78,13 +78,15 @@ class FoundLegs:
         """Begin the call of a leg that a backend reports while umd runs, unless it is known."""
         try:
             _check_found(found)
-            if found.leg not in link.calls:
+            if found.leg not in link.calls and found.leg not in link.forgotten:
                 self._begin(link, found, Call.find)
         except UnusableLeg as error:
             self._refuse(link, found, error)
 
     def listed(self, link: BackendLink, found: FoundLeg, *, at_start: bool) -> bool:
         """Begin the call of a usable leg that is listed and not known; return whether it did."""
+        if found.leg in link.forgotten:
+            return False
         try:
             return self._begin(link, found, Call.resume if at_start else Call.find)
         except UnusableLeg as error:

@@ -11,7 +11,7 @@ from umd.backend import Changed, FoundLeg, Gone, LegEvent, LegId
 from umd.call.alias import InvalidAlias, check_aliases, check_labels
 from umd.call.call import Call, CallState, IllegalEvent
 from umd.call.call_id import CallId
-from umd.call.events import Connected, Disconnected, LifecycleEvent, Lost
+from umd.call.events import Connected, Disconnected, EndEvent, LifecycleEvent
 from umd.call.leg import Answered, Ended, Progressed
 from umd.control.held_ends import HeldEnds
 from umd.control.journal import CallJournal
@@ -108,7 +108,8 @@ class Lifecycle:
         """Apply an event that a backend reports. An illegal event is logged and changes nothing."""
         call = link.calls.get(event.leg)
         if call is None:
-            self._refuse(link, event, "no live call has this leg")
+            if event.leg not in link.forgotten:
+                self._refuse(link, event, "no live call has this leg")
         elif call.id in self._held and not isinstance(event, (Gone, Changed)):
             self._refuse(link, event, f"the end of call {call.id} was reported already")
         elif isinstance(event, Gone):
@@ -123,6 +124,10 @@ class Lifecycle:
         if call.id in self._held:
             return
         self._end(call, call.lose(reason, self._wall()))
+
+    def forget(self, call: Call, principal: str, request_id: str, reason: str) -> None:
+        """End the record of a call that an operator gives up; its backend is not told."""
+        self._end(call, call.forget(principal, request_id, reason, self._wall()))
 
     def record(self, call: Call, event: LifecycleEvent, leg_record: bytes | None = None) -> None:
         """Record an event that nothing waits for."""
@@ -229,7 +234,7 @@ class Lifecycle:
         else:
             self.record(call, happened)
 
-    def _end(self, call: Call, event: Disconnected | Lost) -> None:
+    def _end(self, call: Call, event: EndEvent) -> None:
         if call.max_age or call.ring_time or call.lease:
             self._leases.end(call)
         self._registry.retire(call)

@@ -74,6 +74,11 @@ class BackendLink(LegSink):
         """Its live calls."""
         self.recovered: list[RecoveredCall] = []
         """Its calls from before the restart, until the backend returns its legs."""
+        self.forgotten: set[LegId] = set()
+        """
+        The legs of calls that an operator gave up, as long as the backend may list them. What it
+        reports of them changes nothing.
+        """
         self.refused: set[str] = set()
         """The legs of the last list that cannot become calls, so that each is logged once."""
         self.heard: set[LegId] | None = None

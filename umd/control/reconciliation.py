@@ -174,6 +174,7 @@ class Reconciliation:
             names.update(found.leg for found in found_in_turn)
             new, different = self._take_over(link, found_in_turn, at_start)
             appeared, changed = appeared + new, changed + different
+        link.forgotten &= names
         missing: list[Call] = []
         async for calls in _in_turns(known, pause):
             missing += [call for call in calls if call.leg not in names]

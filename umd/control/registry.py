@@ -107,14 +107,16 @@ class Registry:
             if earlier.aliases or earlier.labels:
                 self._aliases.remove(earlier)
         self._calls[call.id] = call
+        link = self._links.get(call.backend)
         if call.aliases or call.labels:
             self._aliases.add(call)
         if call.ended:
             ended_at = self._clock.seconds() - (self._wall() - call.ended_at)
             self._ended.append((ended_at, call))
+            if call.forgotten and link is not None:
+                link.forgotten.add(call.leg)
             return True
         self.begun += 1
-        link = self._links.get(call.backend)
         if link is None:
             self.orphans.append(call)
         else:
@@ -134,6 +136,8 @@ class Registry:
         link = self._links.get(call.backend)
         if link is not None:
             del link.calls[call.leg]
+            if call.forgotten:
+                link.forgotten.add(call.leg)
         self.ended += 1
         live = self.live
         if self.begun != self.ended + live:

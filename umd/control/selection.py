@@ -11,8 +11,8 @@ from typing import Any, Final, TypeAlias
 from umd.call.call import Call, CallState
 from umd.errors import UmdError
 
-Suspicion: TypeAlias = Callable[[Call, float], object]
-"""Returns why a live call is suspect at a wall time; a false value: it is not."""
+IsSuspect: TypeAlias = Callable[[Call], object]
+"""Returns why a live call is suspect; a false value: it is not."""
 
 MAX_TEXT_LENGTH: Final = 1024
 """Characters in the value of a selector."""
@@ -80,13 +80,13 @@ class Selection:
                 + ", ".join(selector.name for selector in fields(self))
             )
 
-    def matches(self, call: Call, now: float, suspicion: Suspicion | None = None) -> bool:
+    def matches(self, call: Call, now: float, is_suspect: IsSuspect | None = None) -> bool:
         """
         Return whether a live call is selected.
 
         Args:
             now: wall time, seconds since the epoch.
-            suspicion: tells which calls are suspect; without it, none is.
+            is_suspect: tells which calls are suspect; without it, none is.
         """
         return (
             not call.ended
@@ -99,7 +99,7 @@ class Selection:
             and (self.id is None or self._has_id(call))
             and (
                 self.suspect is None
-                or self.suspect is bool(suspicion is not None and suspicion(call, now))
+                or self.suspect is bool(is_suspect is not None and is_suspect(call))
             )
         )
 

@@ -22,6 +22,8 @@ class ControlSettings:
     """How long a call may ring unanswered, None for ever. Applies to calls that begin later."""
     reconcile: float | None = 60.0
     """How often the calls of a backend that follows a PBX are compared with it; None: never."""
+    suspect_age: float | None = None
+    """How long a call may last before it is suspect, None for ever."""
     owners: Mapping[str, str] | None = None
     """
     The principal that owns a found leg, by the owner that its backend reports. Legs

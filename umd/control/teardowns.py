@@ -14,7 +14,7 @@ from umd.call.alias import SIP_CALL_ID
 from umd.call.call import Call, CallState, HangUp
 from umd.call.call_id import CallId
 from umd.call.cause import RECOVERY_ON_TIMER_EXPIRY, Cause, EndedBy
-from umd.call.events import Disconnected, Lost
+from umd.call.events import EndEvent
 from umd.call.leg import Ended
 from umd.control.errors import JournalUnavailable
 from umd.control.held_ends import HeldEnds
@@ -172,7 +172,7 @@ class Teardowns:
             teardown.deadline = self._deadlines.start(self.settings.deadline, teardown)
         return teardown.settled()
 
-    def record_end(self, call: Call, event: Disconnected | Lost) -> None:
+    def record_end(self, call: Call, event: EndEvent) -> None:
         """Record the end of a call whose leg is over, then settle its teardown."""
         teardown = self._by_call.get(call.id)
         if teardown is None:

@@ -133,6 +133,7 @@ def control_settings(call: CallSection) -> ControlSettings:
         ended_is_success=call.ended_is == "success",
         protected_labels=tuple(call.protected_labels),
         reconcile=call.reconcile,
+        suspect_age=call.suspect_age,
     )
 
 

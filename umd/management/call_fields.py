@@ -19,12 +19,15 @@ def call_summary(call: Call) -> dict[str, Any]:
     }
 
 
-def describe_call(call: Call, *, overdue: bool) -> dict[str, Any]:
+def describe_call(
+    call: Call, *, overdue: bool, suspect: str | None = None
+) -> dict[str, Any]:
     """
     Return all keys of a call, which docs/control-socket.md lists.
 
     Args:
         overdue: whether the call should have ended by now.
+        suspect: why the call may be one that nothing ends any more; None: it is not suspect.
     """
     return {
         **call_summary(call),
@@ -33,6 +36,7 @@ def describe_call(call: Call, *, overdue: bool) -> dict[str, Any]:
         "asked_at": iso_time(call.asked_at) if call.asked_at else None,
         "ended_at": iso_time(call.ended_at) if call.ended_at else None,
         "overdue": overdue,
+        "suspect": suspect,
         "aliases": dict(call.aliases),
         "labels": call.labels,
         "partners": call.partners,

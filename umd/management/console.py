@@ -37,6 +37,7 @@ from umd.management.requests import (
     EndManyRequest,
     EndRequest,
     EventsRequest,
+    ForgetRequest,
     PlaceRequest,
     StatusRequest,
     TraceRequest,
@@ -112,9 +113,15 @@ class Console:
 
     async def status(self, request: StatusRequest) -> AsyncGenerator[Reply, None]:
         """Yield the figures of the daemon and the counts of calls."""
+        suspect_calls = 0
+        async for calls in in_turns(list(self._control.live_calls()), self._pause):
+            suspect_calls += sum(
+                not call.ended and self._control.suspicion_of(call) is not None for call in calls
+            )
         counts = self._control.counts()
         yield {
             "status": {
+                "suspect_calls": suspect_calls,
                 **self._status(),
                 "calls_begun": counts.begun,
                 "calls_ended": counts.ended,
@@ -187,6 +194,18 @@ class Console:
                 "confirmed": confirmed,
             }
         }
+
+    async def forget(self, request: ForgetRequest) -> AsyncGenerator[Reply, None]:
+        """End the record of a call that umd cannot end, and yield the call."""
+        with self._logged("forget") as log_fields:
+            call = await self._search.find_exactly(request.call)
+            log_fields["call"] = call.id
+            state_before = call.state
+            self._control.forgetting.forget(
+                OPERATOR, call, request.reason, log_fields["request_id"]
+            )
+            log_fields["outcome"] = "forgotten"
+        yield {"forget": {**self._describe(call), "was": state_before, "outcome": "forgotten"}}
 
     async def end_many(self, request: EndManyRequest) -> AsyncGenerator[Reply, None]:
         """End the selected calls and yield what became of each, or list and count them."""
@@ -268,7 +287,8 @@ class Console:
         ending = call.state is CallState.DISCONNECTING
         deadline = self._control.settings.deadline
         overdue = ending and self._wall() - call.asked_at > deadline
-        return describe_call(call, overdue=overdue)
+        suspect = None if call.ended else self._control.suspicion_of(call)
+        return describe_call(call, overdue=overdue, suspect=suspect)
 
 
 ANSWERS: Final[
@@ -280,6 +300,7 @@ ANSWERS: Final[
     EndManyRequest: Console.end_many,
     EndRequest: Console.end,
     EventsRequest: Console.events,
+    ForgetRequest: Console.forget,
     PlaceRequest: Console.place,
     StatusRequest: Console.status,
     TraceRequest: Console.trace,

@@ -8,6 +8,7 @@ from typing import Any, Final, TypeAlias
 from umd.backend import BackendUnavailable, CannotPlace
 from umd.control.bulk_end import CountChanged, TooMany
 from umd.control.errors import JournalUnavailable, NoSuchBackend, NoSuchCall, Stopping
+from umd.control.forgetting import InvalidReason
 from umd.control.selection import InvalidSelection
 from umd.errors import UmdError
 from umd.sip.number import NotDialable
@@ -95,6 +96,7 @@ _KINDS: Final[Mapping[type[Exception], str]] = {
     NoSuchCall: "no-such-call",
     BackendUnavailable: "unavailable",
     CannotPlace: "cannot-place",
+    InvalidReason: "bad-request",
     JournalUnavailable: "unavailable",
     Stopping: "unavailable",
     NotDialable: "not-dialable",

@@ -95,6 +95,14 @@ class EndRequest(ControlRequest):
     call: CallName
 
 
+class ForgetRequest(ControlRequest):
+    """`forget`: ends the record of a call that umd cannot end; its backend is not told."""
+
+    call: CallName
+    reason: str
+    """Why, for the record."""
+
+
 class EndManyRequest(SelectingRequest):
     """`end-many`: ends the selected calls, or counts them."""
 
@@ -124,6 +132,7 @@ REQUESTS: Final[Mapping[str, type[ControlRequest]]] = {
     "end": EndRequest,
     "end-many": EndManyRequest,
     "events": EventsRequest,
+    "forget": ForgetRequest,
     "place": PlaceRequest,
     "status": StatusRequest,
     "trace": TraceRequest,

@@ -33,7 +33,6 @@ from umd.backend import (
 )
 from umd.backends.sip.probes import MAX_UNANSWERED_PROBES, Probes
 from umd.backends.sip.section import (
-    MIN_PROBE_INTERVAL,
     NoPassword,
     SipSection,
     read_login,
@@ -45,6 +44,7 @@ from umd.backends.sip.udp import UdpPort
 from umd.backends.sip_legs import SipLegs, UnreadableRecord, read_record
 from umd.call.call import CallState
 from umd.call.cause import INVALID_NUMBER_FORMAT, RECOVERY_ON_TIMER_EXPIRY, Cause, EndedBy
+from umd.config.values import MIN_INTERVAL
 from umd.errors import UmdError
 from umd.sip.credentials import Login
 from umd.sip.endpoint import Endpoint
@@ -253,7 +253,7 @@ class SipBackend(LegBackend, ShowsMessages, RestoresLegs, ChecksFiles):
     def _requests_since(self, leg: KnownLeg) -> int:
         """Return an upper bound of the requests sent in the dialog since the leg was answered."""
         bye = leg.state is CallState.DISCONNECTING
-        probes = int(leg.age / MIN_PROBE_INTERVAL) + 1
+        probes = int(leg.age / MIN_INTERVAL) + 1
         return probes + bye
 
     def _restore_early(self, leg: KnownLeg) -> None:

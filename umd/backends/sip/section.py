@@ -9,7 +9,7 @@ from typing import Annotated, Final, Self, TypeAlias
 from pydantic import AfterValidator, Field, PlainValidator, model_validator
 
 from umd.config import Duration, Section
-from umd.config.values import FilePath, parse_duration
+from umd.config.values import FilePath, Interval
 from umd.errors import UmdError
 from umd.runtime.files import CannotRead, read_secret
 from umd.sip.credentials import Login
@@ -18,7 +18,6 @@ from umd.sip.number import SipAddress, Telephone, require_dialable
 from umd.sip.transaction import Hop
 
 PLACEHOLDER: Final = "{number}"
-MIN_PROBE_INTERVAL: Final = 1.0  # seconds
 _ADDRESS: Final = re.compile(r"udp:(\[[^\]]*\]|[^:]*):([0-9]{1,5})")
 _EXPECTED: Final = 'an address such as "udp:127.0.0.1:5060" or "udp:[::1]:5060", without a name'
 _HOST: Final = re.compile(r"[A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]+\]")
@@ -36,16 +35,6 @@ def parse_address(value: object) -> Hop:
     if isinstance(address, IPv6Address) != match[1].startswith("["):
         raise ValueError(_EXPECTED)
     return Hop(str(address), int(match[2]))
-
-
-def parse_interval(value: object) -> float | None:
-    """Parse `"60s"` to seconds, `"none"` to None."""
-    if value == "none":
-        return None
-    seconds = parse_duration(value)
-    if seconds < MIN_PROBE_INTERVAL:
-        raise ValueError('a duration of at least "1s", or "none"')
-    return seconds
 
 
 def _check_peer(hop: Hop) -> Hop:
@@ -112,7 +101,7 @@ class SipSection(Section):
     username: Annotated[str, Field(min_length=1), AfterValidator(_check_printable)] | None = None
     password_file: FilePath | None = None
     t1: Annotated[Duration, Field(ge=0.01, le=4.0)] = 0.5
-    probe_interval: Annotated[float | None, PlainValidator(parse_interval)] = 60.0
+    probe_interval: Interval = 60.0
 
     @model_validator(mode="after")
     def _check_combinations(self) -> Self:
