@@ -6,6 +6,7 @@ from twisted.python.failure import Failure
 
 from tests.backends.sim_pbx.room import NUMBER, SILENT, StoryCase
 from umd.backend import BackendUnavailable
+from umd.backends.sim_pbx.messages import Lie
 from umd.call.alias import SIP_CALL_ID
 from umd.call.cause import EndedBy
 from umd.call.events import Lost
@@ -83,6 +84,16 @@ class ChangeTests(StoryCase):
         self.pbx.end(kept.leg)
         self.unconfirmed_end(kept)
         self.assertTrue(self.pbx.holds(kept.leg))
+
+    def test_events_older_than_a_command(self) -> None:
+        """An event that shows a channel with its former far end undoes nothing."""
+        room = self.open(Lie.GONE_OVERTAKES_EVENT, Lie.NO_END_EVENT)
+        kept, given = self.call(), self.call(SILENT)
+        self.pbx.rename(kept.leg, "SIM/before")
+        room.advance(0.5)
+        self.pbx.masquerade(kept.leg, given.leg)
+        self.end(kept)
+        self.unconfirmed_end(kept)
 
     def test_a_call_has_another_name_and_other_labels(self) -> None:
         """umd ends a call by the name that it has now."""

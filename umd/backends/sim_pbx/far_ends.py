@@ -53,13 +53,15 @@ BUILT_IN: Final[Mapping[str, Behaviour]] = {
 class FarEnd:
     """One far end, and whether it is in a dialog."""
 
-    __slots__ = ("call_id", "behaviour", "number", "holds")
+    __slots__ = ("call_id", "behaviour", "number", "channel", "holds")
 
     def __init__(self, call_id: str, number: str, behaviour: Behaviour) -> None:
         self.call_id = call_id
         """The SIP Call-ID of its dialog."""
         self.number = number
         self.behaviour = behaviour
+        self.channel = ""
+        """The channel that it is on."""
         self.holds = True
         """Whether it is in its call: until it has answered a BYE or a CANCEL, or hung up."""
 
@@ -96,7 +98,7 @@ class FarEnds:
 
     def join(self, channel: str, far_end: FarEnd, now: float) -> None:
         """Let a far end begin its dialog on a channel."""
-        self._on[channel] = far_end
+        self._put(channel, far_end)
         self.log.append(LogEntry(now, far_end.call_id, "is in a call"))
 
     def on(self, channel: str) -> FarEnd | None:
@@ -107,17 +109,21 @@ class FarEnds:
         """Exchange the far ends of two channels."""
         first, second = self._on.pop(channel, None), self._on.pop(other, None)
         if second is not None:
-            self._on[channel] = second
+            self._put(channel, second)
         if first is not None:
-            self._on[other] = first
+            self._put(other, first)
 
     def leave(self, far_end: FarEnd, did: str, now: float) -> None:
         """Let a far end leave its call."""
         far_end.holds = False
-        for channel in [name for name, held in self._on.items() if held is far_end]:
-            del self._on[channel]
+        if self._on.get(far_end.channel) is far_end:
+            del self._on[far_end.channel]
         self.log.append(LogEntry(now, far_end.call_id, did))
 
     def holding(self) -> dict[str, str]:
         """Return the Call-IDs of the dialogs that far ends hold, by channel."""
         return {channel: far_end.call_id for channel, far_end in self._on.items()}
+
+    def _put(self, channel: str, far_end: FarEnd) -> None:
+        self._on[channel] = far_end
+        far_end.channel = channel

@@ -326,7 +326,9 @@ class Follower:
         """Send a command to end a leg; one that rings gets another verb the second time."""
         track.tries += 1
         self._look(track)
-        track.linked_at = self._seconds() if track.missing_since is None else None
+        is_there = track.missing_since is None
+        track.commanded_call_id = track.view.call_id if is_there else None
+        track.commanded_at = self._seconds()
         assert track.asked is not None
         cancels = track.rings and track.tries % 2 == 0
         verb = self._pbx.cancel if cancels else self._pbx.hang_up
@@ -399,7 +401,7 @@ class Follower:
 
     def _settle(self, track: Track) -> bool:
         """End a leg if that is shown, or if it is time to give up."""
-        down_at, down = self._down.get(track.view.call_id, (0.0, None))
+        down_at, down = self._down.get(track.last_call_id, (0.0, None))
         proof = self._verdicts.proof(track, down, down_at, self._seconds())
         if proof is None:
             return False

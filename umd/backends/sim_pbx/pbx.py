@@ -77,6 +77,8 @@ class Pbx(Connections, ControlConnection):
         self._half_ended: set[str] = set()
         """The other channels of bridges of which only one got its BYE."""
         self._serials = count(1)
+        self._started = int(wall()) or self.boot
+        """Makes ids unique over restarts of the process, as the time does in those of Asterisk."""
 
     # -- the verbs
 
@@ -230,6 +232,7 @@ class Pbx(Connections, ControlConnection):
     def restart(self) -> None:
         """Restart the PBX: it forgets all channels, sends no BYE, and its connection breaks."""
         self.boot += 1
+        self._started = int(self._wall()) or self.boot
         self.channels.clear()
         self._ending.clear()
         self._old.clear()
@@ -245,8 +248,7 @@ class Pbx(Connections, ControlConnection):
     def _appear(
         self, number: str, state: ChannelState, labels: tuple[str, ...], owner: str
     ) -> Channel:
-        name = f"{self.boot}.{next(self._serials)}"
-        channel = self._add(number, Direction.INBOUND, name, state, labels, owner)
+        channel = self._add(number, Direction.INBOUND, None, state, labels, owner)
         self._tell(Event(kind=EventKind.NEW, channel=channel.view()))
         return channel
 
@@ -271,17 +273,18 @@ class Pbx(Connections, ControlConnection):
         self,
         number: str,
         direction: Direction,
-        channel_id: str,
+        chosen_id: str | None,
         state: ChannelState,
         labels: tuple[str, ...],
         owner: str,
     ) -> Channel:
         serial = next(self._serials)
         now = self._seconds()
+        channel_id = chosen_id or f"{self._started}.{serial}"
         channel = self.channels[channel_id] = Channel(
             id=channel_id,
             name=f"SIM/far-{serial:08}",
-            call_id=f"{self.boot}-{serial}@pbx.sim",
+            call_id=f"{self._started}-{serial}@pbx.sim",
             number=number,
             state=state,
             direction=direction,
@@ -309,10 +312,8 @@ class Pbx(Connections, ControlConnection):
             self._later(after, lambda: self._hang_up_by_itself(far_end))
 
     def _hang_up_by_itself(self, far_end: FarEnd) -> None:
-        for channel, call_id in self.far_ends.holding().items():
-            if call_id == far_end.call_id:
-                self.far_end_hangs_up(channel)
-                return
+        if far_end.holds:
+            self.far_end_hangs_up(far_end.channel)
 
     def _reject(self, channel: Channel, status: int) -> None:
         far_end = self.far_ends.on(channel.id)

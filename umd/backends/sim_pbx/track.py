@@ -36,8 +36,10 @@ class Track:
     """What `hang_up` was given, while the leg ends."""
     commanded: bool = False
     """Whether a command went to the PBX on the present connection."""
-    linked_at: float | None = None
-    """When the PBX last showed, just before a command, which far end is on the channel."""
+    commanded_call_id: str | None = None
+    """The Call-ID that the PBX showed just before the last command."""
+    commanded_at: float = 0.0
+    """When that was."""
     tries: int = 0
     """Commands that went to the PBX."""
     was_gone: bool = False
@@ -59,6 +61,17 @@ class Track:
     def is_ending(self) -> bool:
         """Whether anything says that the leg ends or has ended."""
         return (self.asked or self.event or self.missing_since) is not None
+
+    @property
+    def last_call_id(self) -> str:
+        """
+        The Call-ID of the dialog in which the leg ends.
+
+        The events that come after a command may be older than what the PBX showed before it.
+        """
+        if self.event is not None:
+            return self.event.channel.call_id
+        return self.commanded_call_id or self.view.call_id
 
     @property
     def rings(self) -> bool:
@@ -130,7 +143,7 @@ class Verdicts:
         witness: whether the PBX mirrors the messages of its far ends.
         lists_until_answered: whether the PBX lists a channel until its far end is down.
         grace: seconds that an event may be later than the list.
-        grace_with_message: the same if the far end is seen to be down.
+        grace_with_message: the same if the event would complete the proof.
     """
 
     witness: bool
@@ -146,7 +159,7 @@ class Verdicts:
 
         A mirrored message alone shows no end, since a channel may have got another far end without
         an event of that. It does if the PBX's report names the same Call-ID, or if the PBX showed
-        it just before the command that ended the channel.
+        it just before the command that ended the channel, and no other one since.
 
         Args:
             track: the leg.
@@ -157,8 +170,9 @@ class Verdicts:
         overdue = track.deadline is not None and now >= track.deadline
         if track.event is None and track.missing_since is None:
             return Proof.NONE if overdue else None
-        linked_at = track.linked_at
-        is_linked = linked_at is not None and down_at >= linked_at
+        is_linked = (
+            track.commanded_call_id == track.view.call_id and down_at >= track.commanded_at
+        )
         if self._event_may_come(track, down, is_linked, now) and not overdue:
             return None
         if down is not None and (track.event is not None or is_linked):
@@ -175,8 +189,6 @@ class Verdicts:
         """Whether to wait for the event, which has the cause, and says whose far end is down."""
         if track.event is not None or track.missing_since is None:
             return False
-        if down is None:
-            return now < track.missing_since + self.grace
-        if is_linked and track.asked is not None and down.status is not None:
-            return False
-        return now < track.missing_since + self.grace_with_message
+        incomplete = down is not None and not is_linked
+        grace = self.grace_with_message if incomplete else self.grace
+        return now < track.missing_since + grace
