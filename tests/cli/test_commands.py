@@ -355,10 +355,19 @@ class StatusTableTests(PlantingCase):
                 of("call", "place", "5550100", "--backend", "nope", *there),
                 of("call", "place", "sips:bob@example.com", *there),
                 of("call", "place", "", *there),
+                of("call", "place", "5550100", "--lease", "soon", *there),
+                of("call", "place", "5550100", "--label", "a\nb", *there),
             ],
             ("call place", 3): [
                 of("call", "place", "5550100", *NOWHERE),
                 asked("call", "place", "5550100", replies=[gone]),
+            ],
+            ("lease renew", 0): [
+                asked("lease", "renew", "ci", replies=[{"renewed": {"label": "ci", "count": 1}}]),
+            ],
+            ("lease renew", 1): [of("lease", "renew", "seed-0", *there)],
+            ("lease renew", 3): [
+                of("lease", "renew", "ci", *NOWHERE), asked("lease", "renew", "ci", replies=[gone]),
             ],
             ("journal backup", 0): [of("journal", "backup", self.mktemp(), *there)],
             ("journal backup", 1): [
@@ -517,7 +526,8 @@ class StreamTests(PlantingCase):
         ("why",): ("seed-0", "--socket", SOCKET),
         ("call", "end"): ("seed-1", "--socket", SOCKET),
         ("call", "forget"): (CALL, "--reason", "a test", "--socket", SOCKET),
-        ("call", "place"): ("5550100", "--socket", SOCKET),
+        ("call", "place"): ("5550100", "--label", "ci", "--lease", "1h", "--socket", SOCKET),
+        ("lease", "renew"): ("ci", "--socket", SOCKET),
         ("journal", "backup"): (NEW, "--socket", SOCKET),
         ("journal", "check"): ("--socket", SOCKET),
         ("journal", "compact"): ("--journal", UNUSED),
@@ -550,6 +560,8 @@ class StreamTests(PlantingCase):
         self.umd = process.__enter__()
         self.addCleanup(self.umd.stop)
         self.in_use = f"{file}.db"
+        place = ("call", "place", "5550100", "--label", "ci", "--lease", "1h")
+        self.assertEqual(run(*place, "--socket", self.umd.control_socket).returncode, 0)
 
     def each(self) -> Iterator[list[str]]:
         for words, arguments in self.ARGUMENTS.items():

@@ -109,6 +109,8 @@ class CallsTests(ConsoleCase):
                 "direction": None,
                 "shown_by": None,
                 "caused_by": None,
+                "lease_s": None,
+                "lease_ends_at": None,
             },
         )
 
@@ -540,3 +542,70 @@ class PlaceTests(ConsoleCase):
             self.assertEqual(refused["kind"], "not-dialable")
             self.assertIn(why, refused["error"])
         self.assertEqual(self.room.fake.commands, [])
+
+    def test_labels_and_a_lease(self) -> None:
+        placed, _ = self.ask("place", number="answers", labels=["ci", "nightly", "ci"], lease_s=300)
+        described = placed["call"]
+        self.assertEqual(described["labels"], ["ci", "nightly"])
+        self.assertEqual(described["lease_s"], 300)
+        self.assertEqual(described["lease_ends_at"], "1970-01-12T13:51:40.000Z")
+
+    def test_wrong_labels_and_leases_are_refused(self) -> None:
+        wrong: list[tuple[dict[str, Any], str]] = [
+            ({"labels": [""]}, "a label is not a text of 1 to 255 characters"),
+            ({"labels": ["a\nb"]}, "a character that cannot be printed"),
+            ({"labels": [str(number) for number in range(17)]}, "at most 16 labels, not 17"),
+            ({"labels": "ci"}, "'labels'"),
+            ({"lease_s": 0}, "greater than 0"),
+            ({"lease_s": -1}, "greater than 0"),
+            ({"lease_s": 1e300}, "less than or equal"),
+            ({"lease_s": "5m"}, "'lease_s'"),
+        ]
+        for fields, why in wrong:
+            kind, error = self.error("place", number="answers", **fields)
+            self.assertEqual(kind, "bad-request")
+            self.assertIn(why, error)
+        self.assertEqual(self.room.fake.commands, [])
+
+
+class LeaseRenewTests(ConsoleCase):
+    def place(self, label: str, lease: float | None = 300.0) -> Call:
+        return self.control.place(ALICE, "answers", labels=[label], lease=lease)
+
+    def test_the_leases_of_all_calls_with_the_label_count_from_now_on(self) -> None:
+        calls = [self.place("ci"), self.place("ci")]
+        other, without = self.place("other"), self.place("ci", lease=None)
+        self.room.clock.advance(200.0)
+        renewed, *found, done = self.ask("lease-renew", label="ci")
+        self.assertEqual(renewed, {"renewed": {"label": "ci", "count": 2}})
+        self.assertEqual([reply["call"]["id"] for reply in found], [call.id for call in calls])
+        self.assertEqual(found[0]["call"]["lease_ends_at"], "1970-01-12T13:55:00.000Z")
+        self.assertEqual(done, {"done": {"count": 3}})
+        self.room.clock.advance(200.0)
+        self.assertEqual(
+            [call.ended for call in (*calls, other, without)], [False, False, True, False]
+        )
+
+    def test_no_such_call(self) -> None:
+        """A label must be complete, and an ended call is no more there."""
+        call = self.place("ci-run-7", lease=1.0)
+        self.place("no-lease", lease=None)
+        for label in ("ci-run", "no-lease", call.leg, call.id):
+            self.assertEqual(
+                self.error("lease-renew", label=label),
+                ("no-such-call", f"no live call with a lease has the label {label!r}"),
+            )
+        self.room.clock.advance(2.0)
+        self.assertEqual(self.error("lease-renew", label="ci-run-7")[0], "no-such-call")
+
+    def test_many_leases_are_renewed_in_turns(self) -> None:
+        """A call that ends between two turns is not counted."""
+        self.patch(call_search, "MAX_ITEMS_PER_TURN", 10)
+        calls = [self.place("ci") for _ in range(35)]
+
+        def end_one() -> None:
+            self.meanwhile = lambda: None
+            _ = ensureDeferred(self.control.disconnect(ALICE, calls[-1].id))
+
+        self.meanwhile = end_one
+        self.assertEqual(self.ask("lease-renew", label="ci")[0]["renewed"]["count"], 34)

@@ -39,7 +39,7 @@ class PageTests(SynchronousTestCase):
         self.assertEqual(set(sections()), set(REQUESTS))
 
     def test_every_field_is_described_with_its_type_and_default(self) -> None:
-        row = r"^\| `([a-z_]+)` \| (boolean|integer|number|string) \| (.*?) ?\| .+ \|$"
+        row = r"^\| `([a-z_]+)` \| (array|boolean|integer|number|string) \| (.*?) ?\| .+ \|$"
         for name, request_type in REQUESTS.items():
             rows = {field: (kind, default) for field, kind, default in
                     re.findall(row, sections()[name], re.M)}  # fmt: skip
@@ -93,5 +93,8 @@ class ReplyTests(ProcessCase):
             _, result, summary = ask("end-many", path, max=5, expect=count, **many)
             self.assertEqual(set(result["result"]), documented_keys("result"))
             self.assertEqual(set(summary["summary"]), documented_keys("summary"))
-            (placed,) = ask("place", path, number="5550180")
+            (placed,) = ask("place", path, number="5550180", labels=["ci"], lease_s=60)
             self.assertEqual(set(placed["call"]), documented_keys("call"))
+            renewed, call = ask("lease-renew", path, label="ci")
+            self.assertEqual(set(renewed["renewed"]), documented_keys("renewed"))
+            self.assertEqual(set(call["call"]), documented_keys("call"))

@@ -184,9 +184,9 @@ class ConsoleTests(AuditCase):
         self.room.clock.advance(10.0)
         _ = asked.addErrback(lambda failure: None)
         self.assertTrue(asked.called)
-        line = self.audit()
+        self.line = self.audit()
         keys = ("event", "principal", "operation", "call", "outcome")
-        return tuple(line.get(key) for key in keys)
+        return tuple(self.line.get(key) for key in keys)
 
     def test_requests_of_operators(self) -> None:
         for outcome in ("ended", "already-ended"):
@@ -202,6 +202,13 @@ class ConsoleTests(AuditCase):
         self.assertEqual(told[:3] + told[4:], ("control.answered", "operator", "place", "ok"))
         told = self.ask(request="place", number="1", backend="none")
         self.assertEqual(told[4], "bad-request")
+
+    def test_the_renewal_of_leases(self) -> None:
+        """The line has the label and how many leases were renewed."""
+        self.control.place(BOB, "answers", labels=["ci"], lease=300.0)
+        for label, outcome, renewed in (("ci", "ok", 1), ("nothing", "no-such-call", 0)):
+            self.assertEqual(self.ask(request="lease-renew", label=label)[4], outcome)
+            self.assertEqual((self.line["label"], self.line["renewed"]), (label, renewed))
 
     def test_the_end_of_many_calls(self) -> None:
         """The line has the selectors and the counts, also if the client leaves."""

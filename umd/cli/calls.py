@@ -11,6 +11,7 @@ import click
 from umd.cli.bulk_end import end_calls
 from umd.cli.errors import exit_on_daemon_errors
 from umd.cli.exit_status import UNCONFIRMED
+from umd.cli.leases import read_lease
 from umd.cli.options import journal_option, json_option, socket_option
 from umd.cli.selectors import given, selector_options
 
@@ -141,9 +142,30 @@ def forget_call(call: str, reason: str, as_json: bool, path: str | None) -> None
 @call_group.command("place", epilog="Example: umd call place 5550100", no_args_is_help=True)
 @click.argument("number")
 @click.option("--backend", metavar="NAME", help="The backend that dials. Default: the first one.")
+@click.option(
+    "--label",
+    "labels",
+    metavar="TEXT",
+    multiple=True,
+    help="A label of the call, such as the name of a test run. Repeatable.",
+)
+@click.option(
+    "--lease",
+    metavar="DURATION",
+    callback=read_lease,
+    help="umd ends the call after this time, such as 90s or 5m, unless `umd lease renew` renews "
+    "the lease.",
+)
 @json_option
 @socket_option
-def place_call(number: str, backend: str | None, as_json: bool, path: str | None) -> None:
+def place_call(
+    number: str,
+    backend: str | None,
+    labels: tuple[str, ...],
+    lease: float | None,
+    as_json: bool,
+    path: str | None,
+) -> None:
     """
     Dial a number, and print the CallId.
 
@@ -153,9 +175,16 @@ def place_call(number: str, backend: str | None, as_json: bool, path: str | None
     from umd.management.client import ask
 
     with exit_on_daemon_errors():
-        (reply,) = ask("place", path, number=number, backend=backend)
+        (reply,) = ask(
+            "place", path, number=number, backend=backend, **_given(labels=labels, lease_s=lease)
+        )
     call = reply["call"]
     click.echo(json.dumps(call) if as_json else call["id"])
+
+
+def _given(**fields: Any) -> dict[str, Any]:
+    """Leave out the fields without a value: an umd that still runs may not know them yet."""
+    return {name: value for name, value in fields.items() if value}
 
 
 def _unconfirmed_note(end: dict[str, Any]) -> str:

@@ -20,6 +20,7 @@ from umd.cli.exit_status import INTERRUPTED, OUTPUT_LOST, READER_GONE
 from umd.cli.init import init
 from umd.cli.journal import journal
 from umd.cli.lab import lab
+from umd.cli.leases import lease_group
 from umd.cli.records import events, why
 from umd.cli.serve import check_config, demo, serve
 from umd.cli.status import status, version
@@ -64,6 +65,7 @@ main.add_command(check_config)
 main.add_command(init)
 main.add_command(calls)
 main.add_command(call_group)
+main.add_command(lease_group)
 main.add_command(trace)
 main.add_command(events)
 main.add_command(why)

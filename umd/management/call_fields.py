@@ -43,4 +43,6 @@ def describe_call(
         "direction": None if call.direction is None else call.direction.value,
         "shown_by": None if call.shown_by is None else call.shown_by.value,
         "caused_by": call.caused_by,
+        "lease_s": call.lease,
+        "lease_ends_at": iso_time(call.leased_at + call.lease) if call.lease else None,
     }

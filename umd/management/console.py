@@ -38,6 +38,7 @@ from umd.management.requests import (
     EndRequest,
     EventsRequest,
     ForgetRequest,
+    LeaseRenewRequest,
     PlaceRequest,
     StatusRequest,
     TraceRequest,
@@ -229,11 +230,36 @@ class Console:
         with self._logged("place") as log_fields:
             number = str(require_dialable(request.number))
             call = self._control.place(
-                OPERATOR, number, backend=request.backend, request_id=log_fields["request_id"]
+                OPERATOR,
+                number,
+                backend=request.backend,
+                request_id=log_fields["request_id"],
+                labels=request.labels,
+                lease=request.lease_s,
             )
             log_fields["call"] = call.id
             await self._control.dialled(call)
         yield {"call": self._describe(call)}
+
+    async def lease_renew(self, request: LeaseRenewRequest) -> AsyncGenerator[Reply, None]:
+        """Renew the leases of the calls with a label, and yield how many and which."""
+        renewal = self._control.lease_renewal
+        renewed: list[Call] = []
+        with self._logged("lease-renew") as log_fields:
+            log_fields["label"] = request.label
+            try:
+                selected = renewal.select(OPERATOR, request.label)
+                async for calls in in_turns(selected, self._pause):
+                    for call in calls:
+                        if renewal.renew(OPERATOR, call, log_fields["request_id"]):
+                            renewed.append(call)
+                await renewal.recorded()
+            finally:
+                log_fields["renewed"] = len(renewed)
+        yield {"renewed": {"label": request.label, "count": len(renewed)}}
+        async for calls in in_turns(renewed, self._pause):
+            for call in calls:
+                yield {"call": self._describe(call)}
 
     @contextmanager
     def _logged(self, operation: str) -> Iterator[dict[str, Any]]:
@@ -301,6 +327,7 @@ ANSWERS: Final[
     EndRequest: Console.end,
     EventsRequest: Console.events,
     ForgetRequest: Console.forget,
+    LeaseRenewRequest: Console.lease_renew,
     PlaceRequest: Console.place,
     StatusRequest: Console.status,
     TraceRequest: Console.trace,

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 from umd.backend import BackendUnavailable, CannotPlace
+from umd.call.alias import InvalidAlias
 from umd.control.bulk_end import CountChanged, TooMany
 from umd.control.errors import JournalUnavailable, NoSuchBackend, NoSuchCall, Stopping
 from umd.control.forgetting import InvalidReason
@@ -102,6 +103,7 @@ _KINDS: Final[Mapping[type[Exception], str]] = {
     NotDialable: "not-dialable",
     NoSuchBackend: "bad-request",
     InvalidSelection: "bad-request",
+    InvalidAlias: "bad-request",
     TooMany: "too-many",
     CountChanged: "count-changed",
 }

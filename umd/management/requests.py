@@ -11,12 +11,15 @@ from typing import Annotated, Final, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from umd.call.alias import MAX_VALUE_LENGTH
 from umd.control.selection import Selection
 from umd.management.refusals import Refused
 from umd.text import load_json
 
 CallName: TypeAlias = Annotated[str, Field(min_length=1, max_length=1024)]
 """A CallId, the name of a leg, a SIP Call-ID, another alias, or a label."""
+MAX_LEASE: Final = 10 * 365 * 86400.0
+"""Seconds of the longest lease, which is as long as the longest duration of the configuration."""
 
 
 class ControlRequest(BaseModel):
@@ -123,6 +126,16 @@ class PlaceRequest(ControlRequest):
     """A number as `umd.sip.number` reads it. The dial plan does not apply."""
     backend: str | None = None
     """The backend that dials; None for the first one."""
+    labels: list[str] = []
+    """Texts by which clients group calls."""
+    lease_s: Annotated[float, Field(gt=0, le=MAX_LEASE, allow_inf_nan=False)] | None = None
+    """Seconds after which umd ends the call unless `lease-renew` renews it; None: never."""
+
+
+class LeaseRenewRequest(ControlRequest):
+    """`lease-renew`: renews the leases of the calls with a label."""
+
+    label: Annotated[str, Field(min_length=1, max_length=MAX_VALUE_LENGTH)]
 
 
 REQUESTS: Final[Mapping[str, type[ControlRequest]]] = {
@@ -133,6 +146,7 @@ REQUESTS: Final[Mapping[str, type[ControlRequest]]] = {
     "end-many": EndManyRequest,
     "events": EventsRequest,
     "forget": ForgetRequest,
+    "lease-renew": LeaseRenewRequest,
     "place": PlaceRequest,
     "status": StatusRequest,
     "trace": TraceRequest,
