@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from umd.backends.sip import SipSection
 from umd.config import Settings, load
 from umd.config.mistakes import ANY, known_keys
 from umd.config.places import find_lines
+from umd.daemon.build import control_settings
 
 EXAMPLE = Path(__file__).parents[2] / "conf" / "umd.toml"
 SIP_EXAMPLE = EXAMPLE.with_name("umd-sip.toml")
@@ -108,3 +110,34 @@ class OverrideTests(ConfigCase):
             self.assertTrue(mistake.startswith(f"-o {override}: {key} = "), mistake)
         (mistake,) = self.mistakes("", 'call={deadline="x"}', "call.deadline=y")
         self.assertTrue(mistake.startswith("-o call.deadline=y: "), mistake)
+
+
+class OwnersTests(ConfigCase):
+    """`call.owners`: to which users the calls belong that umd finds on a PBX."""
+
+    def owners(self, text: str) -> Mapping[str, str] | None:
+        return control_settings(self.read(text).call).owners
+
+    def test_a_mapping(self) -> None:
+        expected = {"agent-7": "alice", "PJSIP/1001": "bob"}
+        self.assertEqual(
+            self.owners('[call.owners]\nagent-7 = "alice"\n"PJSIP/1001" = "bob"\n'), expected
+        )
+        self.assertEqual(
+            self.owners('call.owners = { agent-7 = "alice", "PJSIP/1001" = "bob" }\n'), expected
+        )
+
+    def test_an_empty_mapping_is_not_the_same_as_none(self) -> None:
+        """With it, found calls belong to no user; without it, to the user that the PBX names."""
+        self.assertEqual(self.owners("[call.owners]\n"), {})
+        self.assertIsNone(self.owners(""))
+
+    def test_mistakes(self) -> None:
+        for value in ('""', '"a\\nb"', f'"{"x" * 257}"'):
+            (mistake,) = self.mistakes(f"[call.owners]\nagent-7 = {value}\n")
+            self.assertIn("umd.toml:2: call.owners.agent-7 = ", mistake)
+            self.assertIn("expected a user name of 1 to 256 printable characters", mistake)
+        (mistake,) = self.mistakes("[call.owners]\nagent-7 = 7\n")
+        self.assertEqual(mistake, "umd.toml:2: call.owners.agent-7 = 7: expected a string")
+        (mistake,) = self.mistakes('[call]\nowners = "alice"\n')
+        self.assertEqual(mistake, 'umd.toml:2: call.owners = "alice": expected a section')

@@ -6,7 +6,7 @@ import time
 
 from tests.messaging.test_faults import DaemonCase
 from umd.config import ConfigError, Settings
-from umd.config.sections import DialRule, DialSection, PromptsSection, UmSection
+from umd.config.sections import CallSection, DialRule, DialSection, PromptsSection, UmSection
 from umd.messaging.use_cases import MessagingSettings
 from umd.soap.contract import UM
 
@@ -30,6 +30,12 @@ class ReloadTests(DaemonCase):
         um = UmSection(soap12_sender_status=500)
         self.reload(self.daemon.settings.model_copy(update={"um": um}))
         self.assertEqual(self.daemon._soap.soap12_sender_status, 500)
+
+    def test_the_owners_of_found_calls_apply_at_once(self) -> None:
+        """A call that is found later belongs to the user that the mapping names."""
+        call = CallSection(owners={"agent-7": "alice"})
+        self.reload(self.daemon.settings.model_copy(update={"call": call}))
+        self.assertEqual(self.daemon.control.settings.owners, {"agent-7": "alice"})
 
     async def test_a_setting_that_cannot_be_used_changes_nothing(self) -> None:
         plan = DialSection(rule=[DialRule(match="2", refuse=True)])

@@ -20,6 +20,7 @@ from umd.config.values import (
     Scopes,
     Size,
     Text,
+    UserName,
     parse_algorithms,
     parse_host_port,
     parse_hosts,
@@ -157,6 +158,7 @@ class CallSection(CoreSection):
     protected_labels: list[Text] = []
     reconcile: Interval = 60.0
     suspect_age: Duration | None = None
+    owners: dict[str, UserName] | None = None
 
 
 class UmSection(CoreSection):

@@ -14,7 +14,7 @@ from typing import Annotated, Final, TypeAlias
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator
 
-from umd.call.principal import Scope
+from umd.call.principal import Scope, is_valid_name
 from umd.runtime.files import MAX_SOCKET_PATH_OCTETS
 from umd.text import is_mail_address
 
@@ -123,6 +123,13 @@ def parse_mail_address(value: object) -> str:
 # -- paths
 
 
+def check_user_name(value: str) -> str:
+    """Return the name of a user who may own calls."""
+    if not is_valid_name(value):
+        raise ValueError("a user name of 1 to 256 printable characters")
+    return value
+
+
 def check_path(value: str) -> str:
     """Return a path; an empty one is refused, and a NUL character, at which the system ends it."""
     if not value or "\0" in value:
@@ -198,5 +205,6 @@ def parse_algorithms(value: object) -> tuple[str, ...]:
 
 Strings: TypeAlias = Annotated[tuple[str, ...], BeforeValidator(parse_strings)]
 Scopes: TypeAlias = Annotated[tuple[str, ...], BeforeValidator(parse_scopes)]
+UserName: TypeAlias = Annotated[str, AfterValidator(check_user_name)]
 Text: TypeAlias = Annotated[str, Field(min_length=1)]
 """A string that is not empty."""

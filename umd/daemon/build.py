@@ -134,6 +134,7 @@ def control_settings(call: CallSection) -> ControlSettings:
         protected_labels=tuple(call.protected_labels),
         reconcile=call.reconcile,
         suspect_age=call.suspect_age,
+        owners=call.owners,
     )
 
 
