@@ -66,8 +66,8 @@ def backend_contract(
     """
     Test a backend of this type by the rules for backends.
 
-    TYPE is a type of backend as in the configuration: sim, sip, or that of a plugin. Each rule is a
-    behaviour with a stable id; the command prints a line for each.
+    TYPE is a type of backend as in the configuration: sim, sip, sim-pbx, or that of a plugin. Each
+    rule is a behaviour with a stable id; the command prints a line for each.
 
     The peer is simulated, unless there is a --number. With numbers of a PBX, the command calls them
     through that PBX, which takes some minutes.
