@@ -231,6 +231,41 @@ class RaceTests(ReconciliationCase):
         self.assertEqual(self.pbx.lists, 3)
 
 
+class SecondLookTests(ReconciliationCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.looked: dict[LegId, Deferred[FoundLeg | None]] = {A: Deferred(), B: Deferred()}
+
+        async def look_up(leg: LegId) -> FoundLeg | None:
+            return await self.looked[leg]
+
+        self.pbx.look_up = look_up  # type: ignore[method-assign]
+        self.pbx.list = []
+        self.pass_interval()
+
+    def test_a_look_that_fails_spoils_no_other(self) -> None:
+        """The call stays, and the next comparison looks again."""
+        self.looked[A].errback(ValueError("a bug of the backend"))
+        self.looked[B].callback(None)
+        self.assertEqual(self.live(), {A})
+        self.assertIn("backend.failed", self.room.logged())
+
+    def test_an_answer_from_before_an_outage_proves_nothing(self) -> None:
+        self.looked[A].callback(None)
+        assert self.pbx.sink is not None
+        self.pbx.sink.backend_down("gone")
+        self.pbx.list = [listed(A), listed(B)]
+        self.pbx.sink.backend_up()
+        self.looked[B].callback(None)
+        self.assertEqual(self.live(), {A, B})
+
+    def test_the_pbx_goes_away_during_the_look(self) -> None:
+        self.looked[A].callback(None)
+        self.looked[B].errback(BackendUnavailable("gone"))
+        self.assertIn("backend.down", self.room.logged())
+        self.assertIn(B, self.live())
+
+
 class OutageTests(ReconciliationCase):
     def test_calls_that_ended_during_an_outage_are_lost(self) -> None:
         """Also those whose end was requested: nothing confirms it."""

@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequen
 from typing import Final, NamedTuple, TypeVar
 
 from structlog.typing import FilteringBoundLogger
-from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, ensureDeferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import deferLater
+from twisted.python.failure import Failure
 
 from umd.backend import BackendUnavailable, FoundLeg, LegId
 from umd.call.call import Call
@@ -21,6 +22,8 @@ from umd.control.settings import ControlSettings
 
 MAX_LEGS_PER_TURN: Final = 250
 """How many legs are compared before the reactor serves requests again."""
+MAX_LOOK_UPS: Final = 16
+"""How many calls are looked up at once."""
 
 T = TypeVar("T")
 
@@ -212,19 +215,43 @@ class Reconciliation:
         """
         gone = {call.id for call in certain}
         look_up = await self._second_look(link, [call for call in missing if call.id not in gone])
-        lost = 0
-        for position, call in enumerate(missing, 1):
-            if position % MAX_LEGS_PER_TURN == 0:
-                await self._pause()
-            found = None if call.id in gone else await look_up(call)
-            if not self._is_comparable(link, call):
-                continue
-            if found is None:
-                self._lifecycle.lose(call, f"backend {link.name} does not carry it any more")
-                lost += 1
-            else:
-                self._lifecycle.catch_up(link, call, found)
+        outages, lost = link.outages, 0
+        async for calls in _in_turns(missing, self._pause, MAX_LOOK_UPS):
+            looks: list[Deferred[FoundLeg | None]] = [
+                _fired(None) if call.id in gone else look_up(call) for call in calls
+            ]
+            results = await DeferredList(looks, consumeErrors=True)
+            if link.outages != outages:
+                link.compare_again = True  # an answer from before the outage proves nothing
+                break
+            for call, (_, result) in zip(calls, results, strict=True):
+                if isinstance(result, Failure):
+                    self._look_failed(link, call, result)
+                else:
+                    lost += self._settle(link, call, result)
         return lost
+
+    def _settle(self, link: BackendLink, call: Call, found: FoundLeg | None) -> bool:
+        """Lose a call that the second look did not find; return whether it is lost."""
+        if not self._is_comparable(link, call):
+            return False
+        if found is not None:
+            self._lifecycle.catch_up(link, call, found)
+            return False
+        self._lifecycle.lose(call, f"backend {link.name} does not carry it any more")
+        return True
+
+    def _look_failed(self, link: BackendLink, call: Call, failure: Failure) -> None:
+        """A call that could not be looked up stays; the next comparison looks again."""
+        if failure.check(BackendUnavailable):
+            failure.raiseException()
+        self._log.error(
+            "backend.failed",
+            backend=link.name,
+            call=call.id,
+            leg=call.leg,
+            exc_info=(failure.type, failure.value, failure.getTracebackObject()),
+        )
 
     async def _second_look(
         self, link: BackendLink, missing: Sequence[Call]
@@ -235,8 +262,9 @@ class Reconciliation:
             return lambda call: ensureDeferred(follows.look_up(call.leg))
         listed: dict[LegId, FoundLeg] = {}
         if missing:
-            again = self._found_legs.usable(link, await link.backend.legs(), set(link.refused))
-            listed = {found.leg: found for found in again}
+            async for legs in _in_turns(await link.backend.legs(), self._pause):
+                usable = self._found_legs.usable(link, legs, set(link.refused))
+                listed.update((found.leg, found) for found in usable)
         return lambda call: _fired(listed.get(call.leg))
 
     def _is_comparable(self, link: BackendLink, call: Call) -> bool:
@@ -253,10 +281,12 @@ class Reconciliation:
 
 
 async def _in_turns(
-    items: Sequence[T], pause: Callable[[], Awaitable[None]] | None
+    items: Sequence[T],
+    pause: Callable[[], Awaitable[None]] | None,
+    per_turn: int = MAX_LEGS_PER_TURN,
 ) -> AsyncIterator[Sequence[T]]:
     """Yield the items in slices, with a pause between two of them; None: all at once."""
-    length = MAX_LEGS_PER_TURN if pause is not None else max(1, len(items))
+    length = per_turn if pause is not None else max(1, len(items))
     for start in range(0, len(items), length):
         if start and pause is not None:
             await pause()
