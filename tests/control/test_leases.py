@@ -292,20 +292,6 @@ class LeaseTests(LimitCase):
             self.advance(seconds)
             self.assertEqual([call.ended for call in calls], ended)
 
-    def test_a_lease_that_runs_out_while_the_backend_is_away(self) -> None:
-        """umd tells the backend as soon as it is back, and the call has one end event."""
-        call = self.leased()
-        assert self.fake.sink is not None
-        self.fake.reachable = False
-        self.fake.sink.backend_down("no route")
-        self.advance(301.0)
-        self.assertEqual(call.state, CallState.DISCONNECTING)
-        self.fake.reachable = True
-        self.fake.sink.backend_up()
-        self.advance(1.0)
-        self.assertEqual(self.ended_by(call), ("call.lease", 102))
-        self.assertEqual(self.journal.event_names(call).count("Disconnected"), 1)
-
     def test_a_text_that_cannot_be_a_label(self) -> None:
         """No call is placed with it."""
         with self.assertRaises(InvalidAlias):

@@ -169,6 +169,17 @@ class RaceTests(ReconciliationCase):
         assert self.pbx.sink is not None
         self.pbx.sink.leg_event(event)
 
+    def test_a_listed_leg_whose_call_is_over_ends_again(self) -> None:
+        """A list may be old; the backend then reports the end of the leg, which is no fault."""
+        self.report(Ended(A, FAR_END))
+        self.pass_interval()
+        self.report(Ended(A, FAR_END))
+        self.assertEqual(self.control.counts().refused_events, 0)
+        self.pbx.list = [listed(B)]
+        self.pass_interval()
+        self.report(Ended(A, FAR_END))
+        self.assertEqual(self.control.counts().refused_events, 1)
+
     def test_a_call_that_ends_meanwhile_does_not_come_back(self) -> None:
         waiting = self.ask()
         self.report(Ended(A, FAR_END, shown_by=Proof.PBX))

@@ -100,6 +100,7 @@ class FoundLegs:
             raise UnusableLeg("it is ending already")
         call_id = self._call_id_of(found, link)
         if call_id is None:
+            link.over.add(found.leg)
             return False
         call = self._lifecycle.new_call(
             call_id,

@@ -108,7 +108,7 @@ class Lifecycle:
         """Apply an event that a backend reports. An illegal event is logged and changes nothing."""
         call = link.calls.get(event.leg)
         if call is None:
-            if event.leg not in link.forgotten:
+            if event.leg not in link.forgotten and event.leg not in link.over:
                 self._refuse(link, event, "no live call has this leg")
         elif call.id in self._held and not isinstance(event, (Gone, Changed)):
             self._refuse(link, event, f"the end of call {call.id} was reported already")

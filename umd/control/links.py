@@ -81,6 +81,8 @@ class BackendLink(LegSink):
         """
         self.refused: set[str] = set()
         """The legs of the last list that cannot become calls, so that each is logged once."""
+        self.over: set[LegId] = set()
+        """The legs of the last list whose calls have ended, so that their events say nothing."""
         self.heard: set[LegId] | None = None
         """The legs that had an event since umd asked for the list; None: it has not asked."""
         self.compare_again = False

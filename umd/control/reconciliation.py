@@ -169,7 +169,7 @@ class Reconciliation:
         refused: set[str] = set()
         async for legs_of_turn in _in_turns(legs, pause):
             listed += self._found_legs.usable(link, legs_of_turn, refused)
-        link.refused = refused
+        link.refused, link.over = refused, set()
         unlisted = self._recovery.resume(link, listed)
         names: set[LegId] = set()
         appeared = changed = 0
