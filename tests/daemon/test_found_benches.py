@@ -26,3 +26,7 @@ class FoundBenchTests(SynchronousTestCase):
     def test_aliases_lead_to_their_calls(self) -> None:
         out = run("bench.aliases", "--calls", "500", "--aliases", "3")
         self.assertIn("difference: ", out)
+
+    def test_many_clients_end_both_legs_of_bridged_calls(self) -> None:
+        out = run("bench.pairs", "--calls", "50", "--clients", "40")
+        self.assertIn("2000 requests: 0 faults", out)
