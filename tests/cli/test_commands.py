@@ -37,6 +37,7 @@ from umd.cli.exit_status import (
     UNREACHABLE,
 )
 from umd.cli.main import main
+from umd.control.registry import Registry
 from umd.journal.file import JournalFile
 from umd.journal.paths import COMPACTING_SUFFIX
 from umd.management.client import ask
@@ -46,6 +47,7 @@ from umd.testing import UmdProcess
 ROOT = Path(__file__).parents[2]
 UMD = (sys.executable, "-m", "umd")
 NOWHERE = ("--socket", "/nowhere/control.sock")
+STORY = "pair witness ok-and-nothing-done appears+3 disconnect+0"
 CROSSES = str(ROOT / "examples" / "lab" / "answer-crosses-cancel.toml")
 DAEMONS = ("serve", "demo")
 
@@ -214,7 +216,7 @@ class StatusTableTests(PlantingCase):
 
         def planted(*arguments: str) -> Callable[[], int]:
             def violated() -> int:
-                with self.no_acks():
+                with self.faults():
                     return self.lab(*arguments)
 
             return violated
@@ -414,6 +416,9 @@ class StatusTableTests(PlantingCase):
                 planted("explore", "--far-end", "5550101", "--depth", "0", "--losses", "0",
                         *no_seeds),
             ],
+            ("lab pbx", 0): [lab("pbx", "--bound", "0"), lab("pbx", "--story", STORY)],
+            ("lab pbx", 2): [lab("pbx", "--story", "none"), lab("pbx", "--bound", "none")],
+            ("lab pbx", 4): [planted("pbx", "--story", STORY)],
             ("lab walk", 0): [lab("walk", "--steps", "200", *no_seeds)],
             ("lab walk", 2): [lab("walk", "--jitter", "soon"), lab("walk", "--steps", "none")],
             ("lab walk", 4): [planted("walk", "--steps", "2000", *no_seeds)],
@@ -430,17 +435,22 @@ class StatusTableTests(PlantingCase):
         }  # fmt: skip
 
     @contextmanager
-    def no_acks(self) -> Iterator[None]:
-        patch = self.patch(CallerSession, "_send_ack", lambda *_: None)
+    def faults(self) -> Iterator[None]:
+        """umd acknowledges no 2xx, and does not end partners."""
+        patches = [
+            self.patch(CallerSession, "_send_ack", lambda *_: None),
+            self.patch(Registry, "partner_of", lambda *_: None),
+        ]
         try:
             yield
         finally:
-            patch.restore()
+            for patch in patches:
+                patch.restore()
 
     def seed(self) -> str:
         """Write a seed file of a violation that only the planted fault causes."""
         folder = self.mktemp()
-        with self.no_acks():
+        with self.faults():
             self.lab("walk", "--steps", "2000", "--seeds", folder)
         (file,) = Path(folder).iterdir()
         return str(file)
@@ -534,6 +544,7 @@ class StreamTests(PlantingCase):
         ("version",): (),
         ("lab", "run"): (CROSSES,),
         ("lab", "explore"): ("--far-end", "5550186", "--depth", "0", "--losses", "0"),
+        ("lab", "pbx"): ("--bound", "0"),
         ("lab", "walk"): ("--steps", "300"),
         ("lab", "replay"): (CROSSES,),
     }

@@ -600,7 +600,7 @@ class LeaseRenewTests(ConsoleCase):
 
     def test_many_leases_are_renewed_in_turns(self) -> None:
         """A call that ends between two turns is not counted."""
-        self.patch(console, "RENEWALS_PER_TURN", 10)
+        self.patch(call_search, "MAX_ITEMS_PER_TURN", 10)
         calls = [self.place("ci") for _ in range(35)]
 
         def end_one() -> None:

@@ -100,6 +100,32 @@ def explore(
     _finish(lambda: explore_all(bounds, jobs, seeds, total=not as_json), as_json, junit)
 
 
+@lab.command(epilog=f"Example: umd lab pbx --bound 1. {STATUSES}")
+@click.option(
+    "--bound",
+    type=click.IntRange(0, 4),
+    default=2,
+    show_default=True,
+    help="Acts in one story besides the call that appears, at most.",
+)
+@click.option("--every", type=click.IntRange(1), default=1, help="Run one of so many stories.")
+@click.option("--story", metavar="TEXT", help="Run only this story, as a violation shows it.")
+@json_option
+@junit_option
+def pbx(bound: int, every: int, story: str | None, as_json: bool, junit: str | None) -> None:
+    """
+    Enumerate how calls of a PBX can go, and check the invariants after each story.
+
+    The PBX is simulated and lies. Calls appear, clients end them, far ends hang up, events are
+    lost, the connection breaks, lists are stale, and umd is killed.
+    """
+    from umd.lab.pbx_commands import explore_stories, run_story
+
+    if story is not None:
+        _finish(lambda: run_story(story), as_json, junit)
+    _finish(lambda: explore_stories(bound, every), as_json, junit)
+
+
 @lab.command(epilog=f"Example: umd lab walk --steps 100000 --seed 1. {STATUSES}")
 @click.option("--steps", type=click.IntRange(1), default=100_000, show_default=True)
 @click.option("--seed", type=int, default=1, show_default=True, help="Seed of all random choices.")

@@ -57,20 +57,12 @@ class FoundCall:
         return call_summary(self.call)
 
 
-async def in_turns(
-    items: Sequence[T], pause: Pause, size: int | None = None
-) -> AsyncGenerator[Sequence[T], None]:
-    """
-    Yield the items in slices, with a pause for other work between two of them.
-
-    Args:
-        size: items in a slice; None: as many as a search looks at.
-    """
-    size = size or MAX_ITEMS_PER_TURN
-    for start in range(0, len(items), size):
+async def in_turns(items: Sequence[T], pause: Pause) -> AsyncGenerator[Sequence[T], None]:
+    """Yield the items in slices, with a pause for other work between two of them."""
+    for start in range(0, len(items), MAX_ITEMS_PER_TURN):
         if start:
             await pause()
-        yield items[start : start + size]
+        yield items[start : start + MAX_ITEMS_PER_TURN]
 
 
 class CallSearch:

@@ -50,8 +50,6 @@ from umd.trace.summary import MessageSummary, read_summaries, summaries_to_json
 
 OPERATOR: Final = Principal("operator", "control socket")
 """The principal of every client of the control socket."""
-RENEWALS_PER_TURN: Final = 200
-"""Leases that are renewed between two pauses: some milliseconds, as each is recorded."""
 MAX_REASON_CHARACTERS: Final = 200
 """Characters of an error's text in the log."""
 
@@ -251,7 +249,7 @@ class Console:
             log_fields["label"] = request.label
             try:
                 selected = renewal.select(OPERATOR, request.label)
-                async for calls in in_turns(selected, self._pause, RENEWALS_PER_TURN):
+                async for calls in in_turns(selected, self._pause):
                     for call in calls:
                         if renewal.renew(OPERATOR, call, log_fields["request_id"]):
                             renewed.append(call)
