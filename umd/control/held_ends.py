@@ -92,14 +92,9 @@ class HeldEnds:
         """Called for each end once it is shown or no longer held."""
         self._witness = witness
         self._wall = wall
-        self._by_call: dict[CallId, _HeldEnd] = {}
+        self.by_call: dict[CallId, _HeldEnd] = {}
+        """The held ends. Each event of a call looks here, so no method is called for that."""
         self._alarms: Alarms[_HeldEnd] = Alarms(clock, self._expire)
-
-    def __contains__(self, call_id: CallId) -> bool:
-        return call_id in self._by_call
-
-    def __len__(self) -> int:
-        return len(self._by_call)
 
     @property
     def has_witness(self) -> bool:
@@ -119,18 +114,18 @@ class HeldEnds:
         call_id = call.aliases.get(SIP_CALL_ID)
         if call_id is None:
             return False
-        held = self._by_call[call.id] = _HeldEnd(link, call, ended, self._wall(), call_id)
+        held = self.by_call[call.id] = _HeldEnd(link, call, ended, self._wall(), call_id)
         held.unseen = not witness.sees(call_id)
         held.timer = self._alarms.start(UNSEEN_FOR if held.unseen else HELD_FOR, held)
         tags = tuple(call.aliases[kind] for kind in FAR_END_TAGS if kind in call.aliases)
         forget = witness.watch(call_id, tags, held.since, lambda status: self._show(held, status))
-        if call.id in self._by_call:
+        if call.id in self.by_call:
             held.forget = forget
         return True
 
     def release_all(self) -> None:
         """End all held calls by the word of the PBX, as umd is about to stop."""
-        for held in list(self._by_call.values()):
+        for held in list(self.by_call.values()):
             self._release(held)
         self._alarms.stop()
 
@@ -155,7 +150,7 @@ class HeldEnds:
         self._end(held, held.ended, max(held.since, held.call.asked_at))
 
     def _end(self, held: _HeldEnd, ended: Ended, at: float) -> None:
-        if self._by_call.pop(held.call.id, None) is None:
+        if self.by_call.pop(held.call.id, None) is None:
             return
         if held.timer is not None:
             held.timer.cancel()

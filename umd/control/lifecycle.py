@@ -12,7 +12,7 @@ from umd.call.alias import InvalidAlias, check_aliases, check_labels
 from umd.call.call import Call, CallState, IllegalEvent
 from umd.call.call_id import CallId
 from umd.call.events import Connected, Disconnected, EndEvent, LifecycleEvent
-from umd.call.leg import Answered, Ended, Progressed
+from umd.call.leg import Answered, Ended, Progressed, Proof
 from umd.control.held_ends import HeldEnds
 from umd.control.journal import CallJournal
 from umd.control.leases import Leases
@@ -110,7 +110,7 @@ class Lifecycle:
         if call is None:
             if event.leg not in link.forgotten and event.leg not in link.over:
                 self._refuse(link, event, "no live call has this leg")
-        elif call.id in self._held and not isinstance(event, (Gone, Changed)):
+        elif call.id in self._held.by_call and not isinstance(event, (Gone, Changed)):
             self._refuse(link, event, f"the end of call {call.id} was reported already")
         elif isinstance(event, Gone):
             self.lose(call, event.reason)
@@ -121,7 +121,7 @@ class Lifecycle:
 
     def lose(self, call: Call, reason: str) -> None:
         """End a call as `Lost`: its leg cannot be found any more, and no end was reported."""
-        if call.id in self._held:
+        if call.id in self._held.by_call:
             return
         self._end(call, call.lose(reason, self._wall()))
 
@@ -211,7 +211,11 @@ class Lifecycle:
     ) -> None:
         if isinstance(event, Ended) and event.caused_by is not None and call.caused_by is None:
             call.caused_by = self._registry.id_of_leg(link, event.caused_by)
-        if isinstance(event, Ended) and self._held.hold(link, call, event):
+        if (
+            isinstance(event, Ended)
+            and event.shown_by is Proof.PBX
+            and self._held.hold(link, call, event)
+        ):
             return
         self._happen(link, call, event, self._wall())
 

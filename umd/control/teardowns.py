@@ -118,7 +118,7 @@ class Teardowns:
         if call.state is CallState.DISCONNECTING:
             # Requested before the restart. The backend could not be asked for its legs since.
             return self.resume(call)
-        if call.id in self._held:
+        if call.id in self._held.by_call:
             return self._join_end(call)
         require_recordable(self._journal)
         teardown = self._by_call[call.id] = Teardown(call)
@@ -197,7 +197,7 @@ class Teardowns:
         teardown.advance(_SEND)
         if teardown.deadline is None:
             teardown.deadline = self._deadlines.start(self.settings.deadline, teardown)
-        if call.id in self._held:
+        if call.id in self._held.by_call:
             return  # it is over, and its end waits for its proof
         try:
             link.backend.hang_up(call.leg, call.cause)
