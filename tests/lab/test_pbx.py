@@ -43,6 +43,14 @@ class StoriesTests(PlantingCase):
         for story in list(stories(1))[::100]:
             self.assertEqual(read_story(str(story)), story)
 
+    def test_a_partner_of_which_umd_has_not_heard(self) -> None:
+        """A request ends only what was a call then: the other leg is gone, or not listed yet."""
+        for story in (
+            "silent-pair lists no-lie appears+0.006 hangs-up+0 killed+0.006 disconnect-by-alias+0",
+            "silent-pair lists stale-list appears+0.006 hangs-up+0 killed+0.006 disconnect+0",
+        ):
+            self.assertEqual(PbxRun(read_story(story)).play(), [])
+
     def test_a_text_that_tells_no_story(self) -> None:
         for text in ("", "pair", "pair witness no-lie flies", "pair witness no-lie killed+soon"):
             self.assertRaises(NoStory, read_story, text)

@@ -163,7 +163,7 @@ class PbxRun(Observer):
         """The SIP Call-ID of each channel that was there."""
         self._requests: list[Request] = []
         self._to_end: dict[CallId, tuple[CallId, ...]] = {}
-        """The calls whose end was requested, with their partners then."""
+        """The calls whose end was requested, with their partners that were calls then."""
         self._confirmed: set[LegId] = set()
         """The legs whose end was confirmed."""
         self._calls: dict[LegId, CallId] = {}
@@ -294,7 +294,9 @@ class PbxRun(Observer):
 
     def recorded(self, call: Call, event: LifecycleEvent) -> None:
         if isinstance(event, DisconnectRequested):
-            self._to_end[call.id] = call.partners
+            # A leg of which umd has not heard is no call, though another one names it.
+            live = {other.id for other in self._node.control.live_calls()}
+            self._to_end[call.id] = tuple(live.intersection(call.partners))
         if isinstance(event, Resumed):
             self._check_new_life(call)
         if not isinstance(event, (Disconnected, Lost)):
