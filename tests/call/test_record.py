@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from base64 import b64encode
 from types import GetSetDescriptorType, MemberDescriptorType
+from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -12,7 +13,7 @@ from umd.call.call import Call, CallState, HangUp
 from umd.call.call_id import CallId
 from umd.call.cause import Cause, EndedBy, rejection
 from umd.call.events import LifecycleEvent
-from umd.call.leg import Answered, Ended, LegId, Progressed
+from umd.call.leg import Answered, Direction, Ended, LegId, Progressed, Proof
 from umd.call.record import NewerRecord, UnknownRecord, decode, encode, replay
 
 LEG = LegId("leg-1")
@@ -75,6 +76,67 @@ class RecordTests(SynchronousTestCase):
         end = Ended(LEG, rejection(486), confirmed=True)
         self.keep(self.call.apply(end, 1004.25))
         self.kept = self.kept[-1:]
+        self.assert_replayed()
+
+    def found(self) -> Call:
+        """Begin the story of a call that umd did not place."""
+        self.call = Call(
+            id=CallId("id"), leg=LEG, backend="pbx", number="1", owner="alice", at=1000.125,
+            state=CallState.ALERTING, aliases={"channel": "c-1", "sip-call-id": "a@b"},
+            labels=("ci", "ci-7"), direction=Direction.INBOUND,
+        )  # fmt: skip
+        self.kept = []
+        self.keep(self.call.find())
+        return self.call
+
+    def test_the_story_of_a_found_call(self) -> None:
+        """It changes its ids, is bridged, leased, and ends with its partner."""
+        call = self.found()
+        self.assert_replayed()
+        every_change: tuple[dict[str, Any], ...] = (
+            {"aliases": {"channel": "c-2"}, "number": "2"},
+            {"partners": (CallId("x"), CallId("y")), "labels": ()},
+            {"aliases": {}, "partners": ()},
+            {"partners": (CallId("x"),), "labels": ("late",)},
+        )
+        for changes in every_change:
+            self.keep(call.change(1001.0, **changes))
+            self.assert_replayed()
+        self.keep(call.renew(30.0, "alice", "r-1", 1001.5))
+        self.assert_replayed()
+        cause = Cause(by=EndedBy.CLIENT)
+        self.keep(call.apply(HangUp(cause, "alice", "r-2", caused_by=CallId("x")), 1002.0))
+        self.assert_replayed()
+        self.keep(call.apply(Ended(LEG, cause, shown_by=Proof.SECOND_LOOK), 1003.0))
+        self.assert_replayed()
+
+    def test_the_end_of_a_found_call_restores_it(self) -> None:
+        """The record of the end alone has its ids, so that they still lead to the ended call."""
+        for proof in Proof:
+            call = self.found()
+            self.keep(call.change(1001.0, partners=(CallId("x"),)))
+            call.caused_by = CallId("x")
+            cause = Cause(by=EndedBy.PARTNER)
+            self.keep(call.apply(Ended(LEG, cause, shown_by=proof), 1003.0))
+            self.kept = self.kept[-1:]
+            read = self.read()
+            for name in ("aliases", "labels", "partners", "caused_by", "shown_by", "confirmed"):
+                self.assertEqual(getattr(read, name), getattr(call, name), name)
+
+    def test_a_forgotten_call(self) -> None:
+        call = self.found()
+        self.keep(call.forget("olga", "r-3", "its PBX was replaced", 1004.0))
+        self.assert_replayed()
+        self.kept = self.kept[-1:]
+        self.assertTrue(self.read().forgotten)
+
+    def test_a_call_that_was_placed_with_labels_and_a_lease(self) -> None:
+        self.call = Call(
+            id=CallId("id"), leg=LEG, backend="sim", number="1", owner="alice", at=1000.125,
+            labels=("ci",), lease=60.0,
+        )  # fmt: skip
+        self.kept = []
+        self.keep(self.call.place("r-1"))
         self.assert_replayed()
 
     def test_a_lost_call(self) -> None:

@@ -86,6 +86,25 @@ class RecoveryTests(JournalCase):
         self.assertEqual(self.successResultOf(answer), Outcome.ENDED)
         self.assert_counts_agree()
 
+    def test_the_ids_of_a_found_call_lead_to_it(self) -> None:
+        """Also if the backend does not repeat them, and after the call has ended."""
+        found = FoundLeg(
+            leg=LegId("chan-1"), state=CallState.CONNECTED, number="1",
+            aliases={"sip-call-id": "a@pbx"}, labels=("ci",),
+        )  # fmt: skip
+        self.fake.appear(found)
+        self.journal.settle()
+        before = self.control.resolve("a@pbx")
+        control = self.restarted([self.leg(before)])
+        for name in ("a@pbx", "ci", "chan-1", before.id):
+            self.assertEqual(control.resolve(name).id, before.id)
+        answer = ensureDeferred(control.disconnect(ALICE, CallId("a@pbx"), accept_alias=True))
+        self.journal.settle()
+        self.assertEqual(self.successResultOf(answer), Outcome.ENDED)
+        control = self.restarted([])
+        for name in ("a@pbx", "ci", "chan-1"):
+            self.assertTrue(control.resolve(name).ended)
+
     def test_many_calls_that_go_on_are_recorded_in_batches(self) -> None:
         """A call can be ended at once; its records do not wait for those of all the others."""
         before = [self.placed() for _ in range(3 * MAX_RESUMED_PER_TURN)]

@@ -425,8 +425,8 @@ def _replay_end(call: Call, record: Record, at: float) -> None:
     )
     call.shown_by = _proof_of(record)
     call.caused_by = record.get("caused_by", call.caused_by)
-    if "partners" in record:
-        call.partners = tuple(map(CallId, record["partners"]))
+    # An earlier record that had them may be damaged, or pruned.
+    _replay_changed(call, record, at)
 
 
 def _replay_forgotten(call: Call, record: Record, at: float) -> None:
