@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 SHORT_NAME_CHARACTERS: Final = 8
+PBX_NAME_CHARACTERS: Final = 24
+_RANDOM_NAME: Final = re.compile(r"[0-9a-f]{8}-")
 
 STATE_LABELS: Final[Mapping[str, str]] = {
     "connecting": "connecting",
@@ -47,8 +50,12 @@ def format_age(seconds: float) -> str:
 
 
 def shorten_name(leg: str) -> str:
-    """Return the first characters of a leg's name, usually enough to recognise it."""
-    return leg[:SHORT_NAME_CHARACTERS]
+    """
+    Return the beginning of a leg's name, usually enough to recognise it.
+
+    The names that umd makes are random from the first character. Those of a PBX often begin alike.
+    """
+    return leg[:SHORT_NAME_CHARACTERS] if _RANDOM_NAME.match(leg) else leg[:PBX_NAME_CHARACTERS]
 
 
 def distinct_prefixes(legs: Sequence[str]) -> list[str]:
