@@ -53,9 +53,12 @@ def shorten_name(leg: str) -> str:
     """
     Return the beginning of a leg's name, usually enough to recognise it.
 
-    The names that umd makes are random from the first character. Those of a PBX often begin alike.
+    The names that umd makes are random from the first character. Those of a PBX often begin alike,
+    so short ones are not cut.
     """
-    return leg[:SHORT_NAME_CHARACTERS] if _RANDOM_NAME.match(leg) else leg[:PBX_NAME_CHARACTERS]
+    if len(leg) <= PBX_NAME_CHARACTERS and not _RANDOM_NAME.match(leg):
+        return leg
+    return leg[:SHORT_NAME_CHARACTERS]
 
 
 def distinct_prefixes(legs: Sequence[str]) -> list[str]:
