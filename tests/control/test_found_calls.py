@@ -201,6 +201,22 @@ class PartnerTests(FoundCase):
         self.clock.advance(DEADLINE)
         self.assertEqual(self.successResultOf(answer), Outcome.ENDED_UNCONFIRMED)
 
+    def test_a_partner_that_ends_from_within_the_request(self) -> None:
+        """The word of a PBX for the partner confirms nothing, however early it comes."""
+        hang_up = self.fake.hang_up
+
+        def hang_up_both(leg: LegId, cause: Cause) -> None:
+            if leg == A:
+                by_partner = Cause(by=EndedBy.PARTNER)
+                self.report(Ended(B, by_partner, shown_by=Proof.PBX, caused_by=A))
+            hang_up(leg, cause)
+
+        self.patch(self.fake, "hang_up", hang_up_both)
+        self.assertEqual(
+            self.successResultOf(self.disconnect(self.a)), Outcome.ENDED_UNCONFIRMED
+        )
+        self.assertEqual([len(self.ended(call)) for call in (self.a, self.b)], [1, 1])
+
     def test_both_ends_are_requested_at_once(self) -> None:
         """Forty clients for each leg share one teardown for each leg."""
         self.fake.confirms = False

@@ -31,9 +31,10 @@ class Pairs:
         Raises:
             JournalUnavailable: the request cannot be recorded; nothing was done.
         """
-        teardowns = [self._teardowns.request(call, hang_up)]
+        # Before the request: its backend may end both from within `hang_up`.
         partner = self._registry.partner_of(call)
-        if partner is not None:
+        teardowns = [self._teardowns.request(call, hang_up)]
+        if partner is not None and not partner.ended:
             following = replace(hang_up, caused_by=call.id)
             teardowns.append(self._teardowns.request(partner, following))
         return teardowns
@@ -48,10 +49,12 @@ class Pairs:
         Raises:
             BackendUnavailable, JournalUnavailable: as for one call.
         """
+        partner = self._registry.partner_of(call)
         outcomes = [
             self._teardowns.known_outcome(teardown) or await self._teardowns.wait(teardown)
             for teardown in self.request(call, hang_up)
         ]
-        if Outcome.ENDED_UNCONFIRMED in outcomes:
+        is_unconfirmed = partner is not None and not partner.confirmed
+        if is_unconfirmed or Outcome.ENDED_UNCONFIRMED in outcomes:
             return Outcome.ENDED_UNCONFIRMED
         return Outcome.ENDED
