@@ -8,7 +8,7 @@ from tests.control.test_control import ControlCase
 from tests.helpers import ALICE, BOB, DEADLINE
 from umd.backend import Changed, Direction, Ended, FoundLeg, LegId, Proof
 from umd.call.call import Call, CallState
-from umd.call.call_id import CallId, split_call_id
+from umd.call.call_id import CallId, make_call_id, split_call_id
 from umd.call.cause import Cause, EndedBy
 from umd.call.events import Disconnected, DisconnectRequested, LifecycleEvent
 from umd.call.principal import Principal, Scope
@@ -124,6 +124,18 @@ class AliasTests(FoundCase):
         for text in ("the-chan", "THE-CHANNEL", "the-channel ", "", "\ud800"):
             self.failureResultOf(self.end_by_alias(text), NoSuchCall)
         self.assertEqual(self.fake.commands, [])
+
+    def test_the_call_id_of_a_forgotten_call_names_no_other_call(self) -> None:
+        """A client that ends a call again long after its end does not end another one."""
+        for node in ("lab-1", "fake"):
+            stale = make_call_id("ended-long-ago", node)
+            self.appear(A, aliases={"channel": stale})
+            self.failureResultOf(self.end_by_alias(stale), NoSuchCall)
+            self.assertRaises(NoSuchCall, self.control.resolve, stale)
+            self.setUp()
+        elsewhere = make_call_id("a-channel", "another-node")
+        self.appear(A, aliases={"channel": elsewhere})
+        self.assertEqual(self.successResultOf(self.end_by_alias(elsewhere)), Outcome.ENDED)
 
     def test_an_alias_is_not_accepted_unless_wanted(self) -> None:
         self.appear(A, aliases={"channel": "the-channel"})

@@ -11,7 +11,7 @@ from structlog.typing import FilteringBoundLogger
 from twisted.internet.interfaces import IReactorTime
 
 from umd.call.call import Call
-from umd.call.call_id import CallId, make_call_id
+from umd.call.call_id import CallId, InvalidCallId, make_call_id, split_call_id
 from umd.call.leg import LegId
 from umd.control.alias_index import AliasIndex
 from umd.control.errors import AmbiguousId, NoSuchCall
@@ -166,7 +166,8 @@ class Registry:
         """
         Return the call that a text names exactly: by CallId, leg name, alias or label.
 
-        A live call takes precedence over ended ones; of several ended ones the last counts.
+        A live call takes precedence over ended ones; of several ended ones the last counts. The
+        CallId of a call that umd has forgotten names no other call, whatever a PBX reports.
 
         Raises:
             AmbiguousId: several live calls have this name.
@@ -175,7 +176,8 @@ class Registry:
         try:
             return self.find(CallId(text))
         except NoSuchCall:
-            pass
+            if self._has_issued(text):
+                raise
         self._forget_old()
         named = {call.id: call for call in self._named(text)}
         live = [call for call in named.values() if not call.ended]
@@ -186,6 +188,14 @@ class Registry:
         if not named:
             raise NoSuchCall(f"no call {text!r}")
         return max(named.values(), key=attrgetter("ended_at"))
+
+    def _has_issued(self, text: str) -> bool:
+        """Return whether a text has the form of the CallIds of this node and its backends."""
+        try:
+            node = split_call_id(text)[1]
+        except InvalidCallId:
+            return False
+        return node == self._node or node in self._links
 
     def _named(self, name: str) -> Iterator[Call]:
         """Yield the calls, live and ended, with this leg name, alias or label."""
