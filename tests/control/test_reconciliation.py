@@ -143,6 +143,29 @@ class IntervalTests(ReconciliationCase):
         self.assertEqual(self.live(), {A, B, C})
         self.assertEqual(self.room.logged().count("backend.leg-refused"), 1)
 
+    def test_odd_values_of_a_leg_do_not_spoil_the_others(self) -> None:
+        """A backend passes on what it got from elsewhere, in a list and in a second look."""
+        odd: Any
+        for odd in (
+            listed(A, labels=([],)), listed(A, aliases={"channel": []}), listed(A, call_id=7),
+            listed(A, call_id=""), listed(A, aliases=None), listed(A, labels=None),
+            listed(A, partners=([], 7)), 7,
+        ):  # fmt: skip
+            self.setUp()
+            self.pbx.list = [odd, listed(C)]
+            self.pbx.there = {A: odd}
+            self.pass_interval()
+            self.assertEqual(self.live(), {A, C}, odd)
+            self.assertEqual(self.reasons(self.b), ["backend pbx does not carry it any more"])
+
+    def test_an_odd_leg_that_appears_meanwhile(self) -> None:
+        self.pbx.waiting = Deferred()
+        self.pass_interval()
+        assert self.pbx.sink is not None
+        self.pbx.sink.leg_found(listed([]))  # type: ignore[arg-type]
+        self.pbx.waiting.callback([listed(A), listed(B), listed(C)])
+        self.assertEqual(self.live(), {A, B, C})
+
     def test_the_interval_ends_with_umd(self) -> None:
         self.successResultOf(ensureDeferred(self.control.stop()))
         self.assertEqual(self.clock.getDelayedCalls(), [])

@@ -198,6 +198,8 @@ def _check_found(found: FoundLeg) -> None:
         raise UnusableLeg(f"{found.state!r} is not the state of a live leg")
     if not isinstance(found.number, str):
         raise UnusableLeg("its number is not a string")
+    if found.call_id is not None and not (isinstance(found.call_id, str) and found.call_id):
+        raise UnusableLeg("its CallId is not a string of 1 or more characters")
     if not isinstance(found.aliases, Mapping):
         raise UnusableLeg("its aliases are not a mapping")
     if not isinstance(found.labels, tuple) or not isinstance(found.partners, tuple):

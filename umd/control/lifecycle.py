@@ -257,7 +257,7 @@ def _what_differs(call: Call, found: FoundLeg) -> Changed:
     if not found.aliases.items() <= call.aliases.items():
         # A PBX may not list all ids of a leg at once, such as its Call-ID.
         aliases = {**call.aliases, **found.aliases}
-    if not set(found.labels) <= set(call.labels):
+    if any(label not in call.labels for label in found.labels):
         labels = (*call.labels, *found.labels)
     partners = found.partners if found.partners or call.partners else None
     return Changed(leg=call.leg, aliases=aliases, partners=partners, labels=labels)

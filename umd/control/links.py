@@ -92,8 +92,9 @@ class BackendLink(LegSink):
         self._control = control
 
     def leg_found(self, found: FoundLeg) -> None:
-        if self.heard is not None:
-            self.heard.add(getattr(found, "leg", LegId("")))
+        leg = getattr(found, "leg", None)
+        if self.heard is not None and isinstance(leg, str):
+            self.heard.add(LegId(leg))
         self._control.leg_found(self, found)
 
     def leg_event(self, event: LegEvent) -> None:

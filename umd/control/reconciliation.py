@@ -236,7 +236,8 @@ class Reconciliation:
         if not self._is_comparable(link, call):
             return False
         if found is not None:
-            self._lifecycle.catch_up(link, call, found)
+            for usable in self._found_legs.usable(link, [found], set()):
+                self._lifecycle.catch_up(link, call, usable)
             return False
         self._lifecycle.lose(call, f"backend {link.name} does not carry it any more")
         return True
