@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.internet.defer import Deferred, ensureDeferred
 
 from tests.control.test_control import ControlCase
@@ -228,6 +230,26 @@ class PartnerTests(FoundCase):
             self.successResultOf(self.disconnect(self.a)), Outcome.ENDED_UNCONFIRMED
         )
         self.assertEqual([len(self.ended(call)) for call in (self.a, self.b)], [1, 1])
+
+    def test_a_leg_that_names_its_partner_twice_or_itself_too(self) -> None:
+        """That makes no conference of a pair."""
+        for partners in ((B, B), (A, B), (B, A, B)):
+            self.setUp()
+            self.report(Changed(leg=A, partners=partners))
+            self.assertEqual(self.a.partners, (self.b.id,))
+            self.assertEqual(self.successResultOf(self.disconnect(self.a)), Outcome.ENDED)
+            self.assertEqual(self.b.state, CallState.DISCONNECTED)
+
+    def test_values_of_another_type(self) -> None:
+        """What is no tuple of legs changes no partners, and an odd cause costs no end event."""
+        odd: Any
+        for odd in (7, "chan-a", [A], {A}):
+            self.report(Changed(leg=A, partners=odd))
+            self.assertEqual(self.a.partners, (self.b.id,))
+        for call, odd in ((self.a, []), (self.b, 7)):
+            self.report(Ended(call.leg, FAR_END, caused_by=odd))
+            self.assertEqual(len(self.ended(call)), 1)
+            self.assertIsNone(call.caused_by)
 
     def test_both_ends_are_requested_at_once(self) -> None:
         """Forty clients for each leg share one teardown for each leg."""

@@ -154,7 +154,7 @@ class Lifecycle:
 
     def join(self, link: BackendLink, call: Call, partners: tuple[LegId, ...]) -> None:
         """Record with which legs of its backend a call is bridged now."""
-        changed = call.change(self._wall(), partners=self._ids_of(link, partners))
+        changed = call.change(self._wall(), partners=self._partners_of(link, call, partners))
         if changed is not None:
             self.record(call, changed)
 
@@ -189,7 +189,7 @@ class Lifecycle:
                 labels = check_labels(event.labels)
         except InvalidAlias as error:
             self.refuse_alias(link, call, error)
-        partners = None if event.partners is None else self._ids_of(link, event.partners)
+        partners = self._partners_of(link, call, event.partners)
         number = event.number[:MAX_FOUND_NUMBER] if isinstance(event.number, str) else None
         changed = self._registry.change(
             call,
@@ -202,14 +202,24 @@ class Lifecycle:
                 self._teardowns.summarise(call)
             self.record(call, changed)
 
-    def _ids_of(self, link: BackendLink, legs: tuple[LegId, ...]) -> tuple[CallId, ...]:
+    def _partners_of(
+        self, link: BackendLink, call: Call, legs: object
+    ) -> tuple[CallId, ...] | None:
+        """Return the calls of the legs that a backend names: each once, and not the call itself."""
+        if not isinstance(legs, tuple):
+            return None
         named = [leg for leg in legs[:MAX_PARTNERS] if isinstance(leg, str)]
-        return tuple(self._registry.id_of_leg(link, leg) for leg in named)
+        ids = (self._registry.id_of_leg(link, LegId(leg)) for leg in named if leg != call.leg)
+        return tuple(dict.fromkeys(ids))
 
     def _apply(
         self, link: BackendLink, call: Call, event: Progressed | Answered | Ended
     ) -> None:
-        if isinstance(event, Ended) and event.caused_by is not None and call.caused_by is None:
+        if (
+            isinstance(event, Ended)
+            and call.caused_by is None
+            and isinstance(event.caused_by, str)
+        ):
             call.caused_by = self._registry.id_of_leg(link, event.caused_by)
         if (
             isinstance(event, Ended)
