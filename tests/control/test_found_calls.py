@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
 
 from tests.control.test_control import ControlCase
-from tests.helpers import ALICE, BOB, DEADLINE
+from tests.helpers import ALICE, BOB, DEADLINE, ControlRoom
 from umd.backend import Changed, Direction, Ended, FoundLeg, LegId, Proof
 from umd.call.call import Call, CallState
 from umd.call.call_id import CallId, make_call_id, split_call_id
@@ -17,6 +19,7 @@ from umd.call.principal import Principal, Scope
 from umd.control.errors import AmbiguousId, NoSuchCall
 from umd.control.outcome import Outcome
 from umd.control.settings import ControlSettings
+from umd.testing import FakeBackend
 
 OWNER = Principal("alice", "", frozenset({Scope.END_OWN}))
 A, B, C = LegId("chan-a"), LegId("chan-b"), LegId("chan-c")
@@ -291,6 +294,37 @@ class PartnerTests(FoundCase):
         first = self.appear(C, partners=(late,))
         second = self.appear(late)
         self.assertEqual(first.partners, (second.id,))
+
+
+    def test_a_partner_that_lives_again(self) -> None:
+        """A PBX names legs; a leg whose end was not confirmed is another call when it is back."""
+        self.report(Ended(B, FAR_END, shown_by=Proof.PBX))
+        again = self.appear(B, partners=(A,))
+        self.assertEqual(self.successResultOf(self.disconnect(self.a)), Outcome.ENDED)
+        self.assertEqual([len(self.ended(call)) for call in (self.a, again)], [1, 1])
+
+    def test_another_call_with_the_leg_name_of_an_ended_partner(self) -> None:
+        """It is no partner unless it says so itself."""
+        self.report(Ended(B, FAR_END, shown_by=Proof.PBX))
+        other = self.appear(B)
+        self.assertEqual(self.successResultOf(self.disconnect(self.a)), Outcome.ENDED)
+        self.assertEqual(other.state, CallState.CONNECTED)
+
+
+class PartnerElsewhereTests(SynchronousTestCase):
+    def test_a_call_of_another_backend_is_no_partner(self) -> None:
+        """Its CallId may be that of a leg here, if this backend has the name of the node."""
+        clock = Clock()
+        pbx, sip = FakeBackend("lab-1", clock=clock), FakeBackend("sip", clock=clock)
+        room = ControlRoom({"lab-1": pbx, "sip": sip}, None, clock)
+        self.successResultOf(ensureDeferred(room.control.start()))
+        placed = room.control.place(BOB, "answers", backend="sip")
+        pbx.appear(found(A, partners=(placed.leg,)))
+        answer = ensureDeferred(
+            room.control.disconnect(ALICE, room.control.resolve(A).id, "r-1")
+        )
+        self.assertEqual(self.successResultOf(answer), Outcome.ENDED)
+        self.assertEqual(placed.state, CallState.CONNECTED)
 
 
 class ProofTests(FoundCase):

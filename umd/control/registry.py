@@ -229,10 +229,21 @@ class Registry:
         """
         if len(call.partners) != 1:
             return None
-        partner = self._calls.get(call.partners[0])
-        if partner is None or partner.ended or partner is call:
+        partner = self._call_of_leg(call.partners[0])
+        if partner is None or partner.ended or partner is call or partner.backend != call.backend:
             return None
-        return partner if partner.partners in ((), (call.id,)) else None
+        if not partner.partners:
+            return partner if partner.id == call.partners[0] else None
+        names_call = len(partner.partners) == 1 and self._call_of_leg(partner.partners[0]) is call
+        return partner if names_call else None
+
+    def _call_of_leg(self, call_id: CallId) -> Call | None:
+        """Return the call of this id; if it has ended and its leg lives again, that call."""
+        call = self._calls.get(call_id)
+        link = None if call is None or not call.ended else self._links.get(call.backend)
+        if call is None or link is None:
+            return call
+        return link.calls.get(call.leg, call)
 
     def id_of_leg(self, link: BackendLink, leg: LegId) -> CallId:
         """Return the CallId of a leg, which umd may not have been told of yet."""
