@@ -344,6 +344,14 @@ class ProofTests(FoundCase):
         self.assertTrue(Ended(A, FAR_END, False, shown_by=Proof.SECOND_LOOK).confirmed)
         self.assertFalse(Ended(A, FAR_END, shown_by=Proof.PBX).confirmed)
 
+    def test_a_proof_that_there_is_not(self) -> None:
+        """It fails where the backend makes the event: no restart could read it in the journal."""
+        proof: Any
+        for proof in ("certain", "", 7):
+            self.assertRaises(ValueError, Ended, A, FAR_END, shown_by=proof)
+        proof = "pbx"
+        self.assertIs(Ended(A, FAR_END, shown_by=proof).shown_by, Proof.PBX)
+
     def test_a_call_that_was_never_dialled(self) -> None:
         """Nothing has to be confirmed."""
         self.fake.reachable = False

@@ -86,7 +86,12 @@ class Answered:
 
 @dataclass(slots=True)
 class Ended:
-    """The leg has ended: its last event, reported exactly once. Treat it as immutable."""
+    """
+    The leg has ended: its last event, reported exactly once. Treat it as immutable.
+
+    Raises:
+        ValueError: `shown_by` is no proof.
+    """
 
     leg: LegId
     cause: Cause
@@ -107,6 +112,8 @@ class Ended:
         if self.shown_by is None:
             self.shown_by = Proof.FAR_END if self.confirmed else Proof.NONE
         else:
+            # A text becomes its member; one that names no proof must not reach the journal.
+            self.shown_by = Proof(self.shown_by)
             self.confirmed = self.shown_by in _CONFIRMING
 
 
