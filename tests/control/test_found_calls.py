@@ -16,6 +16,7 @@ from umd.call.call_id import CallId, make_call_id, split_call_id
 from umd.call.cause import Cause, EndedBy
 from umd.call.events import Disconnected, DisconnectRequested, LifecycleEvent
 from umd.call.principal import Principal, Scope
+from umd.call.record import decode, encode, replay
 from umd.control.errors import AmbiguousId, NoSuchCall
 from umd.control.outcome import Outcome
 from umd.control.settings import ControlSettings
@@ -59,6 +60,15 @@ class AppearTests(FoundCase):
         self.assertEqual(split_call_id(call.id), (A, "fake"))
         self.assertEqual((call.direction, call.began_at), (Direction.INBOUND, 1.0))
         self.assertEqual(self.successResultOf(self.disconnect(call)), Outcome.ENDED)
+
+    def test_a_restart_knows_when_a_found_call_was_answered(self) -> None:
+        """A PBX tells when the call began; the time of talking does not change by a restart."""
+        call = self.appear(A, began_at=1.0)
+        (event,) = self.events_of(call)
+        again = replay(None, decode(encode(call, event)), event.at)
+        self.assertEqual(
+            (again.began_at, again.connected_at), (call.began_at, call.connected_at)
+        )
 
     def test_a_repetition_changes_nothing(self) -> None:
         """The list of a PBX and its event may both report a leg."""

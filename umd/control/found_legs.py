@@ -123,6 +123,9 @@ class FoundLegs:
         began_at = found.began_at
         if isinstance(began_at, (int, float)) and 0.0 < began_at < call.began_at:
             call.began_at = float(began_at)
+            if call.connected_at:
+                # Its first event has this time, from which a restart takes both.
+                call.connected_at = call.began_at
         try:
             call.labels = check_labels(found.labels)
             call.aliases = check_aliases(found.aliases)
