@@ -184,6 +184,15 @@ class AliasTests(FoundCase):
         self.failureResultOf(self.end_by_alias("x", OWNER), NoSuchCall)
         self.assertEqual(self.fake.commands, [])
 
+    def test_calls_of_others_do_not_show_through_an_alias(self) -> None:
+        """The answer for an own call is the same, whether or not another call has the alias."""
+        own = self.appear(A, labels=("ci",), owner="alice")
+        foreign = self.appear(B, labels=("ci",), owner="bob")
+        self.assertIs(self.control.inform(OWNER, CallId("ci"), accept_alias=True), own)
+        for outcome in (Outcome.ENDED, Outcome.ALREADY_ENDED):
+            self.assertEqual(self.successResultOf(self.end_by_alias("ci", OWNER)), outcome)
+        self.assertEqual(foreign.state, CallState.CONNECTED)
+
 
 class OwnerTests(FoundCase):
     def test_the_owner_that_the_pbx_names_may_end_it(self) -> None:
@@ -304,7 +313,6 @@ class PartnerTests(FoundCase):
         first = self.appear(C, partners=(late,))
         second = self.appear(late)
         self.assertEqual(first.partners, (second.id,))
-
 
     def test_a_partner_that_lives_again(self) -> None:
         """A PBX names legs; a leg whose end was not confirmed is another call when it is back."""

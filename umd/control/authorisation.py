@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 from structlog.typing import FilteringBoundLogger
 
 from umd.call.call import Call
@@ -64,9 +67,12 @@ class Authorisation:
         Raises:
             Forbidden: the principal may neither read nor end this call.
         """
-        scopes = principal.scopes
-        if Scope.READ not in scopes and Scope.END_ANY not in scopes and not _owns(principal, call):
+        if not _may_read(principal, call):
             self._refuse(principal, call, "inform", "")
+
+    def reader(self, principal: Principal | None) -> Callable[[Call], bool] | None:
+        """Return what says which calls a principal may read; None: no principal was given."""
+        return None if principal is None else partial(_may_read, principal)
 
     def _refuse(self, principal: Principal, call: Call, action: str, request_id: str) -> None:
         self._log.warning(
@@ -78,6 +84,11 @@ class Authorisation:
             request_id=request_id,
         )
         raise Forbidden(f"no call {call.id!r}")
+
+
+def _may_read(principal: Principal, call: Call) -> bool:
+    scopes = principal.scopes
+    return Scope.READ in scopes or Scope.END_ANY in scopes or _owns(principal, call)
 
 
 def _owns(principal: Principal, call: Call) -> bool:

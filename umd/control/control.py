@@ -304,15 +304,11 @@ class Control:
             JournalUnavailable: the request cannot be recorded. If that is known at once, nothing
                 was done; if not, the request is carried out once it is on record.
         """
-        call = self.find(call_id, accept_alias=accept_alias)
+        call = self.find(call_id, accept_alias=accept_alias, principal=principal)
         return await self._call_end.end(principal, call, request_id, by)
 
     def end(
-        self,
-        principal: Principal,
-        call: Call,
-        request_id: str = "",
-        by: EndedBy = EndedBy.CLIENT,
+        self, principal: Principal, call: Call, request_id: str = "", by: EndedBy = EndedBy.CLIENT
     ) -> Coroutine[Deferred[Any], Any, Outcome]:
         """End a call that `find` has returned just now; see `disconnect`."""
         return self._call_end.end(principal, call, request_id, by)
@@ -345,16 +341,19 @@ class Control:
         Raises:
             NoSuchCall: the CallId is unknown, or the principal may not read this call.
         """
-        call = self.find(call_id, accept_alias=accept_alias)
+        call = self.find(call_id, accept_alias=accept_alias, principal=principal)
         self._authorisation.require_read(principal, call)
         return call
 
-    def find(self, call_id: CallId, *, accept_alias: bool = False) -> Call:
+    def find(
+        self, call_id: CallId, *, accept_alias: bool = False, principal: Principal | None = None
+    ) -> Call:
         """
         Return a call, live or ended and still remembered, without authorisation.
 
         Args:
             accept_alias: as for `disconnect`.
+            principal: of several calls with an alias, those that it may read come first.
 
         Raises:
             NoSuchCall: the CallId is unknown.
@@ -364,7 +363,7 @@ class Control:
         except NoSuchCall:
             if not accept_alias:
                 raise
-        return self._registry.resolve(call_id)
+        return self._registry.resolve(call_id, self._authorisation.reader(principal))
 
     def resolve(self, text: str) -> Call:
         """

@@ -162,12 +162,16 @@ class Registry:
             raise NoSuchCall(f"no call {call_id!r}")
         return call
 
-    def resolve(self, text: str) -> Call:
+    def resolve(self, text: str, may: Callable[[Call], bool] | None = None) -> Call:
         """
         Return the call that a text names exactly: by CallId, leg name, alias or label.
 
         A live call takes precedence over ended ones; of several ended ones the last counts. The
         CallId of a call that umd has forgotten names no other call, whatever a PBX reports.
+
+        Args:
+            may: whether the client may read a call; other calls count only if there is no such
+                one, so that the answer does not show that they exist.
 
         Raises:
             AmbiguousId: several live calls have this name.
@@ -180,6 +184,8 @@ class Registry:
                 raise
         self._forget_old()
         named = {call.id: call for call in self._named(text)}
+        if may is not None:
+            named = {call.id: call for call in named.values() if may(call)} or named
         live = [call for call in named.values() if not call.ended]
         if len(live) > 1:
             raise AmbiguousId(text, [call.id for call in sorted(live, key=attrgetter("began_at"))])

@@ -49,7 +49,7 @@ async def carry_out(
     """
     match request:
         case Disconnect():
-            call = use_cases.find(request.call_id)
+            call = use_cases.find(requester, request.call_id)
             outcome = await use_cases.disconnect(requester, call)
             # Not `.value`: in Python 3.11 reading it makes two calls of Python functions.
             return Disconnected(str(outcome), str(call.shown_by or Proof.NONE))

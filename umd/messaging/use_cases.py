@@ -105,9 +105,13 @@ class UseCases:
 
     # -- calls
 
-    def find(self, call_id: str) -> Call:
+    def find(self, requester: Requester, call_id: str) -> Call:
         """Return the call that a request names, without authorisation; see `Control.find`."""
-        return self._control.find(CallId(call_id), accept_alias=self.settings.accept_aliases)
+        return self._control.find(
+            CallId(call_id),
+            accept_alias=self.settings.accept_aliases,
+            principal=requester.principal,
+        )
 
     def disconnect(
         self, requester: Requester, call: Call
