@@ -45,7 +45,7 @@ class NullUseCases:
             id=CallId("null"), leg=LegId("null"), backend="null", number="", owner="", at=0.0
         )
 
-    def find(self, call_id: str) -> Call:
+    def find(self, requester: Requester, call_id: str) -> Call:
         return self._call
 
     async def disconnect(self, requester: Requester, call: Call) -> Outcome:

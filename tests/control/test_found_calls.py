@@ -6,7 +6,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.task import Clock
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from tests.control.test_control import ControlCase
 from tests.helpers import ALICE, BOB, DEADLINE, ControlRoom
@@ -20,6 +20,7 @@ from umd.call.record import decode, encode, replay
 from umd.control.errors import AmbiguousId, NoSuchCall
 from umd.control.outcome import Outcome
 from umd.control.settings import ControlSettings
+from umd.sip import compiled
 from umd.testing import FakeBackend
 
 OWNER = Principal("alice", "", frozenset({Scope.END_OWN}))
@@ -30,6 +31,12 @@ FAR_END = Cause(by=EndedBy.FAR_END)
 def found(leg: LegId, **more: object) -> FoundLeg:
     values: dict[str, object] = {"state": CallState.CONNECTED, "number": "100", **more}
     return FoundLeg(leg=leg, **values)  # type: ignore[arg-type]
+
+
+def skip_if_compiled() -> None:
+    """Skip a test of values of a wrong type: compiled events refuse them in the backend itself."""
+    if compiled():
+        raise SkipTest("compiled code checks the types of an event where the backend makes it")
 
 
 class FoundCase(ControlCase):
@@ -264,6 +271,7 @@ class PartnerTests(FoundCase):
 
     def test_values_of_another_type(self) -> None:
         """What is no tuple of legs changes no partners, and an odd cause costs no end event."""
+        skip_if_compiled()
         odd: Any
         for odd in (7, "chan-a", [A], {A}):
             self.report(Changed(leg=A, partners=odd))
@@ -364,6 +372,7 @@ class ProofTests(FoundCase):
 
     def test_a_proof_that_there_is_not(self) -> None:
         """It fails where the backend makes the event: no restart could read it in the journal."""
+        skip_if_compiled()
         proof: Any
         for proof in ("certain", "", 7):
             self.assertRaises(ValueError, Ended, A, FAR_END, shown_by=proof)
