@@ -21,6 +21,7 @@ from umd.control.errors import Stopping
 from umd.control.outcome import Outcome
 from umd.control.selection import InvalidSelection, Selection
 from umd.control.settings import ControlSettings
+from umd.runtime import turns
 
 OWNER = Principal("alice", "", frozenset({Scope.END_OWN}))
 CI = Selection(label="ci")
@@ -120,7 +121,7 @@ class ChooseTests(BulkCase):
         self.assertEqual(list(self.choose(principal=OWNER).calls()), [own])
 
     def test_a_long_list_is_looked_at_in_turns(self) -> None:
-        self.patch(module, "CALLS_PER_TURN", 10)
+        self.patch(turns, "MAX_ITEMS_PER_TURN", 10)
         self.labelled(*(f"leg-{number}" for number in range(35)))
         self.assertEqual(self.choose().count, 35)
         self.assertEqual(self.pauses, 3)

@@ -19,10 +19,11 @@ from umd.backends.sim.section import SimSection
 from umd.call.call import Call, CallState
 from umd.call.cause import Cause, EndedBy
 from umd.control.errors import NoSuchCall
-from umd.management import call_search, console, requests
+from umd.management import console, requests
 from umd.management.console import ANSWERS, Console
 from umd.management.refusals import Refused, error_reply
 from umd.management.requests import REQUESTS, ControlRequest
+from umd.runtime import turns
 from umd.sip.message import Request
 from umd.sip.transaction import Hop
 from umd.trace.capture import Capture
@@ -126,7 +127,7 @@ class CallsTests(ConsoleCase):
 
     def test_a_long_list_is_made_in_turns(self) -> None:
         """A call that ends between two turns is not listed."""
-        self.patch(call_search, "MAX_ITEMS_PER_TURN", 10)
+        self.patch(turns, "MAX_ITEMS_PER_TURN", 10)
         calls = [self.control.place(ALICE, "answers") for _ in range(35)]
 
         def end_one() -> None:
@@ -422,7 +423,7 @@ class TraceTests(ConsoleCase):
         self.assertIn("only the last 100 of all calls are (trace.messages)", text)
 
     def test_a_long_search_pauses_for_other_work(self) -> None:
-        self.patch(call_search, "MAX_ITEMS_PER_TURN", 1)
+        self.patch(turns, "MAX_ITEMS_PER_TURN", 1)
         self.ask("trace", call="leg")
         self.assertEqual(self.pauses, 2 + 2)
 
@@ -600,7 +601,7 @@ class LeaseRenewTests(ConsoleCase):
 
     def test_many_leases_are_renewed_in_turns(self) -> None:
         """A call that ends between two turns is not counted."""
-        self.patch(call_search, "MAX_ITEMS_PER_TURN", 10)
+        self.patch(turns, "MAX_ITEMS_PER_TURN", 10)
         calls = [self.place("ci") for _ in range(35)]
 
         def end_one() -> None:

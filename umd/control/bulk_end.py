@@ -34,9 +34,8 @@ from umd.control.selection import Selection, is_protected
 from umd.control.settings import ControlSettings
 from umd.control.teardowns import outcome_of
 from umd.errors import UmdError
+from umd.runtime.turns import in_turns
 
-CALLS_PER_TURN: Final = 2000
-"""Calls that a selection looks at before the reactor does other work."""
 BEGINS_PER_TURN: Final = 20
 """Teardowns that begin before the reactor does other work."""
 MAX_IN_FLIGHT: Final = 500
@@ -168,11 +167,8 @@ class BulkEnd:
         selection.require_some()
         choice = Choice(selection)
         seen: set[CallId] = set()
-        calls = list(self._registry.live_calls())
-        for start in range(0, len(calls), CALLS_PER_TURN):
-            if start:
-                await self._pause()
-            for call in calls[start : start + CALLS_PER_TURN]:
+        async for calls in in_turns(list(self._registry.live_calls()), self._pause):
+            for call in calls:
                 if (
                     call.id not in seen
                     and self._matches(selection, call)

@@ -139,7 +139,7 @@ class Control:
         self._lifecycle.settings = settings
         self._found_legs.settings = settings
         self._call_end.settings = settings
-        self._reconciliation.settings = settings
+        self._reconciliation.set_interval(settings.reconcile)
         self.bulk_end.settings = settings
         self.lease_renewal.settings = settings
 

@@ -78,15 +78,13 @@ class FoundLegs:
         """Begin the call of a leg that a backend reports while umd runs, unless it is known."""
         try:
             _check_found(found)
-            if found.leg not in link.calls and found.leg not in link.forgotten:
+            if found.leg not in link.calls:
                 self._begin(link, found, Call.find)
         except UnusableLeg as error:
             self._refuse(link, found, error)
 
     def listed(self, link: BackendLink, found: FoundLeg, *, at_start: bool) -> bool:
         """Begin the call of a usable leg that is listed and not known; return whether it did."""
-        if found.leg in link.forgotten:
-            return False
         try:
             return self._begin(link, found, Call.resume if at_start else Call.find)
         except UnusableLeg as error:
@@ -96,6 +94,8 @@ class FoundLegs:
     def _begin(
         self, link: BackendLink, found: FoundLeg, first_event: Callable[[Call], LifecycleEvent]
     ) -> bool:
+        if found.leg in link.forgotten:
+            return False
         if found.state is CallState.DISCONNECTING:
             raise UnusableLeg("it is ending already")
         call_id = self._call_id_of(found, link)

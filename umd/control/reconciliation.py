@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from typing import Final, NamedTuple, TypeVar
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, NamedTuple
 
 from structlog.typing import FilteringBoundLogger
-from twisted.internet.defer import CancelledError, Deferred, DeferredList, ensureDeferred
+from twisted.internet.defer import (
+    CancelledError,
+    Deferred,
+    DeferredList,
+    ensureDeferred,
+    succeed,
+)
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
@@ -18,14 +25,12 @@ from umd.control.lifecycle import Lifecycle
 from umd.control.links import BackendLink, Links
 from umd.control.placements import Placements
 from umd.control.recovery import Recovery
-from umd.control.settings import ControlSettings
+from umd.runtime.turns import in_turns
 
 MAX_LEGS_PER_TURN: Final = 250
 """How many legs are compared before the reactor serves requests again."""
 MAX_LOOK_UPS: Final = 16
 """How many calls are looked up at once."""
-
-T = TypeVar("T")
 
 
 class Differences(NamedTuple):
@@ -81,16 +86,6 @@ class Reconciliation:
         self._running = False
         """Whether the interval counts: from the start to the stop."""
 
-    @property
-    def settings(self) -> ControlSettings:
-        raise AttributeError("write only")
-
-    @settings.setter
-    def settings(self, settings: ControlSettings) -> None:
-        """Used here: `reconcile`. Replaced on reload."""
-        self._interval = settings.reconcile
-        self._restart_timer()
-
     # -- when to compare
 
     async def at_start(self, link: BackendLink) -> None:
@@ -105,6 +100,11 @@ class Reconciliation:
     def backend_is_back(self, link: BackendLink) -> None:
         """Compare the legs of a backend that could not be reached before."""
         _ = ensureDeferred(self._reconcile_later(link))
+
+    def set_interval(self, interval: float | None) -> None:
+        """Set the seconds between two comparisons; None: there are none at an interval."""
+        self._interval = interval
+        self._restart_timer()
 
     def begin(self) -> None:
         """Compare at the interval from now on."""
@@ -164,22 +164,23 @@ class Reconciliation:
         if link.outages != outages:
             link.compare_again = True  # events were lost after the list was made
             return
-        pause = None if at_start else self._pause
+        # Nothing else waits for the reactor at the start.
+        per_turn = sys.maxsize if at_start else MAX_LEGS_PER_TURN
         listed: list[FoundLeg] = []
         refused: set[str] = set()
-        async for legs_of_turn in _in_turns(legs, pause):
+        async for legs_of_turn in in_turns(legs, self._pause, per_turn):
             listed += self._found_legs.usable(link, legs_of_turn, refused)
         link.refused, link.over = refused, set()
         unlisted = self._recovery.resume(link, listed)
         names: set[LegId] = set()
         appeared = changed = 0
-        async for found_in_turn in _in_turns(listed, pause):
+        async for found_in_turn in in_turns(listed, self._pause, per_turn):
             names.update(found.leg for found in found_in_turn)
             new, different = self._take_over(link, found_in_turn, at_start)
             appeared, changed = appeared + new, changed + different
         link.forgotten &= names
         missing: list[Call] = []
-        async for calls in _in_turns(known, pause):
+        async for calls in in_turns(known, self._pause, per_turn):
             missing += [call for call in calls if call.leg not in names]
         missing = [call for call in missing if self._is_comparable(link, call)]
         lost = await self._look_again(link, missing, certain=() if link.follows else unlisted)
@@ -216,9 +217,9 @@ class Reconciliation:
         gone = {call.id for call in certain}
         look_up = await self._second_look(link, [call for call in missing if call.id not in gone])
         outages, lost = link.outages, 0
-        async for calls in _in_turns(missing, self._pause, MAX_LOOK_UPS):
+        async for calls in in_turns(missing, self._pause, MAX_LOOK_UPS):
             looks: list[Deferred[FoundLeg | None]] = [
-                _fired(None) if call.id in gone else look_up(call) for call in calls
+                succeed(None) if call.id in gone else look_up(call) for call in calls
             ]
             results = await DeferredList(looks, consumeErrors=True)
             if link.outages != outages:
@@ -263,10 +264,12 @@ class Reconciliation:
             return lambda call: ensureDeferred(follows.look_up(call.leg))
         listed: dict[LegId, FoundLeg] = {}
         if missing:
-            async for legs in _in_turns(await link.backend.legs(), self._pause):
+            async for legs in in_turns(
+                await link.backend.legs(), self._pause, MAX_LEGS_PER_TURN
+            ):
                 usable = self._found_legs.usable(link, legs, set(link.refused))
                 listed.update((found.leg, found) for found in usable)
-        return lambda call: _fired(listed.get(call.leg))
+        return lambda call: succeed(listed.get(call.leg))
 
     def _is_comparable(self, link: BackendLink, call: Call) -> bool:
         """Whether a call lives, and nothing was heard of it since the list was requested."""
@@ -279,22 +282,3 @@ class Reconciliation:
     async def _pause(self) -> None:
         """Let the reactor do other work."""
         await deferLater(self._clock, 0)
-
-
-async def _in_turns(
-    items: Sequence[T],
-    pause: Callable[[], Awaitable[None]] | None,
-    per_turn: int = MAX_LEGS_PER_TURN,
-) -> AsyncIterator[Sequence[T]]:
-    """Yield the items in slices, with a pause between two of them; None: all at once."""
-    length = per_turn if pause is not None else max(1, len(items))
-    for start in range(0, len(items), length):
-        if start and pause is not None:
-            await pause()
-        yield items[start : start + length]
-
-
-def _fired(result: T) -> Deferred[T]:
-    fired: Deferred[T] = Deferred()
-    fired.callback(result)
-    return fired

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final
 
 from umd.call.alias import SIP_CALL_ID
 from umd.call.call import Call
@@ -18,14 +17,9 @@ from umd.journal.store import Store
 from umd.management.call_fields import call_summary
 from umd.management.id_prefix import encoded_prefixes, has_prefix
 from umd.management.refusals import Ambiguous, NoMessages, NotComplete, no_such_call
+from umd.runtime.turns import Pause, in_turns
 from umd.trace.capture import Capture, CapturedMessage, sip_call_id, valid_text
 
-T = TypeVar("T")
-Pause: TypeAlias = Callable[[], Awaitable[object]]
-"""Lets the reactor do other work; the awaitable ends when it has."""
-
-MAX_ITEMS_PER_TURN: Final = 2000
-"""Items that a search looks at between two pauses: a millisecond or less."""
 MAX_RECORDED_MATCHES: Final = 1000
 """CallIds with the same prefix that are read from the journal."""
 
@@ -55,14 +49,6 @@ class FoundCall:
         if self.call is None:
             return {"leg": valid_text(self.sip_call_id)}
         return call_summary(self.call)
-
-
-async def in_turns(items: Sequence[T], pause: Pause) -> AsyncGenerator[Sequence[T], None]:
-    """Yield the items in slices, with a pause for other work between two of them."""
-    for start in range(0, len(items), MAX_ITEMS_PER_TURN):
-        if start:
-            await pause()
-        yield items[start : start + MAX_ITEMS_PER_TURN]
 
 
 class CallSearch:

@@ -20,7 +20,7 @@ from umd.control.control import Control
 from umd.journal.replay import record_to_json
 from umd.journal.store import Store
 from umd.management.call_fields import describe_call
-from umd.management.call_search import CallSearch, Pause, in_turns
+from umd.management.call_search import CallSearch
 from umd.management.journal_requests import (
     NO_JOURNAL,
     check_journal,
@@ -44,6 +44,7 @@ from umd.management.requests import (
     TraceRequest,
     read_request,
 )
+from umd.runtime.turns import Pause, in_turns
 from umd.sip.number import require_dialable
 from umd.trace.capture import Capture, ladder_steps, message_octets, valid_text
 from umd.trace.summary import MessageSummary, read_summaries, summaries_to_json

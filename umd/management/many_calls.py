@@ -13,9 +13,9 @@ from umd.call.principal import Principal
 from umd.control.bulk_end import PROTECTED, BulkEnd, Choice, EndResult
 from umd.control.outcome import Outcome
 from umd.management.call_fields import call_summary
-from umd.management.call_search import Pause, in_turns
 from umd.management.refusals import Refused, Reply
 from umd.management.requests import EndManyRequest
+from umd.runtime.turns import Pause, in_turns
 
 _COUNTED: Final = {
     Outcome.ENDED.value: "ended",
